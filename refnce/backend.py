@@ -1,0 +1,124 @@
+"""Which array library: load one by name, infer one from arguments, move arrays. CuPy is imported here alone.
+
+The functions of refnce take the arrays of any library that follows the array API standard and return arrays of the
+same library, dtype and device. Nothing is global: there is no current backend.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import array_api_compat
+import array_api_compat.numpy
+import numpy
+
+Array = Any
+Namespace = Any
+
+NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
+# 64 KiB of float64: a block and the handful of temporaries made from it stay in a core's second-level cache.
+BLOCK = 8192
+
+
+class BackendError(RuntimeError):
+    """The array library asked for cannot be used here; the message says why and what to do."""
+
+
+def load(name: str) -> Namespace:
+    """Return the array namespace called ``name``: "numpy", "cupy", "torch", "jax" or "array_api_strict".
+
+    Raises ValueError for an unknown name and BackendError, with the remedy, where the library is not installed or, for
+    CuPy, where there is no device or its CUDA toolkit is incomplete. JAX is switched to 64-bit floats by the caller
+    (``jax.config.update("jax_enable_x64", True)``), since that is a setting of the whole process.
+    """
+    if name not in NAMES:
+        raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
+    if name == "cupy":
+        _require_cupy()
+    module = {"jax": "jax.numpy", "array_api_strict": "array_api_strict"}.get(name, f"array_api_compat.{name}")
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise BackendError(f"{name} is not installed here ({error}); pip install {name}") from error
+
+
+def _require_cupy() -> None:
+    try:
+        import cupy
+    except ImportError as error:
+        raise BackendError("CuPy is not installed; pip install 'refnce[cuda12]' or 'refnce[cuda13]'") from error
+    if not cupy.cuda.is_available():
+        raise BackendError("CuPy is installed but finds no CUDA device; check the driver with nvidia-smi")
+    try:
+        # The first kernel is compiled from the toolkit's headers, so this is where an incomplete toolkit shows.
+        (cupy.zeros(1) + 1.0).sum()
+    except Exception as error:  # whatever the toolkit raises (several unrelated types) has the one remedy
+        raise BackendError(
+            f"CuPy finds a CUDA device but its toolkit is incomplete ({error}); "
+            "pip install 'cupy-cuda12x[ctk]' (or cupy-cuda13x[ctk])"
+        ) from error
+
+
+def array_namespace(*arrays: Array) -> Namespace:
+    """Return the one array namespace of ``arrays`` (Python numbers and None are ignored).
+
+    Raises TypeError where an argument is no array, or where two libraries are mixed.
+    """
+    if all(type(x) is numpy.ndarray for x in arrays):  # the common case, ten times faster than asking
+        return array_api_compat.numpy
+    return array_api_compat.array_namespace(*arrays)
+
+
+def device(x: Array) -> Any:
+    """Return the device of array ``x``."""
+    return "cpu" if type(x) is numpy.ndarray else array_api_compat.device(x)
+
+
+def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
+    """Move numbers or a host array ``x`` to the namespace ``xp``; ``dtype`` and ``device`` default to that library's."""
+    return xp.asarray(x, dtype=dtype, device=device)
+
+
+def to_host(x: Array) -> Any:
+    """Return array ``x`` as a NumPy array on the host."""
+    if type(x) is numpy.ndarray:
+        return x
+    if array_api_compat.is_cupy_array(x):
+        return x.get()
+    if array_api_compat.is_torch_array(x):
+        return x.detach().cpu().numpy()
+    if hasattr(x, "to_device") and not array_api_compat.is_jax_array(x):  # array-api-strict on its second device
+        xp = array_api_compat.array_namespace(x)
+        x = x.to_device(xp.__array_namespace_info__().default_device())
+        return numpy.from_dlpack(x) if x.ndim else numpy.asarray(x.__array__())
+    return numpy.asarray(x)
+
+
+def host_bool(x: Array) -> bool:
+    """Whether every element of the boolean array ``x`` is true: one synchronisation of the host with the device."""
+    if getattr(x, "ndim", 0) == 0:
+        return bool(x)
+    return bool(array_namespace(x).all(x))
+
+
+def quiet() -> Any:
+    """Silence NumPy's floating-point warnings inside one function (decorator): overflow to the limit is meant here."""
+    return numpy.errstate(all="ignore")
+
+
+def on_host(x: Array) -> bool:
+    """Whether reading a number of ``x`` is free; elsewhere loops run a fixed number of trips before they look."""
+    return type(x) is numpy.ndarray or isinstance(x, numpy.generic)
+
+
+def blocks(x: Array) -> Iterator[Array]:
+    """Cut ``x`` (..., n) along its last axis into pieces that stay in cache; in one piece where launches cost more."""
+    n = x.shape[-1]
+    if n <= 2 * BLOCK or type(x) is not numpy.ndarray:
+        yield x
+    else:
+        width = max(BLOCK // max(1, x.size // n), 512)
+        for start in range(0, n, width):
+            yield x[..., start : start + width]

@@ -1,0 +1,73 @@
+"""Where the root is before any solving: the bracket, and which runs have no finite root."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from refnce.backend import Array, Namespace, array_namespace, host_bool
+from refnce.entry import check_arrays, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.special import log_pair
+
+
+class Bracket(NamedTuple):
+    """lo <= root <= hi, and for runs without a finite root their F: -inf, +inf or nan (0 where there is a root)."""
+
+    lo: Array
+    hi: Array
+    rootless: Array
+    limit: Array
+
+
+def enter(r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True) -> tuple[Namespace, Array, Array, float]:
+    """Check a solver's arguments and return (xp, r_data, r_noise, nu), samples contiguous."""
+    nu = check_nu(nu)
+    if isinstance(xtol, bool) or not isinstance(xtol, (int, float)) or not 0 <= xtol < float("inf"):
+        raise ValueError(f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}")
+    xp = check_arrays(r_data=r_data, r_noise=r_noise)
+    check_samples(r_data=r_data, r_noise=r_noise)
+    runs_shape(r_data=r_data, r_noise=r_noise)
+    if nan:
+        check_no_nan(r_data=r_data, r_noise=r_noise)
+    return xp, rows(r_data), rows(r_noise), nu
+
+
+def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
+    """Bracket the root of A = nu B by the pooled extremes of the finite log-ratios.
+
+    With G(F) = sum over the pooled finite samples of w sigmoid(F + log nu - r), w = 1/n for data and nu/m for noise, and
+    W the sum of those w, the root solves G = tau, tau = nu - a_minus - nu b_minus (a, b: shares at -inf and +inf). At
+    F + log nu = min r + logit(tau/W) every sigmoid is at most tau/W, so G <= tau; at max r + logit(tau/W) likewise G >= tau.
+    With all samples finite tau/W = nu/(1 + nu) and the shift cancels: the bracket is [min r, max r]. A finite root needs
+    tau > 0, that is a_minus < nu (1 - b_minus), and W - tau > 0, that is 1 - a_plus > nu b_plus.
+    """
+    xp = array_namespace(r_data, r_noise)
+    lo = xp.minimum(xp.min(r_data, axis=-1), xp.min(r_noise, axis=-1))
+    hi = xp.maximum(xp.max(r_data, axis=-1), xp.max(r_noise, axis=-1))
+    if host_bool(xp.isfinite(lo)) and host_bool(xp.isfinite(hi)):
+        return Bracket(lo, hi, xp.zeros_like(lo) != 0, xp.zeros_like(lo))
+    a_minus, a_plus, lo_data, hi_data = _shares(r_data)
+    b_minus, b_plus, lo_noise, hi_noise = _shares(r_noise)
+    above = nu * (1.0 - b_minus) - a_minus  # tau
+    below = (1.0 - a_plus) - nu * b_plus  # W - tau
+    finite = (above > 0) & (below > 0)
+    one, zero = xp.ones_like(lo), xp.zeros_like(lo)
+    shift = xp.log(xp.where(finite, above, one)) - xp.log(xp.where(finite, below, one)) - log_pair(nu)[0]
+    shift = xp.where(finite, shift, zero)
+    slack = 4.0 * xp.finfo(lo.dtype).eps  # for the rounding of the shift
+    lo, hi = xp.minimum(lo_data, lo_noise), xp.maximum(hi_data, hi_noise)
+    lo = xp.where(finite, lo + shift - slack * (1.0 + xp.abs(lo)), zero)
+    hi = xp.where(finite, hi + shift + slack * (1.0 + xp.abs(hi)), zero)
+    inf = xp.full_like(lo, float("inf"))
+    limit = xp.where(above > 0, inf, xp.where(below > 0, -inf, inf - inf))
+    return Bracket(lo, hi, ~finite, xp.where(finite, zero, limit))
+
+
+def _shares(r: Array) -> tuple[Array, Array, Array, Array]:
+    """The shares of r at -inf and +inf, and the least and the greatest of its finite values."""
+    xp = array_namespace(r)
+    inf = xp.full_like(r, float("inf"))
+    finite = xp.isfinite(r)
+    n = r.shape[-1]
+    minus = xp.astype(xp.count_nonzero(r == -inf, axis=-1), r.dtype) / n
+    plus = xp.astype(xp.count_nonzero(r == inf, axis=-1), r.dtype) / n
+    return minus, plus, xp.min(xp.where(finite, r, inf), axis=-1), xp.max(xp.where(finite, r, -inf), axis=-1)

@@ -1,0 +1,105 @@
+"""Newton's method for F: exact to the last units in three or four passes, bracketed where that is not enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refnce.backend import Array, array_namespace, device, host_bool, on_host, quiet
+from refnce.entry import check_F, check_no_nan, runs_shape
+from refnce.logz import rapid
+from refnce.logz.bracket import bracket, enter
+from refnce.logz.result import LogZ, Status, sampling
+from refnce.nce import balance
+from refnce.special import log_pair
+
+# Of each sample about so many give the bracketed road its start.
+SUBSET = 1024
+MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
+
+
+@quiet()
+def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0) -> LogZ:
+    """Return the root of A = nu B to max(xtol, 4 units); log-ratios (..., n) and (..., m).
+
+    First the fast road of ``rapid``; runs for which it cannot prove its root take the bracketed road below. F0 = None
+    starts the one between the sample means and the other at the nu/(1 + nu) quantile of the pooled samples.
+
+    The bracketed road. At F the samples split into those below and above, A - nu B = c + U - D (``nce.balance``). With the
+    split frozen, log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is smooth, and is linear in F where no sample is near
+    (the plateau, the chasm, any gap between clusters); Newton's step is taken in it. A step that leaves the bracket, or does not halve
+    the last but one, is replaced by bisection. The run ends when step^2 <= max(xtol, ulp(F), eps).
+
+    Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
+    """
+    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
+    if F0 is not None:
+        F0 = check_F(F0, r_data, xp)
+    fast = rapid.solve(r_data, r_noise, nu, F0, xtol)
+    eps = float(xp.finfo(r_data.dtype).eps)
+    if host_bool(fast.sure):
+        tol = max(xtol, eps)
+        reach = 2.0 * xp.abs(fast.step) + 4.0 * (tol + eps * xp.abs(fast.F))
+        status = xp.zeros(fast.F.shape, dtype=xp.int64, device=device(r_data))
+        count = status + (fast.passes + (F0 is None))
+        overlap = (1.0 + nu) * fast.overlap
+        return LogZ(xp.asarray(fast.F), status, count, (fast.F - reach, fast.F + reach), fast.standard_error, overlap)
+    check_no_nan(r_data=r_data, r_noise=r_noise)
+    return _bracketed(r_data, r_noise, nu, F0, xtol, fast)
+
+
+def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, fast: rapid.Root) -> LogZ:
+    xp = array_namespace(r_data, r_noise)
+    start = bracket(r_data, r_noise, nu)
+    lo, hi = start.lo, start.hi
+    eps = float(xp.finfo(lo.dtype).eps)
+    F = xp.broadcast_to(_quantile(r_data, r_noise, nu) if F0 is None else F0, lo.shape)
+    F = xp.where(xp.isfinite(F) & (F >= lo) & (F <= hi), F, 0.5 * lo + 0.5 * hi)
+    count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
+    running = ~start.rootless
+    step = before = xp.full_like(F, float("inf"))
+    for k in range(MAX_PASSES):
+        g = balance(r_data, r_noise, F, nu)
+        sign = g.c + (g.U - g.D)
+        count = count + xp.astype(running, count.dtype)
+        lo = xp.where(running & (sign <= 0), F, lo)
+        hi = xp.where(running & (sign >= 0), F, hi)
+        none = xp.zeros_like(sign)
+        up, down = g.U + xp.maximum(g.c, none), g.D + xp.maximum(-g.c, none)
+        newton_step = (xp.log(down) - xp.log(up)) / (g.dU / up + g.dD / down)
+        middle = 0.5 * lo + 0.5 * hi
+        good = xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
+        good = good & ~(xp.abs(newton_step) > 0.5 * before)
+        move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
+        tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
+        done = (sign == 0) | (good & (move * move <= tol)) | (hi - lo <= tol)
+        F = xp.where(running, F + move, F)
+        before, step = xp.abs(step), xp.where(running, move, step)
+        running = running & ~done
+        if (on_host(F) or k % 8 == 7) and host_bool(~running):
+            break
+    reach = 2.0 * xp.abs(step) + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
+    lo, hi = xp.maximum(lo, F - reach), xp.minimum(hi, F + reach)
+    inf = xp.full_like(F, float("inf"))
+    F = xp.where(start.rootless, start.limit, F)
+    status = xp.where(start.rootless, 0 * count + int(Status.NO_ROOT), 0 * count)
+    status = xp.where(running, 0 * count + int(Status.MAX_UPDATES), status)
+    ends = (xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi))
+    return LogZ(F, status, count + (1 + fast.passes + (F0 is None)), ends, *sampling(r_data, r_noise, F, nu))
+
+
+def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
+    """The nu/(1 + nu) quantile of the pooled, weighted log-ratios (less log nu), the middle of the gap where it falls in one."""
+    xp = array_namespace(r_data, r_noise)
+    data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
+    k, j = data.shape[-1], noise.shape[-1]
+    shape = runs_shape(r_data=data, r_noise=noise)
+    pooled = xp.concat([xp.broadcast_to(data, (*shape, k)), xp.broadcast_to(noise, (*shape, j))], axis=-1)
+    weights = xp.concat([xp.full_like(data[..., :k], 1.0 / k), xp.full_like(noise[..., :j], nu / j)], axis=-1)
+    order = xp.argsort(pooled, axis=-1)
+    pooled = xp.take_along_axis(pooled, order, axis=-1)
+    below = xp.cumulative_sum(xp.take_along_axis(xp.broadcast_to(weights, pooled.shape), order, axis=-1), axis=-1)
+    slack = nu * (k + j) * float(xp.finfo(pooled.dtype).eps)
+    first = xp.count_nonzero(below < nu - slack, axis=-1, keepdims=True)
+    last = xp.count_nonzero(below <= nu + slack, axis=-1, keepdims=True)
+    ends = [xp.take_along_axis(pooled, xp.clip(i, 0, k + j - 1), axis=-1) for i in (first, last)]
+    return xp.squeeze(0.5 * ends[0] + 0.5 * ends[1], axis=-1) - log_pair(nu)[0]

@@ -1,0 +1,101 @@
+"""What a solver returns, and the sampling error that goes with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from refnce.backend import Array, array_namespace, blocks
+from refnce.nce import balance, odds
+
+# Under this overlap the standard error rests on a handful of samples; it is then often far too small.
+TRUSTED_OVERLAP = 0.01
+
+
+class Status(IntEnum):
+    """Why a solver stopped, one code per run.
+
+    FLAT stands for a certified zero of A - nu B over more than 4 units. In exact arithmetic there is none (A - nu B
+    increases strictly wherever it is not constant), and the scaled sums of ``nce.balance`` resolve its sign down to
+    the last unit even where every sigmoid underflows, so the solvers here do not return it; it is part of the
+    surface for solvers that work with plain sigmoids.
+    """
+
+    CONVERGED = 0
+    FLAT = 1
+    NO_ROOT = 2
+    CYCLE = 3
+    MAX_UPDATES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class LogZ:
+    """The log-partition estimate of each run. Every field is an array over the runs (bracket: a pair of arrays).
+
+    F: the estimate. status: codes of ``Status``. evaluations: passes over the samples made to find F, bracketing
+    included (the pass for the standard error is not counted). bracket: (lo, hi) with the root inside. standard_error:
+    of F, sandwich form, right also where data are not from p_theta. overlap: (1 + nu)^2/nu d2L/dF2 at F: 1 for equal
+    laws, 0 for chasm and plateau.
+    """
+
+    F: Array
+    status: Array
+    evaluations: Array
+    bracket: tuple[Array, Array]
+    standard_error: Array
+    overlap: Array
+
+    @property
+    def converged(self) -> Array:
+        """status == CONVERGED."""
+        return self.status == int(Status.CONVERGED)
+
+    @property
+    def trusted(self) -> Array:
+        """Converged, with an overlap of at least TRUSTED_OVERLAP: elsewhere do not rely on standard_error."""
+        return self.converged & (self.overlap >= TRUSTED_OVERLAP)
+
+
+def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
+    """Return (standard_error, overlap) at F (...), for checked arguments.
+
+    standard_error = sqrt(var(s_data)/n + nu^2 var(s_noise)/m)/(mean s_data(1 - s_data) + nu mean s_noise(1 - s_noise)),
+    var with denominator n (or m); nan where n or m is 1, where F is not finite, or where the denominator is 0.
+    """
+    xp = array_namespace(r_data, r_noise)
+    known = xp.isfinite(F)
+    F = xp.where(known, F, xp.zeros_like(F))
+    g = balance(r_data, r_noise, F, nu)
+    slope = g.dU + g.dD
+    n, m = r_data.shape[-1], r_noise.shape[-1]
+    variance = _variance(r_data, F, nu, g.M, g.below_data) / n + nu * nu * _variance(r_noise, F, nu, g.M, g.below_noise) / m
+    nan = xp.full_like(F, float("nan"))
+    usable = known & (slope > 0) if min(n, m) > 1 else xp.zeros_like(known)
+    error = xp.where(usable, xp.sqrt(variance) / xp.where(slope > 0, slope, xp.ones_like(slope)), nan)
+    overlap = (1.0 + nu) / nu * (slope * xp.exp(-g.M))  # Eq. (4), normalised
+    return error, xp.where(known, overlap, nan)
+
+
+def _variance(r: Array, F: Array, nu: float, M: Array, below: Array) -> Array:
+    """var of sigmoid(F + log nu - r) exp(M), taken on whichever of s and 1 - s is small for the greater part."""
+    xp = array_namespace(r)
+    n = r.shape[-1]
+    flip = (2.0 * below > n)[..., None]
+    counts, means, squares = [], [], []
+    for x in blocks(r):
+        z, q = odds(x, F, nu, M)
+        scale = xp.exp(-M)[..., None]
+        small = (z >= 0) == flip
+        s = xp.where(small, q, xp.broadcast_to(xp.exp(M)[..., None], q.shape)) / (1.0 + q * scale)
+        mean = xp.mean(s, axis=-1)
+        counts.append(x.shape[-1])
+        means.append(mean)
+        squares.append(xp.sum((s - mean[..., None]) ** 2, axis=-1))
+    if len(counts) == 1:
+        return squares[0] / n
+    # Chan's rule joins the blocks: sums of squares about block means, plus those of the block means.
+    size = xp.asarray(counts, dtype=F.dtype)
+    block_means = xp.stack(means, axis=-1)
+    mean = xp.sum(block_means * size, axis=-1, keepdims=True) / n
+    within = xp.sum(xp.stack(squares, axis=-1), axis=-1)
+    return (within + xp.sum(size * (block_means - mean) ** 2, axis=-1)) / n

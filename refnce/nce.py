@@ -1,0 +1,190 @@
+r"""The NCE objective as a function of log-ratios and F, and its derivatives (Definition 3.1, Equations 1, 3, 4, 9-11).
+
+With r_data (..., n) = log p~(x_i) - log q(x_i) on data, r_noise (..., m) on noise, F (...) and the weight nu of noise
+against data (1 in the paper; m/n gives Gutmann and Hyvarinen's objective):
+
+    s_data  = sigmoid(F + log nu - r_data),   A = mean s_data     = E_p*[nu q/(p + nu q)]
+    s_noise = sigmoid(r_noise - F - log nu),  B = mean s_noise    = E_q[p/(p + nu q)]
+
+How the last digits are kept. Each sample lies below or above the point F + log nu. Its *small side* is
+t = sigmoid(-|z|), z = F + log nu - r, so s is t or 1 - t, and
+
+    A - nu B = c + U - D,
+    c = (share of data below) - nu (share of noise above),   from counts, exact even where it cancels,
+    U = mean t over data above + nu mean t over noise above, D the same below.
+
+Nothing of size 1 is subtracted where t is small, so the plateau (A and B both near 1) keeps its sign and digits. z itself
+is F + log nu - r rounded; its TwoSum remainder is applied to exp(-|z|), since half an ulp of z = 460 is 128 ulps of t.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from refnce.backend import Array, Namespace, array_namespace, blocks, quiet
+from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.special import log_pair, two_product, two_sum
+
+__all__ = ["grad_F", "grad_r", "hess_F", "loss"]
+
+
+class Balance(NamedTuple):
+    """(A - nu B) exp(M) = c + (U - D) at one F per run, with the slopes of U and D and the counts; see ``balance``."""
+
+    c: Array
+    U: Array
+    D: Array
+    dU: Array  # dU/dF > 0
+    dD: Array  # -dD/dF > 0
+    M: Array
+    below_data: Array
+    below_noise: Array
+
+
+@quiet()
+def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+    """Return the NCE loss (...), Definition 3.1 and Equation 1 (normalised by 1 + nu, which is 2 in the paper).
+
+    loss = [mean softplus(F + log nu - r_data) + nu mean softplus(r_noise - F - log nu)]/(1 + nu)
+
+    r_data is (..., n), r_noise (..., m), F a number or (...); leading shapes broadcast. An infinite log-ratio takes the
+    limit of the formula. Raises TypeError or ValueError for arguments that DESIGN's entry rules refuse: empty samples,
+    NaN, integer arrays, mixed libraries or devices, tensors that record gradients, nu not a finite number > 0.
+    """
+    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
+    data = _mean(lambda x: _softplus(x, F, nu, +1.0), r_data)
+    noise = _mean(lambda x: _softplus(x, F, nu, -1.0), r_noise)
+    return (data + nu * noise) / (1.0 + nu)  # Eq. (1)
+
+
+@quiet()
+def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+    """Return dL/dF = (A - nu B)/(1 + nu) (...), Equation 3: increasing in F, from -nu/(1 + nu) to 1/(1 + nu).
+
+    Arguments and errors as in ``loss``.
+    """
+    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
+    g = balance(r_data, r_noise, F, nu, scaled=False)
+    return (g.c + (g.U - g.D)) / (1.0 + nu)  # Eq. (3)
+
+
+@quiet()
+def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+    """Return d2L/dF2 = (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu) >= 0 (...), Equation 4.
+
+    Arguments and errors as in ``loss``. That it is never negative is Lemma 3.2.
+    """
+    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
+    g = balance(r_data, r_noise, F, nu, scaled=False)
+    return (g.dU + g.dD) / (1.0 + nu)  # Eq. (4)
+
+
+@quiet()
+def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[Array, Array]:
+    """Return (dL/dr_data (..., n), dL/dr_noise (..., m)): the weights that a model's pullback takes (the chain rule).
+
+    dL/dr_data = -s_data/(n (1 + nu)), dL/dr_noise = nu s_noise/(m (1 + nu)). Arguments and errors as in ``loss``.
+    """
+    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
+    n, m = r_data.shape[-1], r_noise.shape[-1]
+    return (
+        _sigmoid(r_data, F, nu, +1.0) * (-1.0 / (n * (1.0 + nu))),
+        _sigmoid(r_noise, F, nu, -1.0) * (nu / (m * (1.0 + nu))),
+    )
+
+
+def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, scaled: bool = True) -> Balance:
+    """Return A - nu B in the parts named in this module's docstring, for checked arguments.
+
+    With ``scaled`` every part is multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that U and D
+    exist where every sigmoid underflows; otherwise M = 0.
+    """
+    xp = array_namespace(r_data, r_noise)
+    zero = xp.zeros_like(F)
+    M = xp.minimum(_nearest(r_data, F, nu), _nearest(r_noise, F, nu)) if scaled else zero
+    M = xp.where(xp.isfinite(M), M, zero)
+    n, m = r_data.shape[-1], r_noise.shape[-1]
+    below_data, U_d, D_d, dU_d, dD_d = _sums(r_data, F, nu, M)
+    below_noise, U_n, D_n, dU_n, dD_n = _sums(r_noise, F, nu, M)
+    product, remainder = two_product(nu, n * (m - below_noise))
+    c = xp.astype(((m * below_data - product) - remainder) / (n * m), F.dtype)
+    # A count that does not cancel outweighs U and D long before exp(M) overflows: the cap keeps 0 * inf away.
+    c = c * xp.exp(xp.minimum(M, xp.full_like(M, 0.9 * math.log(xp.finfo(M.dtype).max))))
+    w = nu / m
+    U, D = U_d / n + w * U_n, D_d / n + w * D_n
+    return Balance(c, U, D, dU_d / n + w * dU_n, dD_d / n + w * dD_n, M, below_data, below_noise)
+
+
+def _sums(r: Array, F: Array, nu: float, M: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """The number of samples below F + log nu, and the sums of t exp(M) and t(1 - t) exp(M) above and below it."""
+    xp = array_namespace(r)
+    parts = []
+    for x in blocks(r):
+        z, q = odds(x, F, nu, M)
+        below = z >= 0
+        t = q / (1.0 + q * xp.exp(-M)[..., None])
+        u = t * (1.0 - t * xp.exp(-M)[..., None])
+        none = xp.zeros_like(t)
+        count = xp.sum(xp.astype(below, xp.float64), axis=-1)
+        above = [xp.sum(xp.where(below, none, v), axis=-1) for v in (t, u)]
+        under = [xp.sum(xp.where(below, v, none), axis=-1) for v in (t, u)]
+        parts.append((count, above[0], under[0], above[1], under[1]))
+    if len(parts) == 1:
+        return parts[0]
+    return tuple(xp.sum(xp.stack(column, axis=-1), axis=-1) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def _distance(r: Array, F: Array, nu: float) -> tuple[Array, Array]:
+    """Return (z, e) with z + e = F + log nu - r; where z is infinite e is 0."""
+    xp = array_namespace(r)
+    high, low = two_sum(F, xp.full_like(F, log_pair(nu)[0])) if nu != 1.0 else (F, None)
+    z, e = two_sum(high[..., None], -r)
+    if low is not None:
+        e = e + (low + log_pair(nu)[1])[..., None]
+    return z, xp.where(xp.isfinite(z), e, xp.zeros_like(e))
+
+
+def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array]:
+    """Return z = F + log nu - r and exp(M - |z|), the odds of its small side (M = 0 where None)."""
+    xp = array_namespace(r)
+    z, e = _distance(r, F, nu)
+    exponent = -xp.abs(z) if M is None else M[..., None] - xp.abs(z)
+    return z, xp.exp(exponent) * xp.exp(xp.where(z >= 0, -e, e))
+
+
+def _nearest(r: Array, F: Array, nu: float) -> Array:
+    """The distance from F + log nu to the nearest sample (...)."""
+    xp = array_namespace(r)
+    shift = F + log_pair(nu)[0]
+    return xp.min(xp.stack([xp.min(xp.abs(shift[..., None] - x), axis=-1) for x in blocks(r)], axis=-1), axis=-1)
+
+
+def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
+    """sigmoid(sign (F + log nu - r)) elementwise."""
+    xp = array_namespace(r)
+    z, q = odds(r, F, nu)
+    return xp.where(sign * z >= 0, xp.ones_like(q), q) / (1.0 + q)
+
+
+def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
+    """softplus(sign (F + log nu - r)) elementwise: max(sign z, 0) + log1p(exp(-|z|))."""
+    xp = array_namespace(r)
+    z, q = odds(r, F, nu)
+    return xp.maximum(sign * z, xp.zeros_like(z)) + xp.log1p(q)
+
+
+def _mean(f: Any, r: Array) -> Array:
+    xp = array_namespace(r)
+    sums = [xp.sum(f(x), axis=-1) for x in blocks(r)]
+    return (sums[0] if len(sums) == 1 else xp.sum(xp.stack(sums, axis=-1), axis=-1)) / r.shape[-1]
+
+
+def _entry(r_data: Array, r_noise: Array, F: Any, nu: float) -> tuple[Namespace, Array, Array, Array, float]:
+    nu = check_nu(nu)
+    xp = check_arrays(r_data=r_data, r_noise=r_noise)
+    check_samples(r_data=r_data, r_noise=r_noise)
+    check_no_nan(r_data=r_data, r_noise=r_noise)
+    F = check_F(F, r_data, xp)
+    shape = runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None])
+    return xp, rows(r_data), rows(r_noise), xp.broadcast_to(F, shape), nu
