@@ -1,0 +1,40 @@
+"""First-order optimizers as pure functions: ``f(state, gradient, *, rate) -> (state, step)``, applied as theta + step.
+
+The gradient is (..., k); leading axes are independent runs. The state before the first step is None; what a function
+returns is what it wants back. Algorithm 1 gives theta to one of these, and F to the plain rule of ``refnce.train``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refnce.backend import Array, array_namespace
+
+__all__ = ["adam", "ngd", "sgd"]
+
+
+def sgd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
+    """Gradient descent: step = -rate gradient."""
+    return state, -rate * gradient
+
+
+def ngd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
+    """Normalised gradient descent (Liu et al. 2021): step = -rate gradient/|gradient|, the norm over all k coordinates.
+
+    Where the gradient is 0 the step is 0.
+    """
+    xp = array_namespace(gradient)
+    norm = xp.linalg.vector_norm(gradient, axis=-1, keepdims=True)
+    return state, -rate * gradient / xp.where(norm > 0, norm, xp.ones_like(norm))
+
+
+def adam(state: Any, gradient: Array, *, rate: float) -> tuple[tuple[int, Array, Array], Array]:
+    """Adam (Kingma & Ba 2015) with its bias correction, eps = 1e-8 outside the root: step = -rate m/(sqrt(v) + eps)."""
+    xp = array_namespace(gradient)
+    beta1, beta2, eps = 0.9, 0.999, 1e-8
+    t, m, v = (0, xp.zeros_like(gradient), xp.zeros_like(gradient)) if state is None else state
+    t = t + 1
+    m = beta1 * m + (1.0 - beta1) * gradient
+    v = beta2 * v + (1.0 - beta2) * gradient**2
+    m_hat, v_hat = m / (1.0 - beta1**t), v / (1.0 - beta2**t)
+    return (t, m, v), -rate * m_hat / (xp.sqrt(v_hat) + eps)
