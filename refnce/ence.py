@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.backend import Array, Namespace, array_namespace
+from refnce.backend import Array, array_namespace
 from refnce.entry import check_arrays, check_F, check_no_nan, check_samples, rows, runs_shape
 from refnce.special import two_sum
 
@@ -31,7 +31,7 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     r_data = -inf or r_noise = +inf makes it +inf; r_data = +inf and r_noise = -inf add 0 and count in n and m. Raises TypeError
     or ValueError for empty samples, NaN, integer arrays, mixed libraries or devices, tensors that record gradients.
     """
-    xp, r_data, r_noise, F = _entry(r_data, r_noise, F)
+    r_data, r_noise, F = _entry(r_data, r_noise, F)
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
@@ -41,7 +41,8 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
 
     It is nan where a data and a noise sample both make the loss infinite: then no F is better than another.
     """
-    xp, r_data, r_noise, F = _entry(r_data, r_noise, F)
+    r_data, r_noise, F = _entry(r_data, r_noise, F)
+    xp = array_namespace(r_data)
     data, noise, p = _sides(r_data, r_noise, F)
     neither = xp.isinf(data) & xp.isinf(noise)
     return _times_exp(0.25 * (data - xp.where(neither, xp.full_like(noise, xp.nan), noise)), p)
@@ -52,7 +53,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
 
     dL/dr_data = -e^{-(r_data - F)/2}/(4n), dL/dr_noise = e^{(r_noise - F)/2}/(4m). Arguments and errors as in ``loss``.
     """
-    xp, r_data, r_noise, F = _entry(r_data, r_noise, F)
+    r_data, r_noise, F = _entry(r_data, r_noise, F)
     x_data, c_data = _exponent(r_data, F, +0.5)
     x_noise, c_noise = _exponent(r_noise, F, -0.5)
     n, m = r_data.shape[-1], r_noise.shape[-1]
@@ -65,7 +66,8 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     Infinite log-ratios take the limit of the formula; where it has none (both means infinite, or both 0) the value is
     nan. Arguments and errors as in ``loss``.
     """
-    xp, r_data, r_noise, F = _entry(r_data, r_noise, 0.0)
+    r_data, r_noise, F = _entry(r_data, r_noise, 0.0)
+    xp = array_namespace(r_data)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     up = xp.isinf(S_noise) | (S_data == 0.0)
@@ -115,10 +117,10 @@ def _times_exp(c: Array, p: Array) -> Array:
     return xp.where(over, xp.copysign(xp.full_like(half, xp.inf), half), half * xp.where(over, xp.ones_like(h), h))
 
 
-def _entry(r_data: Array, r_noise: Array, F: Any) -> tuple[Namespace, Array, Array, Array]:
+def _entry(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array, Array]:
     xp = check_arrays(r_data=r_data, r_noise=r_noise)
     check_samples(r_data=r_data, r_noise=r_noise)
     check_no_nan(r_data=r_data, r_noise=r_noise)
     F = check_F(F, r_data, xp)
     shape = runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None])
-    return xp, rows(r_data), rows(r_noise), xp.broadcast_to(F, shape)
+    return rows(r_data), rows(r_noise), xp.broadcast_to(F, shape)

@@ -21,7 +21,7 @@ import math
 from typing import Any
 
 from refnce import logz, nce
-from refnce.backend import Array, Namespace, array_namespace, host_bool
+from refnce.backend import Array, array_namespace, host_bool
 from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, runs_shape
 
 __all__ = ["gradient", "hessian", "loss", "profile_gradient", "profile_hessian", "profile_loss"]
@@ -37,7 +37,7 @@ def loss(
     shapes broadcast. Raises TypeError or ValueError where shapes disagree, n, m or k is 0, T or theta is not finite, and
     for what ``nce.loss`` refuses.
     """
-    xp, F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
@@ -45,11 +45,11 @@ def gradient(
     T_data: Array, T_noise: Array, theta: Array, F: Any, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
     """Return the gradient of the loss (..., k + 1) in [theta, F], Equation 13. Arguments and errors as in ``loss``."""
-    xp, F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     dtheta = _pull(T_data, dr_data) + _pull(T_noise, dr_noise)  # Eq. (13), the coordinates of theta
     dF = nce.grad_F(r_data, r_noise, F, nu=nu)  # Eq. (13) = Eq. (3), the entry -1 of T
-    return xp.concat([dtheta, dF[..., None]], axis=-1)
+    return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
 def hessian(
@@ -59,7 +59,8 @@ def hessian(
 
     Arguments and errors as in ``loss``.
     """
-    xp, F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    xp = array_namespace(F)
     w_data, w_noise = _weights(r_data, r_noise, F, nu)
     mean = (_pull(T_data, w_data) + _pull(T_noise, w_noise))[..., None]
     square = _moment(T_data, w_data) + _moment(T_noise, w_noise)
@@ -78,7 +79,7 @@ def profile_loss(
     Arguments as in ``loss`` without F. Where the solve's status is not CONVERGED (no minimiser, or none certified) the run's
     value is nan. Errors as in ``loss``.
     """
-    xp, F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
@@ -90,7 +91,7 @@ def profile_gradient(
     T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing, as dL/dF = 0; in floating point it removes
     the first-order effect of the rounding of F.
     """
-    xp, F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     D_data, D_noise = _centred(T_data, T_noise, *_weights(r_data, r_noise, F, nu))
     return _where_solved(solved[..., None], _pull(D_data, dr_data) + _pull(D_noise, dr_noise))  # Eq. (15)
@@ -103,7 +104,7 @@ def profile_hessian(
 
     Arguments and errors as in ``profile_loss``.
     """
-    xp, F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
     w_data, w_noise = _weights(r_data, r_noise, F, nu)
     D_data, D_noise = _centred(T_data, T_noise, w_data, w_noise)
     curvature = nce.hess_F(r_data, r_noise, F, nu=nu)[..., None, None]
@@ -152,10 +153,11 @@ def _centred(T_data: Array, T_noise: Array, w_data: Array, w_noise: Array) -> tu
 
 def _solve(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, nu: float
-) -> tuple[Namespace, Array, Array, Array, Array]:
-    xp, _, r_data, r_noise = _entry(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu)
+) -> tuple[Array, Array, Array, Array]:
+    _, r_data, r_noise = _entry(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu)
     root = logz.newton(r_data, r_noise, nu=nu)
-    return xp, xp.where(root.converged, root.F, xp.zeros_like(root.F)), root.converged, r_data, r_noise
+    xp = array_namespace(r_data)
+    return xp.where(root.converged, root.F, xp.zeros_like(root.F)), root.converged, r_data, r_noise
 
 
 def _where_solved(solved: Array, value: Array) -> Array:
@@ -165,8 +167,8 @@ def _where_solved(solved: Array, value: Array) -> Array:
 
 def _entry(
     T_data: Array, T_noise: Array, theta: Array, F: Any, offset_data: Array, offset_noise: Array, nu: float
-) -> tuple[Namespace, Array, Array, Array]:
-    """Check the arguments; return the namespace, F (...) over all runs and the log-ratios of data and noise."""
+) -> tuple[Array, Array, Array]:
+    """Check the arguments; return F (...) over all runs and the log-ratios of data and noise."""
     check_nu(nu)
     offsets = {"offset_data": offset_data, "offset_noise": offset_noise}
     xp = check_arrays(T_data=T_data, T_noise=T_noise, theta=theta, **offsets)
@@ -177,7 +179,7 @@ def _entry(
     F = check_F(F, theta, xp)
     one = {"T_data[..., 0]": T_data[..., 0], "T_noise[..., 0]": T_noise[..., 0], "theta": theta, "F": F[..., None]}
     F = xp.broadcast_to(F, runs_shape(**one, **offsets))
-    return xp, F, _log_ratio(T_data, theta, offset_data), _log_ratio(T_noise, theta, offset_noise)
+    return F, _log_ratio(T_data, theta, offset_data), _log_ratio(T_noise, theta, offset_noise)
 
 
 def _check_shapes(T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array) -> None:
