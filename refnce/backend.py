@@ -11,15 +11,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import array_api_compat
-import array_api_compat.numpy
 import numpy
 
 Array = Any
 Namespace = Any
 
 NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
-# 64 KiB of float64: a block and the handful of temporaries made from it stay in a core's second-level cache.
-BLOCK = 8192
+# 128 KiB of float64: a block and the handful of temporaries made from it stay in a core's second-level cache.
+BLOCK = 16384
 
 
 class BackendError(RuntimeError):
@@ -37,7 +36,8 @@ def load(name: str) -> Namespace:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
     if name == "cupy":
         _require_cupy()
-    module = {"jax": "jax.numpy", "array_api_strict": "array_api_strict"}.get(name, f"array_api_compat.{name}")
+    own = {"numpy": "numpy", "jax": "jax.numpy", "array_api_strict": "array_api_strict"}
+    module = own.get(name, f"array_api_compat.{name}")
     try:
         return importlib.import_module(module)
     except ImportError as error:
@@ -66,14 +66,15 @@ def array_namespace(*arrays: Array) -> Namespace:
 
     Raises TypeError where an argument is no array, or where two libraries are mixed.
     """
-    if all(type(x) is numpy.ndarray for x in arrays):  # the common case, ten times faster than asking
-        return array_api_compat.numpy
-    return array_api_compat.array_namespace(*arrays)
+    for x in arrays:
+        if not isinstance(x, (numpy.ndarray, numpy.generic)):
+            return array_api_compat.array_namespace(*arrays)
+    return numpy  # its main namespace follows the standard, and this is ten times faster than asking
 
 
 def device(x: Array) -> Any:
     """Return the device of array ``x``."""
-    return "cpu" if type(x) is numpy.ndarray else array_api_compat.device(x)
+    return "cpu" if isinstance(x, (numpy.ndarray, numpy.generic)) else array_api_compat.device(x)
 
 
 def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
@@ -83,8 +84,8 @@ def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Arr
 
 def to_host(x: Array) -> Any:
     """Return array ``x`` as a NumPy array on the host."""
-    if type(x) is numpy.ndarray:
-        return x
+    if isinstance(x, (numpy.ndarray, numpy.generic)):
+        return numpy.asarray(x)
     if array_api_compat.is_cupy_array(x):
         return x.get()
     if array_api_compat.is_torch_array(x):
@@ -110,13 +111,13 @@ def quiet() -> Any:
 
 def on_host(x: Array) -> bool:
     """Whether reading a number of ``x`` is free; elsewhere loops run a fixed number of trips before they look."""
-    return type(x) is numpy.ndarray or isinstance(x, numpy.generic)
+    return isinstance(x, (numpy.ndarray, numpy.generic))
 
 
 def blocks(x: Array) -> Iterator[Array]:
     """Cut ``x`` (..., n) along its last axis into pieces that stay in cache; in one piece where launches cost more."""
     n = x.shape[-1]
-    if n <= 2 * BLOCK or type(x) is not numpy.ndarray:
+    if x.size <= 2 * BLOCK or n <= 512 or type(x) is not numpy.ndarray:
         yield x
     else:
         width = max(BLOCK // max(1, x.size // n), 512)

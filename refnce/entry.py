@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
 
@@ -29,7 +30,7 @@ def check_arrays(**arrays: Array) -> Namespace:
         raise TypeError(f"pass arrays of one library ({error}); got {kinds}") from None
     (first, one), *rest = arrays.items()
     for name, x in arrays.items():
-        if x.dtype != xp.float64 and x.dtype != xp.float32:
+        if not _is_real(xp, x.dtype):
             raise TypeError(f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert it first")
         if getattr(x, "requires_grad", False):
             raise TypeError(f"{name} records gradients; pass {name}.detach() (refnce's gradients are analytic)")
@@ -39,6 +40,11 @@ def check_arrays(**arrays: Array) -> Namespace:
         if x is not one and device(x) != device(one):
             raise ValueError(f"{first} and {name} must be on one device; got {device(one)} and {device(x)}: move one")
     return xp
+
+
+@lru_cache(maxsize=64)
+def _is_real(xp: Namespace, dtype: Any) -> bool:
+    return bool(dtype == xp.float64 or dtype == xp.float32)
 
 
 def check_samples(**arrays: Array) -> None:
@@ -59,6 +65,8 @@ def check_no_nan(**arrays: Array) -> None:
 
 def runs_shape(**arrays: Array) -> tuple[int, ...]:
     """The broadcast of the leading shapes (all but the last axis) of ``arrays``."""
+    if all(x.ndim == 1 for x in arrays.values()):
+        return ()
     shape: list[int] = []
     for name, x in arrays.items():
         leading = tuple(x.shape[:-1])

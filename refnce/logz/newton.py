@@ -34,15 +34,15 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
     if F0 is not None:
         F0 = check_F(F0, r_data, xp)
-    fast = rapid.solve(r_data, r_noise, nu, F0, xtol)
+    fast = rapid.solve(xp, r_data, r_noise, nu, F0, xtol)
     eps = float(xp.finfo(r_data.dtype).eps)
     if host_bool(fast.sure):
         tol = max(xtol, eps)
         reach = 2.0 * xp.abs(fast.step) + 4.0 * (tol + eps * xp.abs(fast.F))
         status = xp.zeros(fast.F.shape, dtype=xp.int64, device=device(r_data))
         count = status + (fast.passes + (F0 is None))
-        overlap = (1.0 + nu) * fast.overlap
-        return LogZ(xp.asarray(fast.F), status, count, (fast.F - reach, fast.F + reach), fast.standard_error, overlap)
+        ends = (fast.F - reach, fast.F + reach)
+        return LogZ(fast.F, status, count, ends, fast.standard_error, fast.overlap)
     check_no_nan(r_data=r_data, r_noise=r_noise)
     return _bracketed(r_data, r_noise, nu, F0, xtol, fast)
 
@@ -78,7 +78,8 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         if (on_host(F) or k % 8 == 7) and host_bool(~running):
             break
     reach = 2.0 * xp.abs(step) + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
-    lo, hi = xp.maximum(lo, F - reach), xp.minimum(hi, F + reach)
+    slack = 4.0 * (eps + eps * xp.abs(F))
+    lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
     inf = xp.full_like(F, float("inf"))
     F = xp.where(start.rootless, start.limit, F)
     status = xp.where(start.rootless, 0 * count + int(Status.NO_ROOT), 0 * count)
@@ -94,7 +95,8 @@ def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
     k, j = data.shape[-1], noise.shape[-1]
     shape = runs_shape(r_data=data, r_noise=noise)
     pooled = xp.concat([xp.broadcast_to(data, (*shape, k)), xp.broadcast_to(noise, (*shape, j))], axis=-1)
-    weights = xp.concat([xp.full_like(data[..., :k], 1.0 / k), xp.full_like(noise[..., :j], nu / j)], axis=-1)
+    like = {"dtype": pooled.dtype, "device": device(pooled)}
+    weights = xp.concat([xp.full((k,), 1.0 / k, **like), xp.full((j,), nu / j, **like)])
     order = xp.argsort(pooled, axis=-1)
     pooled = xp.take_along_axis(pooled, order, axis=-1)
     below = xp.cumulative_sum(xp.take_along_axis(xp.broadcast_to(weights, pooled.shape), order, axis=-1), axis=-1)

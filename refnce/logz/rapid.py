@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from refnce.backend import Array, array_namespace, blocks, host_bool, on_host
+from refnce.backend import Array, Namespace, blocks, host_bool, on_host
 from refnce.special import log_pair, two_sum
 
 PASSES = 5
@@ -25,6 +25,9 @@ BLIND_PASSES = 3  # made before the host first looks at the result, where lookin
 SLOPE = 0.5
 # Cancellation in var s = mean s^2 - (mean s)^2 is left to the pass that avoids it.
 SPREAD = 1e-6
+
+# Mean sigmoid, and mean sigmoid^k over it for k = 2, 3, 4: none of the ratios underflows.
+Powers = tuple[Array, Array, Array, Array]
 
 
 class Root(NamedTuple):
@@ -38,118 +41,124 @@ class Root(NamedTuple):
     sure: Array
 
 
-class _Powers(NamedTuple):
-    """Means of sigmoid^k, the first scaled by exp(-d), and the derivatives of the log of the first."""
-
-    p: Array
-    a1: Array
-    a2: Array
-    a3: Array
-    a4: Array
-    l1: Array
-    l2: Array
-    l3: Array
-
-
-def solve(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float) -> Root:
+def solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float) -> Root:
     """Follow the fast road for checked arguments; NaN in the samples shows as ``sure`` = False."""
-    xp = array_namespace(r_data, r_noise)
+    n, m = r_data.shape[-1], r_noise.shape[-1]
     log_nu, log_nu_low = log_pair(nu)
-    if F0 is None:
-        b = 0.5 * (_mean(r_data) + _mean(r_noise)) + 0.5 * log_nu
-    else:
-        b = F0 + log_nu
+    samples = _Samples(xp, r_data, r_noise)
+    b = 0.5 * (samples.mean() + log_nu) if F0 is None else F0 + log_nu
     eps = float(xp.finfo(r_data.dtype).eps)
-    # Rounding r - b moves the root by at most ulp(700)/2, 512 eps/2: sums that reach further underflow.
-    exact = xtol < 512 * eps
+    # Rounding r - b moves the root by at most ulp(700)/2 = 256 eps: sums that reach further underflow.
+    exact = xtol < 512.0 * eps
     tol = max(xtol, eps)
-    data, noise = _Odds(r_data, b, +1.0, exact), _Odds(r_noise, b, -1.0, exact)
-    d = xp.zeros_like(b)
+    samples.start(b, exact)
+    d, step = 0.0 * b, 0.0 * b
     for passes in range(1, PASSES + 1):
-        A, B = data.powers(d), noise.powers(-d)
-        phi = 2.0 * d + xp.log(A.p / (nu * B.p))
-        slope = A.l1 + B.l1
-        w = -phi / slope
-        c2 = (A.l2 - B.l2) / (2.0 * slope)
-        c3 = (A.l3 + B.l3) / (6.0 * slope)
-        step = w * (1.0 - w * (c2 - w * (2.0 * c2 * c2 - c3)))
         d = d + step
-        close = (step**4 <= tol) & (slope >= SLOPE)
-        if on_host(close) or passes >= BLIND_PASSES:
-            if host_bool(close | ~(slope >= SLOPE)):
-                break
+        A, B = samples.powers(d)
+        A1, A2, A3 = _log_derivatives(A)
+        B1, B2, B3 = _log_derivatives(B)
+        slope = A1 + B1
+        w = -xp.log(A[0] / (nu * B[0])) / slope
+        c2 = 0.5 * (A2 - B2) / slope
+        step = w - w * w * (c2 - w * (2.0 * c2 * c2 - (A3 + B3) / (6.0 * slope)))
+        square = step * step
+        close = (square * square <= tol) & (slope >= SLOPE)
+        if (on_host(close) or passes >= BLIND_PASSES) and host_bool(close | ~(slope >= SLOPE)):
+            break
+    # F = b + d + step - log nu, summed in twofold precision: d may be large against F.
     G, rest = two_sum(b, d)
-    F, more = two_sum(G, xp.full_like(G, -log_nu))
-    F = F + (rest + more - log_nu_low)
-    return _finish(A, B, r_data.shape[-1], r_noise.shape[-1], nu, F, step, passes, close)
+    if nu != 1.0:
+        G, more = two_sum(G, xp.full_like(G, -log_nu))
+        rest = rest + more - log_nu_low
+    F = G + (rest + step)
+    # Variance and slope move from the last point to the root, ``step`` away, to second order.
+    var_A, square_A, slope_A = _moments(A, step)
+    var_B, square_B, slope_B = _moments(B, -step)
+    hess = slope_A + nu * slope_B
+    sure = close & (var_A > SPREAD * square_A) & (var_B > SPREAD * square_B)
+    error = (var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
+    return Root(F, step, passes, error, hess * ((1.0 + nu) / nu), sure)
 
 
-def _finish(A: _Powers, B: _Powers, n: int, m: int, nu: float, F: Array, step: Array, passes: int, close: Array) -> Root:
-    """Move variance and slope from the last point to the root, ``step`` away, to second order."""
-    xp = array_namespace(F)
-    var_A, var_B = _variance(A, step), _variance(B, -step)
-    slope = _slope(A, step) + nu * _slope(B, -step)
-    sure = close & (var_A[0] > SPREAD * var_A[1]) & (var_B[0] > SPREAD * var_B[1])
-    error = xp.sqrt(var_A[0] / n + nu * nu / m * var_B[0]) / slope
-    return Root(F, step, passes, error, slope / nu, sure)
+class _Samples:
+    """The odds E = exp(+-(r - b)) of both samples: stacked along a first axis where they are small and alike."""
 
+    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array) -> None:
+        self.xp, self.n, self.m = xp, r_data.shape[-1], r_noise.shape[-1]
+        self.parts = [list(blocks(r_data)), list(blocks(r_noise))]
+        self.stacked = r_data.shape == r_noise.shape and len(self.parts[0]) == 1
+        if self.stacked:
+            self.parts = [[xp.concat([r_data[None, ...], r_noise[None, ...]], axis=0)]]
+            signs = xp.asarray([1.0, -1.0], dtype=r_data.dtype, device=r_data.device)
+            self.sign = xp.reshape(signs, (2,) + (1,) * (r_data.ndim - 1))
+        widths = [x.shape[-1] for part in self.parts for x in part]
+        self.ones = xp.ones((max(widths),), dtype=r_data.dtype, device=r_data.device)
+        self.kept: Array = None
 
-def _variance(A: _Powers, step: Array) -> tuple[Array, Array]:
-    """(var sigmoid, mean sigmoid^2), from their Taylor series about the point of A."""
-    mean = A.a1 + step * ((A.a1 - A.a2) + 0.5 * step * (A.a1 - 3.0 * A.a2 + 2.0 * A.a3))
-    square = A.a2 + step * (2.0 * (A.a2 - A.a3) + step * (2.0 * A.a2 - 5.0 * A.a3 + 3.0 * A.a4))
-    return square - mean * mean, square
+    def mean(self) -> Array:
+        """The sum of both sample means."""
+        sums = [self._join([self.xp.vecdot(x, self.ones[: x.shape[-1]]) for x in part]) for part in self.parts]
+        return (sums[0][0] + sums[0][1]) / self.n if self.stacked else sums[0] / self.n + sums[1] / self.m
 
+    def start(self, b: Array, exact: bool) -> None:
+        """Set the base of the odds; ``exact``: with the rounding of r - b put right to first order."""
+        self.b, self.exact = b[..., None], exact
 
-def _slope(A: _Powers, step: Array) -> Array:
-    """mean sigmoid (1 - sigmoid), likewise."""
-    third = A.a1 - 7.0 * A.a2 + 12.0 * A.a3 - 6.0 * A.a4
-    return (A.a1 - A.a2) + step * ((A.a1 - 3.0 * A.a2 + 2.0 * A.a3) + 0.5 * step * third)
-
-
-class _Odds:
-    """E = exp(sign (r - b)) of one sample, kept in cache-sized blocks after the first pass."""
-
-    def __init__(self, r: Array, b: Array, sign: float, exact: bool) -> None:
-        self.r, self.b, self.sign, self.exact = r, b[..., None], sign, exact
-        self.blocks: list[Array] = []
-
-    def powers(self, d: Array) -> _Powers:
-        """Means of the powers of sigmoid(sign d - sign (r - b)) and the derivatives of the log of the first by sign d."""
-        xp = array_namespace(d)
+    def powers(self, d: Array) -> tuple[Powers, Powers]:
+        """For data and noise, mean sigmoid and its power ratios at b + d."""
+        xp = self.xp
+        if self.stacked:
+            if self.kept is None:
+                self.kept = self._odds(self.parts[0][0], self.sign[..., None])
+            s = xp.exp(self.sign * d)
+            p1, p2, p3, p4 = self._sums(self.kept, s[..., None])
+            return _ratios(p1[0], p2[0], p3[0], p4[0], s[0], self.n), _ratios(p1[1], p2[1], p3[1], p4[1], s[1], self.m)
         s = xp.exp(d)
-        row = s[..., None]
-        first = not self.blocks
-        sums = []
-        for x in blocks(self.r) if first else self.blocks:
-            E = self._odds(x) if first else x
-            if first:
-                self.blocks.append(E)
-            p = 1.0 / (row + E)
-            p2 = p * p
-            sums.append((xp.vecdot(p, xp.ones_like(p)), xp.vecdot(p, p), xp.vecdot(p, p2), xp.vecdot(p2, p2)))
-        n = self.r.shape[-1]
-        m1, m2, m3, m4 = sums[0] if len(sums) == 1 else (xp.sum(xp.stack(k, axis=-1), axis=-1) for k in zip(*sums, strict=True))
-        x = s * m2 / m1  # ratios of mean sigmoid^k to mean sigmoid: none of them underflows
-        y = s * s * m3 / m1
-        z = s * s * s * m4 / m1
-        l1 = 1.0 - x
-        second = 1.0 - 3.0 * x + 2.0 * y
-        l2 = second - l1 * l1
-        l3 = 1.0 - 7.0 * x + 12.0 * y - 6.0 * z - l1 * (3.0 * second - 2.0 * l1 * l1)
-        p1 = m1 / n
-        a1 = s * p1
-        return _Powers(p1, a1, a1 * x, a1 * y, a1 * z, l1, l2, l3)
+        return self._part(0, +1.0, s, self.n), self._part(1, -1.0, 1.0 / s, self.m)
 
-    def _odds(self, x: Array) -> Array:
-        xp = array_namespace(x)
+    def _part(self, k: int, sign: float, s: Array, n: int) -> Powers:
+        # The odds are made anew in each pass: for many blocks that is cheaper than writing them to memory.
+        sums = [self._sums(self._odds(x, sign), s[..., None]) for x in self.parts[k]]
+        return _ratios(*(self._join(list(column)) for column in zip(*sums, strict=True)), s, n)
+
+    def _sums(self, E: Array, s: Array) -> Powers:
+        xp = self.xp
+        p = 1.0 / (s + E)
+        square = p * p
+        one = self.ones[: p.shape[-1]]
+        return xp.vecdot(p, one), xp.vecdot(p, p), xp.vecdot(p, square), xp.vecdot(square, square)
+
+    def _odds(self, x: Array, sign: Array) -> Array:
         if not self.exact:
-            return xp.exp(x - self.b if self.sign > 0 else self.b - x)
+            return self.xp.exp(sign * (x - self.b))
         difference, e = two_sum(x, -self.b)
-        return xp.exp(self.sign * difference) * (1.0 + self.sign * e)
+        return self.xp.exp(sign * difference) * (1.0 + sign * e)
+
+    def _join(self, sums: list[Array]) -> Array:
+        return sums[0] if len(sums) == 1 else self.xp.sum(self.xp.stack(sums, axis=-1), axis=-1)
 
 
-def _mean(r: Array) -> Array:
-    xp = array_namespace(r)
-    sums = [xp.vecdot(x, xp.ones_like(x)) for x in blocks(r)]
-    return (sums[0] if len(sums) == 1 else xp.sum(xp.stack(sums, axis=-1), axis=-1)) / r.shape[-1]
+def _ratios(m1: Array, m2: Array, m3: Array, m4: Array, s: Array, n: int) -> Powers:
+    q = s / m1
+    r = q * s
+    return m1 * (s / n), q * m2, r * m3, r * s * m4
+
+
+def _log_derivatives(powers: Powers) -> tuple[Array, Array, Array]:
+    """The first three derivatives of log mean sigmoid: cumulants of its parts."""
+    _, x, y, z = powers
+    first = 1.0 - x
+    second = first - 2.0 * (x - y)  # 1 - 3x + 2y
+    square = first * first
+    third = first - 6.0 * (x - y - y + z)  # 1 - 7x + 12y - 6z
+    return first, second - square, third - first * (3.0 * second - 2.0 * square)
+
+
+def _moments(powers: Powers, step: Array) -> tuple[Array, Array, Array]:
+    """(var sigmoid, mean sigmoid^2, mean sigmoid (1 - sigmoid)) at ``step`` from the point of ``powers``."""
+    a, x, y, z = powers
+    first, second, third = 1.0 - x, 1.0 - 3.0 * x + 2.0 * y, 1.0 - 7.0 * x + 12.0 * y - 6.0 * z
+    mean = a * (1.0 + step * (first + 0.5 * step * second))
+    square = a * (x + step * (2.0 * (x - y) + step * (2.0 * x - 5.0 * y + 3.0 * z)))
+    return square - mean * mean, square, a * (first + step * (second + 0.5 * step * third))
