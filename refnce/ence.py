@@ -1,4 +1,4 @@
-r"""The exponential loss eNCE of Liu, Rosenfeld, Ravikumar and Risteski (2021, arXiv:2110.11271), as a function of log-ratios and F.
+r"""The exponential loss eNCE (Liu, Rosenfeld, Ravikumar & Risteski 2021, arXiv:2110.11271) of log-ratios and F.
 
 With r = log p~ - log q on data and on noise as in ``refnce.nce``, and p = p~ e^{-F},
 
@@ -6,11 +6,12 @@ With r = log p~ - log q on data and on noise as in ``refnce.nce``, and p = p~ e^
     dL/dF = 1/4 E_p*[e^{-(r - F)/2}] - 1/4 E_q[e^{(r - F)/2}]
     F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}],   where dL/dF = 0 and L = sqrt(E_p*[e^{-r/2}] E_q[e^{r/2}])
 
-so that F, which the NCE loss has to solve for, is known in closed form. A weight nu of noise against data would only scale.
+so that F, which the NCE loss has to solve for, is known in closed form. A weight nu of noise against data
+would only scale.
 
-How the last digits are kept. A mean of exponentials is carried as S e^p with p its largest exponent, so no term
-overflows; F - r keeps its TwoSum remainder, since half an ulp of 500 is 256 ulps of its exponential; the power e^p enters
-last, as (e^{p/2})^2, so the result is infinite only where it exceeds the largest number.
+How the last digits are kept. A mean of exponentials is carried as S e^p with p its largest exponent, so no
+term overflows; F - r keeps its TwoSum remainder, since half an ulp of 500 is 256 ulps of its exponential; the
+power e^p enters last, as (e^{p/2})^2, so the result is infinite only where it exceeds the largest number.
 """
 
 from __future__ import annotations
@@ -26,10 +27,11 @@ __all__ = ["grad_F", "grad_r", "log_z", "loss"]
 
 
 def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
-    """Return the exponential loss L (...) at F; r_data (..., n), r_noise (..., m), F a number or (...), broadcast.
+    """Return the exponential loss L (...); r_data (..., n), r_noise (..., m), F a number or (...), broadcast.
 
-    r_data = -inf or r_noise = +inf makes it +inf; r_data = +inf and r_noise = -inf add 0 and count in n and m. Raises TypeError
-    or ValueError for empty samples, NaN, integer arrays, mixed libraries or devices, tensors that record gradients.
+    r_data = -inf or r_noise = +inf makes it +inf; r_data = +inf and r_noise = -inf add 0 and count in n and
+    m. Raises TypeError or ValueError for empty samples, NaN, integer arrays, mixed libraries or devices,
+    tensors that record gradients.
     """
     r_data, r_noise, F = _entry(r_data, r_noise, F)
     data, noise, p = _sides(r_data, r_noise, F)
@@ -51,7 +53,8 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
 def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     """Return (dL/dr_data (..., n), dL/dr_noise (..., m)), the weights that a model's pullback takes.
 
-    dL/dr_data = -e^{-(r_data - F)/2}/(4n), dL/dr_noise = e^{(r_noise - F)/2}/(4m). Arguments and errors as in ``loss``.
+    dL/dr_data = -e^{-(r_data - F)/2}/(4n), dL/dr_noise = e^{(r_noise - F)/2}/(4m). Arguments and errors as in
+    ``loss``.
     """
     r_data, r_noise, F = _entry(r_data, r_noise, F)
     x_data, c_data = _exponent(r_data, F, +0.5)
@@ -63,8 +66,8 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
 def log_z(r_data: Array, r_noise: Array) -> Array:
     """Return F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}] (...), the F that minimises the loss.
 
-    Infinite log-ratios take the limit of the formula; where it has none (both means infinite, or both 0) the value is
-    nan. Arguments and errors as in ``loss``.
+    Infinite log-ratios take the limit of the formula; where it has none (both means infinite, or both 0) the
+    value is nan. Arguments and errors as in ``loss``.
     """
     r_data, r_noise, F = _entry(r_data, r_noise, 0.0)
     xp = array_namespace(r_data)
@@ -79,18 +82,22 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
 
 
 def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array]:
-    """Return (a, b, p) with E_p*[e^{-(r - F)/2}] = a e^p and E_q[e^{(r - F)/2}] = b e^p, p the larger exponent."""
+    """Return (a, b, p), E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger exponent."""
     xp = array_namespace(r_data, r_noise)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     p = xp.maximum(p_data, p_noise)
     # A side under e^{floor} of the other is lost in its rounding; above it, an infinite S stays infinite.
     floor = math.log(xp.finfo(p.dtype).smallest_normal)
-    return S_data * xp.exp(xp.clip(p_data - p, floor, 0.0)), S_noise * xp.exp(xp.clip(p_noise - p, floor, 0.0)), p
+    return (
+        S_data * xp.exp(xp.clip(p_data - p, floor, 0.0)),
+        S_noise * xp.exp(xp.clip(p_noise - p, floor, 0.0)),
+        p,
+    )
 
 
 def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
-    """Return (S, p) (...) with mean e^{half (F - r)} = S e^p: S in [1/n, 1], 0 where all terms vanish, inf where one is."""
+    """Return (S, p), mean e^{half (F - r)} = S e^p; S is in [1/n, 1], 0 if all terms are, inf if one is."""
     xp = array_namespace(r)
     x, factor = _exponent(r, F, half)
     huge = xp.finfo(x.dtype).max / 4.0  # -huge stands for p where no term has one, and can be subtracted
@@ -100,7 +107,7 @@ def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
 
 
 def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
-    """Return (x, c) with e^{half (F - r)} = c e^x: x the rounded exponent, c = 1 + half e for the remainder e of F - r."""
+    """Return (x, c), e^{half (F - r)} = c e^x, x the rounded exponent, c = 1 + half (remainder of F - r)."""
     xp = array_namespace(r)
     finite = xp.isfinite(r)
     d, e = two_sum(F[..., None], -xp.where(finite, r, xp.zeros_like(r)))
@@ -114,7 +121,9 @@ def _times_exp(c: Array, p: Array) -> Array:
     h = xp.exp(xp.clip(0.5 * p, 1.0 - math.log(limit), math.log(limit) - 1.0))
     half = c * h
     over = xp.abs(half) > limit / xp.maximum(h, xp.ones_like(h))
-    return xp.where(over, xp.copysign(xp.full_like(half, xp.inf), half), half * xp.where(over, xp.ones_like(h), h))
+    return xp.where(
+        over, xp.copysign(xp.full_like(half, xp.inf), half), half * xp.where(over, xp.ones_like(h), h)
+    )
 
 
 def _entry(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array, Array]:

@@ -1,18 +1,19 @@
-r"""Exponential families under the NCE objective: loss, gradient and Hessian, jointly in [theta, F] and with F solved for.
+r"""Exponential families under the NCE objective: derivatives in [theta, F] and with F solved for.
 
-The model is p(x) = h(x) exp(<T(x), theta> - F) (Equation 2, with a base measure h), so its log-ratio to the noise is
-r = T theta + offset with offset = log h - log q. What Equations 12-16 call T(x) = [T~(x), -1] and theta = [theta~, F] is split here:
-T (..., n, k) is T~ without the entry -1, theta (..., k) is theta~, and derivatives come in [theta, F] order.
+The model is p(x) = h(x) exp(<T(x), theta> - F) (Equation 2, with a base measure h), so its log-ratio to the
+noise is r = T theta + offset with offset = log h - log q. What Equations 12-16 call T(x) = [T~(x), -1] and
+theta = [theta~, F] is split here: T (..., n, k) is T~ without the entry -1, theta (..., k) is theta~, and
+derivatives come in [theta, F] order.
 
-Both Hessians weigh the samples, data and noise together, by (p* + q) p q/(p + q)^2: sample i by s_i (1 - s_i), s_i its sigmoid.
-With w these weights scaled to sum 1,
+Both Hessians weigh the samples, data and noise together, by (p* + q) p q/(p + q)^2: sample i by s_i (1 -
+s_i), s_i its sigmoid. With w these weights scaled to sum 1,
 
-    Hessian         = d2L/dF2  E_w[[T, -1] [T, -1]^T]                      (Equation 14)
-    grad F(theta)   = E_w[T]                                               (from dL/dF = 0)
-    profile Hessian = d2L/dF2  E_w[(T - E_w[T]) (T - E_w[T])^T]            (Equation 16, where its second integral is 0)
+    Hessian         = d2L/dF2  E_w[[T, -1] [T, -1]^T]                      (Equation 14) grad F(theta)   =
+    E_w[T]                                               (from dL/dF = 0) profile Hessian = d2L/dF2  E_w[(T -
+    E_w[T]) (T - E_w[T])^T]            (Equation 16, where its second integral is 0)
 
-The last is the Schur complement of d2L/dF2 in the first. As a weighted covariance it is positive semidefinite as computed and
-nothing cancels; w exists where every s_i (1 - s_i) underflows.
+The last is the Schur complement of d2L/dF2 in the first. As a weighted covariance it is positive semidefinite
+as computed and nothing cancels; w exists where every s_i (1 - s_i) underflows.
 """
 
 from __future__ import annotations
@@ -28,23 +29,37 @@ __all__ = ["gradient", "hessian", "loss", "profile_gradient", "profile_hessian",
 
 
 def loss(
-    T_data: Array, T_noise: Array, theta: Array, F: Any, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    F: Any,
+    offset_data: Array,
+    offset_noise: Array,
+    *,
+    nu: float = 1.0,
 ) -> Array:
     """Return the NCE loss (...) of the family, Equation 12.
 
-    T_data is (..., n, k) and T_noise (..., m, k), without the entry -1; theta (..., k); F a number or (...); offset_data
-    (..., n) and offset_noise (..., m) are log h - log q, in which infinities take the limits of ``nce.loss``; nu as there. Leading
-    shapes broadcast. Raises TypeError or ValueError where shapes disagree, n, m or k is 0, T or theta is not finite, and
-    for what ``nce.loss`` refuses.
+    T_data is (..., n, k) and T_noise (..., m, k), without the entry -1; theta (..., k); F a number or (...);
+    offset_data (..., n) and offset_noise (..., m) are log h - log q, in which infinities take the limits of
+    ``nce.loss``; nu as there. Leading shapes broadcast. Raises TypeError or ValueError where shapes disagree,
+    n, m or k is 0, T or theta is not finite, and for what ``nce.loss`` refuses.
     """
     F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
 def gradient(
-    T_data: Array, T_noise: Array, theta: Array, F: Any, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    F: Any,
+    offset_data: Array,
+    offset_noise: Array,
+    *,
+    nu: float = 1.0,
 ) -> Array:
-    """Return the gradient of the loss (..., k + 1) in [theta, F], Equation 13. Arguments and errors as in ``loss``."""
+    """Return the gradient (..., k + 1) of ``loss`` in [theta, F], Eq. 13; arguments and errors as there."""
     F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     dtheta = _pull(T_data, dr_data) + _pull(T_noise, dr_noise)  # Eq. (13), the coordinates of theta
@@ -53,11 +68,18 @@ def gradient(
 
 
 def hessian(
-    T_data: Array, T_noise: Array, theta: Array, F: Any, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    F: Any,
+    offset_data: Array,
+    offset_noise: Array,
+    *,
+    nu: float = 1.0,
 ) -> Array:
-    """Return the Hessian of the loss (..., k + 1, k + 1) in [theta, F], Equation 14: symmetric, positive semidefinite.
+    """Return the Hessian of the loss (..., k + 1, k + 1) in [theta, F], Equation 14.
 
-    Arguments and errors as in ``loss``.
+    Symmetric and positive semidefinite. Arguments and errors as in ``loss``.
     """
     F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     xp = array_namespace(F)
@@ -74,10 +96,10 @@ def hessian(
 def profile_loss(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
-    """Return the loss (...) at the F that minimises it on these samples, F from ``logz.newton``; convex in theta (A.2).
+    """Return the loss (...) at the F that minimises it, from ``logz.newton``; convex in theta (Appendix A.2).
 
-    Arguments as in ``loss`` without F. Where the solve's status is not CONVERGED (no minimiser, or none certified) the run's
-    value is nan. Errors as in ``loss``.
+    Arguments as in ``loss`` without F. Where the solve's status is not CONVERGED (no minimiser, or none
+    certified) the run's value is nan. Errors as in ``loss``.
     """
     F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
@@ -88,8 +110,8 @@ def profile_gradient(
 ) -> Array:
     """Return the gradient (..., k) in theta of ``profile_loss``, Equation 15. Arguments and errors as there.
 
-    T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing, as dL/dF = 0; in floating point it removes
-    the first-order effect of the rounding of F.
+    T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing, as dL/dF = 0; in
+    floating point it removes the first-order effect of the rounding of F.
     """
     F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
@@ -100,9 +122,9 @@ def profile_gradient(
 def profile_hessian(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
-    """Return the Hessian (..., k, k) in theta of ``profile_loss``, Equation 16: symmetric, positive semidefinite (A.2).
+    """Return the Hessian (..., k, k) in theta of ``profile_loss``, Equation 16.
 
-    Arguments and errors as in ``profile_loss``.
+    Symmetric and positive semidefinite (Appendix A.2). Arguments and errors as in ``profile_loss``.
     """
     F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
     w_data, w_noise = _weights(r_data, r_noise, F, nu)
@@ -131,7 +153,7 @@ def _moment(T: Array, w: Array) -> Array:
 
 
 def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
-    """The curvature weights s(1 - s)/n of data and nu s(1 - s)/m of noise, together scaled to sum 1 (0 if all are 0)."""
+    """The curvature weights s(1 - s)/n of data and nu s(1 - s)/m of noise, scaled to sum 1 (0 if all are)."""
     xp = array_namespace(r_data, r_noise)
     centre = (F + math.log(nu))[..., None]
     a_data, a_noise = xp.abs(centre - r_data), xp.abs(centre - r_noise)
@@ -177,19 +199,26 @@ def _entry(
     _check_finite(T_data=T_data, T_noise=T_noise, theta=theta)
     check_no_nan(**offsets)
     F = check_F(F, theta, xp)
-    one = {"T_data[..., 0]": T_data[..., 0], "T_noise[..., 0]": T_noise[..., 0], "theta": theta, "F": F[..., None]}
+    one = {
+        "T_data[..., 0]": T_data[..., 0],
+        "T_noise[..., 0]": T_noise[..., 0],
+        "theta": theta,
+        "F": F[..., None],
+    }
     F = xp.broadcast_to(F, runs_shape(**one, **offsets))
     return F, _log_ratio(T_data, theta, offset_data), _log_ratio(T_noise, theta, offset_noise)
 
 
-def _check_shapes(T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array) -> None:
+def _check_shapes(
+    T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array
+) -> None:
     if theta.ndim == 0 or theta.shape[-1] == 0:
         raise ValueError(f"theta must be (..., k) with k >= 1 parameters; got shape {tuple(theta.shape)}")
     for name, T, offset in (("data", T_data, offset_data), ("noise", T_noise, offset_noise)):
         if T.ndim < 2 or T.shape[-1] != theta.shape[-1]:
             raise ValueError(
-                f"T_{name} must be (..., samples, k) with k = {theta.shape[-1]} as theta has; got shape {tuple(T.shape)} (one "
-                "statistic is T[..., None]; the entry -1 of the paper's T belongs to F: leave it out)"
+                f"T_{name} must be (..., samples, k) with k = {theta.shape[-1]} as theta has; got shape "
+                f"{tuple(T.shape)} (one statistic is T[..., None]; the paper's last entry -1 is left out)"
             )
         if offset.ndim == 0 or offset.shape[-1] != T.shape[-2]:
             raise ValueError(
@@ -204,6 +233,6 @@ def _check_finite(**arrays: Array) -> None:
         if not host_bool(~bad):
             count = int(array_namespace(x).count_nonzero(bad))
             raise ValueError(
-                f"{name} holds {count} NaN or infinite numbers in shape {tuple(x.shape)}; it must be finite (a sample outside "
-                "the support of the model or of the noise is an offset of -inf or +inf)"
+                f"{name} holds {count} NaN or infinite numbers in shape {tuple(x.shape)}; it must be finite "
+                "(a sample outside the support of the model or of the noise is an offset of -inf or +inf)"
             )

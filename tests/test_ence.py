@@ -1,55 +1,44 @@
-"""The exponential loss of Liu et al. (2021): exact values, its closed-form F, limits, and its theory on Gaussian means."""
+"""The exponential loss of Liu et al. (2021): exact values, the best F, limits, Gaussian means."""
 
 from __future__ import annotations
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
-from flint import arb, ctx
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from . import certified
+from .ulps import error_in_units, ulp
+
 LIU = "Liu et al. 2021"
 FORMULA = "eNCE loss L = 1/2 E_p*[e^{-(r-F)/2}] + 1/2 E_q[e^{(r-F)/2}] and its derivatives in F and r"
 BEST_F = "the F that minimises eNCE is log E_q[e^{r/2}] - log E_p*[e^{-r/2}]"
-QUADRATIC = "on Gaussian means the log of the profiled eNCE loss is quadratic: one step of rate 4 lands on theta*"
+CONVEX = "eNCE is convex in F for any log-ratios, as NCE is"
+QUADRATIC = (
+    "on Gaussian means the log of the profiled eNCE loss is quadratic: one step of rate 4 lands on theta*"
+)
+LIMITS = "infinite log-ratios take the limit of the eNCE formulas"
 
-# A mean S e^p is computed as (S e^{p/2}) e^{p/2}: an exponential good to 2 ulps twice, S good to 3, one rounding more.
+# A mean S e^p is computed as (S e^{p/2}) e^{p/2}: an exponential good to 2 ulps twice, S good to 3, one
+# rounding more.
 ULPS = 8.0
-LARGEST = arb(math.ldexp(1.0 - 2.0**-53, 1024))
-SMALLEST = arb(2.0**-1022)
 
-# Where the log-ratios of data and of noise lie: overlap, chasm, plateau, values whose exponentials overflow or vanish.
-PLACES = [(0, 0), (5, -5), (-5, 5), (100, -100), (-500, 500), (500, -500), (1300, 900), (-1300, 1300), (1600, 1600), (-1600, 1700)]
-
-
-@pytest.fixture(autouse=True)
-def _precision():
-    before, ctx.prec = ctx.prec, 400
-    yield
-    ctx.prec = before
+# Where data and noise log-ratios lie: overlap, chasm, plateau, and where exponentials overflow or vanish.
+PLACES = [
+    *[(0, 0), (5, -5), (-5, 5), (100, -100), (-500, 500), (500, -500)],
+    *[(1300, 900), (-1300, 1300), (1600, 1600), (-1600, 1700)],
+]
 
 
-def exact_sides(r_data, r_noise, F):
-    """(E_p*[e^{-(r-F)/2}], E_q[e^{(r-F)/2}]) as balls of about 400 bits."""
-    F = arb(F)
-    data = sum((((F - arb(r)) / 2).exp() for r in r_data.tolist()), arb(0)) / len(r_data)
-    noise = sum((((arb(r) - F) / 2).exp() for r in r_noise.tolist()), arb(0)) / len(r_noise)
-    return data, noise
-
-
-def units(got, exact, scale=None):
-    """|got - exact| in ulps of ``scale`` (of ``exact`` where None); out of range, 0 where got is the right infinity or 0."""
-    scale = exact if scale is None else scale
-    if math.isnan(got):
-        return math.inf
-    if abs(scale) > LARGEST:
-        return 0.0 if abs(exact) <= LARGEST or got == math.copysign(math.inf, exact.mid()) else math.inf
-    if abs(scale) < SMALLEST:  # subnormal numbers have no relative precision, and some libraries have none of them
+def units(got, exact, unit):
+    """``error_in_units``, but a subnormal value, which has no relative precision, may be flushed to 0."""
+    if abs(exact) < mpmath.ldexp(1, -1022):
         return 0.0 if abs(got) <= 2.0**-1021 else math.inf
-    return float(abs(arb(got) - exact) / arb(math.ulp(float(scale))))
+    return error_in_units(got, exact, unit)
 
 
 def draws(seed, place):
@@ -66,16 +55,24 @@ def draws(seed, place):
 def test_loss_and_derivatives_are_exact(impl, evidence, place):
     seen = {"loss": [], "grad_F": [], "grad_r": []}
     for r_data, r_noise, F in draws(1, place):
-        data, noise = exact_sides(r_data, r_noise, F)
-        larger = max(data, noise)
-        loss, grad_F = float(impl.ence.loss(r_data, r_noise, F)), float(impl.ence.grad_F(r_data, r_noise, F))
-        seen["loss"].append(units(loss, (data + noise) / 2))
-        # The two means cancel at the best F: the unit is that of the larger one, and each has its own error.
-        seen["grad_F"].append(units(grad_F, (data - noise) / 4, larger / 4) / 2)
-        for gradient, r, sign in zip(impl.ence.grad_r(r_data, r_noise, F), (r_data, r_noise), (-1, 1), strict=True):
+        for name, certify in (("loss", certified.ence_loss), ("grad_F", certified.ence_grad_F)):
+            exact = certify(
+                r_data, r_noise, F
+            )  # the unit of grad_F is that of its terms, which cancel at the best F
+            got = float(getattr(impl.ence, name)(r_data, r_noise, F))
+            if (
+                name == "grad_F" and exact.scale > 2.0**1023
+            ):  # the terms overflow: their difference is the right infinity
+                seen[name].append(0.0 if got == math.copysign(math.inf, exact.value) else math.inf)
+            else:
+                seen[name].append(units(got, exact.value, exact.unit()))
+        for gradient, r, sign in zip(
+            impl.ence.grad_r(r_data, r_noise, F), (r_data, r_noise), (-1, 1), strict=True
+        ):
             for g, x in zip(gradient.tolist(), r.tolist(), strict=True):
-                term = (sign * (arb(x) - arb(F)) / 2).exp() * sign / (4 * len(r))
-                seen["grad_r"].append(units(g, term))
+                with mpmath.workprec(200):
+                    term = sign * mpmath.exp(sign * (mpmath.mpf(x) - F) / 2) / (4 * len(r))
+                seen["grad_r"].append(units(g, term, ulp(term)))
     worst = {name: max(values) for name, values in seen.items()}
     evidence(f"log-ratios about {place}, worst ulps: " + ", ".join(f"{k} {v:.2f}" for k, v in worst.items()))
     assert max(worst.values()) <= ULPS * impl.eps / 2.0**-52
@@ -86,11 +83,8 @@ def test_loss_and_derivatives_are_exact(impl, evidence, place):
 def test_best_F_is_exact(impl, evidence, place):
     worst = []
     for r_data, r_noise, _ in draws(2, place):
-        data, noise = exact_sides(r_data, r_noise, 0.0)
-        exact = (noise / data).log()
-        got = float(impl.ence.log_z(r_data, r_noise))
-        # The unit of every root in this project: one ulp of F and one eps.
-        worst.append(float(abs(arb(got) - exact)) / (math.ulp(float(exact)) + 2.0**-52) if math.isfinite(got) else math.inf)
+        exact = certified.ence_log_z(r_data, r_noise)
+        worst.append(error_in_units(float(impl.ence.log_z(r_data, r_noise)), exact.value, exact.unit()))
     evidence(f"log-ratios about {place}: worst {max(worst):.2f} of ulp(F) + eps")
     assert max(worst) <= 4.0 * impl.eps / 2.0**-52
 
@@ -104,7 +98,7 @@ def test_best_F_is_stationary_and_the_minimum(impl):
     def check(r_data, r_noise, away):
         F = float(impl.ence.log_z(r_data, r_noise))
         least = float(impl.ence.loss(r_data, r_noise, F))
-        # F is rounded to about |F| eps and the slope there is L/2 per unit of F; the means themselves cancel to a few eps.
+        # F is rounded by |F| eps, where the slope is L/4 per unit of F; the means cancel to a few eps.
         assert abs(float(impl.ence.grad_F(r_data, r_noise, F))) <= (ULPS + 4.0 * abs(F)) * impl.eps * least
         # L(F* + t) = L(F*) cosh(t/2) exactly.
         other = float(impl.ence.loss(r_data, r_noise, F + away))
@@ -121,14 +115,14 @@ def test_swapping_the_samples_negates_F_and_a_shift_adds_to_it(impl):
     def check(r_data, r_noise, shift):
         F = float(impl.ence.log_z(r_data, r_noise))
         size = max(1.0, np.abs(r_data).max(), np.abs(r_noise).max(), abs(shift))
-        tolerance = 16 * impl.eps * size  # r + shift rounds by eps/2 of itself, and so do both means' exponents
+        tolerance = 16 * impl.eps * size  # r + shift and both exponents round
         assert abs(float(impl.ence.log_z(-r_noise, -r_data)) + F) <= tolerance
         assert abs(float(impl.ence.log_z(r_data + shift, r_noise + shift)) - (F + shift)) <= tolerance
 
     check()
 
 
-@pytest.mark.claim(LIU, "eNCE is convex in F for any log-ratios, as NCE is", kind="theorem", where="ence.grad_F")
+@pytest.mark.claim(LIU, CONVEX, kind="theorem", where="ence.grad_F")
 def test_the_derivative_in_F_increases(impl):
     @given(log_ratios, log_ratios, st.floats(-60.0, 60.0), st.floats(0.0, 60.0))
     def check(r_data, r_noise, F, ahead):
@@ -146,8 +140,8 @@ def test_derivatives_along_random_directions(impl, evidence):
     for _ in range(50):
         r_data, r_noise = 3 * rng.normal(size=17), 3 * rng.normal(size=11)
         u, v, w, F = rng.normal(size=17), rng.normal(size=11), rng.normal(), rng.normal()
-        # Along the direction every exponent is linear, so d3L/dt3 <= L max|rate/2|^3 e^{h max|rate|}; the step balances
-        # that truncation h^2/6 d3L against the rounding eps L/h of the difference.
+        # Every exponent is linear along the direction, so d3L/dt3 <= L |rate/2|^3 to a percent within h; the
+        # step balances that truncation h^2/6 d3L against the rounding eps L/h of the difference.
         rate = max(np.abs(u - w).max(), np.abs(v - w).max())
         h = impl.eps ** (1 / 3) / rate
         up, down = (float(impl.ence.loss(r_data + t * u, r_noise + t * v, F + t * w)) for t in (h, -h))
@@ -164,7 +158,8 @@ def test_derivatives_along_random_directions(impl, evidence):
 def test_runs_are_batched_along_leading_axes(impl):
     rng = np.random.Generator(np.random.PCG64(4))
     r_data, r_noise, F = rng.normal(size=(3, 1, 20)), rng.normal(size=(4, 9)), rng.normal(size=(3, 4))
-    loss, grad_F, log_z = impl.ence.loss(r_data, r_noise, F), impl.ence.grad_F(r_data, r_noise, F), impl.ence.log_z(r_data, r_noise)
+    loss, grad_F = impl.ence.loss(r_data, r_noise, F), impl.ence.grad_F(r_data, r_noise, F)
+    log_z = impl.ence.log_z(r_data, r_noise)
     g_data, g_noise = impl.ence.grad_r(r_data, r_noise, F)
     assert loss.shape == grad_F.shape == log_z.shape == (3, 4)
     assert g_data.shape == (3, 4, 20) and g_noise.shape == (3, 4, 9)
@@ -177,14 +172,14 @@ def test_runs_are_batched_along_leading_axes(impl):
             (g_data[i, j], impl.ence.grad_r(*one)[0]),
             (g_noise[i, j], impl.ence.grad_r(*one)[1]),
         ]
-        for batched, alone in pairs:  # sums may associate differently: one ulp for each of at most log2(20) levels
+        for batched, alone in pairs:  # sums may associate differently, in at most 5 levels
             np.testing.assert_allclose(batched, alone, rtol=8 * impl.eps, atol=8 * impl.eps)
 
 
 INF = math.inf
 
 
-@pytest.mark.claim(LIU, "infinite log-ratios take the limit of the eNCE formulas", kind="theorem", where="ence.loss")
+@pytest.mark.claim(LIU, LIMITS, kind="theorem", where="ence.loss")
 def test_infinite_log_ratios(impl):
     def values(r_data, r_noise):
         r_data, r_noise = np.asarray(r_data), np.asarray(r_noise)
@@ -203,7 +198,7 @@ def test_infinite_log_ratios(impl):
     assert g_data.tolist() == [0.0, -INF, -1 / 16, -1 / 16] and g_noise.tolist() == [INF, 0.0]
 
 
-@pytest.mark.claim(LIU, "infinite log-ratios take the limit of the eNCE formulas", kind="theorem", where="ence.log_z")
+@pytest.mark.claim(LIU, LIMITS, kind="theorem", where="ence.log_z")
 @pytest.mark.parametrize(
     ("r_data", "r_noise", "F"),
     [
@@ -237,8 +232,9 @@ def test_the_sign_of_the_slope_survives_overflow(impl):
     assert float(impl.ence.log_z(low, high)) == 250.0
 
 
-# Gauss-Hermite takes E[e^{az}], z ~ N(0, 1), with a relative error under P(Poisson(a^2/2) >= nodes), as it is exact on z^{2j} for
-# j < nodes and between 0 and the truth beyond: 1e-35 for |a| = theta/2 <= 10 and 160 nodes.
+# Gauss-Hermite takes E[e^{az}], z ~ N(0, 1), with a relative error under P(Poisson(a^2/2) >= nodes), being
+# exact on z^{2j} for j < nodes and between 0 and the truth beyond: 1e-35 for |a| = theta/2 <= 10 and 160
+# nodes.
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(160)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
@@ -246,17 +242,21 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 @pytest.mark.claim(LIU, QUADRATIC, kind="theorem", where="ence.loss")
 @pytest.mark.parametrize("distance", [0.5, 1.0, 4.0, 16.0])
 def test_the_profiled_loss_is_quadratic_in_theta_for_gaussian_means(impl, evidence, distance):
-    """Data N(distance, 1), noise N(0, 1), r = theta x: log min_F L = theta^2/8 - theta distance/4, of slope (theta - distance)/4."""
+    """Data N(distance, 1), noise N(0, 1), r = theta x: log min_F L = theta^2/8 - theta distance/4.
+
+    Its slope is (theta - distance)/4, so theta less 4 slopes is theta* = distance.
+    """
     off = []
     for theta in (-1.0, 0.0, 0.7, distance / 2, distance, 1.25 * distance):
         x, y = NODES + distance, NODES
         # One run per node (n = m = 1): L is linear in both laws, so the weighted runs are the population.
-        F = theta * distance / 2  # log E_q[e^{r/2}] - log E_p*[e^{-r/2}] = theta^2/8 - (theta^2/8 - theta distance/2)
+        F = theta * distance / 2  # theta^2/8 - (theta^2/8 - theta distance/2)
         runs = theta * x[:, None], theta * y[:, None], np.full(NODES.shape, F)
         loss = WEIGHTS @ impl.ence.loss(*runs)
         g_data, g_noise = impl.ence.grad_r(*runs)
         slope = (WEIGHTS @ (g_data[:, 0] * x) + WEIGHTS @ (g_noise[:, 0] * y)) / loss
-        # Nodes and log-ratios round by eps/2; the mass sits at |z| about theta/2, where r is about |theta| (|theta|/2 + distance).
+        # Nodes and log-ratios round; the mass is where |z| is about |theta|/2, |r| about |theta| (|theta|/2 +
+        # distance).
         allowed = impl.eps * (16.0 + 2.0 * abs(theta) * (abs(theta) / 2 + distance))
         off.append(abs(math.log(loss) - (theta**2 / 8 - theta * distance / 4)) / allowed)
         off.append(abs(WEIGHTS @ impl.ence.grad_F(*runs)) / loss / allowed)
@@ -269,7 +269,7 @@ def test_the_profiled_loss_is_quadratic_in_theta_for_gaussian_means(impl, eviden
 @pytest.mark.claim(LIU, QUADRATIC, kind="theorem", where="ence.log_z")
 @pytest.mark.parametrize("distance", [1.0, 2.0])
 def test_one_step_of_rate_four_lands_on_samples_too(impl, evidence, distance):
-    """From theta = 0 the step on samples is mean(data) - mean(noise), within 5 standard errors sqrt(2/n) of theta* (6e-7)."""
+    """From theta = 0 to mean(data) - mean(noise): at most 5 standard errors from theta* (chance 6e-7)."""
     rng = np.random.Generator(np.random.PCG64(5))
     n = 4096
     x, y = distance + rng.normal(size=n), rng.normal(size=n)
@@ -277,9 +277,10 @@ def test_one_step_of_rate_four_lands_on_samples_too(impl, evidence, distance):
     F = float(impl.ence.log_z(zero, zero))
     g_data, g_noise = impl.ence.grad_r(zero, zero, F)
     theta = -4 * (g_data @ x + g_noise @ y) / float(impl.ence.loss(zero, zero, F))
-    evidence(f"distance {distance}: lands {theta - distance:+.3f} from theta*, standard error {math.sqrt(2 / n):.3f}")
+    error = math.sqrt(2 / n)
+    evidence(f"distance {distance}: lands {theta - distance:+.3f} from theta*, standard error {error:.3f}")
     assert abs(theta - (x.mean() - y.mean())) <= 64 * impl.eps * max(1.0, distance)
-    assert abs(theta - distance) <= 5 * math.sqrt(2 / n)
+    assert abs(theta - distance) <= 5 * error
 
 
 BAD = [
