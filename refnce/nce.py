@@ -30,13 +30,14 @@ __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
 
 class Balance(NamedTuple):
-    """(A - nu B) exp(M) = c + (U - D) at one F per run, with the slopes of U and D and the counts; see ``balance``."""
+    """(A - nu B) exp(M) = c + (U - D) at one F per run; see ``balance``. U and D hold the sum, then its derivatives.
+
+    U[k] is the k-th derivative of U by F, D[k] that of D by -F: w t, w t (1 - t), w t (1 - t)(1 - 2t), ... summed.
+    """
 
     c: Array
-    U: Array
-    D: Array
-    dU: Array  # dU/dF > 0
-    dD: Array  # -dD/dF > 0
+    U: tuple[Array, ...]
+    D: tuple[Array, ...]
     M: Array
     below_data: Array
     below_noise: Array
@@ -65,8 +66,8 @@ def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     Arguments and errors as in ``loss``.
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    g = balance(r_data, r_noise, F, nu, scaled=False)
-    return (g.c + (g.U - g.D)) / (1.0 + nu)  # Eq. (3)
+    g = balance(r_data, r_noise, F, nu, order=0, scaled=False)
+    return (g.c + (g.U[0] - g.D[0])) / (1.0 + nu)  # Eq. (3)
 
 
 @quiet()
@@ -76,8 +77,8 @@ def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     Arguments and errors as in ``loss``. That it is never negative is Lemma 3.2.
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    g = balance(r_data, r_noise, F, nu, scaled=False)
-    return (g.dU + g.dD) / (1.0 + nu)  # Eq. (4)
+    g = balance(r_data, r_noise, F, nu, order=1, scaled=False)
+    return (g.U[1] + g.D[1]) / (1.0 + nu)  # Eq. (4)
 
 
 @quiet()
@@ -94,8 +95,8 @@ def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[A
     )
 
 
-def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, scaled: bool = True) -> Balance:
-    """Return A - nu B in the parts named in this module's docstring, for checked arguments.
+def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
+    """Return A - nu B in the parts named in this module's docstring, for checked arguments, with ``order`` derivatives.
 
     With ``scaled`` every part is multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that U and D
     exist where every sigmoid underflows; otherwise M = 0.
@@ -105,34 +106,33 @@ def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, scaled: bool 
     M = xp.minimum(_nearest(r_data, F, nu), _nearest(r_noise, F, nu)) if scaled else zero
     M = xp.where(xp.isfinite(M), M, zero)
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    below_data, U_d, D_d, dU_d, dD_d = _sums(r_data, F, nu, M)
-    below_noise, U_n, D_n, dU_n, dD_n = _sums(r_noise, F, nu, M)
+    below_data, *data = _sums(r_data, F, nu, M, order)
+    below_noise, *noise = _sums(r_noise, F, nu, M, order)
     product, remainder = two_product(nu, n * (m - below_noise))
     c = xp.astype(((m * below_data - product) - remainder) / (n * m), F.dtype)
     # A count that does not cancel outweighs U and D long before exp(M) overflows: the cap keeps 0 * inf away.
     c = c * xp.exp(xp.minimum(M, xp.full_like(M, 0.9 * math.log(xp.finfo(M.dtype).max))))
-    w = nu / m
-    U, D = U_d / n + w * U_n, D_d / n + w * D_n
-    return Balance(c, U, D, dU_d / n + w * dU_n, dD_d / n + w * dD_n, M, below_data, below_noise)
+    both = tuple(x / n + (nu / m) * y for x, y in zip(data, noise, strict=True))
+    return Balance(c, both[: order + 1], both[order + 1 :], M, below_data, below_noise)
 
 
-def _sums(r: Array, F: Array, nu: float, M: Array) -> tuple[Array, Array, Array, Array, Array]:
-    """The number of samples below F + log nu, and the sums of t exp(M) and t(1 - t) exp(M) above and below it."""
+def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
+    """The number of samples below F + log nu; the sums over those above, exp(M) times t and its derivatives; over those below."""
     xp = array_namespace(r)
+    scale = xp.exp(-M)[..., None]
     parts = []
     for x in blocks(r):
         z, q = odds(x, F, nu, M)
         below = z >= 0
-        t = q / (1.0 + q * xp.exp(-M)[..., None])
-        u = t * (1.0 - t * xp.exp(-M)[..., None])
-        none = xp.zeros_like(t)
+        none = xp.zeros_like(q)
+        t = q / (1.0 + q * scale)
+        u = t * (1.0 - t * scale)
+        terms = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1] if order > 1 else (t, u)[: order + 1]
         count = xp.sum(xp.astype(below, xp.float64), axis=-1)
-        above = [xp.sum(xp.where(below, none, v), axis=-1) for v in (t, u)]
-        under = [xp.sum(xp.where(below, v, none), axis=-1) for v in (t, u)]
-        parts.append((count, above[0], under[0], above[1], under[1]))
-    if len(parts) == 1:
-        return parts[0]
-    return tuple(xp.sum(xp.stack(column, axis=-1), axis=-1) for column in zip(*parts, strict=True))  # type: ignore[return-value]
+        above = [xp.sum(xp.where(below, none, v), axis=-1) for v in terms]
+        under = [xp.sum(xp.where(below, v, none), axis=-1) for v in terms]
+        parts.append([count, *above, *under])
+    return parts[0] if len(parts) == 1 else [xp.sum(xp.stack(k, axis=-1), axis=-1) for k in zip(*parts, strict=True)]
 
 
 def _distance(r: Array, F: Array, nu: float) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refnce.backend import Array, array_namespace, blocks, device, host_bool, quiet
-from refnce.entry import check_F
+from refnce.entry import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter
 from refnce.logz.result import LogZ, Status, sampling
 from refnce.nce import balance, odds
@@ -21,14 +21,8 @@ def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Arr
     """
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, 0.0)
     F = check_F(F, r_data, xp)
-    F = xp.broadcast_to(F, runs_of(r_data, r_noise, F))
+    F = xp.broadcast_to(F, runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None]))
     return _update(r_data, r_noise, F, nu)[0]
-
-
-def runs_of(r_data: Array, r_noise: Array, F: Array) -> tuple[int, ...]:
-    from refnce.entry import runs_shape
-
-    return runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None])
 
 
 def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array, Array]:
@@ -47,11 +41,12 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
         error = error + xp.where(xp.isfinite(e), e, xp.zeros_like(e))
     far = total + error  # Eq. (10)
     # Near the root h comes from the exact difference: log A - log nu B = -log1p(-(A - nu B)/A).
-    g = balance(r_data, r_noise, F, nu)
-    difference = (g.c + (g.U - g.D)) * xp.exp(M_d - g.M) / V_d
+    g = balance(r_data, r_noise, F, nu, order=1)
+    excess = g.c + (g.U[0] - g.D[0])
+    difference = excess * xp.exp(M_d - g.M) / V_d
     near = -xp.log1p(-difference)
     h = xp.where(xp.abs(difference) < 0.5, near, F - far)
-    distance = xp.abs(g.c + (g.U - g.D)) / (g.dU + g.dD)
+    distance = xp.abs(excess) / (g.U[1] + g.D[1])
     return xp.where(xp.abs(difference) < 0.5, F - near, far), h, distance
 
 

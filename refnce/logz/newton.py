@@ -9,11 +9,13 @@ from refnce.entry import check_F, check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter
 from refnce.logz.result import LogZ, Status, sampling
+from refnce.logz.series import cumulants, reversion
 from refnce.nce import balance
 from refnce.special import log_pair
 
 # Of each sample about so many give the bracketed road its start.
 SUBSET = 1024
+TINY = 128  # samples in all, under which the median's gap is a better start than the means
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 
 
@@ -26,28 +28,30 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
 
     The bracketed road. At F the samples split into those below and above, A - nu B = c + U - D (``nce.balance``). With the
     split frozen, log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is smooth, and is linear in F where no sample is near
-    (the plateau, the chasm, any gap between clusters); Newton's step is taken in it. A step that leaves the bracket, or does not halve
-    the last but one, is replaced by bisection. The run ends when step^2 <= max(xtol, ulp(F), eps).
+    (the plateau, the chasm, any gap between clusters); the step of ``series`` is taken in it. A step that leaves the bracket, or does not halve
+    the last but one, is replaced by bisection. phi' >= 1/2 there,
+    as t <= 1/2, so the root is within twice the step. The run ends when step^4 <= max(xtol, ulp(F), eps).
 
     Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
     """
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
     if F0 is not None:
         F0 = check_F(F0, r_data, xp)
-    fast = rapid.solve(xp, r_data, r_noise, nu, F0, xtol)
-    eps = float(xp.finfo(r_data.dtype).eps)
-    if host_bool(fast.sure):
-        tol = max(xtol, eps)
-        reach = 2.0 * xp.abs(fast.step) + 4.0 * (tol + eps * xp.abs(fast.F))
-        status = xp.zeros(fast.F.shape, dtype=xp.int64, device=device(r_data))
-        count = status + (fast.passes + (F0 is None))
-        ends = (fast.F - reach, fast.F + reach)
-        return LogZ(fast.F, status, count, ends, fast.standard_error, fast.overlap)
+    passes = 0
+    if r_data.shape[-1] + r_noise.shape[-1] > TINY:
+        fast = rapid.solve(xp, r_data, r_noise, nu, F0, xtol)
+        passes = fast.passes + (F0 is None)
+        if host_bool(fast.sure):
+            eps = float(xp.finfo(r_data.dtype).eps)
+            reach = 2.0 * xp.abs(fast.step) + 4.0 * (max(xtol, eps) + eps * xp.abs(fast.F))
+            status = xp.zeros(fast.F.shape, dtype=xp.int64, device=device(r_data))
+            ends = (fast.F - reach, fast.F + reach)
+            return LogZ(fast.F, status, status + passes, ends, fast.standard_error, fast.overlap)
     check_no_nan(r_data=r_data, r_noise=r_noise)
-    return _bracketed(r_data, r_noise, nu, F0, xtol, fast)
+    return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
 
-def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, fast: rapid.Root) -> LogZ:
+def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, passes: int) -> LogZ:
     xp = array_namespace(r_data, r_noise)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
@@ -58,20 +62,21 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
     running = ~start.rootless
     step = before = xp.full_like(F, float("inf"))
     for k in range(MAX_PASSES):
-        g = balance(r_data, r_noise, F, nu)
-        sign = g.c + (g.U - g.D)
+        g = balance(r_data, r_noise, F, nu, order=3)
+        sign = g.c + (g.U[0] - g.D[0])
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (sign <= 0), F, lo)
         hi = xp.where(running & (sign >= 0), F, hi)
         none = xp.zeros_like(sign)
-        up, down = g.U + xp.maximum(g.c, none), g.D + xp.maximum(-g.c, none)
-        newton_step = (xp.log(down) - xp.log(up)) / (g.dU / up + g.dD / down)
+        P, N = g.U[0] + xp.maximum(g.c, none), g.D[0] + xp.maximum(-g.c, none)
+        phi = xp.where(xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
+        newton_step, _ = reversion(phi, cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:])))
         middle = 0.5 * lo + 0.5 * hi
         good = xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
         good = good & ~(xp.abs(newton_step) > 0.5 * before)
         move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
         tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
-        done = (sign == 0) | (good & (move * move <= tol)) | (hi - lo <= tol)
+        done = (sign == 0) | (good & (move**4 <= tol)) | (hi - lo <= tol)
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done
@@ -85,7 +90,7 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
     status = xp.where(start.rootless, 0 * count + int(Status.NO_ROOT), 0 * count)
     status = xp.where(running, 0 * count + int(Status.MAX_UPDATES), status)
     ends = (xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi))
-    return LogZ(F, status, count + (1 + fast.passes + (F0 is None)), ends, *sampling(r_data, r_noise, F, nu))
+    return LogZ(F, status, count + (1 + passes), ends, *sampling(r_data, r_noise, F, nu))
 
 
 def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:

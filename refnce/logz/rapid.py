@@ -6,8 +6,7 @@ one-point sets and for samples far apart, slope 1 to 2. With G = F + log nu, bas
     sigmoid(G - r) = s p,  s = exp(d),  p = 1/(s + E),
 
 so one pass yields the powers sum p^k, k = 1..4, of both samples: phi and three derivatives, and the root of the cubic model by
-series reversion, with an error of the order of (step)^4. phi'' lies in [-1/2, 1/2] (the second cumulants of sigmoids in
-[0, 1]), so phi' >= 1/2 at the last point proves that the root is within twice the last step.
+series reversion (``series``), with an error of the order of (step)^4.
 
 Where phi' < 1/2 (data scored below noise), where a sum underflows, or after five passes, the road is left, and
 ``newton`` takes the one that cannot fail.
@@ -18,11 +17,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from refnce.backend import Array, Namespace, blocks, host_bool, on_host
+from refnce.logz.series import SLOPE, cumulants, reversion
 from refnce.special import log_pair, two_sum
 
 PASSES = 5
 BLIND_PASSES = 3  # made before the host first looks at the result, where looking means waiting for an accelerator
-SLOPE = 0.5
 # Cancellation in var s = mean s^2 - (mean s)^2 is left to the pass that avoids it.
 SPREAD = 1e-6
 
@@ -56,12 +55,8 @@ def solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | N
     for passes in range(1, PASSES + 1):
         d = d + step
         A, B = samples.powers(d)
-        A1, A2, A3 = _log_derivatives(A)
-        B1, B2, B3 = _log_derivatives(B)
-        slope = A1 + B1
-        w = -xp.log(A[0] / (nu * B[0])) / slope
-        c2 = 0.5 * (A2 - B2) / slope
-        step = w - w * w * (c2 - w * (2.0 * c2 * c2 - (A3 + B3) / (6.0 * slope)))
+        phi = xp.log(A[0] / (nu * B[0]))
+        step, slope = reversion(phi, cumulants(*_derivatives(A)), cumulants(*_derivatives(B)))
         square = step * step
         close = (square * square <= tol) & (slope >= SLOPE)
         if (on_host(close) or passes >= BLIND_PASSES) and host_bool(close | ~(slope >= SLOPE)):
@@ -145,20 +140,16 @@ def _ratios(m1: Array, m2: Array, m3: Array, m4: Array, s: Array, n: int) -> Pow
     return m1 * (s / n), q * m2, r * m3, r * s * m4
 
 
-def _log_derivatives(powers: Powers) -> tuple[Array, Array, Array]:
-    """The first three derivatives of log mean sigmoid: cumulants of its parts."""
+def _derivatives(powers: Powers) -> tuple[Array, Array, Array]:
+    """The first three derivatives of mean sigmoid over it."""
     _, x, y, z = powers
-    first = 1.0 - x
-    second = first - 2.0 * (x - y)  # 1 - 3x + 2y
-    square = first * first
-    third = first - 6.0 * (x - y - y + z)  # 1 - 7x + 12y - 6z
-    return first, second - square, third - first * (3.0 * second - 2.0 * square)
+    return 1.0 - x, 1.0 - 3.0 * x + 2.0 * y, 1.0 - 7.0 * x + 12.0 * y - 6.0 * z
 
 
 def _moments(powers: Powers, step: Array) -> tuple[Array, Array, Array]:
     """(var sigmoid, mean sigmoid^2, mean sigmoid (1 - sigmoid)) at ``step`` from the point of ``powers``."""
     a, x, y, z = powers
-    first, second, third = 1.0 - x, 1.0 - 3.0 * x + 2.0 * y, 1.0 - 7.0 * x + 12.0 * y - 6.0 * z
+    first, second, third = _derivatives(powers)
     mean = a * (1.0 + step * (first + 0.5 * step * second))
     square = a * (x + step * (2.0 * (x - y) + step * (2.0 * x - 5.0 * y + 3.0 * z)))
     return square - mean * mean, square, a * (first + step * (second + 0.5 * step * third))

@@ -65,8 +65,8 @@ def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     xp = array_namespace(r_data, r_noise)
     known = xp.isfinite(F)
     F = xp.where(known, F, xp.zeros_like(F))
-    g = balance(r_data, r_noise, F, nu)
-    slope = g.dU + g.dD
+    g = balance(r_data, r_noise, F, nu, order=1)
+    slope = g.U[1] + g.D[1]
     n, m = r_data.shape[-1], r_noise.shape[-1]
     variance = _variance(r_data, F, nu, g.M, g.below_data) / n + nu * nu * _variance(r_noise, F, nu, g.M, g.below_noise) / m
     nan = xp.full_like(F, float("nan"))
