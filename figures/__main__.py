@@ -1,0 +1,115 @@
+"""Make the figures: ``python -m figures [NAME ...] [--backend B] [--seed N] [--runs N] [--quick] [--out DIR]``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import io
+import json
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+from refnce import backend
+
+from figures import AVAILABLE, NAMES, output
+from figures.settings import Settings
+
+
+class Parser(argparse.ArgumentParser):
+    """One line on standard error and status 2 for any mistake."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"figures: {message}\n")
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    parser = Parser(prog="python -m figures", description="Make the figures of the paper: NAME.png and NAME.json.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(AVAILABLE)}; all of them by default")
+    parser.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy, ... (default numpy)")
+    parser.add_argument("--seed", type=_number(0), default=0, metavar="N", help="of every random stream (default 0)")
+    parser.add_argument("--runs", type=_number(1), default=None, metavar="N", help="runs of each setting (default the paper's)")
+    parser.add_argument("--quick", action="store_true", help="fewer steps and runs: seconds, to see that it works")
+    parser.add_argument("--out", type=Path, default=Path("figures-out"), metavar="DIR", help="default figures-out")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in NAMES:
+            parser.error(f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}")
+        if name not in AVAILABLE:
+            parser.error(f"{name} is not implemented yet (neural networks); there are {', '.join(AVAILABLE)}")
+    options.names = list(dict.fromkeys(options.names)) or list(AVAILABLE)
+    try:
+        backend.load(options.backend)
+    except (ValueError, backend.BackendError) as error:
+        parser.error(f"--backend {options.backend}: {error}".replace("\n", " "))
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=options.out).close()
+    except OSError as error:
+        parser.error(f"--out {options.out} cannot be written: {error.strerror}")
+    return options
+
+
+def _number(smallest: int) -> Any:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = smallest - 1
+        if value < smallest:
+            raise argparse.ArgumentTypeError(f"must be a whole number >= {smallest}; got {text!r}")
+        return value
+
+    return number
+
+
+def make(name: str, settings: Settings, out: Path, command: str) -> float:
+    """Compute and draw one figure and put its two files into ``out``; return the seconds it took."""
+    module = importlib.import_module(f"figures.{name}")
+    start = time.perf_counter()
+    numbers = module.compute(settings)
+    seconds = time.perf_counter() - start
+    record = output.to_json({"figure": name, "provenance": output.provenance(settings, command, seconds), **numbers})
+    picture = io.BytesIO()
+    # The picture is drawn from what the file holds, so that the file is enough to draw it again.
+    module.draw(json.loads(record)).savefig(picture, format="png", metadata={"Software": None})
+    _close_all()
+    output.write(out / f"{name}.json", record)
+    output.write(out / f"{name}.png", picture.getvalue())
+    return time.perf_counter() - start
+
+
+def _close_all() -> None:
+    import matplotlib.pyplot as plt
+
+    plt.close("all")
+
+
+def main(arguments: list[str]) -> int:
+    options = parse(arguments)
+    settings = Settings(options.backend, options.seed, options.runs, options.quick, progress=True)
+    command = shlex.join(["python", "-m", "figures", *arguments])
+    try:
+        for name in options.names:
+            seconds = make(name, settings, options.out, command)
+            print(f"{options.out / name}.png  {seconds:.1f} s")
+    except KeyboardInterrupt:
+        print("figures: interrupted; the files written so far are whole", file=sys.stderr)
+        return 130
+    except OSError as error:
+        print(f"figures: cannot write {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _interrupt)  # so that a kill, too, takes the temporary file away
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,95 @@
+"""Figure 3: parameter distance for Gaussians in 16 dimensions, mean and standard deviation over 5 runs.
+
+Both means 0, noise covariance I, data variances uniform in [6, 12] for each run; T(x) = [x^2, x], rate 0.1. The paper leaves
+the start, the batch, NCE's higher rate and the optimizer's rate on F open: theta and F start at the noise's own
+parameters, fresh batches of 1024, F rate 10 and 100 times theta's, and rate 1 for BAR. Two more panels change one of
+these each: theta and F drawn from N(0, 1), and rate 1.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from refnce import laws, train
+from refnce.train import Method
+
+from figures import recording, style
+from figures.settings import Settings
+
+DIMENSION = 16
+BATCH = 1024
+RUNS = 5
+STEPS = 2000
+XTOL = 1e-6
+
+
+def methods(rate: float) -> dict[str, Method]:
+    return {
+        "NCE": Method("gradient", rate=rate),
+        "NCE, F rate 10x": Method("gradient", rate=10.0 * rate),
+        "NCE, F rate 100x": Method("gradient", rate=100.0 * rate),
+        "BAR": Method("bar", rate=1.0),
+        "BAR, half step": Method("bar", rate=0.5),
+        "binary search": Method("newton", order="first"),
+    }
+
+
+def compute(settings: Settings) -> dict[str, Any]:
+    runs = settings.runs or RUNS
+    steps = 120 if settings.quick else STEPS
+    numbers: dict[str, Any] = {
+        "setting": {
+            "data": "N(0, diag(v)), v uniform in [6, 12]", "noise": "N(0, I)", "dimension": DIMENSION, "batch": BATCH,
+            "steps": steps, "runs": runs,
+        }
+    }  # fmt: skip
+    numbers["rate 0.1"] = curves(settings, runs, steps, 0.1, "noise", stream=0)
+    numbers["rate 0.1, random start"] = curves(settings, runs, steps // 2, 0.1, "random", stream=1)
+    numbers["rate 1"] = curves(settings, runs, steps // 2, 1.0, "noise", stream=2)
+    return numbers
+
+
+def curves(settings: Settings, runs: int, steps: int, rate: float, start: str, *, stream: int) -> dict[str, Any]:
+    """Distances to [theta*, F*] (K, runs) by method, and of theta alone."""
+    streams = settings.generators(3, 9)[3 * stream : 3 * stream + 3]
+    zeros, ones = np.zeros((runs, 1, DIMENSION)), np.ones((runs, 1, DIMENSION))
+    data = laws.DiagonalGaussian(zeros, streams[0].uniform(6.0, 12.0, ones.shape))
+    noise = laws.UnitGaussian(np.zeros(DIMENSION))
+    if start == "noise":
+        first = laws.DiagonalGaussian(zeros, ones)
+        theta0, F0 = first.theta, first.log_z
+    else:
+        theta0, F0 = streams[0].standard_normal((runs, 1, 2 * DIMENSION)), streams[0].standard_normal((runs, 1))
+    ways = methods(rate)
+    training = train.Training(
+        train.exponential_family(laws.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL
+    )
+    state = train.start(
+        training, settings.array(np.repeat(theta0, len(ways), axis=1)), settings.array(np.repeat(F0, len(ways), axis=1))
+    )
+    keep = recording.kept(steps, 60)
+    batches = recording.fresh(settings, data, noise, streams[1:], runs, BATCH)
+    path = recording.record(state, batches, keep, settings.track(range(steps), f"fig03 rate {rate:g}, {start} start"))
+    off_theta = np.sqrt(np.sum((path["theta"] - data.theta) ** 2, axis=-1))
+    distance = np.hypot(off_theta, path["F"] - data.log_z)
+    result: dict[str, Any] = {"step": path["step"]}
+    for k, name in enumerate(ways):
+        result[name] = {"distance": distance[..., k], "theta_distance": off_theta[..., k].mean(axis=1)}
+    return result
+
+
+def draw(numbers: dict[str, Any]) -> Any:
+    figure, axes = style.canvas(1, 3, 13.5, 4.6)
+    figure.suptitle("Figure 3: Gaussians in 16 dimensions, distance to the true parameters", fontsize=11)
+    for axis, name in zip(axes[0], ("rate 0.1", "rate 0.1, random start", "rate 1"), strict=True):
+        for method in methods(1.0):
+            style.band(axis, numbers[name]["step"], numbers[name][method]["distance"], method)
+        axis.set(xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$", xlim=(0, numbers[name]["step"][-1]))
+        axis.set_title(name + (" (the paper's)" if name == "rate 0.1" else ""))
+    axes[0, 0].set_ylim(bottom=0)
+    axes[0, 1].set_ylim(bottom=0)
+    axes[0, 2].set(yscale="log")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure

@@ -1,0 +1,38 @@
+"""What a figure is asked for, and the random streams and progress bar that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from refnce import backend
+from tqdm import tqdm
+
+
+@dataclass(frozen=True)
+class Settings:
+    """backend: name of the array library. runs: None for the paper's number. quick: a coarse version in seconds."""
+
+    backend: str = "numpy"
+    seed: int = 0
+    runs: int | None = None
+    quick: bool = False
+    progress: bool = False
+
+    @property
+    def xp(self) -> Any:
+        return backend.load(self.backend)
+
+    def array(self, x: Any) -> Any:
+        """Move a host array to the backend, as float64."""
+        return backend.asarray(x, self.xp, dtype=self.xp.float64)
+
+    def generators(self, figure: int, count: int) -> list[np.random.Generator]:
+        """Independent streams: one seed and one figure always give the same draws, on every backend."""
+        return [np.random.Generator(np.random.PCG64([self.seed, figure, k])) for k in range(count)]
+
+    def track(self, steps: Iterable[int], label: str) -> Iterable[int]:
+        quiet = None if self.progress else True  # None: no bar where standard error is no terminal
+        return tqdm(steps, desc=label, disable=quiet, mininterval=0.2, ncols=88)

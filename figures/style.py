@@ -1,0 +1,56 @@
+"""How the figures look: one colour for each method, mean with a shaded band, quiet axes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+
+COLOURS = {
+    "NCE": "#7f7f7f",
+    "NCE, F rate 10x": "#b8860b",
+    "NCE, F rate 100x": "#8c564b",
+    "BAR": "#1f77b4",
+    "BAR, half step": "#17a2a2",
+    "BAR, mean of 2 steps": "#0b3c6f",
+    "binary search": "#c8372d",
+    "Newton": "#6a3d9a",
+}
+OPTIMUM = "#ff8c00"
+SMALLEST = 1e-300  # where a loss of exactly 0 goes on a logarithmic axis
+
+RC = {
+    "figure.dpi": 100,
+    "savefig.dpi": 130,
+    "font.size": 9.5,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "figure.constrained_layout.use": True,
+}
+
+
+def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
+    """A figure and its (rows, columns) axes."""
+    plt.rcParams.update(RC)
+    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+
+
+def band(axis: Any, x: Any, values: Any, method: str, *, log: bool = False, **line: Any) -> None:
+    """Mean over runs as a line with one standard deviation shaded, of the logarithm where ``log``; values (K, runs)."""
+    values = np.asarray(values, dtype=float)
+    values = np.log(np.maximum(values, SMALLEST)) if log else values
+    mean, spread = values.mean(axis=1), values.std(axis=1)
+    middle, low, high = (np.exp(v) if log else v for v in (mean, mean - spread, mean + spread))
+    axis.plot(x, middle, color=COLOURS[method], label=method, **{"lw": 1.6, **line})
+    axis.fill_between(x, low, high, color=COLOURS[method], alpha=0.18, lw=0)
