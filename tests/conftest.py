@@ -1,0 +1,64 @@
+"""Options, fixtures and the ledger: ``pytest [--backend NAME | --impl MODULE] [--write-claims]``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import hypothesis
+import pytest
+
+from refnce import backend
+from tests import adapter
+from tests.ledger import Ledger
+
+hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, database=None)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("refnce")
+    group.addoption("--backend", choices=backend.NAMES, default="numpy", help="the array library that the claims are tested on")
+    group.addoption("--impl", metavar="MODULE", help="test the claims on this module instead of refnce (see README.md)")
+    group.addoption("--write-claims", action="store_true", help="write CLAIMS.md from this run, which must be full and green")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim of the paper that the test proves"
+    )
+    config.addinivalue_line("markers", "printed_error(place, *, printed, right): the test proves `printed` wrong and `right` right")
+    hypothesis.settings.load_profile("ci")
+    config.pluginmanager.register(Ledger(config), "ledger")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On another array library or implementation, leave out the tests that do not call it."""
+    if config.option.impl is None and config.option.backend == "numpy":
+        return
+    chosen = [item for item in items if "impl" in getattr(item, "fixturenames", ())]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    option = session.config.option
+    if option.impl is not None and option.backend != "numpy":
+        raise pytest.UsageError("--backend is for refnce itself; a module under --impl defines asarray instead")
+    try:
+        session.config.stash[IMPL] = adapter.on_module(option.impl) if option.impl else adapter.on_backend(option.backend)
+    except adapter.UnusableError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+IMPL = pytest.StashKey[adapter.Impl]()
+
+
+@pytest.fixture(scope="session")
+def impl(pytestconfig: pytest.Config) -> adapter.Impl:
+    """The implementation under test, called with NumPy arrays; see tests/adapter.py."""
+    return pytestconfig.stash[IMPL]
+
+
+@pytest.fixture
+def evidence(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """``evidence(text)``: what the test measured, printed in the ledger beside the claim."""
+    return lambda text: request.node.user_properties.append(("evidence", text))
