@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from refnce.backend import Array, Namespace, array_namespace, blocks, quiet
 from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
-from refnce.special import log_pair, sigmoid, two_product, two_sum
+from refnce.special import log_pair, two_product, two_sum
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
@@ -161,13 +161,10 @@ def _nearest(r: Array, F: Array, nu: float) -> Array:
 
 
 def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
-    """sigmoid(sign (F + log nu - r)) elementwise.
-
-    Without the remainder of the difference, whose half ulp is the relative error here: these are the weights of a
-    gradient, every training step makes one for each sample, and the correction would cost four times the sigmoid.
-    """
-    shift = (F + log_pair(nu)[0])[..., None]
-    return sigmoid(shift - r if sign > 0 else r - shift)
+    """sigmoid(sign (F + log nu - r)) elementwise."""
+    xp = array_namespace(r)
+    z, q = odds(r, F, nu)
+    return xp.where(sign * z >= 0, xp.ones_like(q), q) / (1.0 + q)
 
 
 def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
