@@ -14,10 +14,9 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from refnce import backend
-
 from figures import AVAILABLE, NAMES, output
 from figures.settings import Settings
+from refnce import backend
 
 
 class Parser(argparse.ArgumentParser):

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from refnce import laws, logz, nce
-from refnce.backend import to_host
 
 from figures import style
 from figures.settings import Settings
+from refnce import laws, logz, nce
+from refnce.backend import to_host
 
 RUNS = 100
 BATCH = 512
@@ -31,7 +31,7 @@ def log_ratios(settings: Settings, n: int, runs: int, stream: int) -> tuple[Any,
     """r_data and r_noise (runs, n): the unnormalised energy of the data's law against the noise."""
     rng_data, rng_noise = settings.generators(1, 2 * len(SIZES))[2 * stream : 2 * stream + 2]
     x, y = settings.array(LAW.sample(rng_data, runs, n)), settings.array(NOISE.sample(rng_noise, runs, n))
-    return tuple(LAW.energy(z) - NOISE.log_density(z) for z in (x, y))  # type: ignore[return-value]
+    return tuple(LAW.energy(z) - NOISE.log_density(z) for z in (x, y))
 
 
 def compute(settings: Settings) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from refnce import laws, train
-from refnce.train import Method
 
 from figures import recording, style
 from figures.settings import Settings
+from refnce import laws, train
+from refnce.train import Method
 
 DIMENSION = 16
 BATCH = 1024

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from refnce import laws, logz, nce
-from refnce.backend import to_host
 
 from figures import style
 from figures.fig01 import _histogram, bar_path
 from figures.settings import Settings
+from refnce import laws, logz, nce
+from refnce.backend import to_host
 
 DISTANCES = tuple(range(4, 17))
 SHOWN = (4, 8, 12, 16)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from refnce import laws, train
-from refnce.train import Method
 
 from figures import recording
 from figures.settings import Settings
+from refnce import laws, train
+from refnce.train import Method
 
 METHODS = {
     "NCE": Method("gradient", rate=1.0),

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from refnce import backend
 
 from figures.settings import Settings
+from refnce import backend
 
 DIGITS = 5
 

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from refnce import nce, train
-from refnce.backend import array_namespace, asarray, device, to_host
 
 from figures.settings import Settings
+from refnce import nce, train
+from refnce.backend import array_namespace, asarray, device, to_host
 
 
 def fresh(settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int) -> Iterator[tuple[Any, Any]]:
@@ -69,4 +69,4 @@ def beside(*sources: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     """The batches of several sources as further runs along the first axis."""
     for pairs in zip(*sources, strict=True):
         xp = array_namespace(pairs[0][0])
-        yield tuple(xp.concat(list(column), axis=0) for column in zip(*pairs, strict=True))  # type: ignore[misc]
+        yield tuple(xp.concat(list(column), axis=0) for column in zip(*pairs, strict=True))

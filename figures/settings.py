@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from refnce import backend
 from tqdm import tqdm
+
+from refnce import backend
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ RC = {
 
 def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
     """A figure and its (rows, columns) axes."""
-    plt.rcParams.update(RC)
+    plt.rcParams.update(RC)  # type: ignore[arg-type]
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
 
 

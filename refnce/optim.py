@@ -21,11 +21,14 @@ def sgd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
 def ngd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
     """Normalised gradient descent (Liu et al. 2021): step = -rate gradient/|gradient|, the norm over all k coordinates.
 
-    Where the gradient is 0 the step is 0.
+    Where the gradient is 0 the step is 0. In the chasm gradients are so small that their squares underflow: the
+    largest coordinate is divided out first.
     """
     xp = array_namespace(gradient)
-    norm = xp.linalg.vector_norm(gradient, axis=-1, keepdims=True)
-    return state, -rate * gradient / xp.where(norm > 0, norm, xp.ones_like(norm))
+    largest = xp.max(xp.abs(gradient), axis=-1, keepdims=True)
+    direction = gradient / xp.where(largest > 0, largest, xp.ones_like(largest))
+    norm = xp.linalg.vector_norm(direction, axis=-1, keepdims=True)
+    return state, -rate * direction / xp.where(norm > 0, norm, xp.ones_like(norm))
 
 
 def adam(state: Any, gradient: Array, *, rate: float) -> tuple[tuple[int, Array, Array], Array]:

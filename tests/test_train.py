@@ -1,0 +1,167 @@
+"""Algorithm 1: a step is its formulas done by hand, a batch of methods is its methods, and orders differ as they say."""
+
+import array_api_strict as strict
+import numpy as np
+import pytest
+
+from refnce import backend, laws, logz, nce, optim, train
+from refnce.train import Method, State, Training
+from tests.close import assert_close
+
+METHODS = (
+    Method("gradient", rate=0.5),
+    Method("gradient", rate=5.0),
+    Method("bar"),
+    Method("bar", rate=0.5),
+    Method("bisect", order="first"),
+    Method("newton", order="first"),
+)
+NOISE = laws.UnitGaussian(np.zeros(3))
+DATA = laws.DiagonalGaussian(np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0]))
+MODEL = train.exponential_family(laws.DiagonalGaussian, NOISE)
+
+
+def drawn(runs=2, n=40, m=60, methods=len(METHODS), seed=0):
+    rng = np.random.Generator(np.random.PCG64(seed))
+    x, y = DATA.sample(rng, runs, n), NOISE.sample(rng, runs, m)
+    theta = 0.1 * rng.standard_normal((runs, methods, 6))
+    return x, y, theta, rng.standard_normal((runs, methods))
+
+
+def by_hand(method, optimizer, rate, nu, x, y, theta, F):
+    """One step of one method of one run, from the oracle surface alone; returns theta, F."""
+    r = [
+        np.sum(theta[:3] * z**2 + theta[3:] * z, axis=-1) + 0.5 * np.sum(z**2, axis=-1) + 1.5 * np.log(2 * np.pi) for z in (x, y)
+    ]
+    if method.update == "gradient":
+        F_next = F - method.rate * nce.grad_F(*r, F, nu=nu)
+    elif method.update == "bar":
+        F_next = F + method.rate * (logz.bar_update(*r, F, nu=nu) - F)
+    else:
+        F_next = getattr(logz, method.update)(*r, nu=nu).F
+    g = nce.grad_r(*r, F_next if method.order == "first" else F, nu=nu)
+    gradient = sum(w @ np.concatenate([z**2, z], axis=-1) for w, z in zip(g, (x, y), strict=True))
+    return theta + optimizer(None, gradient, rate=rate)[1], F_next
+
+
+@pytest.mark.parametrize("nu", [1.0, 1.5])
+@pytest.mark.parametrize("order", train.ORDERS)
+@pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
+def test_step_is_the_formulas(nu, order, optimizer):
+    methods = tuple(Method(method.update, method.rate, order) for method in METHODS)
+    x, y, theta, F = drawn()
+    after = train.step(train.start(Training(MODEL, methods, optimizer, 0.3, nu), theta, F), x, y)
+    for run in range(2):
+        for k, method in enumerate(methods):
+            expected = by_hand(method, optimizer, 0.3, nu, x[run], y[run], theta[run, k], F[run, k])
+            # sums of some 60 terms; roots agree to their units, and theta's gradient follows F with slope below max T = 20
+            assert_close(after.theta[run, k], expected[0], scale=20.0)
+            assert_close(after.F[run, k], expected[1], scale=20.0)
+
+
+def test_batched_equals_looped():
+    """Runs and methods of one array program are the runs and methods trained alone, over several steps with memory."""
+    x, y, theta, F = drawn()
+    rng = np.random.Generator(np.random.PCG64(5))
+    batches = [(DATA.sample(rng, 2, 40), NOISE.sample(rng, 2, 60)) for _ in range(6)]
+    together = train.start(Training(MODEL, METHODS, optim.adam, 0.05), theta, F)
+    for pair in batches:
+        together = train.step(together, *pair)
+    for run in range(2):
+        for k, method in enumerate(METHODS):
+            alone = train.start(Training(MODEL, (method,), optim.adam, 0.05), theta[run, k : k + 1], F[run, k : k + 1])
+            for x, y in batches:
+                alone = train.step(alone, x[run], y[run])
+            # rounding differs with the shape of the product; Adam's division may carry it over a few steps
+            assert_close(alone.theta[0], together.theta[run, k], scale=20.0, ulps=1000)
+            assert_close(alone.F[0], together.F[run, k], scale=20.0, ulps=1000)
+
+
+def test_bisect_and_newton_train_alike():
+    x, y, theta, F = drawn(methods=2)
+    theta[:, 1], F[:, 1] = theta[:, 0], F[:, 0]
+    state = train.start(Training(MODEL, (Method("bisect", order="first"), Method("newton", order="first"))), theta, F)
+    for _ in range(20):
+        state = train.step(state, x, y)
+    assert_close(state.F[:, 0], state.F[:, 1], scale=20.0, ulps=1000)
+    assert_close(state.theta[:, 0], state.theta[:, 1], scale=20.0, ulps=1000)
+
+
+def test_step_changes_nothing_and_draws_nothing():
+    x, y, theta, F = drawn()
+    state = train.start(Training(MODEL, METHODS, optim.adam), theta, F)
+    kept = [a.copy() for a in (x, y, theta, F)]
+    first, again = train.step(state, x, y), train.step(state, x, y)
+    assert np.array_equal(first.theta, again.theta) and np.array_equal(first.F, again.F)
+    for a, b in zip((x, y, theta, F), kept, strict=True):
+        assert np.array_equal(a, b)
+    assert state.memory is None and first.memory[0] == 1
+
+
+def test_orders_differ_where_F_moves():
+    x, y, theta, F = drawn(methods=2)
+    theta[:, 1], F[:, 1] = theta[:, 0], F[:, 0]
+    after = train.step(train.start(Training(MODEL, (Method("bar"), Method("bar", order="first"))), theta, F), x, y)
+    assert_close(after.F[:, 0], after.F[:, 1], scale=10.0)
+    assert np.all(np.abs(after.theta[:, 0] - after.theta[:, 1]) > 1e-3)
+
+
+def test_total_underflow():
+    """BAR still moves where every sigmoid of a class underflows (Eq. 11 has no logarithm of 0); theta's gradient is 0."""
+
+    def model(theta, x):
+        return theta[..., :1] + x[..., None, :, 0], lambda dr: np.sum(dr, axis=-1, keepdims=True)
+
+    x, y = np.array([2000.0, 2001.0])[:, None], np.array([-2000.0, -2003.0])[:, None]
+    state = train.start(Training(model, (Method("bar"), Method("gradient"))), np.zeros((2, 1)), np.array([5.0, 5.0]))
+    after = train.step(state, x, y)
+    expected = logz.bar_update(x[:, 0], y[:, 0], 5.0)
+    assert np.isfinite(expected)
+    assert_close(after.F[0], expected, scale=2000.0)
+    assert after.F[1] == 5.0
+    assert np.array_equal(after.theta, state.theta)
+
+
+def test_finds_the_optimum():
+    """Every method ends at [theta*, F*] of its data: the samples of one batch, to which Newton on all coordinates also leads."""
+    data = laws.UnitGaussian(np.array([1.0]))
+    noise = laws.UnitGaussian(np.array([0.0]))
+    rng = np.random.Generator(np.random.PCG64(2))
+    x, y = data.sample(rng, 200), noise.sample(rng, 200)
+    methods = (Method("gradient"), Method("bar"), Method("bar", 0.5), Method("newton", order="first"))
+    state = train.start(Training(train.exponential_family(data, noise), methods), np.zeros((4, 1)), np.zeros(4))
+    for _ in range(400):
+        state = train.step(state, x, y)
+    r = [state.theta * z[:, 0] + 0.5 * np.log(2 * np.pi) for z in (x, y)]
+    assert_close(nce.grad_F(*r, state.F), np.zeros(4), scale=1.0)
+    g = nce.grad_r(*r, state.F)
+    assert_close(g[0] @ x[:, 0] + g[1] @ y[:, 0], np.zeros(4), scale=3.0)
+
+
+def test_strict_namespace_on_another_device():
+    x, y, theta, F = drawn()
+    device = strict.Device("device1")
+    moved = [strict.asarray(a, device=device) for a in (x, y, theta, F)]
+    here, there = (train.start(Training(MODEL, METHODS, optim.adam), *pair) for pair in ((theta, F), moved[2:]))
+    for _ in range(3):
+        here, there = train.step(here, x, y), train.step(there, *moved[:2])
+    assert there.F.device == device and there.theta.device == device
+    assert_close(backend.to_host(there.F), here.F, scale=20.0, ulps=1000)
+    assert_close(backend.to_host(there.theta), here.theta, scale=20.0, ulps=1000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(("grad",), "update must be one of"), (("bar", 0.0), "rate must be"), (("bar", 1.0, "later"), "order must be one of")],
+)
+def test_bad_method(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Method(*arguments)
+
+
+def test_bad_start():
+    training = Training(MODEL, METHODS)
+    for theta, F in (((5, 6), (5,)), ((6, 6), (5,)), ((2, 6, 6), (6,))):
+        with pytest.raises(ValueError, match="one row for each method"):
+            train.start(training, np.zeros(theta), np.zeros(F))
+    assert isinstance(train.start(training, np.zeros((6, 6)), np.zeros(6)), State)
