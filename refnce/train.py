@@ -10,14 +10,15 @@ One step evaluates all of them as one array program; a solver of F works on its 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from refnce import logz, nce
-from refnce.backend import Array, array_namespace, asarray, device, host_bool
+from refnce import logz
+from refnce.backend import Array, array_namespace, asarray, device, host_bool, quiet
 from refnce.optim import sgd
 
 __all__ = ["Method", "State", "Training", "exponential_family", "start", "step"]
@@ -93,6 +94,7 @@ def start(training: Training, theta: Array, F: Array) -> State:
     return State(theta, F, None, training)
 
 
+@quiet()
 def step(state: State, x_data: Array, x_noise: Array) -> State:
     """Return the state after one step of Algorithm 1 on the samples x_data (..., n, d) and x_noise (..., m, d)."""
     training, F = state.training, state.F
@@ -106,32 +108,44 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
             moved[k] = _move_F(method, rates, r_data[..., here, :], r_noise[..., here, :], F[..., here], None, training)
     groups = training.groups
     F_seen = xp.concat([moved.get(k, F[..., here]) for k, (here, _, _) in enumerate(groups)], axis=-1)
-    g_data, g_noise = nce.grad_r(r_data, r_noise, F_seen, nu=training.nu)
+    weights = _weights(r_data, r_noise, F_seen, training.nu)
     for k, (here, method, rates) in enumerate(groups):
         if method.order == "together":
             samples = r_data[..., here, :], r_noise[..., here, :]
-            weights = g_data[..., here, :], g_noise[..., here, :]
-            moved[k] = _move_F(method, rates, *samples, F[..., here], weights, training)
+            own = weights[0][..., here, :], weights[1][..., here, :]
+            moved[k] = _move_F(method, rates, *samples, F[..., here], own, training)
 
-    gradient = pull_data(g_data) + pull_noise(g_noise)
+    gradient = pull_noise(weights[1]) - pull_data(weights[0])
     memory, change = training.optimizer(state.memory, gradient, rate=training.rate)
     F_next = xp.concat([moved[k] for k in range(len(groups))], axis=-1)
     return State(state.theta + change, F_next, memory, training)
 
 
+def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
+    """(-dL/dr_data, dL/dr_noise), both positive: ``nce.grad_r`` to rounding in r - F, in four operations a sample.
+
+    One sigmoid for each sample, method and step is what a training spends its time on, and the digits that nce.grad_r
+    adds where r - F cancels do not matter to a gradient. exp overflows to inf where a sigmoid is under 1e-308, which is 0 here.
+    """
+    xp = array_namespace(F)
+    shift = (F + math.log(nu))[..., None]
+    data = (1.0 / (1.0 + nu) / r_data.shape[-1]) / (1.0 + xp.exp(r_data - shift))
+    noise = (nu / (1.0 + nu) / r_noise.shape[-1]) / (1.0 + xp.exp(shift - r_noise))
+    return data, noise
+
+
 def _move_F(
     method: Method, rates: list[float], r_data: Array, r_noise: Array, F: Array, weights: Any, training: Training
 ) -> Array:
-    """The next F (..., methods) of a group; ``weights`` is nce.grad_r at F where the caller has it."""
+    """The next F (..., methods) of a group; ``weights`` are those at F where the caller has them."""
     xp = array_namespace(F)
     nu, xtol = training.nu, training.xtol
     if method.update == "bisect":
         return logz.bisect(r_data, r_noise, nu=nu, xtol=xtol).F
     if method.update == "newton":
         return logz.newton(r_data, r_noise, nu=nu, F0=F, xtol=xtol).F
-    g_data, g_noise = weights or nce.grad_r(r_data, r_noise, F, nu=nu)
-    # L depends on r - F alone, so the summands of dL/dF (Eq. 3) are minus the sums of dL/dr; both are taken positive.
-    data, noise = -xp.sum(g_data, axis=-1), xp.sum(g_noise, axis=-1)
+    # L depends on r - F alone: the summands of dL/dF (Eq. 3) are the sums of the weights.
+    data, noise = (xp.sum(w, axis=-1) for w in weights or _weights(r_data, r_noise, F, nu))
     if method.update == "gradient":
         change = data - noise  # Eq. (3)
     elif host_bool((data > 0) & (noise > 0)):
