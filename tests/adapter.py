@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import inspect
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ class UnusableError(RuntimeError):
     """The array library or the module asked for cannot be tested here; the message says why."""
 
 
-def not_provided(what: str) -> None:
+def not_provided(what: str) -> NoReturn:
     pytest.skip(NOT_PROVIDED + what)
 
 

@@ -20,7 +20,7 @@ class DeclarationError(ValueError):
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement of the paper as a test declares it; of a printed error ``statement`` is what was printed, ``why`` what is right."""
+    """A statement as a test declares it; of a printed error ``statement`` is the printed form and ``why`` the right one."""
 
     label: str
     statement: str
@@ -128,7 +128,8 @@ def render(ledger: Iterable[Row]) -> str:
         for row in ledger:
             if row.claim.kind == kind:
                 verdict = f"**{row.verdict}**" + (f": {row.claim.why}" if row.claim.why else "")
-                lines.append(_line(row.claim.label, row.claim.statement, verdict, _code(sorted(row.where)), _code(row.functions())))
+                where, tests = _code(sorted(row.where)), _code(row.functions())
+                lines.append(_line(row.claim.label, row.claim.statement, verdict, where, tests))
     lines += ["", "## Printed errors of the paper", ""]
     lines += ["Each proof shows that the printed form fails and that the right one holds.", ""]
     lines += ["| place | printed | right | proof |", "|---|---|---|---|"]

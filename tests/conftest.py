@@ -16,16 +16,16 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("refnce")
-    group.addoption("--backend", choices=backend.NAMES, default="numpy", help="the array library that the claims are tested on")
+    group.addoption("--backend", choices=backend.NAMES, default="numpy", help="the array library to test the claims on")
     group.addoption("--impl", metavar="MODULE", help="test the claims on this module instead of refnce (see README.md)")
     group.addoption("--write-claims", action="store_true", help="write CLAIMS.md from this run, which must be full and green")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim of the paper that the test proves"
+        "markers", "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim that the test proves"
     )
-    config.addinivalue_line("markers", "printed_error(place, *, printed, right): the test proves `printed` wrong and `right` right")
+    config.addinivalue_line("markers", "printed_error(place, *, printed, right): the test proves one wrong, the other right")
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
 

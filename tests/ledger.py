@@ -41,6 +41,7 @@ class Ledger:
         try:
             claims.rows(self.tests)
         except claims.DeclarationError as error:
+            self.tests.clear()  # the summary that follows has no ledger to print
             raise pytest.UsageError(str(error)) from None
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
@@ -59,7 +60,7 @@ class Ledger:
         elif report.when == "call":
             test.outcome = "passed"
         if report.when == "teardown":
-            test.evidence = [text for name, text in report.user_properties if name == "evidence"]
+            test.evidence = [str(text) for name, text in report.user_properties if name == "evidence"]
 
     # pytest-xdist, where installed: the controller collects nothing itself.
 
@@ -132,7 +133,7 @@ class Ledger:
         ledger = claims.rows(self.tests)
         if not ledger or option.collectonly:
             return
-        out.section(f"ledger of claims ({option.impl or 'refnce on ' + option.backend})")
+        out.write_sep("=", f"ledger of claims ({option.impl or 'refnce on ' + option.backend})")
         for row in ledger:
             colour = "red" if row.verdict == claims.FAILED else "green" if row.earned else "yellow"
             out.write(f"{row.verdict:<16}", **{colour: True})
