@@ -111,13 +111,13 @@ def quiet() -> Any:
 
 def on_host(x: Array) -> bool:
     """Whether reading a number of ``x`` is free; elsewhere loops run a fixed number of trips before they look."""
-    return isinstance(x, (numpy.ndarray, numpy.generic))
+    return isinstance(x, (numpy.ndarray, numpy.generic, float))
 
 
 def blocks(x: Array) -> Iterator[Array]:
     """Cut ``x`` (..., n) along its last axis into pieces that stay in cache; in one piece where launches cost more."""
     n = x.shape[-1]
-    if x.size <= 2 * BLOCK or n <= 512 or type(x) is not numpy.ndarray:
+    if type(x) is not numpy.ndarray or x.size <= 2 * BLOCK or n <= 512:
         yield x
     else:
         width = max(BLOCK // max(1, x.size // n), 512)
