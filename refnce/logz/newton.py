@@ -30,7 +30,7 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     split frozen, log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is smooth, and is linear in F where no sample is near
     (the plateau, the chasm, any gap between clusters); the step of ``series`` is taken in it. A step that leaves the bracket, or does not halve
     the last but one, is replaced by bisection. phi' >= 1/2 there,
-    as t <= 1/2, so the root is within twice the step. The run ends when step^4 <= max(xtol, ulp(F), eps).
+    as t <= 1/2, so the root is within twice the step. The run ends when what the step can miss is at most max(xtol, ulp(F), eps).
 
     Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
     """
@@ -43,10 +43,10 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
         passes = fast.passes + (F0 is None)
         if host_bool(fast.sure):
             eps = float(xp.finfo(r_data.dtype).eps)
-            reach = 2.0 * xp.abs(fast.step) + 4.0 * (max(xtol, eps) + eps * xp.abs(fast.F))
-            status = xp.zeros(fast.F.shape, dtype=xp.int64, device=device(r_data))
-            ends = (fast.F - reach, fast.F + reach)
-            return LogZ(fast.F, status, status + passes, ends, fast.standard_error, fast.overlap)
+            F, error, overlap = (xp.asarray(x, device=device(r_data)) for x in (fast.F, fast.standard_error, fast.overlap))
+            reach = fast.reach + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
+            status = xp.zeros(F.shape, dtype=xp.int64, device=device(r_data))
+            return LogZ(F, status, status + passes, (F - reach, F + reach), error, overlap)
     check_no_nan(r_data=r_data, r_noise=r_noise)
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
@@ -70,13 +70,13 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         none = xp.zeros_like(sign)
         P, N = g.U[0] + xp.maximum(g.c, none), g.D[0] + xp.maximum(-g.c, none)
         phi = xp.where(xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
-        newton_step, _ = reversion(phi, cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:])))
+        newton_step, _, error = reversion(phi, cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:])))
         middle = 0.5 * lo + 0.5 * hi
         good = xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
         good = good & ~(xp.abs(newton_step) > 0.5 * before)
         move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
         tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
-        done = (sign == 0) | (good & (move**4 <= tol)) | (hi - lo <= tol)
+        done = (sign == 0) | (good & (error <= tol)) | (hi - lo <= tol)
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done

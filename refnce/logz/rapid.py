@@ -6,15 +6,16 @@ one-point sets and for samples far apart, slope 1 to 2. With G = F + log nu, bas
     sigmoid(G - r) = s p,  s = exp(d),  p = 1/(s + E),
 
 so one pass yields the powers sum p^k, k = 1..4, of both samples: phi and three derivatives, and the root of the cubic model by
-series reversion (``series``), with an error of the order of (step)^4.
+series reversion (``series``), with an error of the order of (step)^4. A last step that is short takes a pass with the first power
+alone, since the derivatives can be moved there.
 
-Where phi' < 1/2 (data scored below noise), where a sum underflows, or after five passes, the road is left, and
-``newton`` takes the one that cannot fail.
+Where the slope of phi is under 1/2 (data scored below noise), where a sum underflows, or after five passes, the road is left,
+and ``newton`` takes the one that cannot fail.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from refnce.backend import BLOCK, Array, Namespace, blocks, host_bool, on_host
 from refnce.logz.series import SLOPE, cumulants, reversion
@@ -22,6 +23,8 @@ from refnce.special import log_pair, two_sum
 
 PASSES = 5
 BLIND_PASSES = 3  # made before the host first looks at the result, where looking means waiting for an accelerator
+# After a step this short the first power alone, its slope moved along, is off by (1/12 step^4)(1/3 step^3) < 1e-13.
+SHORT = 0.02
 # Cancellation in var s = mean s^2 - (mean s)^2 is left to the pass that avoids it.
 SPREAD = 1e-6
 
@@ -30,10 +33,10 @@ Powers = tuple[Array, Array, Array, Array]
 
 
 class Root(NamedTuple):
-    """F with the last step taken to it, standard error and overlap; proven where ``sure``."""
+    """F, a bound on its error, passes made, standard error and overlap; proven where ``sure``."""
 
     F: Array
-    step: Array
+    reach: Array
     passes: int
     standard_error: Array
     overlap: Array
@@ -48,97 +51,125 @@ def solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | N
     runs = r_data.shape[0] if r_data.ndim == 2 and r_data.shape == r_noise.shape and F0 is None and on_host(r_data) else 1
     few = max(1, 2 * BLOCK // r_data.shape[-1])
     if runs <= few:
-        return _solve(xp, r_data, r_noise, nu, F0, xtol)
+        try:
+            return _solve(xp, r_data, r_noise, nu, F0, xtol)
+        except ZeroDivisionError:  # a single run whose every sigmoid underflows: its arithmetic is Python's
+            nan = xp.asarray(float("nan"))
+            return Root(nan, nan, 1, nan, nan, xp.asarray(False))
     pieces = [_solve(xp, r_data[i : i + few], r_noise[i : i + few], nu, None, xtol) for i in range(0, runs, few)]
-    F, step, _, error, overlap, sure = (list(field) for field in zip(*pieces, strict=True))
+    F, reach, _, error, overlap, sure = (list(field) for field in zip(*pieces, strict=True))
     passes = max(piece.passes for piece in pieces)
-    return Root(xp.concat(F), xp.concat(step), passes, xp.concat(error), xp.concat(overlap), xp.concat(sure))
+    return Root(xp.concat(F), xp.concat(reach), passes, xp.concat(error), xp.concat(overlap), xp.concat(sure))
 
 
 def _solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float) -> Root:
     n, m = r_data.shape[-1], r_noise.shape[-1]
     log_nu, log_nu_low = log_pair(nu)
-    samples = _Samples(xp, r_data, r_noise)
-    b = 0.5 * (samples.mean() + log_nu) if F0 is None else F0 + log_nu
     eps = float(xp.finfo(r_data.dtype).eps)
     # Rounding r - b moves the root by at most ulp(700)/2 = 256 eps: sums that reach further underflow.
     exact = xtol < 512.0 * eps
     tol = max(xtol, eps)
-    samples.start(b, exact)
+    samples = _Samples(xp, r_data, r_noise, exact)
+    if F0 is not None:
+        b = F0 + log_nu
+    elif samples.stacked or min(n, m) < 16 * BLOCK:
+        b = 0.5 * (samples.mean() + log_nu)
+    else:  # every fourth sample brings the start within a step that one pass over all of them can take
+        b = _solve(xp, r_data[..., ::4], r_noise[..., ::4], nu, None, 1e-3).F + log_nu
+    samples.base(b)
     d, step = 0.0 * b, 0.0 * b
+    more = step
     for passes in range(1, PASSES + 1):
         d = d + step
         A, B = samples.powers(d)
         phi = xp.log(A[0] / (nu * B[0]))
-        step, slope = reversion(phi, cumulants(*_derivatives(A)), cumulants(*_derivatives(B)))
-        square = step * step
-        close = (square * square <= tol) & (slope >= SLOPE)
-        if (on_host(close) or passes >= BLIND_PASSES) and host_bool(close | ~(slope >= SLOPE)):
-            break
+        step, (slope, second, third), error = reversion(phi, cumulants(*_derivatives(A)), cumulants(*_derivatives(B)))
+        steep = slope >= SLOPE
+        close = (error <= tol) & steep
+        if on_host(step) or passes >= BLIND_PASSES:
+            if host_bool(close):
+                break
+            if not exact and host_bool((abs(step) <= SHORT) & steep):
+                passes += 1
+                mean_A, mean_B = samples.means(d + step)
+                more = -xp.log(mean_A / (nu * mean_B)) / (slope + step * (second + 0.5 * step * third))
+                close = abs(more) <= SHORT**3
+                break
+            if not host_bool(steep | close):
+                break
     # F = b + d + step - log nu, summed in twofold precision: d may be large against F.
     G, rest = two_sum(b, d)
     if nu != 1.0:
-        G, more = two_sum(G, xp.full_like(G, -log_nu))
-        rest = rest + more - log_nu_low
-    F = G + (rest + step)
-    # Variance and slope move from the last point to the root, ``step`` away, to second order.
-    var_A, square_A, slope_A = _moments(A, step)
-    var_B, square_B, slope_B = _moments(B, -step)
+        G, lost = two_sum(G, -log_nu)
+        rest = rest + lost - log_nu_low
+    whole = step + more
+    F = G + (rest + whole)
+    # Variance and slope move from the last full pass to the root, to second order in the step between.
+    var_A, square_A, slope_A = _moments(A, whole)
+    var_B, square_B, slope_B = _moments(B, -whole)
     hess = slope_A + nu * slope_B
     sure = close & (var_A > SPREAD * square_A) & (var_B > SPREAD * square_B)
-    error = (var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
-    return Root(F, step, passes, error, hess * ((1.0 + nu) / nu), sure)
+    standard_error = xp.sqrt(var_A / n + (nu * nu / m) * var_B) / hess
+    return Root(F, 2.0 * abs(whole), passes, standard_error, hess * ((1.0 + nu) / nu), sure)
 
 
 class _Samples:
     """The odds E = exp(+-(r - b)) of both samples: stacked along a first axis where they are small and alike."""
 
-    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array) -> None:
-        self.xp, self.n, self.m = xp, r_data.shape[-1], r_noise.shape[-1]
+    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array, exact: bool) -> None:
+        self.xp, self.n, self.m, self.exact = xp, r_data.shape[-1], r_noise.shape[-1], exact
         self.parts = [list(blocks(r_data)), list(blocks(r_noise))]
         self.stacked = r_data.shape == r_noise.shape and len(self.parts[0]) == 1
         if self.stacked:
-            self.parts = [[xp.concat([r_data[None, ...], r_noise[None, ...]], axis=0)]]
-            signs = xp.asarray([1.0, -1.0], dtype=r_data.dtype, device=r_data.device)
-            self.sign = xp.reshape(signs, (2,) + (1,) * (r_data.ndim - 1))
-        widths = [x.shape[-1] for part in self.parts for x in part]
-        self.ones = xp.ones((max(widths),), dtype=r_data.dtype, device=r_data.device)
-        self.kept: Array = None
+            self.r = xp.concat([r_data[None, ...], r_noise[None, ...]], axis=0)
+            self.sign = xp.asarray([1.0, -1.0], dtype=r_data.dtype, device=r_data.device)
+            if r_data.ndim > 1:
+                self.sign = xp.reshape(self.sign, (2,) + (1,) * (r_data.ndim - 1))
+        width = max(part[0].shape[-1] for part in self.parts)
+        self.ones = xp.ones((width,), dtype=r_data.dtype, device=r_data.device)
+        self.odds: Array = None
 
     def mean(self) -> Array:
         """The sum of both sample means."""
-        sums = [self._join([self.xp.vecdot(x, self.ones[: x.shape[-1]]) for x in part]) for part in self.parts]
-        return (sums[0][0] + sums[0][1]) / self.n if self.stacked else sums[0] / self.n + sums[1] / self.m
+        if self.stacked:
+            data, noise = self._pair(self.xp.vecdot(self.r, self.ones))
+            return (data + noise) / self.n
+        data, noise = (self._join([self.xp.vecdot(x, self.ones[: x.shape[-1]]) for x in part]) for part in self.parts)
+        return data / self.n + noise / self.m
 
-    def start(self, b: Array, exact: bool) -> None:
-        """Set the base of the odds; ``exact``: with the rounding of r - b put right to first order."""
-        self.b, self.exact = b[..., None], exact
+    def base(self, b: Array) -> None:
+        """Set the base of the odds."""
+        self.b = b if isinstance(b, float) else b[..., None]
 
     def powers(self, d: Array) -> tuple[Powers, Powers]:
         """For data and noise, mean sigmoid and its power ratios at b + d."""
+        data, noise = self._sums(d, _four)
+        return _ratios(*data, self.n), _ratios(*noise, self.m)
+
+    def means(self, d: Array) -> tuple[Array, Array]:
+        """Mean sigmoid of data and noise at b + d."""
+        (p, s), (q, t) = self._sums(d, _one)
+        return p * (s / self.n), q * (t / self.m)
+
+    def _sums(self, d: Array, powers: Any) -> tuple[list[Array], list[Array]]:
+        """For data and noise the sums of powers of p, then s."""
         xp = self.xp
         if self.stacked:
-            if self.kept is None:
-                self.kept = self._odds(self.parts[0][0], self.sign[..., None])
+            if self.odds is None:
+                self.odds = self._odds(self.r, self.sign[..., None])
             s = xp.exp(self.sign * d)
-            p1, p2, p3, p4 = self._sums(self.kept, s[..., None])
-            return _ratios(p1[0], p2[0], p3[0], p4[0], s[0], self.n), _ratios(p1[1], p2[1], p3[1], p4[1], s[1], self.m)
+            columns = [self._pair(x) for x in (*powers(xp, 1.0 / (s[..., None] + self.odds), self.ones), s)]
+            return [x[0] for x in columns], [x[1] for x in columns]
         s = xp.exp(d)
-        return self._part(0, +1.0, s, self.n), self._part(1, -1.0, 1.0 / s, self.m)
+        return self._part(0, +1.0, s, powers), self._part(1, -1.0, 1.0 / s, powers)
 
-    def _part(self, k: int, sign: float, s: Array, n: int) -> Powers:
+    def _part(self, k: int, sign: float, s: Array, powers: Any) -> list[Array]:
         # The odds are made anew in each pass: for many blocks that is cheaper than writing them to memory.
-        sums = [self._sums(self._odds(x, sign), s[..., None]) for x in self.parts[k]]
-        return _ratios(*(self._join(list(column)) for column in zip(*sums, strict=True)), s, n)
+        row = s[..., None]
+        sums = [powers(self.xp, 1.0 / (row + self._odds(x, sign)), self.ones) for x in self.parts[k]]
+        return [*(self._join(list(column)) for column in zip(*sums, strict=True)), s]
 
-    def _sums(self, E: Array, s: Array) -> Powers:
-        xp = self.xp
-        p = 1.0 / (s + E)
-        square = p * p
-        one = self.ones[: p.shape[-1]]
-        return xp.vecdot(p, one), xp.vecdot(p, p), xp.vecdot(p, square), xp.vecdot(square, square)
-
-    def _odds(self, x: Array, sign: Array) -> Array:
+    def _odds(self, x: Array, sign: Any) -> Array:
         if not self.exact:
             return self.xp.exp(sign * (x - self.b))
         difference, e = two_sum(x, -self.b)
@@ -146,6 +177,19 @@ class _Samples:
 
     def _join(self, sums: list[Array]) -> Array:
         return sums[0] if len(sums) == 1 else self.xp.sum(self.xp.stack(sums, axis=-1), axis=-1)
+
+    def _pair(self, x: Array) -> Any:
+        # Python's floats do the arithmetic of a single run in half the time of NumPy's scalars.
+        return x.tolist() if x.ndim == 1 and x.shape[0] == 2 and self.r.ndim == 2 and on_host(x) else x
+
+
+def _one(xp: Namespace, p: Array, ones: Array) -> tuple[Array]:
+    return (xp.vecdot(p, ones[: p.shape[-1]]),)
+
+
+def _four(xp: Namespace, p: Array, ones: Array) -> Powers:
+    square = p * p
+    return xp.vecdot(p, ones[: p.shape[-1]]), xp.vecdot(p, p), xp.vecdot(p, square), xp.vecdot(square, square)
 
 
 def _ratios(m1: Array, m2: Array, m3: Array, m4: Array, s: Array, n: int) -> Powers:

@@ -1,27 +1,35 @@
 """One step to the root of phi = log P - log N by series reversion, P rising and N falling in F.
 
-With t the small sides of the samples in P, P' = sum w t (1 - t), P'' = sum w t (1 - t)(1 - 2t), P''' = sum w t (1 - t)(1 - 6 t (1 - t)),
-and the same for N in -F. The derivatives of log P are the cumulants of numbers in [0, 1]; phi'' therefore lies in [-1/2, 1/2].
+With t the small sides of the samples in P, P1 = sum w t (1 - t), P2 = sum w t (1 - t)(1 - 2t), P3 = sum w t (1 - t)(1 - 6 t (1 - t)) are
+its derivatives, and likewise those of N by -F. The derivatives of log P are built from the cumulants of numbers in
+[0, 1]; phi2, the second derivative of phi, therefore lies in [-1/2, 1/2].
 """
 
 from __future__ import annotations
 
 from refnce.backend import Array
 
-# Where phi' is at least this at the last point, |phi''| <= 1/2 puts the root within twice the last step.
+Derivatives = tuple[Array, Array, Array]
+
+# Where phi1 is at least this at the last point, |phi2| <= 1/2 puts the root within twice the last step.
 SLOPE = 0.5
 
 
-def cumulants(first: Array, second: Array, third: Array) -> tuple[Array, Array, Array]:
-    """Return the first three derivatives of log P from P'/P, P''/P, P'''/P."""
+def cumulants(first: Array, second: Array, third: Array) -> Derivatives:
+    """Return the first three derivatives of log P from P1/P, P2/P, P3/P."""
     square = first * first
     return first, second - square, third - first * (3.0 * second - 2.0 * square)
 
 
-def reversion(phi: Array, P: tuple[Array, Array, Array], N: tuple[Array, Array, Array]) -> tuple[Array, Array]:
-    """Return (step, phi'): the root of phi's cubic model, an error of the order of step^4 away from phi's own."""
-    slope = P[0] + N[0]
+def reversion(phi: Array, P: Derivatives, N: Derivatives) -> tuple[Array, Derivatives, Array]:
+    """Return (step, (phi1, phi2, phi3), error): the root of phi's cubic model, and how far it may be from phi's own.
+
+    The next term of the series is (5 c2^3 - 5 c2 c3 + c4) w^4, and |c4| <= 1/12 where phi1 >= 1/2 and |phi4| <= 1.
+    """
+    slope, second, third = P[0] + N[0], P[1] - N[1], P[2] + N[2]
     w = -phi / slope
-    c2 = 0.5 * (P[1] - N[1]) / slope
-    c3 = (P[2] + N[2]) / (6.0 * slope)
-    return w - w * w * (c2 - w * (2.0 * c2 * c2 - c3)), slope
+    c2 = 0.5 * second / slope
+    c3 = third / (6.0 * slope)
+    square = w * w
+    step = w - square * (c2 - w * (2.0 * c2 * c2 - c3))
+    return step, (slope, second, third), (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * square * square
