@@ -123,15 +123,14 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
     parts = []
     for x in blocks(r):
         z, q = odds(x, F, nu, M)
-        below = z >= 0
-        none = xp.zeros_like(q)
+        below = xp.astype(z >= 0, q.dtype)
         t = q / (1.0 + q * scale)
         u = t * (1.0 - t * scale)
         terms = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1] if order > 1 else (t, u)[: order + 1]
-        count = xp.sum(xp.astype(below, xp.float64), axis=-1)
-        above = [xp.sum(xp.where(below, none, v), axis=-1) for v in terms]
-        under = [xp.sum(xp.where(below, v, none), axis=-1) for v in terms]
-        parts.append([count, *above, *under])
+        under = [v * below for v in terms]  # v or 0, so that the rest is exactly 0 or v
+        above = [v - w for v, w in zip(terms, under, strict=True)]
+        sums = [xp.sum(v, axis=-1) for v in (below, *above, *under)]
+        parts.append([xp.astype(sums[0], xp.float64), *sums[1:]])
     return parts[0] if len(parts) == 1 else [xp.sum(xp.stack(k, axis=-1), axis=-1) for k in zip(*parts, strict=True)]
 
 
@@ -150,7 +149,8 @@ def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, 
     xp = array_namespace(r)
     z, e = _distance(r, F, nu)
     exponent = -xp.abs(z) if M is None else M[..., None] - xp.abs(z)
-    return z, xp.exp(exponent) * xp.exp(xp.where(z >= 0, -e, e))
+    below = xp.astype(z >= 0, e.dtype)
+    return z, xp.exp(exponent) * xp.exp(e - 2.0 * below * e)
 
 
 def _nearest(r: Array, F: Array, nu: float) -> Array:
