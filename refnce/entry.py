@@ -30,6 +30,8 @@ def check_arrays(**arrays: Array) -> Namespace:
         raise TypeError(f"pass arrays of one library ({error}); got {kinds}") from None
     (first, one), *rest = arrays.items()
     for name, x in arrays.items():
+        if not hasattr(x, "dtype"):
+            raise TypeError(f"{name} must be an array; got {type(x).__name__}: convert it with asarray")
         if not _is_real(xp, x.dtype):
             raise TypeError(f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert it first")
         if getattr(x, "requires_grad", False):
@@ -90,8 +92,6 @@ def check_F(F: Any, like: Array, xp: Namespace) -> Array:
     """Return ``F``, a finite Python number or an array over the runs, as an array beside the log-ratios ``like``."""
     if isinstance(F, bool) or not (isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)):
         raise TypeError(f"F must be a number or an array over the runs; got {type(F).__name__}")
-    if not isinstance(F, (int, float)) and F.dtype != like.dtype:
-        raise TypeError(f"F must have the dtype of the log-ratios, {like.dtype}; got {F.dtype}: convert it")
     if not isinstance(F, (int, float)):
         check_arrays(F=F, log_ratios=like)
     array = xp.asarray(F, dtype=like.dtype, device=device(like))
