@@ -62,9 +62,7 @@ def curves(settings: Settings, runs: int, steps: int, rate: float, start: str, *
     else:
         theta0, F0 = streams[0].standard_normal((runs, 1, 2 * DIMENSION)), streams[0].standard_normal((runs, 1))
     ways = methods(rate)
-    training = train.Training(
-        train.exponential_family(laws.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL
-    )
+    training = train.Training(train.exponential_family(laws.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL)
     state = train.start(
         training, settings.array(np.repeat(theta0, len(ways), axis=1)), settings.array(np.repeat(F0, len(ways), axis=1))
     )

@@ -57,7 +57,6 @@ def record(state: train.State, batches: Iterable[tuple[Any, Any]], keep: list[in
     return {"step": np.asarray(keep), **{name: np.stack(values) for name, values in path.items()}}
 
 
-
 def fixed(settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int) -> Iterator[tuple[Any, Any]]:
     """One batch of data and noise, again and again."""
     x, y = (settings.array(law.sample(rng, *shape)) for law, rng in zip((data, noise), streams, strict=True))

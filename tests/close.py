@@ -10,4 +10,6 @@ def assert_close(got: Any, expected: Any, *, scale: Any, ulps: float = 64.0) -> 
     got, expected = np.asarray(got), np.asarray(expected)
     off = np.abs(got - expected) / (np.finfo(np.float64).eps * np.maximum(scale, np.finfo(np.float64).tiny))
     worst = float(np.max(off))
-    assert got.shape == expected.shape and worst <= ulps, f"{worst:.3g} > {ulps:g} ulps of scale; shapes {got.shape}, {expected.shape}"
+    assert got.shape == expected.shape and worst <= ulps, (
+        f"{worst:.3g} > {ulps:g} ulps of scale; shapes {got.shape}, {expected.shape}"
+    )

@@ -139,7 +139,10 @@ def main() -> int:
         for name in ("newton", "bisect"):
             ratio = seconds["torch"] / seconds[name]
             goal = f"(must {MUST[d]:g}, aim {AIM[d]:g})" if name == "newton" else "(for comparison)"
-            print(f"{d:3d}-d  {name:7s} {1e3 * seconds[name]:7.3f} ms   PyTorch loop {1e3 * seconds['torch']:7.3f} ms   {ratio:5.1f}x {goal}")
+            print(
+                f"{d:3d}-d  {name:7s} {1e3 * seconds[name]:7.3f} ms   "
+                f"PyTorch loop {1e3 * seconds['torch']:7.3f} ms   {ratio:5.1f}x {goal}"
+            )
             short = short or (name == "newton" and ratio < MUST[d])
     return int(short)
 

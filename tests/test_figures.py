@@ -1,0 +1,164 @@
+"""The figures' command line: whole files with provenance, one line for bad input, nothing half-written after an interruption."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
+pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
+
+import figures  # noqa: E402
+from figures import __main__ as command  # noqa: E402
+from figures import output, recording  # noqa: E402
+from figures.settings import Settings  # noqa: E402
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_quick_run_of_all(tmp_path):
+    start = time.perf_counter()
+    assert command.main(["--quick", "--out", str(tmp_path)]) == 0
+    assert time.perf_counter() - start < 60.0  # 20 s on a quiet machine; a loaded one must not fail the tests
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png"))
+    for name in figures.AVAILABLE:
+        numbers = json.loads((tmp_path / f"{name}.json").read_text())
+        origin = numbers["provenance"]
+        assert numbers["figure"] == name
+        assert origin["command"] == f"python -m figures --quick --out {tmp_path}"
+        assert (origin["seed"], origin["quick"], origin["backend"]) == (0, True, "numpy")
+        assert origin["versions"]["numpy"] == np.__version__ and origin["wall_seconds"] > 0
+        picture = (tmp_path / f"{name}.png").read_bytes()
+        assert picture.startswith(b"\x89PNG") and picture.endswith(b"IEND\xaeB`\x82")
+
+
+def numbers_of(path, *arguments):
+    assert command.main(["--quick", "--out", str(path), *arguments]) == 0
+    numbers = json.loads((path / f"{arguments[0]}.json").read_text())
+    del numbers["provenance"]
+    return numbers
+
+
+def test_seed_and_runs(tmp_path):
+    first = numbers_of(tmp_path, "fig07", "--runs", "2")
+    assert numbers_of(tmp_path, "fig07", "--runs", "2") == first
+    assert numbers_of(tmp_path, "fig07", "--runs", "2", "--seed", "1") != first
+    assert len(first["last_error"][0]) == 2
+
+
+def test_same_numbers_on_another_backend(tmp_path):
+    """The same draws on every backend: the curves agree to the digits kept (BAR at distance 1 forgets its rounding)."""
+    pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
+    here = numbers_of(tmp_path, "fig08", "--runs", "2")
+    there = numbers_of(tmp_path, "fig08", "--runs", "2", "--backend", "array_api_strict")
+    for data in ("fresh", "fixed"):
+        for method, curves in here[data].items():
+            np.testing.assert_allclose(curves["distance"], there[data][method]["distance"], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["fig99"], "unknown figure 'fig99'"),
+        (["fig04"], "fig04 is not implemented yet"),
+        (["--seed", "-1"], "whole number >= 0; got '-1'"),
+        (["--seed", "x"], "whole number >= 0; got 'x'"),
+        (["--runs", "0"], "whole number >= 1; got '0'"),
+        (["--runs", "2.5"], "whole number >= 1; got '2.5'"),
+        (["--backend", "abacus"], "backend must be one of"),
+        (["--bogus"], "unrecognized arguments: --bogus"),
+        (["--out", str(Path(__file__))], "cannot be written"),
+        (["--out", "/proc/nowhere"], "cannot be written"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(capsys, arguments, says):
+    with pytest.raises(SystemExit) as stop:
+        command.main(arguments)
+    out, err = capsys.readouterr()
+    assert stop.value.code == 2
+    assert out == "" and says in err and err.count("\n") == 1 and err.startswith("figures: ")
+
+
+def test_folder_that_turns_unwritable(tmp_path, capsys, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(output.os, "replace", full)
+    assert command.main(["fig07", "--quick", "--runs", "1", "--out", str(tmp_path)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "full")])
+def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
+    target = tmp_path / "fig01.json"
+    output.write(target, b"old")
+
+    def interrupted(*_):
+        raise error
+
+    monkeypatch.setattr(output.os, "replace", interrupted)
+    with pytest.raises(BaseException):  # noqa: B017, PT011
+        output.write(target, b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["fig01.json"] and target.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
+    """A signal in the middle of Figure 3: status 130, one line, no file of the figure and no temporary one."""
+    run = [sys.executable, "-m", "figures", "fig03", "--out", str(tmp_path)]
+    process = subprocess.Popen(
+        run, cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    try:
+        time.sleep(3.0)
+        assert process.poll() is None, process.stderr.read()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "figures: interrupted; the files written so far are whole"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_is_plain_short_and_exact():
+    numbers = {"a": np.array([[1.0, 2.0 / 3.0], [np.inf, -0.0]]), "b": {"n": np.int64(3), "t": (1, 2)}, "e": {}, "s": "x"}
+    text = output.to_json(numbers).decode()
+    assert json.loads(text) == {"a": [[1.0, 0.66667], [None, 0.0]], "b": {"n": 3, "t": [1, 2]}, "e": {}, "s": "x"}
+    assert "[1.0, 0.66667]" in text.replace("\n", "")
+
+
+def test_kept_shows_both_ends_of_a_two_cycle():
+    for steps, count in ((1000, 50), (2000, 60), (200, 50), (7, 50)):
+        kept = recording.kept(steps, count)
+        assert kept[0] == 0 and kept[-1] == steps - 1 and kept == sorted(set(kept))
+        assert len({k % 2 for k in kept[-5:]}) == 2
+
+
+def test_draws_do_not_depend_on_blocks():
+    """``fresh`` draws in blocks; step by step from the same streams gives the same batches."""
+    from refnce import laws
+
+    data, noise = laws.UnitGaussian(np.ones(2)), laws.UnitGaussian(np.zeros(2))
+    settings = Settings(seed=4)
+    source = recording.fresh(settings, data, noise, settings.generators(1, 2), 3, 5)
+    rng = settings.generators(1, 2)
+    for _, (x, y) in zip(range(20), source, strict=False):
+        assert np.array_equal(x, data.sample(rng[0], 3, 5)) and np.array_equal(y, noise.sample(rng[1], 3, 5))
+
+
+def test_gallery_is_complete_and_small():
+    gallery = ROOT / "figures" / "gallery"
+    names = {p.name for p in gallery.iterdir()}
+    assert names == {"README.md", *(f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png"))}
+    assert sum(p.stat().st_size for p in gallery.glob("*.json")) < 1_000_000
+    page = (gallery / "README.md").read_text()
+    for name in figures.AVAILABLE:
+        assert f"({name}.png)" in page and f"({name}.json)" in page
