@@ -1,4 +1,4 @@
-r"""The exponential loss eNCE (Liu, Rosenfeld, Ravikumar & Risteski 2021, arXiv:2110.11271) of log-ratios and F.
+r"""The exponential loss eNCE of Liu, Rosenfeld, Ravikumar and Risteski (2021, arXiv:2110.11271).
 
 With r = log p~ - log q on data and on noise as in ``refnce.nce``, and p = p~ e^{-F},
 
@@ -19,37 +19,38 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.backend import Array, array_namespace
+from refnce.backend import Array, array_namespace, quiet
 from refnce.entry import check_arrays, check_F, check_no_nan, check_samples, rows, runs_shape
 from refnce.special import two_sum
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
 
 
+@quiet()
 def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     """Return the exponential loss L (...); r_data (..., n), r_noise (..., m), F a number or (...), broadcast.
 
-    r_data = -inf or r_noise = +inf makes it +inf; r_data = +inf and r_noise = -inf add 0 and count in n and
-    m. Raises TypeError or ValueError for empty samples, NaN, integer arrays, mixed libraries or devices,
-    tensors that record gradients.
+    r_data = -inf or r_noise = +inf makes it +inf; r_data = +inf and r_noise = -inf add 0 and count in n, m.
+    Raises TypeError or ValueError for empty samples, NaN, integer arrays, mixed libraries or devices, tensors
+    that record gradients.
     """
     r_data, r_noise, F = _entry(r_data, r_noise, F)
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
 
+@quiet()
 def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     """Return dL/dF (...). Arguments and errors as in ``loss``.
 
     It is nan where a data and a noise sample both make the loss infinite: then no F is better than another.
     """
     r_data, r_noise, F = _entry(r_data, r_noise, F)
-    xp = array_namespace(r_data)
     data, noise, p = _sides(r_data, r_noise, F)
-    neither = xp.isinf(data) & xp.isinf(noise)
-    return _times_exp(0.25 * (data - xp.where(neither, xp.full_like(noise, xp.nan), noise)), p)
+    return _times_exp(0.25 * (data - noise), p)  # its derivative
 
 
+@quiet()
 def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     """Return (dL/dr_data (..., n), dL/dr_noise (..., m)), the weights that a model's pullback takes.
 
@@ -63,6 +64,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     return _times_exp(c_data * (-0.25 / n), x_data), _times_exp(c_noise * (0.25 / m), x_noise)
 
 
+@quiet()
 def log_z(r_data: Array, r_noise: Array) -> Array:
     """Return F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}] (...), the F that minimises the loss.
 
@@ -70,15 +72,9 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     value is nan. Arguments and errors as in ``loss``.
     """
     r_data, r_noise, F = _entry(r_data, r_noise, 0.0)
-    xp = array_namespace(r_data)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
-    up = xp.isinf(S_noise) | (S_data == 0.0)
-    down = xp.isinf(S_data) | (S_noise == 0.0)
-    one = xp.ones_like(p_data + p_noise)
-    F = (p_noise - p_data) + xp.log(xp.where(up | down, one, S_noise) / xp.where(up | down, one, S_data))
-    F = xp.where(up, one * xp.inf, xp.where(down, one * -xp.inf, F))
-    return xp.where(up & down, one * xp.nan, F)
+    return (p_noise - p_data) + array_namespace(F).log(S_noise / S_data)  # the best F
 
 
 def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array]:
@@ -87,43 +83,34 @@ def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     p = xp.maximum(p_data, p_noise)
-    # A side under e^{floor} of the other is lost in its rounding; above it, an infinite S stays infinite.
-    floor = math.log(xp.finfo(p.dtype).smallest_normal)
-    return (
-        S_data * xp.exp(xp.clip(p_data - p, floor, 0.0)),
-        S_noise * xp.exp(xp.clip(p_noise - p, floor, 0.0)),
-        p,
-    )
+    # Under e^{floor} of the other side is lost in its rounding; not 0, so that an infinite S stays infinite.
+    floor = 0.5 * math.log(xp.finfo(p.dtype).smallest_normal)
+    scale = [xp.exp(xp.clip(x - p, floor, 0.0)) for x in (p_data, p_noise)]
+    return S_data * scale[0], S_noise * scale[1], p
 
 
 def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     """Return (S, p), mean e^{half (F - r)} = S e^p; S is in [1/n, 1], 0 if all terms are, inf if one is."""
     xp = array_namespace(r)
-    x, factor = _exponent(r, F, half)
-    huge = xp.finfo(x.dtype).max / 4.0  # -huge stands for p where no term has one, and can be subtracted
-    p = xp.max(xp.where(x < xp.inf, x, xp.full_like(x, -huge)), axis=-1, keepdims=True)
-    p = xp.maximum(p, xp.full_like(p, -huge))
-    return xp.mean(factor * xp.exp(x - p), axis=-1), xp.squeeze(p, axis=-1)
+    x, c = _exponent(r, F, half)
+    huge = xp.full_like(x, xp.finfo(x.dtype).max / 4.0)  # -huge is the p of no term, and can be subtracted
+    p = xp.max(xp.maximum(xp.where(x < xp.inf, x, -huge), -huge), axis=-1, keepdims=True)
+    return xp.mean(c * xp.exp(x - p), axis=-1), xp.squeeze(p, axis=-1)
 
 
 def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     """Return (x, c), e^{half (F - r)} = c e^x, x the rounded exponent, c = 1 + half (remainder of F - r)."""
     xp = array_namespace(r)
-    finite = xp.isfinite(r)
-    d, e = two_sum(F[..., None], -xp.where(finite, r, xp.zeros_like(r)))
-    return half * xp.where(finite, d, -r), 1.0 + half * e
+    d, e = two_sum(F[..., None], -r)
+    return half * d, 1.0 + half * xp.where(xp.isfinite(d), e, xp.zeros_like(e))
 
 
 def _times_exp(c: Array, p: Array) -> Array:
     """Return c e^p, infinite only where the product itself is too large, 0 only where it is too small."""
     xp = array_namespace(c)
-    limit = xp.finfo(p.dtype).max
-    h = xp.exp(xp.clip(0.5 * p, 1.0 - math.log(limit), math.log(limit) - 1.0))
-    half = c * h
-    over = xp.abs(half) > limit / xp.maximum(h, xp.ones_like(h))
-    return xp.where(
-        over, xp.copysign(xp.full_like(half, xp.inf), half), half * xp.where(over, xp.ones_like(h), h)
-    )
+    limit = math.log(xp.finfo(p.dtype).max) - 8.0  # so that neither factor is infinite or 0
+    h = xp.exp(xp.clip(0.5 * p, -limit, limit))
+    return (c * h) * h
 
 
 def _entry(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array, Array]:

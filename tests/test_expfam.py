@@ -572,7 +572,7 @@ def population(impl, function, family, theta, F, *more):
     """A loss or derivative in the population: linear in both laws, so the nodes are weighted runs."""
     z = GRID[:, None, None]
     x, y = family.place(z), z
-    runs = np.broadcast_to(np.asarray(theta, dtype=float), (len(GRID), len(family.theta)))
+    runs = np.tile(np.asarray(theta, dtype=float), (len(GRID), 1))
     values = getattr(impl.expfam, function)(
         family.statistics(x),
         family.statistics(y),
@@ -732,7 +732,7 @@ def test_the_diagonal_gaussian_in_many_dimensions(impl, evidence):
         gradient = impl.expfam.gradient(*samples[:2], np.array(at.theta), at.F, *samples[2:])
         # One run per sample gives the terms of the mean, whose spread is its error.
         T_data, T_noise, offset_data, offset_noise = (s[:, None] for s in samples)
-        runs = np.broadcast_to(np.array(at.theta), (n, 2 * d))
+        runs = np.tile(np.array(at.theta), (n, 1))
         each = impl.expfam.gradient(T_data, T_noise, runs, np.full(n, at.F), offset_data, offset_noise)
         assert np.max(np.abs(each.mean(axis=0) - gradient) / each.std(axis=0)) <= n * impl.eps
         return n * gradient @ np.linalg.solve(np.cov(each.T), gradient)
@@ -751,7 +751,7 @@ def test_the_estimate_converges_as_samples_grow(impl, evidence, family):
     H = population(impl, "hessian", family, family.theta, family.F)
     z = GRID[:, None, None]
     zero, k = np.full(len(GRID), family.F), len(family.theta)
-    runs = np.broadcast_to(np.array(family.theta), (len(GRID), k))
+    runs = np.tile(np.array(family.theta), (len(GRID), 1))
     # A sample at infinite distance adds nothing: offsets of +inf (data) or -inf (noise) leave one side of the
     # gradient.
     covariance = np.zeros_like(H)
