@@ -39,8 +39,8 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
         F0 = check_F(F0, r_data, xp)
     passes = 0
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
-        fast = rapid.solve(xp, r_data, r_noise, nu, F0, xtol)
-        passes = fast.passes + (F0 is None)
+        fast = rapid.solve(r_data, r_noise, F0, nu, xtol=xtol)
+        passes = fast.passes + int(F0 is None)
         if host_bool(fast.sure):
             eps = float(xp.finfo(r_data.dtype).eps)
             F, error, overlap = (xp.asarray(x, device=device(r_data)) for x in (fast.F, fast.standard_error, fast.overlap))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from refnce.backend import BLOCK, Array, Namespace, blocks, host_bool, on_host
+from refnce.backend import BLOCK, Array, Namespace, array_namespace, blocks, by_runs, host_bool, on_host
 from refnce.logz.series import SLOPE, cumulants, reversion
 from refnce.special import log_pair, two_sum
 
@@ -37,29 +37,21 @@ class Root(NamedTuple):
 
     F: Array
     reach: Array
-    passes: int
+    passes: Array
     standard_error: Array
     overlap: Array
     sure: Array
 
 
-def solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float) -> Root:
-    """Follow the fast road for checked arguments; NaN in the samples shows as ``sure`` = False.
-
-    Many runs are taken a few at a time, so that what is made from them stays in cache.
-    """
-    runs = r_data.shape[0] if r_data.ndim == 2 and r_data.shape == r_noise.shape and F0 is None and on_host(r_data) else 1
-    few = max(1, 2 * BLOCK // r_data.shape[-1])
-    if runs <= few:
-        try:
-            return _solve(xp, r_data, r_noise, nu, F0, xtol)
-        except ZeroDivisionError:  # a single run whose every sigmoid underflows: its arithmetic is Python's
-            nan = xp.asarray(float("nan"))
-            return Root(nan, nan, 1, nan, nan, xp.asarray(False))
-    pieces = [_solve(xp, r_data[i : i + few], r_noise[i : i + few], nu, None, xtol) for i in range(0, runs, few)]
-    F, reach, _, error, overlap, sure = (list(field) for field in zip(*pieces, strict=True))
-    passes = max(piece.passes for piece in pieces)
-    return Root(xp.concat(F), xp.concat(reach), passes, xp.concat(error), xp.concat(overlap), xp.concat(sure))
+@by_runs
+def solve(r_data: Array, r_noise: Array, F0: Array | None, nu: float, *, xtol: float) -> Root:
+    """Follow the fast road for checked arguments; NaN in the samples shows as ``sure`` = False."""
+    xp = array_namespace(r_data, r_noise)
+    try:
+        return _solve(xp, r_data, r_noise, nu, F0, xtol)
+    except ZeroDivisionError:  # a single run whose every sigmoid underflows: its arithmetic is Python's
+        nan = xp.asarray(float("nan"))
+        return Root(nan, nan, xp.asarray(1), nan, nan, xp.asarray(False))
 
 
 def _solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float) -> Root:
@@ -110,7 +102,8 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | 
     hess = slope_A + nu * slope_B
     sure = close & (var_A > SPREAD * square_A) & (var_B > SPREAD * square_B)
     standard_error = xp.sqrt(var_A / n + (nu * nu / m) * var_B) / hess
-    return Root(F, 2.0 * abs(whole), passes, standard_error, hess * ((1.0 + nu) / nu), sure)
+    count = xp.full(b.shape, passes, device=r_data.device) if r_data.ndim > 1 else passes
+    return Root(F, 2.0 * abs(whole), count, standard_error, hess * ((1.0 + nu) / nu), sure)
 
 
 class _Samples:
@@ -180,7 +173,9 @@ class _Samples:
 
     def _pair(self, x: Array) -> Any:
         # Python's floats do the arithmetic of a single run in half the time of NumPy's scalars.
-        return x.tolist() if x.ndim == 1 and x.shape[0] == 2 and self.r.ndim == 2 and on_host(x) else x
+        if x.ndim == 1 and x.shape[0] == 2 and self.r.ndim == 2 and on_host(x):
+            return x.tolist()
+        return [x[0, ...], x[1, ...]]
 
 
 def _one(xp: Namespace, p: Array, ones: Array) -> tuple[Array]:
