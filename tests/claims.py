@@ -97,7 +97,7 @@ class Row:
 
 
 def rows(tests: dict[str, Record]) -> list[Row]:
-    """The ledger: theorems, experiments, printed errors; inside each by label, numbers in their order."""
+    """The ledger: theorems and experiments by label, numbers in their order; printed errors in the order of declaration."""
     found: dict[tuple[str, str, str], Row] = {}
     for name, test in tests.items():
         for claim in test.claims:
@@ -111,7 +111,7 @@ def rows(tests: dict[str, Record]) -> list[Row]:
             row.where |= {claim.where} - {""}
             row.tests[name] = test
     kinds = (*KINDS, PRINTED)
-    return sorted(found.values(), key=lambda row: (kinds.index(row.claim.kind), _natural(row.claim.label), row.claim.statement))
+    return sorted(found.values(), key=lambda row: (kinds.index(row.claim.kind), *_place(row.claim)))
 
 
 def render(ledger: Iterable[Row]) -> str:
@@ -148,5 +148,8 @@ def _line(*cells: str) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
 
 
-def _natural(label: str) -> list[Any]:
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", label) if part]
+def _place(claim: Claim) -> tuple[Any, ...]:
+    if claim.kind == PRINTED:
+        return ()
+    parts = re.split(r"(\d+)", claim.label)
+    return ([(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part], claim.statement)

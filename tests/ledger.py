@@ -75,6 +75,7 @@ class Ledger:
         sent = getattr(node, "workeroutput", {}).get("ledger")
         if sent is not None:
             self.deselected = max(self.deselected, sent["deselected"])
+            self.tests = {name: self._test(name) for name in [*sent["declared"], *self.tests]}  # in the order of collection
             for name, declared in sent["declared"].items():
                 test = self._test(name)
                 test.claims = [claims.Claim(**one) for one in declared]
@@ -138,7 +139,8 @@ class Ledger:
             colour = "red" if row.verdict == claims.FAILED else "green" if row.earned else "yellow"
             out.write(f"{row.verdict:<16}", **{colour: True})
             out.write_line(f"{row.claim.label}: {row.claim.statement} [{row.claim.kind}, {len(row.tests)} tests]")
-            notes = [row.claim.why] if row.earned else [row.shortfall()]
+            why = f"right: {row.claim.why}" if row.claim.kind == claims.PRINTED else row.claim.why
+            notes = [why] if row.earned else [row.shortfall()]
             for note in [*filter(None, notes), *row.evidence]:
                 out.write_line(f"{'':16}{note}")
         reasons = [test.reason for test in self.tests.values() if test.outcome is None]
