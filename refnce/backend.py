@@ -6,8 +6,9 @@ same library, dtype and device. Nothing is global: there is no current backend.
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_compat
@@ -123,3 +124,30 @@ def blocks(x: Array) -> Iterator[Array]:
         width = max(BLOCK // max(1, x.size // n), 512)
         for start in range(0, n, width):
             yield x[..., start : start + width]
+
+
+def by_runs(f: Callable[..., Any]) -> Callable[..., Any]:
+    """Let ``f(r_data, r_noise, F, nu, ...)`` see many runs (runs, n) a few at a time, so that what it makes stays in cache.
+
+    ``f`` returns an array over the runs or a tuple of them, tuples inside included; F may be None.
+    """
+
+    @functools.wraps(f)
+    def inner(r_data: Array, r_noise: Array, F: Array, nu: float, **options: Any) -> Any:
+        few = max(1, 2 * BLOCK // max(r_data.shape[-1], r_noise.shape[-1]))
+        runs = r_data.shape[0]
+        alike = r_data.ndim == r_noise.ndim == 2 and runs == r_noise.shape[0] and (F is None or F.shape == (runs,))
+        if not alike or runs <= few or type(r_data) is not numpy.ndarray:
+            return f(r_data, r_noise, F, nu, **options)
+        rows = [slice(i, i + few) for i in range(0, runs, few)]
+        return _join([f(r_data[k], r_noise[k], None if F is None else F[k], nu, **options) for k in rows])
+
+    return inner
+
+
+def _join(pieces: list[Any]) -> Any:
+    first = pieces[0]
+    if not isinstance(first, tuple):
+        return numpy.concatenate(pieces)
+    fields = [_join(list(field)) for field in zip(*pieces, strict=True)]
+    return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)

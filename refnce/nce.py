@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.backend import Array, Namespace, array_namespace, blocks, quiet
+from refnce.backend import Array, Namespace, array_namespace, blocks, by_runs, quiet
 from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
 from refnce.special import log_pair, two_product, two_sum
 
@@ -54,9 +54,7 @@ def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     NaN, integer arrays, mixed libraries or devices, tensors that record gradients, nu not a finite number > 0.
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    data = _mean(lambda x: _softplus(x, F, nu, +1.0), r_data)
-    noise = _mean(lambda x: _softplus(x, F, nu, -1.0), r_noise)
-    return (data + nu * noise) / (1.0 + nu)  # Eq. (1)
+    return _loss(r_data, r_noise, F, nu)
 
 
 @quiet()
@@ -95,6 +93,14 @@ def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[A
     )
 
 
+@by_runs
+def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
+    data = _mean(lambda x: _softplus(x, F, nu, +1.0), r_data)
+    noise = _mean(lambda x: _softplus(x, F, nu, -1.0), r_noise)
+    return (data + nu * noise) / (1.0 + nu)  # Eq. (1)
+
+
+@by_runs
 def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
     """Return A - nu B in the parts named in this module's docstring, for checked arguments, with ``order`` derivatives.
 
@@ -141,7 +147,7 @@ def _distance(r: Array, F: Array, nu: float) -> tuple[Array, Array]:
     z, e = two_sum(high[..., None], -r)
     if low is not None:
         e = e + (low + log_pair(nu)[1])[..., None]
-    return z, xp.where(xp.isfinite(z), e, xp.zeros_like(e))
+    return z, xp.where(xp.isfinite(z), e, 0.0)
 
 
 def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array]:
@@ -164,14 +170,14 @@ def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
     """sigmoid(sign (F + log nu - r)) elementwise."""
     xp = array_namespace(r)
     z, q = odds(r, F, nu)
-    return xp.where(sign * z >= 0, xp.ones_like(q), q) / (1.0 + q)
+    return xp.where(sign * z >= 0, 1.0, q) / (1.0 + q)
 
 
 def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
     """softplus(sign (F + log nu - r)) elementwise: max(sign z, 0) + log1p(exp(-|z|))."""
     xp = array_namespace(r)
     z, q = odds(r, F, nu)
-    return xp.maximum(sign * z, xp.zeros_like(z)) + xp.log1p(q)
+    return xp.maximum(sign * z, 0.0) + xp.log1p(q)
 
 
 def _mean(f: Any, r: Array) -> Array:

@@ -16,14 +16,14 @@ def sigmoid(x: Array) -> Array:
     """Return 1/(1 + exp(-x)) elementwise, with full relative accuracy down to the smallest subnormal."""
     xp = array_namespace(x)
     q = xp.exp(-xp.abs(x))
-    return xp.where(x >= 0, xp.ones_like(q), q) / (1.0 + q)
+    return xp.where(x >= 0, 1.0, q) / (1.0 + q)
 
 
 @quiet()
 def softplus(x: Array) -> Array:
     """Return log(1 + exp(x)) elementwise; softplus(-inf) = 0, softplus(inf) = inf."""
     xp = array_namespace(x)
-    return xp.where(x > 0, x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
+    return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def log_sigmoid(x: Array) -> Array:

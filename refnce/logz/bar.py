@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, blocks, device, host_bool, quiet
+from refnce.backend import Array, array_namespace, blocks, by_runs, device, host_bool, quiet
 from refnce.entry import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter
 from refnce.logz.result import LogZ, Status, sampling
@@ -25,6 +25,7 @@ def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Arr
     return _update(r_data, r_noise, F, nu)[0]
 
 
+@by_runs
 def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array, Array]:
     """Return (F - h, h, |(A - nu B)/(A - nu B)'|): the update, the step and the distance that Newton sees to the root."""
     xp = array_namespace(r_data, r_noise)
@@ -60,7 +61,7 @@ def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Ar
     for x in blocks(r):
         z, q = odds(x, F, nu, M)
         large = sign * z >= 0
-        sums.append(xp.sum(xp.where(large, xp.ones_like(q), q) / (1.0 + q * xp.exp(-M)[..., None]), axis=-1))
+        sums.append(xp.sum(xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None]), axis=-1))
     return M, xp.sum(xp.stack(sums, axis=-1), axis=-1) / r.shape[-1]
 
 

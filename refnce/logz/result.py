@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from refnce.backend import Array, array_namespace, blocks
+from refnce.backend import Array, array_namespace, blocks, by_runs
 from refnce.nce import balance, odds
 
 # Under this overlap the standard error rests on a handful of samples; it is then often far too small.
@@ -56,6 +56,7 @@ class LogZ:
         return self.converged & (self.overlap >= TRUSTED_OVERLAP)
 
 
+@by_runs
 def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
     """Return (standard_error, overlap) at F (...), for checked arguments.
 
