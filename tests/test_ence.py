@@ -207,6 +207,9 @@ def test_infinite_log_ratios(impl):
     assert values([-INF, 0.0], [0.0]) == (INF, INF)
     assert values([0.0], [0.0, INF]) == (INF, -INF)
     assert values([INF], [-INF]) == (0.0, 0.0)
+    # ... also where the finite samples of the other side are larger beyond all comparison.
+    assert values([-INF, 0.0], [4000.0]) == (INF, INF)
+    assert values([-4000.0], [INF, 0.0]) == (INF, -INF)
     loss, slope = values([-INF], [INF])
     assert loss == INF and math.isnan(slope)
 
@@ -246,6 +249,7 @@ def test_the_sign_of_the_slope_survives_overflow(impl):
     assert float(impl.ence.grad_F(low, high, 600.0)) == INF
     assert float(impl.ence.grad_F(low, high, 250.0)) == 0.0  # e^{1125} on both sides
     assert float(impl.ence.log_z(low, high)) == 250.0
+    assert float(impl.ence.grad_F(2 * low, 2 * high, 500.0)) == 0.0  # e^{2250}
 
 
 # Gauss-Hermite takes E[e^{az}], z ~ N(0, 1), with a relative error under P(Poisson(a^2/2) >= nodes), being
