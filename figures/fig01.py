@@ -62,7 +62,7 @@ def compute(settings: Settings) -> dict[str, Any]:
             for name, path in paths.items():
                 every = max(1, SHOWN[name] // 60)
                 shown = path[: SHOWN[name] + 1 : every]
-                numbers["trajectories"][name] = {"every": every, "F": shown[:, :25].T}
+                numbers["trajectories"][name] = {"every": every, "F": np.round(shown.T, 2)}
                 numbers["trajectories"][name]["off_root"] = {
                     "median": np.median(np.abs(shown - F_root), axis=1), "worst": np.max(np.abs(shown - F_root), axis=1)
                 }  # fmt: skip
@@ -140,8 +140,8 @@ def draw(numbers: dict[str, Any]) -> Any:
         for name in (method,) if method != "NCE" else ("NCE", "NCE, F rate 10x"):
             path = np.asarray(numbers["trajectories"][name]["F"])
             x = np.arange(path.shape[1]) * numbers["trajectories"][name]["every"]
-            axis.plot(x, path.T, color=style.COLOURS[name], lw=0.7, alpha=0.35)
-            axis.plot([], [], color=style.COLOURS[name], label=f"{name} ({path.shape[0]} of the runs)")
+            axis.plot(x, path.T, color=style.COLOURS[name], lw=0.6, alpha=0.2)
+            axis.plot([], [], color=style.COLOURS[name], label=name)
         axis.axhline(numbers["log_z"], color="black", lw=1.0, ls=":", label="true log Z")
         axis.set(xlabel="iterations", ylabel="predicted log Z", title=method)
         axis.legend(loc="lower right")

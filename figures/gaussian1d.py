@@ -75,3 +75,15 @@ def setting(settings: Settings, distance: float, *, steps: int | None = None, co
             "F": middle[1][:, 0],
         }
     return result
+
+
+def longer(settings: Settings, distance: float, steps: int) -> dict[str, Any]:
+    """theta (K, runs) under BAR as printed, on fresh batches for ``steps`` steps."""
+    runs = settings.runs or RUNS
+    data, noise = laws.UnitGaussian(np.asarray([distance])), laws.UnitGaussian(np.asarray([0.0]))
+    training = train.Training(train.exponential_family(data, noise), (METHODS["BAR"],), rate=1.0)
+    state = train.start(training, settings.array(np.zeros((runs, 1, 1))), settings.array(np.zeros((runs, 1))))
+    batches = recording.fresh(settings, data, noise, settings.generators(int(200 + distance), 2), runs, BATCH)
+    label = f"distance {distance:g}, BAR alone"
+    path = recording.record(state, batches, recording.kept(steps, 60), settings.track(range(steps), label))
+    return {"step": path["step"], "theta": path["theta"][..., 0, 0]}

@@ -16,7 +16,7 @@ import numpy as np
 from figures.settings import Settings
 from refnce import backend
 
-DIGITS = 5
+DIGITS = 7
 
 
 def write(path: Path, content: bytes) -> None:
@@ -50,7 +50,7 @@ def provenance(settings: Settings, command: str, seconds: float) -> dict[str, An
 
 
 def to_json(numbers: dict[str, Any]) -> bytes:
-    """The numbers as JSON: five significant digits, one line for each innermost list."""
+    """The numbers as JSON: seven significant digits, one line for each innermost list."""
     return (_dump(_plain(numbers), "") + "\n").encode()
 
 

@@ -53,7 +53,7 @@ def test_seed_and_runs(tmp_path):
 
 
 def test_same_numbers_on_another_backend(tmp_path):
-    """The same draws on every backend: the curves agree to the digits kept (BAR at distance 1 forgets its rounding)."""
+    """The same draws on every backend: the curves agree to the digits compared (BAR at distance 1 forgets its rounding)."""
     pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
     here = numbers_of(tmp_path, "fig08", "--runs", "2")
     there = numbers_of(tmp_path, "fig08", "--runs", "2", "--backend", "array_api_strict")
@@ -131,8 +131,8 @@ def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
 def test_json_is_plain_short_and_exact():
     numbers = {"a": np.array([[1.0, 2.0 / 3.0], [np.inf, -0.0]]), "b": {"n": np.int64(3), "t": (1, 2)}, "e": {}, "s": "x"}
     text = output.to_json(numbers).decode()
-    assert json.loads(text) == {"a": [[1.0, 0.66667], [None, 0.0]], "b": {"n": 3, "t": [1, 2]}, "e": {}, "s": "x"}
-    assert "[1.0, 0.66667]" in text.replace("\n", "")
+    assert json.loads(text) == {"a": [[1.0, 0.6666667], [None, 0.0]], "b": {"n": 3, "t": [1, 2]}, "e": {}, "s": "x"}
+    assert "[1.0, 0.6666667]" in text.replace("\n", "")
 
 
 def test_kept_shows_both_ends_of_a_two_cycle():
