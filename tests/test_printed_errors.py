@@ -323,7 +323,7 @@ def test_the_square_in_equation_15(evidence):
 
 @pytest.mark.printed_error(
     "Appendix A.2",
-    printed="p_theta = exp(T(x)^T theta - F_theta), T and theta as in A.1; an integral over x that vanishes at the batch's F_theta",
+    printed="p_theta = exp(T(x)^T theta - F_theta), T, theta as in A.1; an integral over x that vanishes at the batch's F_theta",
     right="T without its entry -1 (F_theta stands for F), and averages over the batch if F_theta is the batch's root",
 )
 def test_profile_notation(evidence):
