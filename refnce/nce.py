@@ -123,7 +123,7 @@ def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 
 
 
 def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
-    """The number of samples below F + log nu; the sums over those above, exp(M) times t and its derivatives; over those below."""
+    """The number of samples below F + log nu, then the sums of exp(M) t and its derivatives above it, then those below."""
     xp = array_namespace(r)
     scale = xp.exp(-M)[..., None]
     parts = []
@@ -132,7 +132,9 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
         below = xp.astype(z >= 0, q.dtype)
         t = q / (1.0 + q * scale)
         u = t * (1.0 - t * scale)
-        terms = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1] if order > 1 else (t, u)[: order + 1]
+        terms: tuple[Array, ...] = (t, u)[: order + 1]
+        if order > 1:
+            terms = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1]
         under = [v * below for v in terms]  # v or 0, so that the rest is exactly 0 or v
         above = [v - w for v, w in zip(terms, under, strict=True)]
         sums = [xp.sum(v, axis=-1) for v in (below, *above, *under)]

@@ -78,11 +78,11 @@ def bar(
 ) -> LogZ:
     """Return the fixed point of F <- F - step h(F), Equation 9 iterated; log-ratios (..., n) and (..., m).
 
-    step = 1 is the paper's update, step = 0.5 never overshoots (h' < 2). F0 = None starts at the middle of the bracket. A
-    run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, 2 ulp(F), 2 eps): the distance to the root, not the last
+    step = 1 is the paper's update, step = 0.5 never overshoots (h' < 2). F0 = None starts at the middle of the bracket.
+    A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps): the distance to the root, not the last
     step, which is small without convergence where h' is. CYCLE: the updates alternate in sign with
-    |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running (h' near 2: slow convergence, not divergence); F is the last iterate, bracket the
-    last two. MAX_UPDATES: neither after ``max_updates``.
+    |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running (h' near 2: slow convergence, not divergence); F is the
+    last iterate, bracket the last two. MAX_UPDATES: neither after ``max_updates``.
 
     Raises as ``nce.loss``, and ValueError for step outside (0, 1], xtol negative, or max_updates < 1.
     """
@@ -106,7 +106,7 @@ def bar(
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
-        tol = xp.maximum(xp.full_like(F, max(xtol, 2.0 * eps)), xp.abs(F) * (2.0 * eps))
+        tol = xp.maximum(xp.full_like(F, max(xtol, 2.0 * eps)), eps * xp.abs(F))
         converged = converged | (running & (distance <= tol))
         running = running & ~converged
         move = F_next - F

@@ -27,31 +27,67 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     starts the one between the sample means and the other at the nu/(1 + nu) quantile of the pooled samples.
 
     The bracketed road. At F the samples split into those below and above, A - nu B = c + U - D (``nce.balance``). With the
-    split frozen, log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is smooth, and is linear in F where no sample is near
-    (the plateau, the chasm, any gap between clusters); the step of ``series`` is taken in it. A step that leaves the bracket, or does not halve
-    the last but one, is replaced by bisection. phi' >= 1/2 there,
-    as t <= 1/2, so the root is within twice the step. The run ends when what the step can miss is at most max(xtol, ulp(F), eps).
+    split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is smooth, and is linear in F where no
+    sample is near (the plateau, the chasm, any gap between clusters); the step of ``series`` is taken in it. As t <= 1/2 on
+    both sides its slope is at least 1/2, which puts the root within twice the step. A step that leaves the bracket, or is
+    more than half the last but one, is replaced by bisection. The run ends when what the step can miss is at most
+    max(xtol, ulp(F), eps).
 
     Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
     """
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
     if F0 is not None:
         F0 = check_F(F0, r_data, xp)
-    passes = 0
+    passes: Array = 0
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
         fast = rapid.solve(r_data, r_noise, F0, nu, xtol=xtol)
         passes = fast.passes + int(F0 is None)
+        proven = _proven(fast, r_data, passes, xtol)
         if host_bool(fast.sure):
-            eps = float(xp.finfo(r_data.dtype).eps)
-            F, error, overlap = (xp.asarray(x, device=device(r_data)) for x in (fast.F, fast.standard_error, fast.overlap))
-            reach = fast.reach + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
-            status = xp.zeros(F.shape, dtype=xp.int64, device=device(r_data))
-            return LogZ(F, status, status + passes, (F - reach, F + reach), error, overlap)
+            return proven
+        check_no_nan(r_data=r_data, r_noise=r_noise)
+        if fast.sure.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
+            return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
     check_no_nan(r_data=r_data, r_noise=r_noise)
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
 
-def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, passes: int) -> LogZ:
+def _proven(fast: rapid.Root, r_data: Array, passes: Array, xtol: float) -> LogZ:
+    """What the fast road found, as a LogZ."""
+    xp = array_namespace(r_data)
+    F, error, overlap = (xp.asarray(x, device=device(r_data)) for x in (fast.F, fast.standard_error, fast.overlap))
+    eps = float(xp.finfo(r_data.dtype).eps)
+    reach = fast.reach + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
+    status = xp.zeros(F.shape, dtype=xp.int64, device=device(r_data))
+    return LogZ(F, status, status + passes, (F - reach, F + reach), error, overlap)
+
+
+def _repaired(
+    proven: LogZ, sure: Array, r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, passes: Array
+) -> LogZ:
+    """``proven`` with the runs that are not ``sure`` solved on the bracketed road."""
+    xp = array_namespace(r_data, r_noise)
+    (rows,) = xp.nonzero(~sure)
+    data, noise = xp.take(r_data, rows, axis=0), xp.take(r_noise, rows, axis=0)
+    start = F0 if F0 is None or F0.ndim == 0 else xp.take(F0, rows)
+    mended = _bracketed(data, noise, nu, start, xtol, xp.take(passes, rows))
+    place = xp.maximum(xp.cumulative_sum(xp.astype(~sure, xp.int64)) - 1, 0)
+
+    def join(whole: Array, part: Array) -> Array:
+        return xp.where(sure, whole, xp.take(part, place))
+
+    ends = (join(proven.bracket[0], mended.bracket[0]), join(proven.bracket[1], mended.bracket[1]))
+    return LogZ(
+        join(proven.F, mended.F),
+        join(proven.status, mended.status),
+        join(proven.evaluations, mended.evaluations),
+        ends,
+        join(proven.standard_error, mended.standard_error),
+        join(proven.overlap, mended.overlap),
+    )
+
+
+def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, passes: Array) -> LogZ:
     xp = array_namespace(r_data, r_noise)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
@@ -94,7 +130,7 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
 
 
 def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
-    """The nu/(1 + nu) quantile of the pooled, weighted log-ratios (less log nu), the middle of the gap where it falls in one."""
+    """The nu/(1 + nu) quantile of the pooled, weighted log-ratios, less log nu; where it falls in a gap, the middle of it."""
     xp = array_namespace(r_data, r_noise)
     data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
     k, j = data.shape[-1], noise.shape[-1]

@@ -6,8 +6,8 @@ one-point sets and for samples far apart, slope 1 to 2. With G = F + log nu, bas
     sigmoid(G - r) = s p,  s = exp(d),  p = 1/(s + E),
 
 so one pass yields the powers sum p^k, k = 1..4, of both samples: phi and three derivatives, and the root of the cubic model by
-series reversion (``series``), with an error of the order of (step)^4. A last step that is short takes a pass with the first power
-alone, since the derivatives can be moved there.
+series reversion (``series``), with an error of the order of (step)^4. A last step that is short takes a pass with the
+first power alone, since the derivatives can be moved there.
 
 Where the slope of phi is under 1/2 (data scored below noise), where a sum underflows, or after five passes, the road is left,
 and ``newton`` takes the one that cannot fail.
@@ -102,7 +102,7 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | 
     hess = slope_A + nu * slope_B
     sure = close & (var_A > SPREAD * square_A) & (var_B > SPREAD * square_B)
     standard_error = xp.sqrt(var_A / n + (nu * nu / m) * var_B) / hess
-    count = xp.full(b.shape, passes, device=r_data.device) if r_data.ndim > 1 else passes
+    count = xp.full(sure.shape, passes, device=r_data.device) if r_data.ndim > 1 else passes
     return Root(F, 2.0 * abs(whole), count, standard_error, hess * ((1.0 + nu) / nu), sure)
 
 
@@ -144,7 +144,7 @@ class _Samples:
         (p, s), (q, t) = self._sums(d, _one)
         return p * (s / self.n), q * (t / self.m)
 
-    def _sums(self, d: Array, powers: Any) -> tuple[list[Array], list[Array]]:
+    def _sums(self, d: Array, powers: Any) -> Any:
         """For data and noise the sums of powers of p, then s."""
         xp = self.xp
         if self.stacked:

@@ -1,8 +1,8 @@
 """One step to the root of phi = log P - log N by series reversion, P rising and N falling in F.
 
-With t the small sides of the samples in P, P1 = sum w t (1 - t), P2 = sum w t (1 - t)(1 - 2t), P3 = sum w t (1 - t)(1 - 6 t (1 - t)) are
-its derivatives, and likewise those of N by -F. The derivatives of log P are built from the cumulants of numbers in
-[0, 1]; phi2, the second derivative of phi, therefore lies in [-1/2, 1/2].
+With t the small sides of the samples in P, its derivatives by F are P1 = sum w u, P2 = sum w u (1 - 2t) and
+P3 = sum w u (1 - 6u), u = t (1 - t); those of N by -F are the same sums over its own samples. The derivatives of log P are
+built from the cumulants of numbers in [0, 1]; phi2, the second derivative of phi, therefore lies in [-1/2, 1/2].
 """
 
 from __future__ import annotations

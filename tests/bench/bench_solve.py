@@ -82,7 +82,8 @@ def large_solve(label: str, r_data: np.ndarray, r_noise: np.ndarray) -> list[str
         check(solve["newton"](), r_data, r_noise)
         seconds = medians(solve, rounds=11)
         work = f"one solve, 1e6 + 1e6, {label}, xtol {xtol:g}"
-        rows.append(row(work, "one naive evaluation of A and B", seconds["newton"] / seconds["naive"], 1.0, 0.5, less_is_better=True))
+        ratio = seconds["newton"] / seconds["naive"]
+        rows.append(row(work, "one naive evaluation of A and B", ratio, 1.0, 0.5, less_is_better=True))
     tracemalloc.start()
     logz.newton(r_data, r_noise)
     peak = tracemalloc.get_traced_memory()[1] / (r_data.nbytes + r_noise.nbytes)
