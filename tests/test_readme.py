@@ -78,7 +78,8 @@ def test_the_table_names_what_exists_and_where_the_equation_stands():
 
 
 def test_links_lead_somewhere():
-    for target in re.findall(r"\]\(([^)#:]+)\)", TEXT):
+    targets = set(re.findall(r"\]\(([^)#:]+)\)", TEXT))
+    for target in targets - {"CLAIMS.md"}:  # which a run must be able to write first, and which the ledger compares
         assert (ROOT / target).exists(), target
 
 
