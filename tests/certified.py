@@ -91,7 +91,7 @@ def certify(formula: Callable[[], tuple[arb, arb]], slack: int = 0) -> Exact:
             if value is not None:
                 return Exact(value, to_mpf(scale), slack)
         prec *= 2
-    raise ArithmeticError(f"not certain at {STOP} bits: {ball} at scale {scale}")
+    raise ArithmeticError(f"not certain at {STOP} bits")
 
 
 def _limit(x: float) -> Exact:
@@ -319,8 +319,8 @@ def _sign(data: Sample, noise: Sample, nu: Fraction, F: arb) -> int:
 
 
 def _tiny(F: arb) -> arb:
-    """Half the width of the certified enclosure: 2**-140, and 2**-140 of F where |F| < 1 (of 2**-60 near 0)."""
-    return abs(F.mid()).max(arb(2) ** -60).min(arb(1)) * arb(2) ** -140
+    """Half the width of the certified enclosure: 2**-140 at 192 bits, times |F| where |F| < 1 (2**-60 near 0)."""
+    return abs(F.mid()).max(arb(2) ** -60).min(arb(1)) * arb(2) ** -(ctx.prec // 2 + 44)
 
 
 def _enclosed(data: Sample, noise: Sample, nu: Fraction, F: arb) -> bool:
@@ -339,25 +339,33 @@ def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
         if up == 0 or down == 0:
             break
         step = (up / down).log() / (p.dP / up + p.dN / down)
-        if not step.is_finite() or bool(abs(step.mid()) > 1e3):
+        if not step.is_finite():
             break
         F = (F - step).mid()
         if bool(abs(step.mid()) < _tiny(F)):
             break
     if _enclosed(data, noise, nu, F):
         return F + arb(0, _tiny(F))
-    lo, hi = arb(guess) - 1, arb(guess) + 1  # bisection from the guess, where Newton left the enclosure
+    # Bisection from the guess, where Newton left the enclosure.
+    lo, hi, width = (arb(guess) - 1).mid(), (arb(guess) + 1).mid(), arb(1)
+    if not bool(lo < hi):
+        raise Uncertain
     while _sign(data, noise, nu, lo) > 0:
-        lo -= arb(guess) - lo
+        lo, width = (lo - width).mid(), 2 * width
     while _sign(data, noise, nu, hi) < 0:
-        hi += hi - arb(guess)
+        hi, width = (hi + width).mid(), 2 * width
     while True:
         F = ((lo + hi) / 2).mid()
         if bool(hi - lo < _tiny(F)):
             return F + arb(0, _tiny(F))
         if not bool(lo < F) or not bool(F < hi):
             raise Uncertain
-        lo, hi = (lo, F) if _sign(data, noise, nu, F) > 0 else (F, hi)
+        try:
+            lo, hi = (lo, F) if _sign(data, noise, nu, F) > 0 else (F, hi)
+        except Uncertain:  # F may be the root itself, to the last bit
+            if not _enclosed(data, noise, nu, F):
+                raise
+            return F + arb(0, _tiny(F))
 
 
 @lru_cache(maxsize=256)
@@ -396,7 +404,7 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
         s += [arb(1)] * (sample.at_pos if flip else sample.at_neg)
         s += [arb(0)] * (sample.at_neg if flip else sample.at_pos)
         mean = _total(s) / sample.n
-        return _total([(x - mean) ** 2 for x in s]) / sample.n
+        return _total([(x - mean) * (x - mean) for x in s]) / sample.n
 
     def error_formula() -> tuple[arb, arb]:
         F = root()
@@ -405,9 +413,10 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
         u = float(F.mid()) + math.log(nu_)
         var_data = variance(data, t, int((data.array <= u).sum()) + data.at_neg)
         var_noise = variance(noise, t, int((noise.array <= u).sum()) + noise.at_neg)
-        total = (var_data / data.n + v * v * var_noise / noise.n).nonnegative_part()
-        error = total.sqrt() / curvature(F)
-        return error, error.max(arb(2) ** -80)
+        total = var_data / data.n + v * v * var_noise / noise.n
+        spread = arb(0, total.upper().sqrt()) if 0 in total else total.sqrt()  # tied samples have no spread
+        error = spread / curvature(F)
+        return error, abs(error).max(arb(2) ** -80)
 
     error = _limit(float("nan")) if min(data.n, noise.n) == 1 else certify(error_formula)
     return Root(certify(root_formula, slack=1), True, error, certify(overlap_formula))
