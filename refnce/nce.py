@@ -30,7 +30,7 @@ __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
 
 class Balance(NamedTuple):
-    """(A - nu B) exp(M) = c + (U - D) at one F per run; see ``balance``. U and D hold the sum, then its derivatives.
+    """A - nu B = c + (U - D) exp(-M) at one F per run; see ``balance``. U and D hold the sum, then its derivatives.
 
     U[k] is the k-th derivative of U by F, D[k] that of D by -F: w t, w t (1 - t), w t (1 - t)(1 - 2t), ... summed.
     """
@@ -41,6 +41,17 @@ class Balance(NamedTuple):
     M: Array
     below_data: Array
     below_noise: Array
+
+    @property
+    def count(self) -> Array:
+        """c exp(M), or what outweighs U and D as it does: a cap on the exponent keeps 0 * inf away."""
+        xp = array_namespace(self.M)
+        return self.c * xp.exp(xp.minimum(self.M, xp.full_like(self.M, 0.9 * math.log(xp.finfo(self.M.dtype).max))))
+
+    @property
+    def excess(self) -> Array:
+        """(A - nu B) exp(M), right in sign everywhere and in size where it is not capped."""
+        return self.count + (self.U[0] - self.D[0])
 
 
 @quiet()
@@ -104,7 +115,7 @@ def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
 def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
     """Return A - nu B in the parts named in this module's docstring, for checked arguments, with ``order`` derivatives.
 
-    With ``scaled`` every part is multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that U and D
+    With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
     exist where every sigmoid underflows; otherwise M = 0.
     """
     xp = array_namespace(r_data, r_noise)
@@ -116,8 +127,6 @@ def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 
     below_noise, *noise = _sums(r_noise, F, nu, M, order)
     product, remainder = two_product(nu, n * (m - below_noise))
     c = xp.astype(((m * below_data - product) - remainder) / (n * m), F.dtype)
-    # A count that does not cancel outweighs U and D long before exp(M) overflows: the cap keeps 0 * inf away.
-    c = c * xp.exp(xp.minimum(M, xp.full_like(M, 0.9 * math.log(xp.finfo(M.dtype).max))))
     both = tuple(x / n + (nu / m) * y for x, y in zip(data, noise, strict=True))
     return Balance(c, both[: order + 1], both[order + 1 :], M, below_data, below_noise)
 
@@ -128,7 +137,7 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
     scale = xp.exp(-M)[..., None]
     parts = []
     for x in blocks(r):
-        z, q = odds(x, F, nu, M)
+        z, _, q = odds(x, F, nu, M)
         below = xp.astype(z >= 0, q.dtype)
         t = q / (1.0 + q * scale)
         u = t * (1.0 - t * scale)
@@ -142,23 +151,20 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
     return parts[0] if len(parts) == 1 else [xp.sum(xp.stack(k, axis=-1), axis=-1) for k in zip(*parts, strict=True)]
 
 
-def _distance(r: Array, F: Array, nu: float) -> tuple[Array, Array]:
-    """Return (z, e) with z + e = F + log nu - r; where z is infinite e is 0."""
+def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array, Array]:
+    """Return (z, e, q): z + e = F + log nu - r, and q = exp(M - |z + e|), the odds of the small side (M = 0 where None).
+
+    Beyond |z| = 64/eps, infinity included, e is 0: z is then exact to far less than an ulp of the log-ratio.
+    """
     xp = array_namespace(r)
     high, low = two_sum(F, xp.full_like(F, log_pair(nu)[0])) if nu != 1.0 else (F, None)
     z, e = two_sum(high[..., None], -r)
     if low is not None:
         e = e + (low + log_pair(nu)[1])[..., None]
-    return z, xp.where(xp.isfinite(z), e, 0.0)
-
-
-def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array]:
-    """Return z = F + log nu - r and exp(M - |z|), the odds of its small side (M = 0 where None)."""
-    xp = array_namespace(r)
-    z, e = _distance(r, F, nu)
-    exponent = -xp.abs(z) if M is None else M[..., None] - xp.abs(z)
+    distance = xp.abs(z)
+    e = xp.where(distance < 64.0 / xp.finfo(e.dtype).eps, e, 0.0)
     below = xp.astype(z >= 0, e.dtype)
-    return z, xp.exp(exponent) * xp.exp(e - 2.0 * below * e)
+    return z, e, xp.exp(-distance if M is None else M[..., None] - distance) * xp.exp(e - 2.0 * below * e)
 
 
 def _nearest(r: Array, F: Array, nu: float) -> Array:
@@ -171,15 +177,16 @@ def _nearest(r: Array, F: Array, nu: float) -> Array:
 def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
     """sigmoid(sign (F + log nu - r)) elementwise."""
     xp = array_namespace(r)
-    z, q = odds(r, F, nu)
+    z, _, q = odds(r, F, nu)
     return xp.where(sign * z >= 0, 1.0, q) / (1.0 + q)
 
 
 def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
     """softplus(sign (F + log nu - r)) elementwise: max(sign z, 0) + log1p(exp(-|z|))."""
     xp = array_namespace(r)
-    z, q = odds(r, F, nu)
-    return xp.maximum(sign * z, 0.0) + xp.log1p(q)
+    z, e, q = odds(r, F, nu)
+    z = sign * z
+    return xp.maximum(z, 0.0) + (xp.where(z > 0, sign * e, 0.0) + xp.log1p(q))
 
 
 def _mean(f: Any, r: Array) -> Array:

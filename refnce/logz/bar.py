@@ -43,12 +43,11 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     far = total + error  # Eq. (10)
     # Near the root h comes from the exact difference: log A - log nu B = -log1p(-(A - nu B)/A).
     g = balance(r_data, r_noise, F, nu, order=1)
-    excess = g.c + (g.U[0] - g.D[0])
-    difference = excess * xp.exp(M_d - g.M) / V_d
-    near = -xp.log1p(-difference)
-    h = xp.where(xp.abs(difference) < 0.5, near, F - far)
-    distance = xp.abs(excess) / (g.U[1] + g.D[1])
-    return xp.where(xp.abs(difference) < 0.5, F - near, far), h, distance
+    counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
+    near = -xp.log1p(-(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) / V_d)
+    close = xp.abs(F - far) < 0.5
+    distance = xp.abs(g.excess) / (g.U[1] + g.D[1])
+    return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
 
 
 def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Array]:
@@ -59,7 +58,7 @@ def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Ar
     M = xp.where((top < 0) & xp.isfinite(top), -top, xp.zeros_like(top))
     sums = []
     for x in blocks(r):
-        z, q = odds(x, F, nu, M)
+        z, _, q = odds(x, F, nu, M)
         large = sign * z >= 0
         sums.append(xp.sum(xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None]), axis=-1))
     return M, xp.sum(xp.stack(sums, axis=-1), axis=-1) / r.shape[-1]

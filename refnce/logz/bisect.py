@@ -30,8 +30,7 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
         narrow = hi - lo <= xp.maximum(xp.abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps)))
-        g = balance(r_data, r_noise, middle, nu)
-        sign = g.c + (g.U[0] - g.D[0])
+        sign = balance(r_data, r_noise, middle, nu).excess
         lo, hi = (
             xp.where((sign <= 0) & ~narrow, middle, lo),
             xp.where((sign >= 0) & ~narrow, middle, hi),

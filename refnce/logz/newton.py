@@ -99,12 +99,12 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
     step = before = xp.full_like(F, float("inf"))
     for k in range(MAX_PASSES):
         g = balance(r_data, r_noise, F, nu, order=3)
-        sign = g.c + (g.U[0] - g.D[0])
+        sign, count_part = g.excess, g.count
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (sign <= 0), F, lo)
         hi = xp.where(running & (sign >= 0), F, hi)
         none = xp.zeros_like(sign)
-        P, N = g.U[0] + xp.maximum(g.c, none), g.D[0] + xp.maximum(-g.c, none)
+        P, N = g.U[0] + xp.maximum(count_part, none), g.D[0] + xp.maximum(-count_part, none)
         phi = xp.where(xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
         newton_step, _, error = reversion(phi, cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:])))
         middle = 0.5 * lo + 0.5 * hi

@@ -137,14 +137,14 @@ class _Samples:
     def powers(self, d: Array) -> tuple[Powers, Powers]:
         """For data and noise, mean sigmoid and its power ratios at b + d."""
         data, noise = self._sums(d, _four)
-        return _ratios(*data, self.n), _ratios(*noise, self.m)
+        return _ratios(data, self.n), _ratios(noise, self.m)
 
     def means(self, d: Array) -> tuple[Array, Array]:
         """Mean sigmoid of data and noise at b + d."""
         (p, s), (q, t) = self._sums(d, _one)
         return p * (s / self.n), q * (t / self.m)
 
-    def _sums(self, d: Array, powers: Any) -> Any:
+    def _sums(self, d: Array, powers: Any) -> tuple[list[Array], list[Array]]:
         """For data and noise the sums of powers of p, then s."""
         xp = self.xp
         if self.stacked:
@@ -187,7 +187,8 @@ def _four(xp: Namespace, p: Array, ones: Array) -> Powers:
     return xp.vecdot(p, ones[: p.shape[-1]]), xp.vecdot(p, p), xp.vecdot(p, square), xp.vecdot(square, square)
 
 
-def _ratios(m1: Array, m2: Array, m3: Array, m4: Array, s: Array, n: int) -> Powers:
+def _ratios(sums: list[Array], n: int) -> Powers:
+    m1, m2, m3, m4, s = sums
     q = s / m1
     r = q * s
     return m1 * (s / n), q * m2, r * m3, r * s * m4

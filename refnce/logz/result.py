@@ -69,34 +69,38 @@ def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     g = balance(r_data, r_noise, F, nu, order=1)
     slope = g.U[1] + g.D[1]
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    variance = _variance(r_data, F, nu, g.M, g.below_data) / n + nu * nu * _variance(r_noise, F, nu, g.M, g.below_noise) / m
+    data = _deviation(r_data, F, nu, g.M, g.below_data) / n**0.5
+    noise = _deviation(r_noise, F, nu, g.M, g.below_noise) * (nu / m**0.5)
     nan = xp.full_like(F, float("nan"))
     usable = known & (slope > 0) if min(n, m) > 1 else xp.zeros_like(known)
-    error = xp.where(usable, xp.sqrt(variance) / xp.where(slope > 0, slope, xp.ones_like(slope)), nan)
+    error = xp.where(usable, xp.hypot(data, noise) / xp.where(slope > 0, slope, xp.ones_like(slope)), nan)
     overlap = (1.0 + nu) / nu * (slope * xp.exp(-g.M))  # Eq. (4), normalised
     return error, xp.where(known, overlap, nan)
 
 
-def _variance(r: Array, F: Array, nu: float, M: Array, below: Array) -> Array:
-    """var of sigmoid(F + log nu - r) exp(M), taken on whichever of s and 1 - s is small for the greater part."""
+def _deviation(r: Array, F: Array, nu: float, M: Array, below: Array) -> Array:
+    """The standard deviation of sigmoid(F + log nu - r) times exp(M), on whichever of s and 1 - s is small for most."""
     xp = array_namespace(r)
     n = r.shape[-1]
     flip = (2.0 * below > n)[..., None]
+    # Samples on one side are scaled before their squares underflow; on both sides s is of size 1 and is scaled after.
+    K = xp.where((below == 0) | (below == n), M, xp.zeros_like(M))
     counts, means, squares = [], [], []
     for x in blocks(r):
-        z, q = odds(x, F, nu, M)
-        scale = xp.exp(-M)[..., None]
+        z, _, q = odds(x, F, nu, K)
         small = (z >= 0) == flip
-        s = xp.where(small, q, xp.broadcast_to(xp.exp(M)[..., None], q.shape)) / (1.0 + q * scale)
+        s = xp.where(small, q, 1.0) / (1.0 + q * xp.exp(-K)[..., None])
         mean = xp.mean(s, axis=-1)
         counts.append(x.shape[-1])
         means.append(mean)
         squares.append(xp.sum((s - mean[..., None]) ** 2, axis=-1))
     if len(counts) == 1:
-        return squares[0] / n
-    # Chan's rule joins the blocks: sums of squares about block means, plus those of the block means.
-    size = xp.asarray(counts, dtype=F.dtype)
-    block_means = xp.stack(means, axis=-1)
-    mean = xp.sum(block_means * size, axis=-1, keepdims=True) / n
-    within = xp.sum(xp.stack(squares, axis=-1), axis=-1)
-    return (within + xp.sum(size * (block_means - mean) ** 2, axis=-1)) / n
+        variance = squares[0] / n
+    else:
+        # Chan's rule joins the blocks: sums of squares about block means, plus those of the block means.
+        size = xp.asarray(counts, dtype=F.dtype)
+        block_means = xp.stack(means, axis=-1)
+        mean = xp.sum(block_means * size, axis=-1, keepdims=True) / n
+        within = xp.sum(xp.stack(squares, axis=-1), axis=-1)
+        variance = (within + xp.sum(size * (block_means - mean) ** 2, axis=-1)) / n
+    return xp.sqrt(variance) * xp.exp(M - K)
