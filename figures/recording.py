@@ -24,13 +24,13 @@ def fresh(settings: Settings, data: Any, noise: Any, streams: list[Any], *shape:
 
 
 def kept(steps: int, count: int) -> list[int]:
-    """Some of the steps 0 .. steps - 1: a dozen at first, then evenly by ratio, and by an odd stride.
+    """About ``count`` of the steps 0 .. steps - 1, in neighbouring pairs: a dozen at first, then by ratio and evenly.
 
-    The stride is odd so that both ends of a two-cycle show.
+    Pairs, so that both branches of a two-cycle show; single steps of changing parity would draw a slow wave.
     """
-    stride = max(1, steps // count) | 1
-    by_ratio = {int(12 * 1.15**k) for k in range(50)}
-    return sorted(k for k in {*range(12), *by_ratio, *range(0, steps, stride), steps - 1} if k < steps)
+    stride = max(1, 2 * steps // count)
+    firsts = {*range(12), *(int(12 * 1.15**k) for k in range(50)), *range(0, steps, stride), steps - 2}
+    return sorted({step for k in firsts for step in (k, k + 1) if 0 <= step < steps})
 
 
 def record(state: train.State, batches: Iterable[tuple[Any, Any]], keep: list[int], steps: Iterable[int]) -> dict[str, Any]:

@@ -178,15 +178,15 @@ def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
     """sigmoid(sign (F + log nu - r)) elementwise."""
     xp = array_namespace(r)
     z, _, q = odds(r, F, nu)
-    return xp.where(sign * z >= 0, 1.0, q) / (1.0 + q)
+    return xp.where((z >= 0) == (sign > 0), 1.0, q) / (1.0 + q)
 
 
 def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
     """softplus(sign (F + log nu - r)) elementwise: max(sign z, 0) + log1p(exp(-|z|))."""
     xp = array_namespace(r)
     z, e, q = odds(r, F, nu)
-    z = sign * z
-    return xp.maximum(z, 0.0) + (xp.where(z > 0, sign * e, 0.0) + xp.log1p(q))
+    large = (z >= 0) == (sign > 0)
+    return xp.where(large, sign * z, 0.0) + (xp.where(large, sign * e, 0.0) + xp.log1p(q))
 
 
 def _mean(f: Any, r: Array) -> Array:

@@ -46,7 +46,7 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
     near = -xp.log1p(-(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) / V_d)
     close = xp.abs(F - far) < 0.5
-    distance = xp.abs(g.excess) / (g.U[1] + g.D[1])
+    distance = xp.abs(xp.where(g.c == 0, g.c, g.c * xp.exp(g.M)) + (g.U[0] - g.D[0])) / (g.U[1] + g.D[1])
     return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
 
 
@@ -59,7 +59,7 @@ def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Ar
     sums = []
     for x in blocks(r):
         z, _, q = odds(x, F, nu, M)
-        large = sign * z >= 0
+        large = (z >= 0) == (sign > 0)
         sums.append(xp.sum(xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None]), axis=-1))
     return M, xp.sum(xp.stack(sums, axis=-1), axis=-1) / r.shape[-1]
 
