@@ -150,7 +150,7 @@ class Parts(NamedTuple):
     dN: arb
 
 
-def _parts(data: Sample, noise: Sample, nu: Fraction, F: arb) -> Parts:
+def _parts(data: Sample, noise: Sample, nu: Fraction, F: arb, *, slopes: bool = True) -> Parts:
     n, m = data.n, noise.n
     v = _rational(nu)
     u = float(F.mid()) + math.log(nu)
@@ -159,15 +159,15 @@ def _parts(data: Sample, noise: Sample, nu: Fraction, F: arb) -> Parts:
     one_d = Fraction(len(d.below) + data.at_neg, n)
     one_n = Fraction(len(y.above) + noise.at_pos, m)
     d_above, d_below, y_above, y_below = (_total(x) for x in (*d, *y))
-    slopes = [_total([s * (1 - s) for s in x]) for x in (*d, *y)]
+    d1, d2, y1, y2 = (_total([s * (1 - s) for s in x]) if slopes else arb(0) for x in (*d, *y))
     return Parts(
         A=_rational(one_d) + (d_above - d_below) / n,
         B=_rational(one_n) + (y_below - y_above) / m,
         c=_rational(one_d - nu * one_n),
         P=d_above / n + v * y_above / m,
         N=d_below / n + v * y_below / m,
-        dP=slopes[0] / n + v * slopes[2] / m,
-        dN=slopes[1] / n + v * slopes[3] / m,
+        dP=d1 / n + v * y1 / m,
+        dN=d2 / n + v * y2 / m,
     )
 
 
@@ -200,7 +200,7 @@ def grad_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     data, noise, F, nu_ = _prepare(r_data, r_noise, F, nu)
 
     def formula() -> tuple[arb, arb]:
-        p = _parts(data, noise, nu_, arb(F))
+        p = _parts(data, noise, nu_, arb(F), slopes=False)
         weight = 1 + _rational(nu_)
         gradient, T = (p.c + p.P - p.N) / weight, (p.P + p.N) / weight
         return gradient, abs(gradient).max(T)
@@ -254,7 +254,7 @@ def bar_update(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
         return _limit(float("nan") if no_A and no_B else float("inf") if no_A else float("-inf"))
 
     def formula() -> tuple[arb, arb]:
-        p = _parts(data, noise, nu_, arb(F))
+        p = _parts(data, noise, nu_, arb(F), slopes=False)
         F_next = arb(F) - (p.A / (p.B * _rational(nu_))).log()
         # the zero of F_next is judged against the slack of one eps, so the scale must not vanish with it
         return F_next, abs(F_next).max(arb(2) ** -80)
@@ -311,7 +311,7 @@ def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
 
 
 def _sign(data: Sample, noise: Sample, nu: Fraction, F: arb) -> int:
-    p = _parts(data, noise, nu, F.mid())
+    p = _parts(data, noise, nu, F.mid(), slopes=False)
     balance = p.c + p.P - p.N
     if not balance.is_finite() or 0 in balance:
         raise Uncertain
