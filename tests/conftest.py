@@ -34,9 +34,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """On another array library or implementation, leave out the tests that do not call it."""
     if config.option.impl is None and config.option.backend == "numpy":
         return
-    chosen = [item for item in items if "impl" in getattr(item, "fixturenames", ())]
-    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
-    items[:] = chosen
+    calling = ["impl" in getattr(item, "fixturenames", ()) for item in items]
+    config.hook.pytest_deselected(items=[item for item, calls in zip(items, calling, strict=True) if not calls])
+    items[:] = [item for item, calls in zip(items, calling, strict=True) if calls]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:

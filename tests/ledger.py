@@ -138,7 +138,7 @@ class Ledger:
         for row in ledger:
             colour = "red" if row.verdict == claims.FAILED else "green" if row.earned else "yellow"
             out.write(f"{row.verdict:<16}", **{colour: True})
-            out.write_line(f"{row.claim.label}: {row.claim.statement} [{row.claim.kind}, {len(row.tests)} tests]")
+            out.write_line(f"{row.claim.label}: {row.claim.statement} [{row.claim.kind}, {_tests(len(row.tests))}]")
             why = f"right: {row.claim.why}" if row.claim.kind == claims.PRINTED else row.claim.why
             notes = [why] if row.earned else [row.shortfall()]
             for note in [*filter(None, notes), *row.evidence]:
@@ -146,9 +146,13 @@ class Ledger:
         reasons = [test.reason for test in self.tests.values() if test.outcome is None]
         missing = Counter(reason.removeprefix(NOT_PROVIDED) for reason in reasons if reason.startswith(NOT_PROVIDED))
         if missing:
-            out.write_line(NOT_PROVIDED + ", ".join(f"{name} ({count} tests)" for name, count in sorted(missing.items())))
+            out.write_line(NOT_PROVIDED + ", ".join(f"{name} ({_tests(count)})" for name, count in sorted(missing.items())))
         verdicts = Counter(row.verdict for row in ledger)
         out.write_line("ledger: " + ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())))
+
+
+def _tests(count: int) -> str:
+    return "1 test" if count == 1 else f"{count} tests"
 
 
 def _reason(report: pytest.TestReport) -> str:

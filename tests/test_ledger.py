@@ -53,7 +53,7 @@ def test_the_ledger_is_printed_written_and_compared(run, pytester):
             "holds *Lemma 1: one is one [[]theorem, 2 tests[]]",
             "*measured 1",
             "*measured 2",
-            "holds corrected *Eq. 9: 1 = 2 [[]printed error, 1 tests[]]",
+            "holds corrected *Eq. 9: 1 = 2 [[]printed error, 1 test[]]",
             "ledger: 1 holds, 1 holds corrected",
         ]
     )
@@ -244,7 +244,7 @@ def test_another_implementation_is_judged_by_what_it_provides(run, other):
             "*not provided: nce.hess_F",
             "holds *Eq. 10: *",
             "not checked *LogZ: *",
-            "not provided: logz.bisect().status (1 tests), nce.hess_F (1 tests)",
+            "not provided: logz.bisect().status (1 test), nce.hess_F (1 test)",
             "ledger: 2 holds, 3 not checked",
         ]
     )
