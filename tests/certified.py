@@ -71,7 +71,10 @@ def _certain(ball: arb, scale: arb) -> mpmath.mpf | None:
     if 0 in ball:
         return mpmath.mpf(0) if bool(ball.rad() * arb(2) ** 256 <= scale) else None
     low, high = to_mpf(ball.lower()), to_mpf(ball.upper())
-    return value if _digits(low) == _digits(high) else None
+    if _digits(low) == _digits(high):
+        return value
+    # a value half-way between two decimals, such as a dyadic number of 41 digits, is known but never rounds with certainty
+    return value if bool(ball.rad() * arb(2) ** 256 <= abs(ball).lower()) else None
 
 
 def _digits(x: mpmath.mpf) -> str:
