@@ -19,7 +19,6 @@ is F + log nu - r rounded; its TwoSum remainder is applied to exp(-|z|), since h
 
 from __future__ import annotations
 
-import math
 from typing import Any, NamedTuple
 
 from refnce.backend import Array, Namespace, array_namespace, blocks, by_runs, quiet
@@ -44,13 +43,13 @@ class Balance(NamedTuple):
 
     @property
     def count(self) -> Array:
-        """c exp(M), or what outweighs U and D as it does: a cap on the exponent keeps 0 * inf away."""
+        """c exp(M), which may be infinite where c is not 0."""
         xp = array_namespace(self.M)
-        return self.c * xp.exp(xp.minimum(self.M, xp.full_like(self.M, 0.9 * math.log(xp.finfo(self.M.dtype).max))))
+        return xp.where(self.c == 0, self.c, self.c * xp.exp(self.M))
 
     @property
     def excess(self) -> Array:
-        """(A - nu B) exp(M), right in sign everywhere and in size where it is not capped."""
+        """(A - nu B) exp(M)."""
         return self.count + (self.U[0] - self.D[0])
 
 

@@ -46,7 +46,9 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
     near = -xp.log1p(-(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) / V_d)
     close = xp.abs(F - far) < 0.5
-    distance = xp.abs(xp.where(g.c == 0, g.c, g.c * xp.exp(g.M)) + (g.U[0] - g.D[0])) / (g.U[1] + g.D[1])
+    # In a gap |U - D|/(U' + D') is at most 1 however far the root: half of |log P - log N| (see ``newton``) is not.
+    P, N = (x + xp.maximum(y, xp.zeros_like(x)) for x, y in ((g.U[0], g.count), (g.D[0], -g.count)))
+    distance = xp.maximum(xp.abs(g.excess) / (g.U[1] + g.D[1]), 0.5 * xp.abs(xp.log(P) - xp.log(N)))
     return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
 
 
@@ -105,7 +107,8 @@ def bar(
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
-        tol = xp.maximum(xp.full_like(F, max(xtol, 2.0 * eps)), eps * xp.abs(F))
+        # Past 1, the width of the logistic, the distance is no estimate.
+        tol = xp.maximum(xp.full_like(F, max(xtol, 2.0 * eps)), xp.minimum(eps * xp.abs(F), xp.ones_like(F)))
         converged = converged | (running & (distance <= tol))
         running = running & ~converged
         move = F_next - F
