@@ -53,7 +53,7 @@ def ring(seed: int, n: int = 512) -> Pair:
 
 
 def bimodal(n: int, m: int, share: float, seed: int) -> Pair:
-    """Two clusters of log-ratios, `share` of the data and 1 - share of the noise in the upper one, so that the root lies in the gap."""
+    """Two clusters of log-ratios, `share` of the data and 1 - share of the noise in the upper one: the root lies in the gap."""
     g = rng(seed)
     up_data, up_noise = round(share * n), m - round(share * m)
     data = g.normal(size=n) + np.where(np.arange(n) < up_data, 300.0, -300.0)
@@ -78,7 +78,9 @@ def _chasm() -> Iterator[Case]:
 def _plateau() -> Iterator[Case]:
     for d in (4.0, 16.0, 64.0):
         for n in (1, 20, 512):
-            yield Case("plateau", f"{d:g} apart, theta = -{d:g}, {n}", *gaussian_1d(d, -d, n, n, 200 + n), F=(0.0, -d * d / 2 + 3))
+            yield Case(
+                "plateau", f"{d:g} apart, theta = -{d:g}, {n}", *gaussian_1d(d, -d, n, n, 200 + n), F=(0.0, -d * d / 2 + 3)
+            )
     r_data, r_noise = gaussian_1d(16.0, -16.0, 300, 200, 9)
     yield Case("plateau", "unequal counts", r_data, r_noise, F=(-60.0,))
 

@@ -68,7 +68,9 @@ def _roots(impl: Any, case: Case, dtype: str) -> Iterator[tuple[str, float, str]
         lo, hi = z.bracket
         assert lo <= hi and lo <= z.F <= hi, f"{name} at {case.name}: bracket {z.bracket} of F = {z.F}"
         slack = PROMISE_FLOAT32 * float(root.F.unit(dtype))
-        assert float(lo) - slack <= float(root.F.value) <= float(hi) + slack, f"{name} at {case.name}: {z.bracket}, {root.F.value}"
+        assert float(lo) - slack <= float(root.F.value) <= float(hi) + slack, (
+            f"{name} at {case.name}: {z.bracket}, {root.F.value}"
+        )
         if name == "newton" and dtype == "float64":
             for quantity in ("standard_error", "overlap"):
                 exact = getattr(root, quantity)
@@ -95,7 +97,7 @@ def _judge(impl: Any, regime: str, dtype: str) -> Worst:
 
 machine_precision = pytest.mark.claim(
     "Sec 3.3",
-    "the F that minimises the loss can be computed to machine precision: every solver and formula within 4 units of certified values",
+    "the F that minimises the loss can be computed to machine precision: solvers and formulas within 4 units of certified values",
     kind="theorem",
     where="logz",
 )

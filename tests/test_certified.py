@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests import certified, regimes
 from tests.strategies import infinite_samples, moderate, nus, pairs
-from tests.ulps import error_in_units, eps, ulp
+from tests.ulps import eps, error_in_units, ulp
 
 
 def by_mpmath(r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, digits: int) -> dict[str, mpmath.mpf]:

@@ -47,8 +47,12 @@ def expand(log_ratio, counts_p, counts_q):
 # Definition 3.1
 
 
-@claim("Def. 3.1", "the loss of log-ratios is the printed loss of densities, -1/2 E log p/(p + q) - 1/2 E log q/(p + q)",
-       kind="theorem", where="nce.loss")  # fmt: skip
+@claim(
+    "Def. 3.1",
+    "the loss of log-ratios is the printed loss of densities, -1/2 E log p/(p + q) - 1/2 E log q/(p + q)",
+    kind="theorem",
+    where="nce.loss",
+)
 @given(pairs(moderate()), partitions)
 def test_loss_of_log_ratios_is_the_loss_of_densities(impl, pair, F):
     p_data, p_noise = (np.exp(r - F) for r in pair)  # densities against q = 1
@@ -58,8 +62,12 @@ def test_loss_of_log_ratios_is_the_loss_of_densities(impl, pair, F):
     assert abs(impl.nce.loss(*pair, F) - printed) <= tolerance(impl, *pair, F)
 
 
-@claim("Def. 3.1", "with noise weight nu: mean softplus(F + log nu - r_data) + nu mean softplus(r_noise - F - log nu), over 1 + nu",
-       kind="theorem", where="nce.loss")  # fmt: skip
+@claim(
+    "Def. 3.1",
+    "with noise weight nu: mean softplus(F + log nu - r_data) + nu mean softplus(r_noise - F - log nu), over 1 + nu",
+    kind="theorem",
+    where="nce.loss",
+)
 @given(pairs(), st.floats(-300.0, 300.0), nus)
 def test_loss_is_the_softplus_form(impl, pair, F, nu):
     u = F + math.log(nu)
@@ -68,8 +76,12 @@ def test_loss_is_the_softplus_form(impl, pair, F, nu):
     assert abs(impl.nce.loss(*pair, F, nu=nu) - expected) <= tolerance(impl, *pair, F, expected)
 
 
-@claim("Def. 3.1", "the loss can be computed where the model is not normalised: it is the certified value for any r, F and nu",
-       kind="theorem", where="nce.loss")  # fmt: skip
+@claim(
+    "Def. 3.1",
+    "the loss can be computed where the model is not normalised: it is the certified value for any r, F and nu",
+    kind="theorem",
+    where="nce.loss",
+)
 @given(pairs(samples(20)), st.floats(-300.0, 300.0), nus)
 def test_loss_is_its_certified_value(impl, pair, F, nu):
     exact = float(certified.loss(*pair, F, nu).value)
@@ -106,8 +118,12 @@ def test_gradient_vanishes_at_the_truth(impl, counts, F, nu):
         assert abs(per_atom) <= tolerance(impl, *pair, F)
 
 
-@claim("Sec 3.1", "without Q > 0 where P* is there is no minimiser: the loss still falls as the model grows on the missing atom",
-       kind="theorem", where="nce.loss")  # fmt: skip
+@claim(
+    "Sec 3.1",
+    "without Q > 0 where P* is there is no minimiser: the loss still falls as the model grows on the missing atom",
+    kind="theorem",
+    where="nce.loss",
+)
 @given(st.floats(-3.0, 3.0), nus)
 def test_support_of_the_noise_is_needed(impl, F, nu):
     # P* = (1/2, 1/2), Q = (1, 0): on the second atom only data; its log-ratio r grows
@@ -129,8 +145,12 @@ def population(function, r, p, q, F, nu):
     return p @ function(node, -none, F, nu=nu) + q @ function(none, node, F, nu=nu)
 
 
-@claim("Sec 3.1", "F* = log of the integral of exp E at theta~*: Gaussians by quadrature, gradient 0 and minimum there",
-       kind="theorem", where="nce.grad_F")  # fmt: skip
+@claim(
+    "Sec 3.1",
+    "F* = log of the integral of exp E at theta~*: Gaussians by quadrature, gradient 0 and minimum there",
+    kind="theorem",
+    where="nce.grad_F",
+)
 @pytest.mark.parametrize("nu", [0.5, 1.0, 3.0])
 @pytest.mark.parametrize("d", [0.0, 1.0, 3.0])
 def test_gaussian_population(impl, evidence, d, nu):
@@ -147,8 +167,14 @@ def test_gaussian_population(impl, evidence, d, nu):
     evidence(f"d = {d:g}, nu = {nu:g}: dL/dF at F* is {slope:.1e}")
 
 
-@claim("Sec 3.1", "the constant that minimises the loss is F* = log of the integral of exp E, whatever theta~", kind="theorem",
-       where="nce.grad_F", verdict="holds corrected", why="only at theta~ = theta~*; elsewhere dL/dF at log Z is not 0")  # fmt: skip
+@claim(
+    "Sec 3.1",
+    "the constant that minimises the loss is F* = log of the integral of exp E, whatever theta~",
+    kind="theorem",
+    where="nce.grad_F",
+    verdict="holds corrected",
+    why="only at theta~ = theta~*; elsewhere dL/dF at log Z is not 0",
+)
 @pytest.mark.parametrize("theta", [0.0, 1.0, 4.0])
 def test_gaussian_population_away_from_the_truth(impl, theta):
     x, p, q = trapezoid(2.0)
@@ -272,8 +298,12 @@ def test_gradient_changes_sign_once(impl, pair, nu, away):
 # The chain rule into any model
 
 
-@claim("Eq. 13", "the loss reaches a model through dL/dr: -s_data/(n(1 + nu)) and nu s_noise/(m(1 + nu))",
-       kind="theorem", where="nce.grad_r")  # fmt: skip
+@claim(
+    "Eq. 13",
+    "the loss reaches a model through dL/dr: -s_data/(n(1 + nu)) and nu s_noise/(m(1 + nu))",
+    kind="theorem",
+    where="nce.grad_r",
+)
 @given(pairs(moderate()), partitions, nus, seeds)
 def test_weights_by_a_random_direction(impl, pair, F, nu, seed):
     v = [rng(seed + k).normal(size=r.size) for k, r in enumerate(pair)]
@@ -319,8 +349,12 @@ def test_shift(impl, pair, F, c, nu):
         assert abs(after - before) <= tolerance(impl, *pair, F, c, before), name
 
 
-@claim("Sec 3.1", "swap: (r_data, r_noise, F, nu) -> (-r_noise, -r_data, -F, 1/nu) keeps the normalised loss, turns dL/dF's sign",
-       kind="theorem", where="nce.loss")  # fmt: skip
+@claim(
+    "Sec 3.1",
+    "swap: (r_data, r_noise, F, nu) -> (-r_noise, -r_data, -F, 1/nu) keeps the normalised loss, turns dL/dF's sign",
+    kind="theorem",
+    where="nce.loss",
+)
 @given(pairs(), st.floats(-300, 300), nus)
 def test_swap(impl, pair, F, nu):
     r_data, r_noise = pair
