@@ -6,8 +6,8 @@ one-point sets and for samples far apart, slope 1 to 2. With G = F + log nu, bas
     sigmoid(G - r) = s p,  s = exp(d),  p = 1/(s + E),
 
 so one pass yields the powers sum p^k, k = 1..4, of both samples: phi and three derivatives, and the root of the cubic model by
-series reversion (``series``), with an error of the order of (step)^4. A last step that is short takes a pass with the
-first power alone, since the derivatives can be moved there.
+series reversion (``series``), with an error of the order of (step)^4. After a short step a pass with two powers is enough,
+since the derivatives can be moved along; for the last units that pass alone puts right the rounding of r - b.
 
 Where the slope of phi is under 1/2 (data scored below noise), where a sum underflows, or after five passes, the road is left,
 and ``newton`` takes the one that cannot fail.
@@ -23,8 +23,6 @@ from refnce.special import log_pair, two_sum
 
 PASSES = 5
 BLIND_PASSES = 3  # made before the host first looks at the result, where looking means waiting for an accelerator
-# After a step this short the first power alone, its slope moved along, is off by (1/12 step^4)(1/3 step^3) < 1e-13.
-SHORT = 0.02
 # Cancellation in var s = mean s^2 - (mean s)^2 is left to the pass that avoids it.
 SPREAD = 1e-6
 
@@ -61,56 +59,56 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, nu: float, F0: Array | 
     # Rounding r - b moves the root by at most ulp(700)/2 = 256 eps: sums that reach further underflow.
     exact = xtol < 512.0 * eps
     tol = max(xtol, eps)
-    samples = _Samples(xp, r_data, r_noise, exact)
+    # The last pass leaves (1/12 step^4)(1/3 step^3): what the step misses, times how far the moved slope is off.
+    short = min(0.05, (36.0 * tol) ** (1.0 / 7.0))
+    samples = _Samples(xp, r_data, r_noise)
     if F0 is not None:
         b = F0 + log_nu
-    elif samples.stacked or min(n, m) < 16 * BLOCK:
+    elif max(n, m) <= 2 * BLOCK or not on_host(r_data):
         b = 0.5 * (samples.mean() + log_nu)
     else:  # every fourth sample brings the start within a step that one pass over all of them can take
         b = _solve(xp, r_data[..., ::4], r_noise[..., ::4], nu, None, 1e-3).F + log_nu
     samples.base(b)
-    d, step = 0.0 * b, 0.0 * b
-    more = step
+    d, step, more, last = 0.0 * b, 0.0 * b, 0.0 * b, False
     for passes in range(1, PASSES + 1):
         d = d + step
-        A, B = samples.powers(d)
+        A, B = samples.powers(d, _four)
         phi = xp.log(A[0] / (nu * B[0]))
-        step, (slope, second, third), error = reversion(phi, cumulants(*_derivatives(A)), cumulants(*_derivatives(B)))
+        derivatives = cumulants(*_derivatives(A)), cumulants(*_derivatives(B))
+        step, (slope, second, third), error = reversion(phi, *derivatives)
         steep = slope >= SLOPE
-        close = (error <= tol) & steep
+        close = (error <= tol) & steep & (not exact)
         if on_host(step) or passes >= BLIND_PASSES:
-            if host_bool(close):
+            last = host_bool((abs(step) <= short) & steep)
+            if last or host_bool(close | xp.logical_not(steep)):
                 break
-            if not exact and host_bool((abs(step) <= SHORT) & steep):
-                passes += 1
-                mean_A, mean_B = samples.means(d + step)
-                more = -xp.log(mean_A / (nu * mean_B)) / (slope + step * (second + 0.5 * step * third))
-                close = abs(more) <= SHORT**3
-                break
-            if not host_bool(steep | close):
-                break
+    if last and not host_bool(close):
+        passes += 1
+        d = d + step
+        A, B = samples.powers(d, _two, exact)
+        more = -xp.log(A[0] / (nu * B[0])) / (slope + step * (second + 0.5 * step * third))
+        close, step = steep & (abs(more) <= short), 0.0 * b
     # F = b + d + step - log nu, summed in twofold precision: d may be large against F.
     G, rest = two_sum(b, d)
     if nu != 1.0:
         G, lost = two_sum(G, -log_nu)
         rest = rest + lost - log_nu_low
-    whole = step + more
-    F = G + (rest + whole)
-    # Variance and slope move from the last full pass to the root, to second order in the step between.
-    var_A, square_A, slope_A = _moments(A, whole)
-    var_B, square_B, slope_B = _moments(B, -whole)
+    F = G + (rest + (step + more))
+    # Variance and slope move from the last pass to the root, ``step`` away, to second order.
+    var_A, square_A, slope_A = _moments(A, step)
+    var_B, square_B, slope_B = _moments(B, -step)
     hess = slope_A + nu * slope_B
     sure = close & (var_A > SPREAD * square_A) & (var_B > SPREAD * square_B)
     standard_error = xp.sqrt(var_A / n + (nu * nu / m) * var_B) / hess
     count = xp.full(sure.shape, passes, device=r_data.device) if r_data.ndim > 1 else passes
-    return Root(F, 2.0 * abs(whole), count, standard_error, hess * ((1.0 + nu) / nu), sure)
+    return Root(F, 2.0 * (abs(step) + abs(more)), count, standard_error, hess * ((1.0 + nu) / nu), sure)
 
 
 class _Samples:
     """The odds E = exp(+-(r - b)) of both samples: stacked along a first axis where they are small and alike."""
 
-    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array, exact: bool) -> None:
-        self.xp, self.n, self.m, self.exact = xp, r_data.shape[-1], r_noise.shape[-1], exact
+    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array) -> None:
+        self.xp, self.n, self.m = xp, r_data.shape[-1], r_noise.shape[-1]
         self.parts = [list(blocks(r_data)), list(blocks(r_noise))]
         self.stacked = r_data.shape == r_noise.shape and len(self.parts[0]) == 1
         if self.stacked:
@@ -134,36 +132,26 @@ class _Samples:
         """Set the base of the odds."""
         self.b = b if isinstance(b, float) else b[..., None]
 
-    def powers(self, d: Array) -> tuple[Powers, Powers]:
-        """For data and noise, mean sigmoid and its power ratios at b + d."""
-        data, noise = self._sums(d, _four)
-        return _ratios(data, self.n), _ratios(noise, self.m)
-
-    def means(self, d: Array) -> tuple[Array, Array]:
-        """Mean sigmoid of data and noise at b + d."""
-        (p, s), (q, t) = self._sums(d, _one)
-        return p * (s / self.n), q * (t / self.m)
-
-    def _sums(self, d: Array, powers: Any) -> tuple[list[Array], list[Array]]:
-        """For data and noise the sums of powers of p, then s."""
+    def powers(self, d: Array, sums: Any, exact: bool = False) -> tuple[Powers, Powers]:
+        """For data and noise, mean sigmoid and its power ratios at b + d; ``exact``: with the rounding of r - b put right."""
         xp = self.xp
         if self.stacked:
-            if self.odds is None:
-                self.odds = self._odds(self.r, self.sign[..., None])
+            if self.odds is None or exact:
+                self.odds = self._odds(self.r, self.sign[..., None], exact)
             s = xp.exp(self.sign * d)
-            columns = [self._pair(x) for x in (*powers(xp, 1.0 / (s[..., None] + self.odds), self.ones), s)]
-            return [x[0] for x in columns], [x[1] for x in columns]
+            columns = [self._pair(x) for x in (*sums(xp, 1.0 / (s[..., None] + self.odds), self.ones), s)]
+            return _ratios([x[0] for x in columns], self.n), _ratios([x[1] for x in columns], self.m)
         s = xp.exp(d)
-        return self._part(0, +1.0, s, powers), self._part(1, -1.0, 1.0 / s, powers)
+        return self._part(0, +1.0, s, self.n, sums, exact), self._part(1, -1.0, 1.0 / s, self.m, sums, exact)
 
-    def _part(self, k: int, sign: float, s: Array, powers: Any) -> list[Array]:
+    def _part(self, k: int, sign: float, s: Array, n: int, sums: Any, exact: bool) -> Powers:
         # The odds are made anew in each pass: for many blocks that is cheaper than writing them to memory.
         row = s[..., None]
-        sums = [powers(self.xp, 1.0 / (row + self._odds(x, sign)), self.ones) for x in self.parts[k]]
-        return [*(self._join(list(column)) for column in zip(*sums, strict=True)), s]
+        rows = [sums(self.xp, 1.0 / (row + self._odds(x, sign, exact)), self.ones) for x in self.parts[k]]
+        return _ratios([*(self._join(list(column)) for column in zip(*rows, strict=True)), s], n)
 
-    def _odds(self, x: Array, sign: Any) -> Array:
-        if not self.exact:
+    def _odds(self, x: Array, sign: Any, exact: bool) -> Array:
+        if not exact:
             return self.xp.exp(sign * (x - self.b))
         difference, e = two_sum(x, -self.b)
         return self.xp.exp(sign * difference) * (1.0 + sign * e)
@@ -178,8 +166,8 @@ class _Samples:
         return [x[0, ...], x[1, ...]]
 
 
-def _one(xp: Namespace, p: Array, ones: Array) -> tuple[Array]:
-    return (xp.vecdot(p, ones[: p.shape[-1]]),)
+def _two(xp: Namespace, p: Array, ones: Array) -> tuple[Array, Array]:
+    return xp.vecdot(p, ones[: p.shape[-1]]), xp.vecdot(p, p)
 
 
 def _four(xp: Namespace, p: Array, ones: Array) -> Powers:
@@ -188,10 +176,12 @@ def _four(xp: Namespace, p: Array, ones: Array) -> Powers:
 
 
 def _ratios(sums: list[Array], n: int) -> Powers:
-    m1, m2, m3, m4, s = sums
+    """Mean sigmoid, and mean sigmoid^k over it for k = 2 and, where they were summed, 3 and 4 (else 0)."""
+    m1, m2, *higher, s = sums
     q = s / m1
     r = q * s
-    return m1 * (s / n), q * m2, r * m3, r * s * m4
+    y, z = (r * higher[0], r * s * higher[1]) if higher else (0.0 * q, 0.0 * q)
+    return m1 * (s / n), q * m2, y, z
 
 
 def _derivatives(powers: Powers) -> tuple[Array, Array, Array]:
