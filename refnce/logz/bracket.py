@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from refnce.backend import Array, Namespace, array_namespace, host_bool
 from refnce.entry import check_arrays, check_no_nan, check_nu, check_samples, rows, runs_shape
-from refnce.special import log_pair
+from refnce.special import log_pair, two_product
 
 
 class Bracket(NamedTuple):
@@ -45,10 +45,14 @@ def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
     hi = xp.maximum(xp.max(r_data, axis=-1), xp.max(r_noise, axis=-1))
     if host_bool(xp.isfinite(lo)) and host_bool(xp.isfinite(hi)):
         return Bracket(lo, hi, xp.zeros_like(lo) != 0, xp.zeros_like(lo))
-    a_minus, a_plus, lo_data, hi_data = _shares(r_data)
-    b_minus, b_plus, lo_noise, hi_noise = _shares(r_noise)
-    above = nu * (1.0 - b_minus) - a_minus  # tau
-    below = (1.0 - a_plus) - nu * b_plus  # W - tau
+    n, m = r_data.shape[-1], r_noise.shape[-1]
+    a_minus, a_plus, lo_data, hi_data = _infinite(r_data)
+    b_minus, b_plus, lo_noise, hi_noise = _infinite(r_noise)
+    # From counts and an exact product, since either may be 0: tau n m and (W - tau) n m.
+    product, rest = two_product(nu, n * (m - b_minus))
+    above = xp.astype((product - m * a_minus) + rest, lo.dtype)
+    product, rest = two_product(nu, n * b_plus)
+    below = xp.astype((m * (n - a_plus) - product) - rest, lo.dtype)
     finite = (above > 0) & (below > 0)
     one, zero = xp.ones_like(lo), xp.zeros_like(lo)
     shift = xp.log(xp.where(finite, above, one)) - xp.log(xp.where(finite, below, one)) - log_pair(nu)[0]
@@ -62,12 +66,11 @@ def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
     return Bracket(lo, hi, ~finite, xp.where(finite, zero, limit))
 
 
-def _shares(r: Array) -> tuple[Array, Array, Array, Array]:
-    """The shares of r at -inf and +inf, and the least and the greatest of its finite values."""
+def _infinite(r: Array) -> tuple[Array, Array, Array, Array]:
+    """How many of r are -inf and +inf, and the least and the greatest of its finite values."""
     xp = array_namespace(r)
     inf = xp.full_like(r, float("inf"))
     finite = xp.isfinite(r)
-    n = r.shape[-1]
-    minus = xp.astype(xp.count_nonzero(r == -inf, axis=-1), r.dtype) / n
-    plus = xp.astype(xp.count_nonzero(r == inf, axis=-1), r.dtype) / n
+    minus = xp.astype(xp.count_nonzero(r == -inf, axis=-1), xp.float64)
+    plus = xp.astype(xp.count_nonzero(r == inf, axis=-1), xp.float64)
     return minus, plus, xp.min(xp.where(finite, r, inf), axis=-1), xp.max(xp.where(finite, r, -inf), axis=-1)
