@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -38,11 +39,17 @@ class Worst:
         if error >= self.errors[quantity][0]:
             self.errors[quantity] = error, where
 
+    def of(self, quantities: tuple[str, ...]) -> Worst:
+        """The same for some of the quantities alone."""
+        part = Worst()
+        part.errors.update((quantity, self.errors[quantity]) for quantity in quantities if quantity in self.errors)
+        return part
+
     def table(self) -> str:
         return ", ".join(f"{quantity} {error:.2f}" for quantity, (error, _) in self.errors.items())
 
-    def check(self, bound: Callable[[str], float]) -> None:
-        broken = [f"{q}: {error:.4g} units at {where}" for q, (error, where) in self.errors.items() if not error <= bound(q)]
+    def check(self, bound: float) -> None:
+        broken = [f"{q}: {error:.4g} units at {where}" for q, (error, where) in self.errors.items() if not error <= bound]
         assert not broken, "; ".join(broken)
 
 
@@ -71,12 +78,14 @@ def _roots(impl: Any, case: Case, dtype: str) -> Iterator[tuple[str, float, str]
         assert float(lo) - slack <= float(root.F.value) <= float(hi) + slack, (
             f"{name} at {case.name}: {z.bracket}, {root.F.value}"
         )
-        if name == "newton" and dtype == "float64":
+        # The exact standard error is that at the exact root: rounding a large F moves it by more than the bound.
+        if name == "newton" and dtype == "float64" and abs(z.F) < 1e6:
             for quantity in ("standard_error", "overlap"):
                 exact = getattr(root, quantity)
                 yield quantity, error_in_units(getattr(z, quantity), exact.value, exact.unit()), case.name
 
 
+@lru_cache(maxsize=None)
 def _judge(impl: Any, regime: str, dtype: str) -> Worst:
     worst = Worst()
     for case in regimes.REGIMES[regime]():
@@ -95,31 +104,45 @@ def _judge(impl: Any, regime: str, dtype: str) -> Worst:
     return worst
 
 
-machine_precision = pytest.mark.claim(
+def _within_the_promise(impl: Any, evidence: Any, regime: str, dtype: str, quantities: tuple[str, ...]) -> None:
+    if dtype == "float64" and impl.eps != np.finfo(np.float64).eps:
+        pytest.skip("the implementation does not work in float64")
+    worst = _judge(impl, regime, dtype).of(quantities)
+    evidence(f"{regime}: {worst.table()} units")
+    promise = PROMISE if impl.name == "numpy" else PROMISE_ELSEWHERE
+    worst.check(PROMISE_FLOAT32 if dtype == "float32" else promise)
+
+
+CASES = [("float64", regime) for regime in regimes.REGIMES] + [("float32", regime) for regime in FLOAT32_REGIMES]
+in_every_regime = pytest.mark.parametrize("dtype, regime", CASES)
+
+
+@pytest.mark.claim("Sec 3.3", "loss and both derivatives in F: within 4 units of certified values", kind="theorem", where="nce")
+@in_every_regime
+def test_formulas_are_within_the_promise(impl, evidence, dtype, regime):
+    _within_the_promise(impl, evidence, regime, dtype, ("loss", "grad_F", "hess_F"))
+
+
+@pytest.mark.claim("Eq. 10", "one BAR update: within 4 units of certified values", kind="theorem", where="logz.bar_update")
+@in_every_regime
+def test_bar_update_is_within_the_promise(impl, evidence, dtype, regime):
+    _within_the_promise(impl, evidence, regime, dtype, ("bar_update",))
+
+
+@pytest.mark.claim(
     "Sec 3.3",
-    "the F that minimises the loss can be computed to machine precision: solvers and formulas within 4 units of certified values",
+    "the F that minimises the loss can be computed to machine precision: the solvers within 4 units of certified roots",
     kind="theorem",
     where="logz",
 )
+@in_every_regime
+def test_roots_are_within_the_promise(impl, evidence, dtype, regime):
+    _within_the_promise(impl, evidence, regime, dtype, SOLVERS)
 
 
-@machine_precision
 @pytest.mark.parametrize("regime", regimes.REGIMES)
-def test_float64_is_within_the_promise(impl, evidence, regime):
-    if impl.eps != np.finfo(np.float64).eps:
-        pytest.skip("the implementation does not work in float64")
-    worst = _judge(impl, regime, "float64")
-    evidence(f"{regime}: {worst.table()} units")
-    promise = PROMISE if impl.name == "numpy" else PROMISE_ELSEWHERE
-    worst.check(lambda quantity: SAMPLING_BOUND if quantity in ("standard_error", "overlap") else promise)
-
-
-@pytest.mark.claim("Sec 3.3", "float32: every solver and formula within 8 units of that type", kind="theorem", where="logz")
-@pytest.mark.parametrize("regime", FLOAT32_REGIMES)
-def test_float32_is_within_its_own_promise(impl, evidence, regime):
-    worst = _judge(impl, regime, "float32")
-    evidence(f"{regime}: {worst.table()} units")
-    worst.check(lambda quantity: PROMISE_FLOAT32)
+def test_standard_error_and_overlap(impl, regime):
+    _judge(impl, regime, "float64").of(("standard_error", "overlap")).check(SAMPLING_BOUND)
 
 
 def test_grad_r_within_the_promise(impl, evidence):
@@ -137,21 +160,4 @@ def test_grad_r_within_the_promise(impl, evidence):
                     for e, w in zip(expected, weights.tolist(), strict=True):
                         worst.add(regime, error_in_units(w, e.value, e.unit()), f"{case.name}, F = {F!r}")
     evidence(f"grad_r: {worst.table()} units")
-    worst.check(lambda quantity: PROMISE if impl.name == "numpy" else PROMISE_ELSEWHERE)
-
-
-def test_ence_within_the_promise(impl, evidence):
-    """The exponential loss where its terms are representable; dL/dF in ulps of the larger of the two terms it subtracts."""
-    worst = Worst()
-    for regime in ("good overlap", "density chasm", "plateau", "unequal counts", "ties", "subnormal sigma", "root in a gap"):
-        for case in regimes.REGIMES[regime]():
-            for F in case.F:
-                for name in ("loss", "grad_F"):
-                    exact = getattr(certified, f"ence_{name}")(case.r_data, case.r_noise, F)
-                    got = getattr(impl.ence, name)(case.r_data, case.r_noise, F)
-                    worst.add(name, error_in_units(got, exact.value, exact.unit()), f"{case.name}, F = {F!r}")
-            exact = certified.ence_log_z(case.r_data, case.r_noise)
-            got = impl.ence.log_z(case.r_data, case.r_noise)
-            worst.add("log_z", error_in_units(got, exact.value, exact.unit()), case.name)
-    evidence(f"ence: {worst.table()} units")
-    worst.check(lambda quantity: PROMISE if impl.name == "numpy" else PROMISE_ELSEWHERE)
+    worst.check(PROMISE if impl.name == "numpy" else PROMISE_ELSEWHERE)
