@@ -117,7 +117,12 @@ CASES = [("float64", regime) for regime in regimes.REGIMES] + [("float32", regim
 in_every_regime = pytest.mark.parametrize("dtype, regime", CASES)
 
 
-@pytest.mark.claim("Sec 3.3", "loss and both derivatives in F: within 4 units of certified values", kind="theorem", where="nce")
+@pytest.mark.claim(
+    "Section 3.3",
+    "loss and both derivatives in F: within 4 units of certified values",
+    kind="theorem",
+    where="nce",
+)
 @in_every_regime
 def test_formulas_are_within_the_promise(impl, evidence, dtype, regime):
     _within_the_promise(impl, evidence, regime, dtype, ("loss", "grad_F", "hess_F"))
@@ -130,7 +135,7 @@ def test_bar_update_is_within_the_promise(impl, evidence, dtype, regime):
 
 
 @pytest.mark.claim(
-    "Sec 3.3",
+    "Section 3.3",
     "the F that minimises the loss can be computed to machine precision: the solvers within 4 units of certified roots",
     kind="theorem",
     where="logz",

@@ -108,7 +108,7 @@ def gaussian_densities(d):
     return x, wp / dx, wq / dx, dx
 
 
-@claim("Sec 3.4", OPTIMAL, kind="theorem", where="logz.newton")
+@claim("Section 3.4", OPTIMAL, kind="theorem", where="logz.newton")
 @given(st.floats(0.1, 4.0), st.sampled_from([(1, 1), (1, 3), (5, 1)]), seeds)
 def test_no_other_weight_has_a_smaller_variance(d, counts, seed):
     n, m = counts
@@ -127,7 +127,7 @@ def test_no_other_weight_has_a_smaller_variance(d, counts, seed):
         assert other > bennett * (1 - 1e-12), name
 
 
-@claim("Sec 3.4", OPTIMAL, kind="theorem", where="logz.newton")
+@claim("Section 3.4", OPTIMAL, kind="theorem", where="logz.newton")
 @pytest.mark.parametrize(("n", "m"), [(100, 100), (80, 240)])
 def test_variance_of_the_root_in_simulation(impl, evidence, n, m):
     """2000 roots of Gaussians 1.5 apart. (runs - 1) s^2/sigma^2 is chi-squared, and each mean is normal: the bounds below fail
@@ -283,7 +283,7 @@ ONE = "in the population limit BAR converges in one update"
 
 
 @claim(
-    "Sec 4.1",
+    "Section 4.1",
     ONE,
     kind="theorem",
     where="logz.bar_update",
@@ -298,7 +298,7 @@ def test_one_update_at_the_true_parameters(impl, counts, log_Z, F, nu):
 
 
 @claim(
-    "Sec 4.1",
+    "Section 4.1",
     ONE,
     kind="theorem",
     where="logz.bar_update",
@@ -335,7 +335,7 @@ def solve(impl, solver, pair, nu=1.0, **options):
 
 
 @claim(
-    "Sec 3.3", "for fixed theta~ there is a unique F, and the solvers find it on any finite samples", kind="theorem", where="logz"
+    "Section 3.3", "for fixed theta~ there is a unique F, and the solvers find it on any finite samples", kind="theorem", where="logz"
 )
 @SOLVERS
 @given(pairs(samples(30)), nus)
@@ -347,7 +347,7 @@ def test_solvers_find_the_root(impl, solver, pair, nu):
 
 
 @claim(
-    "Sec 3.3",
+    "Section 3.3",
     "the pooled least and greatest log-ratio bracket the root, for any counts and any nu",
     kind="theorem",
     where="logz.bisect",
@@ -362,7 +362,7 @@ def test_pooled_extremes_bracket_the_root(impl, pair, nu):
     assert pooled.min() - tolerance(impl, pooled) <= F <= pooled.max() + tolerance(impl, pooled)
 
 
-@claim("Sec 3.3", "shift, swap and permutation move the root as they should", kind="theorem", where="logz.newton")
+@claim("Section 3.3", "shift, swap and permutation move the root as they should", kind="theorem", where="logz.newton")
 @given(pairs(), st.floats(-300, 300), st.sampled_from([2.0**-10, 0.5, 1.0, 2.0, 2.0**10]), seeds)  # with an exact 1/nu
 def test_symmetries_of_the_root(impl, pair, c, nu, seed):
     c = float(on_grid(c))
@@ -376,7 +376,7 @@ def test_symmetries_of_the_root(impl, pair, c, nu, seed):
 
 
 @claim(
-    "Sec 3.3",
+    "Section 3.3",
     "for nu = 1 and n = m the root does not change when data samples are exchanged with noise samples",
     kind="theorem",
     where="logz.newton",
@@ -401,7 +401,7 @@ def test_root_does_not_know_which_sample_is_data(impl, seed, n, scale):
     assert abs(smoothed - nu / (1 + nu)) <= tolerance(impl, pooled)
 
 
-@claim("Sec 4", "solves along leading axes are independent: batched equals looped", kind="theorem", where="logz")
+@claim("Section 4", "solves along leading axes are independent: batched equals looped", kind="theorem", where="logz")
 @SOLVERS
 @given(seeds, st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), nus)
 def test_batched_solves_equal_looped_ones(impl, solver, seed, runs, n, m, nu):
@@ -418,7 +418,7 @@ def test_batched_solves_equal_looped_ones(impl, solver, seed, runs, n, m, nu):
             assert lo <= together.F[k] <= hi
 
 
-@claim("Sec 4", "float32 roots agree with float64 to the eps of float32", kind="theorem", where="logz")
+@claim("Section 4", "float32 roots agree with float64 to the eps of float32", kind="theorem", where="logz")
 @SOLVERS
 @given(pairs(moderate()), nus)
 def test_float32_roots_agree(impl, solver, pair, nu):
@@ -498,7 +498,7 @@ def test_max_updates_is_said(impl):
 
 
 @claim(
-    "Fig 7",
+    "Figure 7",
     "oscillation at low overlap is h' near 2: a strict contraction all the same, reported as CYCLE and cured by half steps",
     kind="theorem",
     where="logz.bar",
@@ -555,7 +555,7 @@ def evaluation_sets():
 
 
 @claim(
-    "Sec 3.3",
+    "Section 3.3",
     "Newton reaches |dF| <= 1e-12 max(1, |F|) from cold in at most 5 evaluations, 8 on the hard sets",
     kind="experiment",
     where="logz.newton",
@@ -579,7 +579,7 @@ def test_evaluations_of_newton(impl, evidence):
 
 
 @claim(
-    "Sec 3.3",
+    "Section 3.3",
     "the number of halvings is known before the loop: log2 of the bracket over the tolerance",
     kind="theorem",
     where="logz.bisect",
@@ -599,7 +599,7 @@ def test_halvings_of_bisect(impl, pair, bits):
 
 
 @claim(
-    "Sec 4",
+    "Section 4",
     "binary search stops when it returns the same value twice within a threshold: the bracket is then twice the threshold",
     kind="theorem",
     where="nce.grad_F",
@@ -623,7 +623,7 @@ def test_stopping_rule_of_the_paper(impl, evidence):
 
 
 @claim(
-    "Sec 3.5",
+    "Section 3.5",
     "binary search needs one forward pass and only the changing loss values",
     kind="theorem",
     where="nce.loss",

@@ -48,7 +48,7 @@ def expand(log_ratio, counts_p, counts_q):
 
 
 @claim(
-    "Def. 3.1",
+    "Definition 3.1",
     "the loss of log-ratios is the printed loss of densities, -1/2 E log p/(p + q) - 1/2 E log q/(p + q)",
     kind="theorem",
     where="nce.loss",
@@ -63,7 +63,7 @@ def test_loss_of_log_ratios_is_the_loss_of_densities(impl, pair, F):
 
 
 @claim(
-    "Def. 3.1",
+    "Definition 3.1",
     "with noise weight nu: mean softplus(F + log nu - r_data) + nu mean softplus(r_noise - F - log nu), over 1 + nu",
     kind="theorem",
     where="nce.loss",
@@ -77,7 +77,7 @@ def test_loss_is_the_softplus_form(impl, pair, F, nu):
 
 
 @claim(
-    "Def. 3.1",
+    "Definition 3.1",
     "the loss can be computed where the model is not normalised: it is the certified value for any r, F and nu",
     kind="theorem",
     where="nce.loss",
@@ -91,7 +91,7 @@ def test_loss_is_its_certified_value(impl, pair, F, nu):
 CONSISTENT = "consistent: with a non-parametric model the loss has its unique minimum at p = p*, F = log Z (Q > 0 where P* is)"
 
 
-@claim("Sec 3.1", CONSISTENT, kind="theorem", where="nce.loss")
+@claim("Section 3.1", CONSISTENT, kind="theorem", where="nce.loss")
 @given(populations(), st.floats(-5.0, 5.0), st.data(), nus)
 def test_unique_global_minimum_at_the_truth(impl, counts, F, data, nu):
     P, Q = (k / k.sum() for k in counts)
@@ -106,7 +106,7 @@ def test_unique_global_minimum_at_the_truth(impl, counts, F, data, nu):
     assert elsewhere >= least + gain - tolerance(impl, truth, F, elsewhere)
 
 
-@claim("Sec 3.1", CONSISTENT, kind="theorem", where="nce.grad_r")
+@claim("Section 3.1", CONSISTENT, kind="theorem", where="nce.grad_r")
 @given(populations(), st.floats(-5.0, 5.0), nus)
 def test_gradient_vanishes_at_the_truth(impl, counts, F, nu):
     P, Q = (k / k.sum() for k in counts)
@@ -119,7 +119,7 @@ def test_gradient_vanishes_at_the_truth(impl, counts, F, nu):
 
 
 @claim(
-    "Sec 3.1",
+    "Section 3.1",
     "without Q > 0 where P* is there is no minimiser: the loss still falls as the model grows on the missing atom",
     kind="theorem",
     where="nce.loss",
@@ -146,7 +146,7 @@ def population(function, r, p, q, F, nu):
 
 
 @claim(
-    "Sec 3.1",
+    "Section 3.1",
     "F* = log of the integral of exp E at theta~*: Gaussians by quadrature, gradient 0 and minimum there",
     kind="theorem",
     where="nce.grad_F",
@@ -168,7 +168,7 @@ def test_gaussian_population(impl, evidence, d, nu):
 
 
 @claim(
-    "Sec 3.1",
+    "Section 3.1",
     "the constant that minimises the loss is F* = log of the integral of exp E, whatever theta~",
     kind="theorem",
     where="nce.grad_F",
@@ -284,7 +284,12 @@ def test_derivatives_by_central_differences(impl, pair, F, nu):
         assert abs(got - slope) <= h * h + tolerance(impl, *pair, F, low, high) / h, derivative
 
 
-@claim("Sec 3.3", "at fixed theta~ exactly one F minimises the loss: dL/dF changes sign once", kind="theorem", where="nce.grad_F")
+@claim(
+    "Section 3.3",
+    "at fixed theta~ exactly one F minimises the loss: dL/dF changes sign once",
+    kind="theorem",
+    where="nce.grad_F",
+)
 @given(pairs(samples(20)), nus, st.floats(1e-3, 500.0))
 def test_gradient_changes_sign_once(impl, pair, nu, away):
     F = float(certified.root(*pair, nu).F.value)
@@ -338,7 +343,7 @@ def on_grid(r):
     return np.round(r * 2.0**20) / 2.0**20
 
 
-@claim("Sec 3.1", "shift: (r + c, F + c) leaves the objective as it is", kind="theorem", where="nce.loss")
+@claim("Section 3.1", "shift: (r + c, F + c) leaves the objective as it is", kind="theorem", where="nce.loss")
 @given(pairs(), st.floats(-300, 300), st.floats(-300, 300), nus)
 def test_shift(impl, pair, F, c, nu):
     F, c = float(on_grid(F)), float(on_grid(c))
@@ -350,7 +355,7 @@ def test_shift(impl, pair, F, c, nu):
 
 
 @claim(
-    "Sec 3.1",
+    "Section 3.1",
     "swap: (r_data, r_noise, F, nu) -> (-r_noise, -r_data, -F, 1/nu) keeps the normalised loss, turns dL/dF's sign",
     kind="theorem",
     where="nce.loss",
@@ -364,7 +369,7 @@ def test_swap(impl, pair, F, nu):
         assert abs(after - sign * before) <= tolerance(impl, *pair, F, before), name
 
 
-@claim("Sec 3.1", "the order of the samples does not matter", kind="theorem", where="nce.loss")
+@claim("Section 3.1", "the order of the samples does not matter", kind="theorem", where="nce.loss")
 @given(pairs(), st.floats(-300, 300), nus, seeds)
 def test_permutation(impl, pair, F, nu, seed):
     shuffled = [rng(seed).permutation(r) for r in pair]
@@ -377,7 +382,7 @@ def test_permutation(impl, pair, F, nu, seed):
 # Runs
 
 
-@claim("Sec 4", "runs along leading axes are independent: batched equals looped", kind="theorem", where="nce")
+@claim("Section 4", "runs along leading axes are independent: batched equals looped", kind="theorem", where="nce")
 @given(seeds, st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), nus)
 def test_batched_equals_looped(impl, seed, runs, n, m, nu):
     g = rng(seed)
@@ -392,7 +397,7 @@ def test_batched_equals_looped(impl, seed, runs, n, m, nu):
                 assert np.all(np.abs(a[k] - b) <= 8 * impl.eps * (np.abs(b) + (name == "grad_F"))), name
 
 
-@claim("Sec 4", "float32 agrees with float64 to the eps of float32", kind="theorem", where="nce")
+@claim("Section 4", "float32 agrees with float64 to the eps of float32", kind="theorem", where="nce")
 @given(pairs(moderate()), partitions, nus)
 def test_float32_agrees(impl, pair, F, nu):
     single = [r.astype(np.float32) for r in pair]

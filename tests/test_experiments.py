@@ -117,7 +117,7 @@ def rerun_bar(impl, r_data, r_noise, updates):
 
 
 @claim(
-    "Sec 4.1",
+    "Section 4.1",
     "for almost all of 100 runs BAR converges to a precision of 1e-6 in fewer than 6 updates",
     kind="experiment",
     verdict="holds corrected",
@@ -139,7 +139,7 @@ def test_bar_in_fewer_than_six_updates(impl, evidence, ring):
     assert again == pytest.approx(share["absolute", 512], abs=0.02)
 
 
-@claim("Sec 4.1", "binary search takes around 20 steps to the same accuracy", kind="experiment", where="nce.grad_F")
+@claim("Section 4.1", "binary search takes around 20 steps to the same accuracy", kind="experiment", where="nce.grad_F")
 def test_binary_search_in_about_twenty(impl, evidence, ring):
     absolute, relative = (counts("binary search", kind) for kind in ("absolute", "relative"))
     median = [float(np.median(np.repeat(list(c), list(c.values())))) for c in (absolute, relative)]
@@ -157,7 +157,7 @@ def test_binary_search_in_about_twenty(impl, evidence, ring):
 
 
 @claim(
-    "Sec 4",
+    "Section 4",
     "binary search may stop when it returns the same value consecutively within a threshold",
     kind="experiment",
     where="nce.grad_F",
@@ -177,7 +177,7 @@ def test_stopping_rule(impl, evidence, ring):
     assert worst <= 1.0 + 1e-6  # the root's own units against a bracket of 5e-8
 
 
-@claim("Sec 4.1", "BAR and binary search converge faster than NCE where F is the only parameter", kind="experiment")
+@claim("Section 4.1", "BAR and binary search converge faster than NCE where F is the only parameter", kind="experiment")
 def test_faster_than_nce(evidence):
     paths = committed("fig01")["trajectories"]
     worst = {name: paths[name]["off_root"]["worst"] for name in paths}
@@ -190,7 +190,7 @@ def test_faster_than_nce(evidence):
 # Section 4.2 and Appendix C: Gaussians on the line
 
 
-@claim("Sec 4.2", "at a distance of 16 BAR and binary search do much better than vanilla NCE (Figure 2)", kind="experiment")
+@claim("Section 4.2", "at a distance of 16 BAR and binary search do much better than vanilla NCE (Figure 2)", kind="experiment")
 @pytest.mark.parametrize("data", ["fresh", "fixed"])
 def test_chasm_better_than_nce(line, evidence, data):
     start = distances(line[16], "NCE", data)[0][0].mean()
@@ -206,7 +206,7 @@ def test_chasm_better_than_nce(line, evidence, data):
 
 
 @claim(
-    "Sec 4.2",
+    "Section 4.2",
     "at a distance of 16 binary search shows the best performance (Figure 2)",
     kind="experiment",
     verdict="not reproduced",
@@ -234,7 +234,11 @@ def test_chasm_ranking(line, evidence, data):
     assert end.mean() > 16.0 and np.all(end > half)
 
 
-@claim("Sec 4.2", "binary search has a high variance at a distance of 16 and a much lower one at good overlap", kind="experiment")
+@claim(
+    "Section 4.2",
+    "binary search has a high variance at a distance of 16 and a much lower one at good overlap",
+    kind="experiment",
+)
 def test_variance_of_binary_search(line, evidence):
     spread = {}
     for d in (1, 16):
@@ -248,7 +252,7 @@ def test_variance_of_binary_search(line, evidence):
 
 
 @claim(
-    "Sec 4.2",
+    "Section 4.2",
     "BAR has a low variance both at a distance of 16 and at good overlap",
     kind="experiment",
     verdict="not reproduced",
@@ -268,7 +272,7 @@ def test_variance_of_bar(line, evidence):
 
 
 @claim(
-    "App C", "all experiments on the line show an improvement of BAR and binary search over NCE (Figures 8-10)", kind="experiment"
+    "Appendix C", "all experiments on the line show an improvement of BAR and binary search over NCE (Figures 8-10)", kind="experiment"
 )
 @pytest.mark.parametrize("distance", [1, 4, 16])
 @pytest.mark.parametrize("data", ["fresh", "fixed"])
@@ -281,7 +285,7 @@ def test_approach_is_faster(line, evidence, distance, data):
 
 
 @claim(
-    "App C",
+    "Appendix C",
     "at a distance of 1 BAR and binary search jump towards the right Z in their first steps (Figure 8)",
     kind="experiment",
 )
@@ -294,7 +298,7 @@ def test_jump(line, evidence):
 
 
 @claim(
-    "App C",
+    "Appendix C",
     "on Figure 9 the parameter distance of BAR is lower than that of binary search",
     kind="experiment",
     verdict="not reproduced",
@@ -338,7 +342,7 @@ def noise_floor(distance, runs, steps, first):
 
 
 @claim(
-    "Sec 1",
+    "Section 1",
     "a higher learning rate of F improves NCE",
     kind="experiment",
     verdict="holds corrected",
@@ -360,7 +364,7 @@ def test_higher_rate_of_F(line, evidence):
 
 
 @claim(
-    "Sec 4.2",
+    "Section 4.2",
     "in 16 dimensions BAR and binary search converge much quicker than NCE, a higher F rate lies between (Figure 3)",
     kind="experiment",
     verdict="holds corrected",
@@ -385,7 +389,7 @@ def test_sixteen_dimensions(evidence):
             assert ends[panel]["NCE, F rate 10x"].mean() < ends[panel][method].mean()
 
 
-@claim("Sec 4.2", "other optimizers show similar trends as long as F is handled separately", kind="experiment")
+@claim("Section 4.2", "other optimizers show similar trends as long as F is handled separately", kind="experiment")
 @pytest.mark.parametrize("distance", [4.0, 16.0])
 @pytest.mark.parametrize(("optimizer", "rate"), [(optim.adam, 0.05), (optim.ngd, 0.1)])
 def test_other_optimizers(evidence, distance, optimizer, rate):
@@ -410,7 +414,12 @@ def test_other_optimizers(evidence, distance, optimizer, rate):
 # Section 4.1 and Appendix B: BAR with little overlap
 
 
-@claim("Fig 7", "BAR oscillates around the true value where data and noise overlap little", kind="experiment", where="logz.bar")
+@claim(
+    "Figure 7",
+    "BAR oscillates around the true value where data and noise overlap little",
+    kind="experiment",
+    where="logz.bar",
+)
 def test_oscillation(impl, evidence):
     numbers = committed("fig07")
     status = dict(zip(numbers["distance"], numbers["status"], strict=True))
@@ -428,7 +437,7 @@ def test_oscillation(impl, evidence):
 
 
 @claim(
-    "Fig 7", "an update is no further from the optimal value than the value before it", kind="experiment", where="logz.bar_update"
+    "Figure 7", "an update is no further from the optimal value than the value before it", kind="experiment", where="logz.bar_update"
 )
 def test_no_further(impl, evidence):
     assert committed("fig07")["worst_growth_in_ulps"] <= 4.0
@@ -445,7 +454,7 @@ def test_no_further(impl, evidence):
 
 
 @claim(
-    "Sec 4.1",
+    "Section 4.1",
     "the oscillation comes from the limits of numerical precision",
     kind="experiment",
     verdict="not reproduced",

@@ -296,7 +296,7 @@ def test_joint_derivatives_are_exact(impl, evidence, name, scale):
 
 
 @quantities(
-    ("profile_loss", ("Sec 3.3", LEAST), HOLDS),
+    ("profile_loss", ("Section 3.3", LEAST), HOLDS),
     ("profile_gradient", ("Eq. 15", EQ_15), CORRECTED),
     ("profile_hessian", ("Eq. 16", EQ_16), CORRECTED),
 )
@@ -393,7 +393,7 @@ def least_eigenvalue(H):
     return float(np.linalg.eigvalsh(H)[0])
 
 
-@pytest.mark.claim("App. A.1", CONVEX, kind="theorem", where="expfam.hessian")
+@pytest.mark.claim("Appendix A.1", CONVEX, kind="theorem", where="expfam.hessian")
 def test_the_hessian_is_positive_semidefinite(impl):
     @given(batches())
     def check(b):
@@ -407,7 +407,7 @@ def test_the_hessian_is_positive_semidefinite(impl):
     check()
 
 
-@pytest.mark.claim("App. A.1", CONVEX, kind="theorem", where="expfam.loss")
+@pytest.mark.claim("Appendix A.1", CONVEX, kind="theorem", where="expfam.loss")
 def test_the_loss_is_convex_between_any_two_points(impl):
     @given(batches(), st.data())
     def check(b, data):
@@ -424,7 +424,7 @@ def test_the_loss_is_convex_between_any_two_points(impl):
     check()
 
 
-@pytest.mark.claim("App. A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_loss")
+@pytest.mark.claim("Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_loss")
 def test_the_profile_is_convex_between_any_two_points(impl):
     """Partial minimisation of a jointly convex function; finite log-ratios always have a root."""
 
@@ -444,7 +444,7 @@ def test_the_profile_is_convex_between_any_two_points(impl):
     check()
 
 
-@pytest.mark.claim("App. A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian")
+@pytest.mark.claim("Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian")
 def test_the_profile_hessian_is_positive_semidefinite(impl):
     @given(batches())
     def check(b):
@@ -456,7 +456,7 @@ def test_the_profile_hessian_is_positive_semidefinite(impl):
     check()
 
 
-@pytest.mark.claim("App. A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian")
+@pytest.mark.claim("Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian")
 def test_the_profile_hessian_does_not_cancel(impl, evidence):
     """T = 1e8 + x: the Schur complement of the blocks of Eq. 14 loses all its digits, a covariance none."""
     rng = np.random.Generator(np.random.PCG64(5))
@@ -480,7 +480,7 @@ def test_the_profile_hessian_does_not_cancel(impl, evidence):
     assert abs(blocks / H_near - 1) > 1e-3
 
 
-@pytest.mark.claim("App. A.2", ONE_STEP, kind="theorem", where="logz.bar_update")
+@pytest.mark.claim("Appendix A.2", ONE_STEP, kind="theorem", where="logz.bar_update")
 def test_one_bar_step_from_a_fixed_F_is_not_convex(impl, evidence):
     """One data point at 4, noise at -4 and 0, T = x, F = 4 before the step: curvature -0.80 at theta = -1."""
     x, y, F0 = np.array([[4.0]]), np.array([[-4.0], [0.0]]), 4.0
@@ -617,7 +617,7 @@ def test_the_noise_is_a_member_of_the_unit_family(impl):
     assert abs(float(loss) - math.log(2)) <= 4 * impl.eps
 
 
-@pytest.mark.claim("Sec 3.1", CONSISTENT, kind="theorem", where="expfam.gradient")
+@pytest.mark.claim("Section 3.1", CONSISTENT, kind="theorem", where="expfam.gradient")
 @pytest.mark.claim("Eq. 13", EQ_13, kind="theorem", where="expfam.gradient")
 @pytest.mark.parametrize("family", FAMILIES, ids=names)
 def test_the_population_gradient_vanishes_at_the_truth(impl, evidence, family):
@@ -633,7 +633,7 @@ def test_the_population_gradient_vanishes_at_the_truth(impl, evidence, family):
     assert (np.abs(gradient) <= impl.eps * (len(family.theta) + 2) * size).all()
 
 
-@pytest.mark.claim("Sec 3.1", CONSISTENT, kind="theorem", where="expfam.loss")
+@pytest.mark.claim("Section 3.1", CONSISTENT, kind="theorem", where="expfam.loss")
 @pytest.mark.parametrize("family", FAMILIES, ids=names)
 def test_the_population_minimum_is_unique(impl, evidence, family):
     """Convex (A.1), stationary at the truth, positive definite there. And 200 other points are higher."""
@@ -686,7 +686,7 @@ def test_the_population_hessian_is_the_integral(impl, evidence, family):
 
 
 @pytest.mark.claim(
-    "Sec 3.1",
+    "Section 3.1",
     "the best F at theta~* is log int exp E; at other theta~ it need not be",
     kind="theorem",
     verdict="holds corrected",
@@ -744,7 +744,7 @@ def test_the_diagonal_gaussian_in_many_dimensions(impl, evidence):
     assert right < 103 < off
 
 
-@pytest.mark.claim("Sec 3.1", CONSISTENT, kind="theorem", where="expfam.hessian")
+@pytest.mark.claim("Section 3.1", CONSISTENT, kind="theorem", where="expfam.hessian")
 @pytest.mark.parametrize("family", [unit(1.0), diagonal([0.5], [2.0])], ids=names)
 def test_the_estimate_converges_as_samples_grow(impl, evidence, family):
     """Its covariance is V/n, V = H^-1 Cov(gradient) H^-1: chi-square over 60 runs, 1e-6 either side."""
