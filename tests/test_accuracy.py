@@ -21,8 +21,8 @@ CONVERGED, NO_ROOT, CYCLE, MAX_UPDATES = 0, 2, 3, 4
 PROMISE = 4.0  # units, NumPy on the CPU
 # Other libraries bring an exp and sums of their own, an ulp or two worse in each.
 PROMISE_ELSEWHERE = 16.0
-# float32 keeps the same scheme; its log1p, exp and sums add up the same number of roundings, on counts below 2**24.
-PROMISE_FLOAT32 = 8.0
+# float32 keeps the same scheme in units of its own; counts stay below 2**24 there.
+PROMISE_FLOAT32 = 4.0
 FLOAT32_REGIMES = ("good overlap", "plateau", "unequal counts", "nu", "one and two points", "ties", "Student-t(1.2) x 50")
 # The standard error and the overlap are carried from the last pass to the root, not computed to the last digits there: a
 # bound on what that costs, measured, and no part of the promise. (2**-52 * 4096 is a relative error of 1e-12.)

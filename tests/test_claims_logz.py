@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -335,7 +335,10 @@ def solve(impl, solver, pair, nu=1.0, **options):
 
 
 @claim(
-    "Section 3.3", "for fixed theta~ there is a unique F, and the solvers find it on any finite samples", kind="theorem", where="logz"
+    "Section 3.3",
+    "for fixed theta~ there is a unique F, and the solvers find it on any finite samples",
+    kind="theorem",
+    where="logz",
 )
 @SOLVERS
 @given(pairs(samples(30)), nus)
@@ -403,6 +406,7 @@ def test_root_does_not_know_which_sample_is_data(impl, seed, n, scale):
 
 @claim("Section 4", "solves along leading axes are independent: batched equals looped", kind="theorem", where="logz")
 @SOLVERS
+@settings(max_examples=20)  # each is up to nine solves
 @given(seeds, st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), nus)
 def test_batched_solves_equal_looped_ones(impl, solver, seed, runs, n, m, nu):
     g = rng(seed)
