@@ -272,7 +272,9 @@ def test_variance_of_bar(line, evidence):
 
 
 @claim(
-    "Appendix C", "all experiments on the line show an improvement of BAR and binary search over NCE (Figures 8-10)", kind="experiment"
+    "Appendix C",
+    "all experiments on the line show an improvement of BAR and binary search over NCE (Figures 8-10)",
+    kind="experiment",
 )
 @pytest.mark.parametrize("distance", [1, 4, 16])
 @pytest.mark.parametrize("data", ["fresh", "fixed"])
@@ -437,7 +439,10 @@ def test_oscillation(impl, evidence):
 
 
 @claim(
-    "Figure 7", "an update is no further from the optimal value than the value before it", kind="experiment", where="logz.bar_update"
+    "Figure 7",
+    "an update is no further from the optimal value than the value before it",
+    kind="experiment",
+    where="logz.bar_update",
 )
 def test_no_further(impl, evidence):
     assert committed("fig07")["worst_growth_in_ulps"] <= 4.0
