@@ -111,8 +111,23 @@ def quiet() -> Any:
 
 
 def on_host(x: Array) -> bool:
-    """Whether reading a number of ``x`` is free; elsewhere loops run a fixed number of trips before they look."""
+    """Whether ``x`` is NumPy's (or a Python float)."""
     return isinstance(x, (numpy.ndarray, numpy.generic, float))
+
+
+def waits(x: Array) -> bool:
+    """Whether reading a number of ``x`` waits for an accelerator; loops then run some trips before they look."""
+    if on_host(x):
+        return False
+    return array_api_compat.is_cupy_array(x) or any(k in str(device(x)).lower() for k in ("cuda", "gpu", "rocm"))
+
+
+def plain(*arrays: Array) -> bool:
+    """Whether all are NumPy arrays of float64, of which nothing more need be asked (other checks take a microsecond)."""
+    for x in arrays:
+        if type(x) is not numpy.ndarray or x.dtype != numpy.float64:
+            return False
+    return True
 
 
 def blocks(x: Array) -> Iterator[Array]:
@@ -129,25 +144,26 @@ def blocks(x: Array) -> Iterator[Array]:
 def by_runs(f: Callable[..., Any]) -> Callable[..., Any]:
     """Let ``f(r_data, r_noise, F, nu, ...)`` see many runs (runs, n) a few at a time, so that what it makes stays in cache.
 
-    ``f`` returns an array over the runs or a tuple of them, tuples inside included; F may be None.
+    ``f`` returns an array over the runs or a tuple or list of them, such inside included.
     """
 
     @functools.wraps(f)
     def inner(r_data: Array, r_noise: Array, F: Array, nu: float, **options: Any) -> Any:
-        few = max(1, 2 * BLOCK // max(r_data.shape[-1], r_noise.shape[-1]))
+        if type(r_data) is not numpy.ndarray or not r_data.ndim == r_noise.ndim == 2:
+            return f(r_data, r_noise, F, nu, **options)
         runs = r_data.shape[0]
-        alike = r_data.ndim == r_noise.ndim == 2 and runs == r_noise.shape[0] and (F is None or F.shape == (runs,))
-        if not alike or runs <= few or type(r_data) is not numpy.ndarray:
+        few = max(1, 2 * BLOCK // max(r_data.shape[-1], r_noise.shape[-1]))
+        if runs <= few or not (runs,) == r_noise.shape[:1] == F.shape:
             return f(r_data, r_noise, F, nu, **options)
         rows = [slice(i, i + few) for i in range(0, runs, few)]
-        return _join([f(r_data[k], r_noise[k], None if F is None else F[k], nu, **options) for k in rows])
+        return _join([f(r_data[k], r_noise[k], F[k], nu, **options) for k in rows])
 
     return inner
 
 
 def _join(pieces: list[Any]) -> Any:
     first = pieces[0]
-    if not isinstance(first, tuple):
+    if not isinstance(first, (tuple, list)):
         return numpy.concatenate(pieces)
     fields = [_join(list(field)) for field in zip(*pieces, strict=True)]
     return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)

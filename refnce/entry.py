@@ -9,7 +9,7 @@ from typing import Any
 
 import array_api_compat
 
-from refnce.backend import Array, Namespace, array_namespace, device, host_bool
+from refnce.backend import Array, Namespace, array_namespace, device, host_bool, plain
 
 
 def check_nu(nu: Any) -> float:
@@ -23,6 +23,8 @@ def check_nu(nu: Any) -> float:
 
 def check_arrays(**arrays: Array) -> Namespace:
     """Return the namespace of ``arrays``: one library, one device, one real floating dtype, no gradients to record."""
+    if plain(*arrays.values()):
+        return array_namespace(*arrays.values())
     try:
         xp = array_namespace(*arrays.values())
     except TypeError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, device, host_bool, on_host, quiet
+from refnce.backend import Array, Namespace, array_namespace, device, host_bool, on_host, quiet
 from refnce.entry import check_F, check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter
@@ -41,25 +41,24 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     passes: Array = 0
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
         fast = rapid.solve(r_data, r_noise, F0, nu, xtol=xtol)
-        passes = fast.passes + int(F0 is None)
-        proven = _proven(fast, r_data, passes, xtol)
+        proven = _proven(xp, fast, int(F0 is None), xtol, float(xp.finfo(r_data.dtype).eps))
         if host_bool(fast.sure):
             return proven
         check_no_nan(r_data=r_data, r_noise=r_noise)
-        if fast.sure.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
+        passes = proven.evaluations
+        if passes.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
             return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
     check_no_nan(r_data=r_data, r_noise=r_noise)
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
 
-def _proven(fast: rapid.Root, r_data: Array, passes: Array, xtol: float) -> LogZ:
-    """What the fast road found, as a LogZ."""
-    xp = array_namespace(r_data)
-    F, error, overlap = (xp.asarray(x, device=device(r_data)) for x in (fast.F, fast.standard_error, fast.overlap))
-    eps = float(xp.finfo(r_data.dtype).eps)
-    reach = fast.reach + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
-    status = xp.zeros(F.shape, dtype=xp.int64, device=device(r_data))
-    return LogZ(F, status, status + passes, (F - reach, F + reach), error, overlap)
+def _proven(xp: Namespace, fast: rapid.Root, start: int, xtol: float, eps: float) -> LogZ:
+    """What the fast road found, as a LogZ; ``start`` counts the pass that gave its first point."""
+    F, error, overlap = xp.asarray(fast.F), xp.asarray(fast.standard_error), xp.asarray(fast.overlap)
+    reach = fast.reach + 4.0 * (max(xtol, eps) + eps * abs(fast.F))
+    ends = (xp.asarray(fast.F - reach), xp.asarray(fast.F + reach))
+    status = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
+    return LogZ(F, status, status + (fast.passes + start), ends, error, overlap)
 
 
 def _repaired(
