@@ -680,3 +680,41 @@ def test_newton_is_never_worse_than_bisection(impl, regime):
         newton = impl.logz.newton(case.r_data, case.r_noise, nu=case.nu)
         bisect = impl.logz.bisect(case.r_data, case.r_noise, nu=case.nu)
         assert newton.evaluations <= bisect.evaluations, case.name
+
+
+# What the docstrings of the solvers say, case by case
+
+
+def test_no_limit_where_the_equation_holds_everywhere(impl):
+    """All samples at infinity so that A = nu B whatever F: neither end is a limit, the F is nan."""
+    inf = math.inf
+    for data, noise in ((inf, -inf), (-inf, inf)):
+        for solver in ("newton", "bisect", "bar"):
+            z = getattr(impl.logz, solver)(np.asarray([data]), np.asarray([noise]))
+            assert z.status == NO_ROOT and np.isnan(z.F), (solver, data)
+            assert z.bracket == (-inf, inf), (solver, data)
+
+
+def test_cycle_is_the_fourth_turn_in_a_row(impl):
+    """The rule of ``bar``'s docstring, followed with ``bar_update`` alone."""
+    pair = gaussian_1d(16.0, 16.0, 512, 512, 7)
+    for F0 in (0.0, 30.0, 128.0):
+        F, last, turns, evaluations = F0, 0.0, 0, 0
+        while turns < 4:
+            following = float(impl.logz.bar_update(*pair, F))
+            move, evaluations = following - F, evaluations + 1
+            turned = move * last < 0 and abs(move + last) < 0.01 * abs(last)
+            turns, last, before, F = (turns + 1 if turned else 0), move, F, following
+            assert evaluations < 60
+        z = impl.logz.bar(*pair, F0=F0)
+        assert z.status == CYCLE and z.evaluations == evaluations + 1  # and one for the bracket
+        assert z.F == F and z.bracket == (min(before, F), max(before, F))
+
+
+def test_bar_converges_to_a_root_at_zero_and_no_further_than_asked(impl):
+    """At F = 0 eps |F| is 0, so 2 eps is what can be asked; a coarse xtol saves updates."""
+    r = np.asarray([0.5, -0.25, 1.75])
+    tight, loose = (impl.logz.bar(r, -r, F0=1.0, xtol=xtol) for xtol in (0.0, 1e-2))
+    assert tight.status == loose.status == CONVERGED
+    assert abs(float(tight.F)) <= 4 * impl.eps and abs(float(loose.F)) <= 2e-2
+    assert loose.evaluations < tight.evaluations < 60

@@ -822,6 +822,26 @@ def test_runs_are_batched_along_leading_axes(impl):
                 np.testing.assert_allclose(batched[i, j], alone, rtol=0, atol=256 * impl.eps)
 
 
+def test_runs_far_apart_do_not_know_of_each_other(impl):
+    """One run near its F, the other 1000 away, where every sigmoid underflows: each as it is alone."""
+    T = np.array([[0.5], [-0.3], [1.2]])
+    noise, theta, near = 0.5 * T, np.array([1.0]), np.zeros(3)
+    far = np.stack([near, near + 1000.0])
+    batched = impl.expfam.profile_hessian(T, noise, theta, far, far)
+    alone = impl.expfam.profile_hessian(T, noise, theta, near, near)
+    assert alone[0, 0] > 0.01
+    # r = 1000 and the root beside it are rounded to 1000 eps.
+    np.testing.assert_allclose(batched, np.stack([alone, alone]), rtol=8000 * impl.eps)
+    # At F = 0 the far run has no curvature left, but weights and thereby a finite Hessian of 0.
+    hessian = impl.expfam.hessian(T, noise, theta, np.zeros(2), far, far)
+    assert (hessian[1] == 0).all() and (hessian[0] != 0).all()
+    # Apart by 700, where the curvature is small and not 0: its shape is that of the far run's own weights.
+    mixed = np.stack([near, near + 700.0])
+    shapes = impl.expfam.hessian(T, noise, theta, np.zeros(2), mixed, mixed)
+    expected = impl.expfam.hessian(T, noise, theta, 0.0, mixed[1], mixed[1])
+    np.testing.assert_allclose(shapes[1], expected, rtol=64 * impl.eps)
+
+
 @pytest.mark.claim("Eq. 14", EQ_14, kind="theorem", where="expfam.hessian")
 def test_samples_outside_the_supports(impl):
     """Data where the model vanishes: infinite loss, full pull, no curvature. Noise there only counts."""
