@@ -718,3 +718,26 @@ def test_bar_converges_to_a_root_at_zero_and_no_further_than_asked(impl):
     assert tight.status == loose.status == CONVERGED
     assert abs(float(tight.F)) <= 4 * impl.eps and abs(float(loose.F)) <= 2e-2
     assert loose.evaluations < tight.evaluations < 60
+
+
+@pytest.mark.parametrize("x", [0.0, -5.0, 10.0, -15.0])
+@pytest.mark.parametrize("nu", [1.0, 3.0])
+def test_one_update_lands_on_a_lone_point(impl, x, nu):
+    """One log-ratio x on either side: h = F - x whatever nu, so any F goes to x at once, from -x and from beside x too."""
+    r = np.asarray([x])
+    for F in (-x, x + 0.25, x - 20.0, x + 20.0):
+        assert abs(float(impl.logz.bar_update(r, r, F, nu=nu)) - x) <= 8 * impl.eps * (1 + abs(x) + abs(F)), F
+
+
+@pytest.mark.parametrize("x", [-1000.3, -0.7, 1000.3])
+def test_ties_beside_infinite_samples(impl, x):
+    """The finite samples coincide, so that the bracket has no width but its slack: the root is in it, to 4 units."""
+    inf = math.inf
+    for data, noise in (([x, x, inf], [x, -inf]), ([x, -inf], [x, x]), ([x], [x, -inf, -inf]), ([x, inf, inf], [x, x, inf])):
+        pair = np.asarray(data), np.asarray(noise)
+        exact = certified.root(*pair, 0.9).F
+        for solver in ("newton", "bisect", "bar"):
+            z = getattr(impl.logz, solver)(*pair, nu=0.9)
+            assert z.status in ((CONVERGED, MAX_UPDATES) if solver == "bar" else (CONVERGED,)), solver
+            if z.status == CONVERGED:
+                assert abs(float(z.F) - float(exact.value)) <= 4 * float(exact.unit()), solver
