@@ -18,8 +18,9 @@ Array = Any
 Namespace = Any
 
 NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
-# 128 KiB of float64: a block and the handful of temporaries made from it stay in a core's second-level cache.
-BLOCK = 16384
+# 256 KiB of float64: a block and the few temporaries made from it stay in a core's second-level cache, and from this size
+# on NumPy writes a result over an operand that nothing else needs.
+BLOCK = 32768
 
 
 class BackendError(RuntimeError):

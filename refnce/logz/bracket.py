@@ -25,10 +25,12 @@ def enter(r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True
         raise ValueError(f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}")
     xp = check_arrays(r_data=r_data, r_noise=r_noise)
     check_samples(r_data=r_data, r_noise=r_noise)
-    runs_shape(r_data=r_data, r_noise=r_noise)
     if nan:
         check_no_nan(r_data=r_data, r_noise=r_noise)
-    return xp, rows(r_data), rows(r_noise), nu
+    if not r_data.ndim == r_noise.ndim == 1:
+        runs_shape(r_data=r_data, r_noise=r_noise)
+        r_data, r_noise = rows(r_data), rows(r_noise)
+    return xp, r_data, r_noise, nu
 
 
 def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:

@@ -41,7 +41,7 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     passes: Array = 0
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
         fast = rapid.solve(r_data, r_noise, F0, nu, xtol=xtol)
-        proven = _proven(xp, fast, int(F0 is None), xtol, float(xp.finfo(r_data.dtype).eps))
+        proven = _proven(xp, fast, int(F0 is None))
         if host_bool(fast.sure):
             return proven
         check_no_nan(r_data=r_data, r_noise=r_noise)
@@ -52,13 +52,12 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
 
-def _proven(xp: Namespace, fast: rapid.Root, start: int, xtol: float, eps: float) -> LogZ:
+def _proven(xp: Namespace, fast: rapid.Root, start: int) -> LogZ:
     """What the fast road found, as a LogZ; ``start`` counts the pass that gave its first point."""
-    F, error, overlap = xp.asarray(fast.F), xp.asarray(fast.standard_error), xp.asarray(fast.overlap)
-    reach = fast.reach + 4.0 * (max(xtol, eps) + eps * abs(fast.F))
-    ends = (xp.asarray(fast.F - reach), xp.asarray(fast.F + reach))
+    F, lo, hi = xp.asarray(fast.F), xp.asarray(fast.lo), xp.asarray(fast.hi)
     status = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
-    return LogZ(F, status, status + (fast.passes + start), ends, error, overlap)
+    error, overlap = xp.asarray(fast.standard_error), xp.asarray(fast.overlap)
+    return LogZ(F, status, status + (fast.passes + start), (lo, hi), error, overlap)
 
 
 def _repaired(
