@@ -741,3 +741,20 @@ def test_ties_beside_infinite_samples(impl, x):
             assert z.status in ((CONVERGED, MAX_UPDATES) if solver == "bar" else (CONVERGED,)), solver
             if z.status == CONVERGED:
                 assert abs(float(z.F) - float(exact.value)) <= 4 * float(exact.unit()), solver
+
+
+def test_each_run_has_its_own_start(impl):
+    """F0 as one number or one per run, where the fast road solves some runs of a batch and leaves others."""
+    easy, reversed_, chasm = (gaussian_1d(d, theta, 200, 200, 5) for d, theta in ((1.0, 1.0), (30.0, -30.0), (60.0, 60.0)))
+    r_data, r_noise = (np.stack(r) for r in zip(easy, reversed_, chasm, easy, strict=True))
+    exact = [float(certified.root(*pair).F.value) for pair in zip(r_data, r_noise, strict=True)]
+    for solver in ("newton", "bar"):
+        options = {"step": 0.5, "max_updates": 30, "xtol": 1e-9} if solver == "bar" else {}
+        for F0 in (0.5, np.asarray([0.5, -3.0, 100.0, 1.0])):
+            together = getattr(impl.logz, solver)(r_data, r_noise, F0=F0, **options)
+            for k, pair in enumerate(zip(r_data, r_noise, strict=True)):
+                alone = getattr(impl.logz, solver)(*pair, F0=float(np.broadcast_to(F0, 4)[k]), **options)
+                assert together.status[k] == alone.status
+                if alone.status == CONVERGED:
+                    assert abs(together.F[k] - exact[k]) <= tolerance(impl, exact[k]) + 2 * options.get("xtol", 0.0)
+    assert np.all(impl.logz.newton(r_data, r_noise, F0=np.asarray([0.5, -3.0, 100.0, 1.0])).status == CONVERGED)
