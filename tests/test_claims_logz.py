@@ -758,3 +758,21 @@ def test_each_run_has_its_own_start(impl):
                 if alone.status == CONVERGED:
                     assert abs(together.F[k] - exact[k]) <= tolerance(impl, exact[k]) + 2 * options.get("xtol", 0.0)
     assert np.all(impl.logz.newton(r_data, r_noise, F0=np.asarray([0.5, -3.0, 100.0, 1.0])).status == CONVERGED)
+
+
+def test_fields_have_the_type_and_shape_of_the_runs(impl):
+    """Status and evaluations are int64, the others of the samples' dtype, on the fast road and on the bracketed one."""
+    inf = math.inf
+    small = np.asarray([[0.5, 1.0], [-40.0, 3.0], [inf, inf]]), np.asarray([[0.0], [7.0], [-inf]])
+    large = tuple(np.stack(r) for r in zip(gaussian_1d(1.0, 1.0, 99, 99, 5), gaussian_1d(30.0, -30.0, 99, 99, 5), strict=True))
+    for pair in (small, large):
+        for solver in ("newton", "bisect", "bar"):
+            z = getattr(impl.logz, solver)(*pair)
+            shape = pair[0].shape[:1]
+            for field in (z.status, z.evaluations):
+                assert field.dtype == np.int64 and field.shape == shape, solver
+            for field in (z.F, *z.bracket, z.standard_error, z.overlap):
+                assert field.dtype == np.asarray(z.F).dtype and field.shape == shape, solver
+            assert np.all(z.evaluations >= 1)
+            finite = np.isfinite(z.F)
+            assert np.all((z.bracket[0] <= z.F) & (z.F <= z.bracket[1]) | ~finite), solver
