@@ -776,3 +776,12 @@ def test_fields_have_the_type_and_shape_of_the_runs(impl):
             assert np.all(z.evaluations >= 1)
             finite = np.isfinite(z.F)
             assert np.all((z.bracket[0] <= z.F) & (z.F <= z.bracket[1]) | ~finite), solver
+
+
+def test_where_bar_has_been_bounds_the_root(impl):
+    """h > 0 to the right of the root, h < 0 to its left: each F that was tried is an end of the bracket."""
+    pair = gaussian_1d(1.0, 1.0, 100, 100, 4)
+    exact = float(certified.root(*pair).F.value)
+    for away in (0.25, 3.0):
+        right, left = (impl.logz.bar(*pair, F0=exact + s * away, max_updates=1) for s in (1, -1))
+        assert exact <= right.bracket[1] <= exact + away and exact - away <= left.bracket[0] <= exact
