@@ -29,7 +29,7 @@ def kept(steps: int, count: int) -> list[int]:
     Pairs, so that both branches of a two-cycle show; single steps of changing parity would draw a slow wave.
     """
     stride = max(1, 2 * steps // count)
-    firsts = {*range(12), *(int(12 * 1.15**k) for k in range(50)), *range(0, steps, stride), steps - 2}
+    firsts = {*range(0, 12, 2), *(int(12 * 1.25**k) for k in range(40)), *range(0, steps, stride), steps - 2}
     return sorted({step for k in firsts for step in (k, k + 1) if 0 <= step < steps})
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, Namespace, array_namespace, device, host_bool, on_host, quiet
+from refnce.backend import Array, Namespace, array_namespace, device, host_bool, quiet, waits
 from refnce.entry import check_F, check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter
@@ -114,7 +114,7 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done
-        if (on_host(F) or k % 8 == 7) and host_bool(~running):
+        if (not waits(F) or k % 8 == 7) and host_bool(~running):
             break
     reach = 2.0 * xp.abs(step) + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
     slack = 4.0 * (eps + eps * xp.abs(F))

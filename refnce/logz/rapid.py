@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from refnce.backend import BLOCK, Array, Namespace, array_namespace, blocks, by_runs, device, host_bool, on_host
+from refnce.backend import BLOCK, Array, Namespace, array_namespace, blocks, by_runs, device, host_bool, on_host, waits
 from refnce.logz.series import SLOPE, Derivatives, reversion
 from refnce.special import log_pair, two_sum
 
@@ -66,7 +66,7 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
     tol = max(xtol, eps)
     # What the cubic model misses, about 1/12 step^4, is left to a Newton step, which misses half its square.
     short = min(0.1, (12.0 * tol**0.5) ** 0.25)
-    host = on_host(r_data)
+    host, ready = on_host(r_data), not waits(r_data)
     # Python's floats do the arithmetic of a single run in half the time of NumPy's scalars.
     single = host and r_data.ndim == r_noise.ndim == 1 and r_data.dtype == xp.float64
     calc = math if single else xp
@@ -77,7 +77,7 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
     elif max(n, m) <= BLOCK or not host:
         data, noise = samples.means()
         G = 0.5 * (data + noise + log_nu)
-        order = 4 if host and host_bool(abs(data - noise) > FAR) else 6
+        order = 4 if ready and host_bool(abs(data - noise) > FAR) else 6
     else:
         G = _solve(xp, r_data[..., ::STRIDE], r_noise[..., ::STRIDE], None, nu, 1e-3).F + log_nu
     step, exact = 0.0 * G, False
@@ -91,7 +91,7 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
         # What the series in u miss, half as much again for the terms that follow and for u > step.
         missed = 1.5 * distance**order * (A[-1] / A[0] + B[-1] / B[0]) / slope
         close = near & (missed <= tol)
-        if (host or passes >= BLIND_PASSES) and (host_bool(near) or host_bool(close | (steep ^ True))):
+        if (ready or passes >= BLIND_PASSES) and (host_bool(near) or host_bool(close | (steep ^ True))):
             break
         order = 6
     if xtol < 512.0 * eps:
