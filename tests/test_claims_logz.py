@@ -785,3 +785,28 @@ def test_where_bar_has_been_bounds_the_root(impl):
     for away in (0.25, 3.0):
         right, left = (impl.logz.bar(*pair, F0=exact + s * away, max_updates=1) for s in (1, -1))
         assert exact <= right.bracket[1] <= exact + away and exact - away <= left.bracket[0] <= exact
+
+
+@pytest.mark.parametrize("nu", [1 / 3, math.nextafter(1 / 3, 1.0)])
+def test_whether_a_root_exists_is_decided_from_the_exact_nu(impl, nu):
+    """3 nu = 1 - 2^-54 or 1 + 2^-53, both 1 when rounded; a finite root needs 3 nu < 1 in one case, 3 nu > 1 in the other."""
+    x, inf = 0.5, math.inf
+    for pair in (([x, inf, inf], [inf]), ([x, -inf, -inf], [x]), ([-inf], [x, x, -inf]), ([x, x, -inf], [x])):
+        pair = np.asarray(pair[0]), np.asarray(pair[1])
+        limit = certified.verdict(*pair, nu)
+        for solver in ("newton", "bisect"):
+            z = getattr(impl.logz, solver)(*pair, nu=nu)
+            if limit is None:
+                exact = certified.root(*pair, nu).F
+                assert z.status == CONVERGED and abs(float(z.F) - float(exact.value)) <= 4 * float(exact.unit()), solver
+            else:
+                assert z.status == NO_ROOT and z.F == limit, solver
+
+
+@pytest.mark.parametrize("solver", ["newton", "bar"])
+@pytest.mark.parametrize("size", [2, 200])
+def test_a_start_that_is_no_number_is_refused(impl, solver, size):
+    r = np.linspace(-1.0, 1.0, size)
+    for F0, error in ((math.nan, ValueError), (math.inf, ValueError), (True, TypeError), ("0", TypeError)):
+        with pytest.raises(error, match="F must be"):
+            getattr(impl.logz, solver)(r, r, F0=F0)
