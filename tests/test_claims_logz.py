@@ -823,3 +823,15 @@ def test_standard_error_and_overlap_of_a_coarse_solve(impl):
             assert abs(float(z.F) - float(exact.F.value)) <= 1e-2
             assert abs(float(z.standard_error) / float(exact.standard_error.value) - 1) <= 1.3e-3
             assert abs(float(z.overlap) / float(exact.overlap.value) - 1) <= 1.3e-3
+
+
+def test_where_bar_crawls_it_still_stops_within_xtol(impl):
+    """Data scored below noise: each update takes a small share of the way, so the first F that is accepted is about xtol off."""
+    for seed in range(4):
+        pair = gaussian_1d(2.0, -2.0, 100, 100, seed)
+        exact = float(certified.root(*pair).F.value)
+        for xtol in (1e-3, 1e-5):
+            z = impl.logz.bar(*pair, F0=exact + 1.0, xtol=xtol)
+            assert z.status == CONVERGED and z.evaluations > 10
+            # Newton's distance is off by half of |L'''|/L'' <= 1 times its square.
+            assert abs(float(z.F) - exact) <= xtol * (1 + xtol)
