@@ -835,3 +835,22 @@ def test_where_bar_crawls_it_still_stops_within_xtol(impl):
             assert z.status == CONVERGED and z.evaluations > 10
             # Newton's distance is off by half of |L'''|/L'' <= 1 times its square.
             assert abs(float(z.F) - exact) <= xtol * (1 + xtol)
+
+
+@pytest.mark.parametrize("solver", ["newton", "bisect"])
+def test_blocks_of_a_long_sample_do_not_show(impl, solver):
+    """Sorted, so that no block is like the whole; alone and as two runs, against the formulas of LogZ as they stand."""
+    n, m = 70_000, 40_000
+    rng = np.random.Generator(np.random.PCG64(11))
+    r_data, r_noise = np.sort(rng.normal(1.0, 2.0, (2, n))), np.sort(rng.normal(-1.0, 2.0, (2, m)))
+    both = getattr(impl.logz, solver)(r_data, r_noise)
+    for k in range(2):
+        alone = getattr(impl.logz, solver)(r_data[k], r_noise[k])
+        s, t = 1 / (1 + np.exp(r_data[k] - alone.F)), 1 / (1 + np.exp(alone.F - r_noise[k]))
+        slope = np.mean(s * (1 - s)) + np.mean(t * (1 - t))
+        # 110000 roundings at random cost sqrt(110000) = 332 eps; 2048 leaves the variance its cancellation.
+        bound = 2048 * impl.eps
+        assert abs(np.mean(s) - np.mean(t)) <= bound * slope
+        assert abs(alone.standard_error / (np.sqrt(np.var(s) / n + np.var(t) / m) / slope) - 1) <= bound
+        assert abs(alone.overlap / (2 * slope) - 1) <= bound
+        assert abs(both.F[k] - alone.F) <= bound and abs(both.standard_error[k] / alone.standard_error - 1) <= bound
