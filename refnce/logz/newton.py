@@ -39,16 +39,16 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     if F0 is not None:
         F0 = check_F(F0, r_data, xp)
     passes: Array = 0
+    proven = None
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
         fast = rapid.solve(r_data, r_noise, F0, nu, xtol=xtol)
         proven = _proven(xp, fast, int(F0 is None))
         if host_bool(fast.sure):
             return proven
-        check_no_nan(r_data=r_data, r_noise=r_noise)
         passes = proven.evaluations
-        if passes.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
-            return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
     check_no_nan(r_data=r_data, r_noise=r_noise)
+    if proven is not None and passes.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
+        return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
 
