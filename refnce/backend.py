@@ -74,6 +74,12 @@ def array_namespace(*arrays: Array) -> Namespace:
     return numpy  # its main namespace follows the standard, and this is ten times faster than asking
 
 
+@functools.lru_cache(maxsize=16)
+def machine_eps(dtype: Any, xp: Namespace) -> float:
+    """The spacing at 1 of ``dtype`` (2**-52 for float64)."""
+    return float(xp.finfo(dtype).eps)
+
+
 def device(x: Array) -> Any:
     """Return the device of array ``x``."""
     return "cpu" if isinstance(x, (numpy.ndarray, numpy.generic)) else array_api_compat.device(x)
@@ -134,12 +140,20 @@ def plain(*arrays: Array) -> bool:
 def blocks(x: Array) -> Iterator[Array]:
     """Cut ``x`` (..., n) along its last axis into pieces that stay in cache; in one piece where launches cost more."""
     n = x.shape[-1]
-    if type(x) is not numpy.ndarray or x.size <= 2 * BLOCK or n <= 512:
+    if type(x) is not numpy.ndarray or x.size <= BLOCK or n <= 512:
         yield x
     else:
         width = max(BLOCK // max(1, x.size // n), 512)
         for start in range(0, n, width):
             yield x[..., start : start + width]
+
+
+def run_blocks(*samples: Array) -> list[Any]:
+    """Indices that pick a few runs at a time of ``samples`` (runs, n), (runs, m), for the same end; ``...`` alone is all."""
+    if any(type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != samples[0].shape[0] for x in samples):
+        return [...]
+    runs, few = samples[0].shape[0], max(1, BLOCK // max(x.shape[-1] for x in samples))
+    return [slice(i, i + few) for i in range(0, runs, few)] if runs > few else [...]
 
 
 def by_runs(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -150,14 +164,10 @@ def by_runs(f: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(f)
     def inner(r_data: Array, r_noise: Array, F: Array, nu: float, **options: Any) -> Any:
-        if type(r_data) is not numpy.ndarray or not r_data.ndim == r_noise.ndim == 2:
+        pieces = run_blocks(r_data, r_noise)
+        if len(pieces) == 1 or F.shape != r_data.shape[:1]:
             return f(r_data, r_noise, F, nu, **options)
-        runs = r_data.shape[0]
-        few = max(1, 2 * BLOCK // max(r_data.shape[-1], r_noise.shape[-1]))
-        if runs <= few or not (runs,) == r_noise.shape[:1] == F.shape:
-            return f(r_data, r_noise, F, nu, **options)
-        rows = [slice(i, i + few) for i in range(0, runs, few)]
-        return _join([f(r_data[k], r_noise[k], F[k], nu, **options) for k in rows])
+        return _join([f(r_data[k], r_noise[k], F[k], nu, **options) for k in pieces])
 
     return inner
 

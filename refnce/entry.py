@@ -90,15 +90,15 @@ def _broadcast(a: int, b: int) -> int:
     raise ValueError
 
 
-def check_F(F: Any, like: Array, xp: Namespace) -> Array:
+def check_F(F: Any, like: Array, xp: Namespace, name: str = "F") -> Array:
     """Return ``F``, a finite Python number or an array over the runs, as an array beside the log-ratios ``like``."""
     if isinstance(F, bool) or not (isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)):
-        raise TypeError(f"F must be a number or an array over the runs; got {type(F).__name__}")
+        raise TypeError(f"{name} must be a number or an array over the runs; got {type(F).__name__}")
     if not isinstance(F, (int, float)):
-        check_arrays(F=F, log_ratios=like)
+        check_arrays(**{name: F, "log_ratios": like})
     array = xp.asarray(F, dtype=like.dtype, device=device(like))
     if not host_bool(xp.isfinite(array)):
-        raise ValueError("F must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)")
+        raise ValueError(f"{name} must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)")
     return array
 
 

@@ -264,8 +264,8 @@ def test_tensors_that_record_gradients(name, argument):
         ("bar", {"step": 1.5}, ValueError, "step"),
         ("bar", {"max_updates": 0}, ValueError, "max_updates"),
         ("bar", {"max_updates": 2.0}, ValueError, "max_updates"),
-        ("bar", {"F0": float("nan")}, ValueError, "F must be finite"),
-        ("newton", {"F0": "0"}, TypeError, "F must be a number"),
+        ("bar", {"F0": float("nan")}, ValueError, "F0 must be finite"),
+        ("newton", {"F0": "0"}, TypeError, "F0 must be a number"),
     ],
 )
 def test_bad_options_of_the_solvers(name, options, error, message):

@@ -6,7 +6,7 @@ from typing import Any
 
 from refnce.backend import Array, array_namespace, blocks, by_runs, device, host_bool, quiet
 from refnce.entry import check_F, runs_shape
-from refnce.logz.bracket import bracket, enter
+from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, sampling
 from refnce.nce import balance, odds
 from refnce.special import log_pair, two_sum
@@ -92,9 +92,10 @@ def bar(
     if isinstance(max_updates, bool) or not isinstance(max_updates, int) or max_updates < 1:
         raise ValueError(f"max_updates must be an integer >= 1; got {max_updates!r}")
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol)
+    F0 = first_F(F0, r_data, r_noise, xp)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
-    F = 0.5 * lo + 0.5 * hi if F0 is None else xp.broadcast_to(check_F(F0, lo, xp), lo.shape)
+    F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = float(xp.finfo(lo.dtype).eps)
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
     turns, last = count, xp.zeros_like(F)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from refnce.backend import Array, Namespace, array_namespace, host_bool
-from refnce.entry import check_arrays, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.backend import Array, Namespace, array_namespace, host_bool, plain
+from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
 from refnce.special import log_pair, two_product
 
 
@@ -23,14 +23,28 @@ def enter(r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True
     nu = check_nu(nu)
     if isinstance(xtol, bool) or not isinstance(xtol, (int, float)) or not 0 <= xtol < float("inf"):
         raise ValueError(f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}")
-    xp = check_arrays(r_data=r_data, r_noise=r_noise)
-    check_samples(r_data=r_data, r_noise=r_noise)
+    if plain(r_data, r_noise) and r_data.ndim == r_noise.ndim == 1 and 0 not in r_data.shape + r_noise.shape:
+        xp = array_namespace(r_data)  # nothing more to ask: the checks take as long as a pass over 512 samples
+    else:
+        xp = check_arrays(r_data=r_data, r_noise=r_noise)
+        check_samples(r_data=r_data, r_noise=r_noise)
     if nan:
         check_no_nan(r_data=r_data, r_noise=r_noise)
     if not r_data.ndim == r_noise.ndim == 1:
         runs_shape(r_data=r_data, r_noise=r_noise)
         r_data, r_noise = rows(r_data), rows(r_noise)
     return xp, r_data, r_noise, nu
+
+
+def first_F(F0: Any, r_data: Array, r_noise: Array, xp: Namespace) -> Array | None:
+    """Return the start ``F0`` of a solver, one for each run, or None."""
+    if F0 is None:
+        return None
+    F0 = check_F(F0, r_data, xp, name="F0")
+    runs = runs_shape(r_data=r_data, r_noise=r_noise)
+    if runs_shape(r_data=r_data, r_noise=r_noise, F0=F0[..., None]) != runs:
+        raise ValueError(f"F0 must be a number or broadcast to the runs {runs}; got shape {tuple(F0.shape)}")
+    return xp.broadcast_to(F0, runs)
 
 
 def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:

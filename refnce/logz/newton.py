@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from refnce.backend import Array, Namespace, array_namespace, device, host_bool, quiet, waits
-from refnce.entry import check_F, check_no_nan, runs_shape
+from refnce.entry import check_no_nan, runs_shape
 from refnce.logz import rapid
-from refnce.logz.bracket import bracket, enter
+from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, sampling
-from refnce.logz.series import cumulants, reversion
+from refnce.logz.series import cumulants, remainder, reversion
 from refnce.nce import balance
 from refnce.special import log_pair
 
@@ -36,12 +36,11 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
     """
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
-    if F0 is not None:
-        F0 = check_F(F0, r_data, xp)
+    F0 = first_F(F0, r_data, r_noise, xp)
     passes: Array = 0
     proven = None
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
-        fast = rapid.solve(r_data, r_noise, F0, nu, xtol=xtol)
+        fast = rapid.solve(xp, r_data, r_noise, F0, nu, xtol=xtol)
         proven = _proven(xp, fast, int(F0 is None))
         if host_bool(fast.sure):
             return proven
@@ -54,10 +53,9 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
 
 def _proven(xp: Namespace, fast: rapid.Root, start: int) -> LogZ:
     """What the fast road found, as a LogZ; ``start`` counts the pass that gave its first point."""
-    F, lo, hi = xp.asarray(fast.F), xp.asarray(fast.lo), xp.asarray(fast.hi)
+    F, lo, hi, error, overlap = map(xp.asarray, (fast.F, fast.lo, fast.hi, fast.standard_error, fast.overlap))
     status = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
-    error, overlap = xp.asarray(fast.standard_error), xp.asarray(fast.overlap)
-    return LogZ(F, status, status + (fast.passes + start), (lo, hi), error, overlap)
+    return LogZ(F, status, xp.asarray(fast.passes + start), (lo, hi), error, overlap)
 
 
 def _repaired(
@@ -67,7 +65,7 @@ def _repaired(
     xp = array_namespace(r_data, r_noise)
     (rows,) = xp.nonzero(~sure)
     data, noise = xp.take(r_data, rows, axis=0), xp.take(r_noise, rows, axis=0)
-    start = F0 if F0 is None or F0.ndim == 0 else xp.take(F0, rows)
+    start = None if F0 is None else xp.take(F0, rows)
     mended = _bracketed(data, noise, nu, start, xtol, xp.take(passes, rows))
     place = xp.maximum(xp.cumulative_sum(xp.astype(~sure, xp.int64)) - 1, 0)
 
@@ -90,7 +88,7 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
     eps = float(xp.finfo(lo.dtype).eps)
-    F = xp.broadcast_to(_quantile(r_data, r_noise, nu) if F0 is None else F0, lo.shape)
+    F = _quantile(r_data, r_noise, nu) if F0 is None else F0
     F = xp.where(xp.isfinite(F) & (F >= lo) & (F <= hi), F, 0.5 * lo + 0.5 * hi)
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
     running = ~start.rootless
@@ -104,13 +102,14 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         none = xp.zeros_like(sign)
         P, N = g.U[0] + xp.maximum(count_part, none), g.D[0] + xp.maximum(-count_part, none)
         phi = xp.where(xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
-        newton_step, _, error = reversion(phi, cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:])))
+        up, down = cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:]))
+        newton_step, slope, c2, c3 = reversion(phi, up, down)
         middle = 0.5 * lo + 0.5 * hi
         good = xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
         good = good & ~(xp.abs(newton_step) > 0.5 * before)
         move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
         tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
-        done = (sign == 0) | (good & (error <= tol)) | (hi - lo <= tol)
+        done = (sign == 0) | (good & (remainder(phi / slope, c2, c3) <= tol)) | (hi - lo <= tol)
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done

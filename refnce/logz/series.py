@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from refnce.backend import Array
 
-Derivatives = tuple[Array, Array, Array]
+Derivatives = tuple[Array, ...]
 
 # Where phi1 is at least this at the last point, |phi2| <= 1/2 puts the root within twice the last step.
 SLOPE = 0.5
@@ -21,15 +21,26 @@ def cumulants(first: Array, second: Array, third: Array) -> Derivatives:
     return first, second - square, third - first * (3.0 * second - 2.0 * square)
 
 
-def reversion(phi: Array, P: Derivatives, N: Derivatives) -> tuple[Array, Derivatives, Array]:
-    """Return (step, (phi1, phi2, phi3), error): the root of phi's cubic model, and how far it may be from phi's own.
+def reversion(phi: Array, P: Derivatives, N: Derivatives) -> tuple[Array, Array, Array, Array]:
+    """Return (step, slope, c2, c3): the root of the model phi + slope (d + c2 d^2 + c3 d^3), and that model.
+
+    P and N hold as many derivatives of log P by F and of log N by -F, one to three.
+    """
+    slope = P[0] + N[0]
+    w = -phi / slope
+    if len(P) == 1:
+        return w, slope, 0.0, 0.0
+    c2 = 0.5 * (P[1] - N[1]) / slope
+    if len(P) == 2:
+        return w - w * w * c2, slope, c2, 0.0
+    c3 = (P[2] + N[2]) / (6.0 * slope)
+    return w - w * w * (c2 - w * (2.0 * c2 * c2 - c3)), slope, c2, c3
+
+
+def remainder(w: Array, c2: Array, c3: Array) -> Array:
+    """How far the root of the cubic model may be from phi's own; w = phi/slope.
 
     The next term of the series is (5 c2^3 - 5 c2 c3 + c4) w^4, and |c4| <= 1/12 where phi1 >= 1/2 and |phi4| <= 1.
     """
-    slope, second, third = P[0] + N[0], P[1] - N[1], P[2] + N[2]
-    w = -phi / slope
-    c2 = 0.5 * second / slope
-    c3 = third / (6.0 * slope)
     square = w * w
-    step = w - square * (c2 - w * (2.0 * c2 * c2 - c3))
-    return step, (slope, second, third), (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * square * square
+    return (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * square * square

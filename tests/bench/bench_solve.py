@@ -3,8 +3,8 @@
 The timed call is the public ``logz.newton`` from cold on NumPy float64, one thread: validation, bracket, standard error and
 overlap included, at xtol = 1e-12 where the row names no other (brentq and find_root stop at 2e-12 and closer). brentq gets
 the pooled extremes, found within its time, and the obvious function; pymbar is called as it stands, and its fastest
-method counts; the naive evaluation is A and B once, at one F, with NumPy's temporaries as they come. Ratios are of medians of
-interleaved rounds; every timed result of ``newton`` is checked against bisection first.
+method counts; the naive evaluation is A and B once, at one F, with NumPy's temporaries as they come. Ratios are medians over
+interleaved rounds (``timing``); every timed result of ``newton`` is checked against bisection first.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np  # noqa: E402
 from scipy.optimize import brentq, elementwise  # noqa: E402
 
 from refnce import logz  # noqa: E402
-from tests.bench.timing import medians, row  # noqa: E402
+from tests.bench.timing import ratios, row  # noqa: E402
 
 XTOL = 1e-12
 
@@ -65,11 +65,11 @@ def one_solve(label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: objec
     for method in ("self-consistent-iteration", "false-position", "bisection") if pymbar else ():
         works[method] = lambda method=method: -pymbar.bar(-r_noise, r_data, method=method)["Delta_f"]
     check(works["newton"](), r_data, r_noise)
-    seconds = medians(works, rounds=15, calls=20)
-    rows = [row(f"one solve, 512 + 512, {label}", "brentq", seconds["brentq"] / seconds["newton"], 3, 5)]
+    times = ratios(works, "newton", rounds=31, calls=20)
+    rows = [row(f"one solve, 512 + 512, {label}", "brentq", times["brentq"], 3, 5)]
     if pymbar:
-        fastest = min((seconds[k], k) for k in works if k not in ("newton", "brentq"))
-        rows.append(row(f"one solve, 512 + 512, {label}", f"pymbar {fastest[1]}", fastest[0] / seconds["newton"], 12, 20))
+        fastest = min((times[k], k) for k in works if k not in ("newton", "brentq"))
+        rows.append(row(f"one solve, 512 + 512, {label}", f"pymbar {fastest[1]}", fastest[0], 12, 20))
     return rows
 
 
@@ -83,9 +83,8 @@ def large_solve(label: str, r_data: np.ndarray, r_noise: np.ndarray) -> list[str
     for xtol in (1e-9, XTOL, 0.0):
         solve = {"newton": lambda xtol=xtol: logz.newton(r_data, r_noise, xtol=xtol).F, "naive": naive}
         check(solve["newton"](), r_data, r_noise, max(xtol, XTOL))
-        seconds = medians(solve, rounds=11)
+        ratio = ratios(solve, "naive", rounds=15, calls=3)["newton"]
         work = f"one solve, 1e6 + 1e6, {label}, xtol {xtol:g}"
-        ratio = seconds["newton"] / seconds["naive"]
         rows.append(row(work, "one naive evaluation of A and B", ratio, 1.0, 0.5, less_is_better=True))
     tracemalloc.start()
     logz.newton(r_data, r_noise)
@@ -120,16 +119,16 @@ def many_solves(label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: obj
         "bisection": bisection,
     }
     check(works["newton"](), r_data, r_noise)
-    seconds = medians(works, rounds=11)
+    times = ratios(works, "newton", rounds=15, calls=3)
     work = f"{len(r_data)} solves, 512 + 512, {label}"
     rows = [
-        row(work, "scipy elementwise.find_root", seconds["find_root"] / seconds["newton"], 3, 6),
-        row(work, "batched bisection, 60 steps", seconds["bisection"] / seconds["newton"], 15, 30),
+        row(work, "scipy elementwise.find_root", times["find_root"], 3, 6),
+        row(work, "batched bisection, 60 steps", times["bisection"], 15, 30),
     ]
     if pymbar:
         loop = {"newton": works["newton"], "pymbar": lambda: [pymbar.bar(-b, a) for a, b in zip(r_data, r_noise, strict=True)]}
-        seconds = medians(loop, rounds=3)
-        rows.append(row(work, "a loop of pymbar (its default)", seconds["pymbar"] / seconds["newton"], 60, 120))
+        times = ratios(loop, "newton", rounds=5, calls=3)
+        rows.append(row(work, "a loop of pymbar (its default)", times["pymbar"], 60, 120))
     return rows
 
 

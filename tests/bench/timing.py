@@ -7,18 +7,24 @@ from collections.abc import Callable
 from time import perf_counter
 
 
-def medians(works: dict[str, Callable[[], object]], *, rounds: int, calls: int = 1) -> dict[str, float]:
-    """Median seconds of one call of each of ``works``, taken in turn ``rounds`` times over after one warm-up of each."""
+def ratios(works: dict[str, Callable[[], object]], over: str, *, rounds: int, calls: int = 1) -> dict[str, float]:
+    """Time of a call of each of ``works`` over that of ``works[over]``: the median over rounds of the ratio of medians.
+
+    In a round each work is called ``calls`` times running, each call timed by itself: the first, which finds another work's
+    data in the caches, is one of many, and a machine that changes its speed between rounds changes no ratio.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
         work()
-    seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            begin = perf_counter()
+            times = []
             for _ in range(calls):
+                begin = perf_counter()
                 work()
-            seconds[name].append((perf_counter() - begin) / calls)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                times.append(perf_counter() - begin)
+            seconds[name].append(statistics.median(times))
+    return {name: statistics.median(a / b for a, b in zip(seconds[name], seconds[over], strict=True)) for name in works}
 
 
 def row(work: str, peer: str, ratio: float, must: float, aim: float, *, less_is_better: bool = False) -> str:

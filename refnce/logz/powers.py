@@ -1,0 +1,166 @@
+r"""Sums of powers of the sigmoids at any F, from one exponential a sample, and what they tell of the neighbourhood.
+
+With G = F + log nu, s = exp(G) and the odds E = exp(r),
+
+    p = sigmoid(G - r_data) = s/(s + E),    q = sigmoid(r_noise - G) = E/(s + E),
+
+so E serves every F and only s moves: a pass over the samples is an addition, a division and a few dot products. r itself enters
+exp, so nothing of it is rounded away; where powers of s would leave the range of the floats, E = exp(r - c), s = exp(G - c)
+with a centre c, and the TwoSum remainder of r - c.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from typing import Any
+
+from refnce.backend import Array, Namespace, blocks, device, host_bool, run_blocks, waits
+from refnce.logz.series import Derivatives
+from refnce.special import two_sum
+
+ORDERS = (2, 3, 6, 8)  # how many powers a pass may sum
+# The largest |log s| whose eighth power is still a float, by the bits of the dtype.
+REACH = {64: 80.0, 32: 10.0}
+
+Sums = list[Array]  # sum sigmoid^k over the samples, k = 1, 2, ...
+
+
+class Pair:
+    """Both samples of a single run of float64, equally many, as the rows of one array: half the calls. Sums are Python floats."""
+
+    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array) -> None:
+        self.xp, self.n = xp, r_data.shape[0]
+        self.r = xp.concat([r_data[None, :], r_noise[None, :]])
+        self.ones = _ones(xp, self.n, r_data.dtype, "cpu")
+
+    def means(self) -> float:
+        """The sum of both means."""
+        data, noise = self.xp.vecdot(self.r, self.ones).tolist()
+        return (data + noise) / self.n
+
+    def weigh(self, G: float) -> None:
+        """Compute the odds, about the first G where it is far from 0."""
+        self.centre = 0.0 if abs(G) <= REACH[64] else G
+        self.E = _odds(self.xp, self.r, self.centre)
+        # The numerators are 1 and E, which leaves a power of s to the sums over data.
+        self.X = self.xp.concat([self.ones[None, :], self.E[1:, :]])
+
+    def sums(self, G: float, order: int) -> tuple[Sums, Sums]:
+        """The sums of p^k over data and of q^k over noise at G, k = 1 .. order."""
+        s = scale = math.exp(G - self.centre)
+        A, B = [], []
+        for pair in _powers(self.xp, self.X, s, self.E, self.ones, order):
+            data, noise = pair.tolist()
+            A.append(data * scale)
+            B.append(noise)
+            scale *= s
+        return A, B
+
+
+class Samples:
+    """Both samples of any runs, some runs or a block of a long sample at a time, so that what is made of them stays in cache.
+
+    Where ``calc`` is ``math`` there is a single run, and the sums are Python floats.
+    """
+
+    def __init__(self, xp: Namespace, r_data: Array, r_noise: Array, calc: Any) -> None:
+        self.xp, self.calc = xp, calc
+        self.pieces = run_blocks(r_data, r_noise)
+        self.samples = [(r_data[k], r_noise[k]) for k in self.pieces]
+        widths = [next(blocks(r)).shape[-1] for r in self.samples[0]]
+        self.ones = _ones(xp, max(widths), r_data.dtype, device(r_data))
+
+    def means(self) -> Array:
+        """The sum of both means."""
+        return self._over_runs([self._mean(data) + self._mean(noise) for data, noise in self.samples])
+
+    def weigh(self, G: Array) -> None:
+        """Compute the odds, about the first G where it is far from 0; those of a long sample are computed in every pass."""
+        near = not waits(G) and host_bool(abs(G) <= REACH[self.xp.finfo(self.ones.dtype).bits])
+        self.centre = 0.0 if near else G
+        pieces = zip(self.pieces, self.samples, strict=True)
+        self.odds = [[self._of(r, 0.0 if near else self._column(G, k)) for r in both] for k, both in pieces]
+
+    def sums(self, G: Array, order: int) -> tuple[Sums, Sums]:
+        """The sums of p^k over data and of q^k over noise at G, k = 1 .. order."""
+        s = self.calc.exp(G - self.centre)
+        parts = []
+        for k, (data, noise) in zip(self.pieces, self.odds, strict=True):
+            column = self._column(s, k)
+            A = [_powers(self.xp, column, column, E, self.ones, order) for E in data()]
+            B = [_powers(self.xp, E, column, E, self.ones, order) for E in noise()]
+            parts.append(self._joined(A) + self._joined(B))
+        sums = [self._over_runs(list(part)) for part in zip(*parts, strict=True)]
+        return sums[:order], sums[order:]
+
+    def _mean(self, r: Array) -> Array:
+        sums = [[self.xp.vecdot(x, self.ones[: x.shape[-1]])] for x in blocks(r)]
+        return self._joined(sums)[0] / r.shape[-1]
+
+    def _of(self, r: Array, centre: Array) -> Callable[[], Iterable[Array]]:
+        """The odds of one sample, block by block."""
+        if r.shape[-1] > self.ones.shape[0]:
+            return lambda: (_odds(self.xp, x, centre) for x in blocks(r))
+        E = _odds(self.xp, r, centre)
+        return lambda: (E,)
+
+    def _column(self, x: Array, k: Any) -> Array:
+        """The numbers of the runs ``k``, to stand beside their samples."""
+        return x if self.calc is math else x[k][..., None]
+
+    def _joined(self, rows: list[Sums]) -> Sums:
+        """The sums over a sample from those over its blocks."""
+        xp = self.xp
+        return rows[0] if len(rows) == 1 else [xp.sum(xp.stack(list(k), axis=-1), axis=-1) for k in zip(*rows, strict=True)]
+
+    def _over_runs(self, parts: list[Array]) -> Array:
+        """One array over the runs (a float for a single run) from those of the pieces."""
+        whole = parts[0] if len(parts) == 1 else self.xp.concat(parts)
+        return float(whole) if self.calc is math else whole
+
+
+def _odds(xp: Namespace, r: Array, centre: Array) -> Array:
+    """exp(r - centre), r - centre unrounded."""
+    if isinstance(centre, float) and centre == 0.0:
+        return xp.exp(r)
+    z, e = two_sum(r, -centre)
+    return xp.exp(z) * (1.0 + e)
+
+
+@lru_cache(maxsize=8)
+def _ones(xp: Namespace, width: int, dtype: Any, device: Any) -> Array:
+    return xp.ones((width,), dtype=dtype, device=device)
+
+
+def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array, order: int) -> Sums:
+    """Sums over the last axis of (X/(s + E))^k, k = 1 .. order."""
+    p, dot = X / (s + E), xp.vecdot
+    sums = [dot(p, ones[: p.shape[-1]]), dot(p, p)]
+    if order > 2:
+        square = p * p
+        sums.append(dot(p, square))
+    if order > 3:
+        fourth = square * square
+        sums += [dot(square, square), dot(p, fourth), dot(square, fourth)]
+    if order > 6:
+        sums += [dot(p * square, fourth), dot(fourth, fourth)]
+    return sums
+
+
+def derivatives(sums: Sums) -> Derivatives:
+    """The first and, from three powers on, the second derivative of log mean sigmoid."""
+    scale = 1.0 / sums[0]
+    x = sums[1] * scale
+    return (1.0 - x,) if len(sums) == 2 else (1.0 - x, 2.0 * scale * sums[2] - x * (1.0 + x))
+
+
+def moved(sums: Sums, u: Array, n: int) -> tuple[Array, Array]:
+    """Mean sigmoid and mean sigmoid^2 at a distance log(1 + u): (1 + u) p/(1 + u p) and its square as series in u."""
+    mean, square = sums[-1], 0.0 * u
+    for k in range(len(sums) - 1, 0, -1):
+        square = k * sums[k] - u * square
+        mean = sums[k - 1] - u * mean
+    scale = (1.0 + u) / n
+    return scale * mean, scale * (1.0 + u) * square
