@@ -137,13 +137,13 @@ def plain(*arrays: Array) -> bool:
     return True
 
 
-def blocks(x: Array) -> Iterator[Array]:
-    """Cut ``x`` (..., n) along its last axis into pieces that stay in cache; in one piece where launches cost more."""
+def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
+    """Cut ``x`` (..., n) along its last axis into pieces of about ``size`` numbers; in one piece where launches cost more."""
     n = x.shape[-1]
-    if type(x) is not numpy.ndarray or x.size <= BLOCK or n <= 512:
+    if type(x) is not numpy.ndarray or x.size <= size or n <= 512:
         yield x
     else:
-        width = max(BLOCK // max(1, x.size // n), 512)
+        width = max(size // max(1, x.size // n), 512)
         for start in range(0, n, width):
             yield x[..., start : start + width]
 

@@ -16,13 +16,15 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from refnce.backend import Array, Namespace, blocks, device, host_bool, run_blocks, waits
+from refnce.backend import BLOCK, Array, Namespace, blocks, host_bool, on_host, run_blocks, waits
 from refnce.logz.series import Derivatives
 from refnce.special import two_sum
 
 ORDERS = (2, 3, 6, 8)  # how many powers a pass may sum
 # The largest |log s| whose eighth power is still a float, by the bits of the dtype.
 REACH = {64: 80.0, 32: 10.0}
+# With so few temporaries a long sample goes faster in longer blocks than BLOCK: calls cost more than the third-level cache.
+LONG = 4 * BLOCK
 
 Sums = list[Array]  # sum sigmoid^k over the samples, k = 1, 2, ...
 
@@ -69,8 +71,9 @@ class Samples:
         self.xp, self.calc = xp, calc
         self.pieces = run_blocks(r_data, r_noise)
         self.samples = [(r_data[k], r_noise[k]) for k in self.pieces]
-        widths = [next(blocks(r)).shape[-1] for r in self.samples[0]]
-        self.ones = _ones(xp, max(widths), r_data.dtype, device(r_data))
+        self.width = max(next(blocks(r, LONG)).shape[-1] for r in self.samples[0])
+        # On a CPU NumPy's dot product beats its sum; elsewhere the sum is as fast and adds in pairs.
+        self.ones = _ones(xp, self.width, r_data.dtype, "cpu") if on_host(r_data) else None
 
     def means(self) -> Array:
         """The sum of both means."""
@@ -78,7 +81,7 @@ class Samples:
 
     def weigh(self, G: Array) -> None:
         """Compute the odds, about the first G where it is far from 0; those of a long sample are computed in every pass."""
-        near = not waits(G) and host_bool(abs(G) <= REACH[self.xp.finfo(self.ones.dtype).bits])
+        near = not waits(G) and host_bool(abs(G) <= REACH[self.xp.finfo(self.samples[0][0].dtype).bits])
         self.centre = 0.0 if near else G
         pieces = zip(self.pieces, self.samples, strict=True)
         self.odds = [[self._of(r, 0.0 if near else self._column(G, k)) for r in both] for k, both in pieces]
@@ -96,13 +99,12 @@ class Samples:
         return sums[:order], sums[order:]
 
     def _mean(self, r: Array) -> Array:
-        sums = [[self.xp.vecdot(x, self.ones[: x.shape[-1]])] for x in blocks(r)]
-        return self._joined(sums)[0] / r.shape[-1]
+        return self._joined([[_sum(self.xp, x, self.ones)] for x in blocks(r, LONG)])[0] / r.shape[-1]
 
     def _of(self, r: Array, centre: Array) -> Callable[[], Iterable[Array]]:
         """The odds of one sample, block by block."""
-        if r.shape[-1] > self.ones.shape[0]:
-            return lambda: (_odds(self.xp, x, centre) for x in blocks(r))
+        if r.shape[-1] > self.width:
+            return lambda: (_odds(self.xp, x, centre) for x in blocks(r, LONG))
         E = _odds(self.xp, r, centre)
         return lambda: (E,)
 
@@ -134,10 +136,14 @@ def _ones(xp: Namespace, width: int, dtype: Any, device: Any) -> Array:
     return xp.ones((width,), dtype=dtype, device=device)
 
 
-def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array, order: int) -> Sums:
+def _sum(xp: Namespace, x: Array, ones: Array | None) -> Array:
+    return xp.sum(x, axis=-1) if ones is None else xp.vecdot(x, ones[: x.shape[-1]])
+
+
+def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array | None, order: int) -> Sums:
     """Sums over the last axis of (X/(s + E))^k, k = 1 .. order."""
     p, dot = X / (s + E), xp.vecdot
-    sums = [dot(p, ones[: p.shape[-1]]), dot(p, p)]
+    sums = [_sum(xp, p, ones), dot(p, p)]
     if order > 2:
         square = p * p
         sums.append(dot(p, square))
