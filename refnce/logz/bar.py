@@ -7,7 +7,7 @@ from typing import Any
 from refnce.backend import Array, array_namespace, blocks, by_runs, device, host_bool, quiet
 from refnce.entry import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter, first_F
-from refnce.logz.result import LogZ, Status, sampling
+from refnce.logz.result import LogZ, Status, finished
 from refnce.nce import balance, odds
 from refnce.special import log_pair, two_sum
 
@@ -127,8 +127,4 @@ def bar(
             break
     status = xp.where(converged, 0 * count, 0 * count + int(Status.MAX_UPDATES))
     status = xp.where(cycle, 0 * count + int(Status.CYCLE), status)
-    status = xp.where(start.rootless, 0 * count + int(Status.NO_ROOT), status)
-    inf = xp.full_like(F, float("inf"))
-    F = xp.where(start.rootless, start.limit, F)
-    ends = (xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi))
-    return LogZ(F, status, count + 1, ends, *sampling(r_data, r_noise, F, nu))
+    return finished(start, r_data, r_noise, nu, (F, status, count + 1, lo, hi))

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import math
 
-from refnce.backend import Array, device, quiet
+from refnce.backend import Array, device, host_bool, machine_eps, quiet, waits
 from refnce.logz.bracket import bracket, enter
-from refnce.logz.result import LogZ, Status, sampling
+from refnce.logz.powers import Samples
+from refnce.logz.result import LogZ, finished
 from refnce.nce import balance
+from refnce.special import log_pair
+
+# A and nu B as plain sums are right to far less than this many eps (1 + |F|).
+BLUR = 65536.0
 
 
 @quiet()
@@ -19,26 +24,39 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
     see ``bracket``). dL/dF increases, so its sign halves the bracket. The number of halvings is known before the loop:
     ceil(log2((hi - lo)/max(xtol, eps))), the widest run deciding; a run stops moving once hi - lo <= max(xtol, ulp(F), eps).
 
+    The sign comes from plain sums, with one exponential a sample for the whole search, as long as these leave no doubt about
+    it, and near the root and on a plateau from the exact difference (``nce.balance``).
+
     Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
     """
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
-    eps = float(xp.finfo(lo.dtype).eps)
+    eps = machine_eps(lo.dtype, xp)
     width = float(xp.max(0.5 * hi - 0.5 * lo))
     halvings = max(0, math.ceil(math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0))
+    plain = None
+    # Then no odds over- or underflow, wherever the middle is.
+    if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not waits(lo):
+        plain = Samples(xp, r_data, r_noise, xp)
+        plain.weigh(0.5 * lo + 0.5 * hi)
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
         narrow = hi - lo <= xp.maximum(xp.abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps)))
-        sign = balance(r_data, r_noise, middle, nu).excess
+        sign: Array = None if plain is None else _plain_sign(plain, middle, nu)
+        if sign is None:
+            sign = balance(r_data, r_noise, middle, nu).excess
         lo, hi = (
             xp.where((sign <= 0) & ~narrow, middle, lo),
             xp.where((sign >= 0) & ~narrow, middle, hi),
         )
-    F = xp.where(start.rootless, start.limit, 0.5 * lo + 0.5 * hi)
-    converged, no_root = xp.full_like(F, int(Status.CONVERGED)), xp.full_like(F, int(Status.NO_ROOT))
-    status = xp.astype(xp.where(start.rootless, no_root, converged), xp.int64)
-    evaluations = xp.full(F.shape, halvings + 1, dtype=xp.int64, device=device(F))
-    inf = xp.full_like(F, float("inf"))
-    ends = (xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi))
-    return LogZ(F, status, evaluations, ends, *sampling(r_data, r_noise, F, nu))
+    evaluations = xp.full(lo.shape, halvings + 1, dtype=xp.int64, device=device(lo))
+    return finished(start, r_data, r_noise, nu, (0.5 * lo + 0.5 * hi, 0 * evaluations, evaluations, lo, hi))
+
+
+def _plain_sign(samples: Samples, F: Array, nu: float) -> Array | None:
+    """A - nu B from sums of the sigmoids as they stand, or None where they leave the sign of a run in doubt."""
+    (A,), (B,) = samples.sums(F + log_pair(nu)[0], 1)
+    A, B = A / samples.n, B * (nu / samples.m)
+    blur = BLUR * machine_eps(F.dtype, samples.xp) * (1.0 + abs(F))
+    return A - B if host_bool(abs(A - B) > blur * (A + B)) else None

@@ -8,7 +8,7 @@ from refnce.backend import Array, Namespace, array_namespace, device, host_bool,
 from refnce.entry import check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter, first_F
-from refnce.logz.result import LogZ, Status, sampling
+from refnce.logz.result import LogZ, Status, finished
 from refnce.logz.series import cumulants, remainder, reversion
 from refnce.nce import balance
 from refnce.special import log_pair
@@ -118,12 +118,8 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
     reach = 2.0 * xp.abs(step) + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
     slack = 4.0 * (eps + eps * xp.abs(F))
     lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
-    inf = xp.full_like(F, float("inf"))
-    F = xp.where(start.rootless, start.limit, F)
-    status = xp.where(start.rootless, 0 * count + int(Status.NO_ROOT), 0 * count)
-    status = xp.where(running, 0 * count + int(Status.MAX_UPDATES), status)
-    ends = (xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi))
-    return LogZ(F, status, count + (1 + passes), ends, *sampling(r_data, r_noise, F, nu))
+    status = xp.where(running, 0 * count + int(Status.MAX_UPDATES), 0 * count)
+    return finished(start, r_data, r_noise, nu, (F, status, count + (1 + passes), lo, hi))
 
 
 def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:

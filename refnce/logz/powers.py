@@ -20,7 +20,7 @@ from refnce.backend import BLOCK, Array, Namespace, blocks, host_bool, on_host, 
 from refnce.logz.series import Derivatives
 from refnce.special import two_sum
 
-ORDERS = (2, 3, 6, 8)  # how many powers a pass may sum
+ORDERS = (1, 2, 3, 6, 8)  # how many powers a pass may sum
 # The largest |log s| whose eighth power is still a float, by the bits of the dtype.
 REACH = {64: 80.0, 32: 10.0}
 # With so few temporaries a long sample goes faster in longer blocks than BLOCK: calls cost more than the third-level cache.
@@ -69,6 +69,7 @@ class Samples:
 
     def __init__(self, xp: Namespace, r_data: Array, r_noise: Array, calc: Any) -> None:
         self.xp, self.calc = xp, calc
+        self.n, self.m = r_data.shape[-1], r_noise.shape[-1]
         self.pieces = run_blocks(r_data, r_noise)
         self.samples = [(r_data[k], r_noise[k]) for k in self.pieces]
         self.width = max(next(blocks(r, LONG)).shape[-1] for r in self.samples[0])
@@ -143,7 +144,9 @@ def _sum(xp: Namespace, x: Array, ones: Array | None) -> Array:
 def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array | None, order: int) -> Sums:
     """Sums over the last axis of (X/(s + E))^k, k = 1 .. order."""
     p, dot = X / (s + E), xp.vecdot
-    sums = [_sum(xp, p, ones), dot(p, p)]
+    sums = [_sum(xp, p, ones)]
+    if order > 1:
+        sums.append(dot(p, p))
     if order > 2:
         square = p * p
         sums.append(dot(p, square))

@@ -72,7 +72,7 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
         part = _solve(xp, _sixteenth(xp, r_data), _sixteenth(xp, r_noise), None, nu, 1e-3)
         G = part.F + log_nu
         # As many powers as mostly let one pass be enough, or all.
-        order = next((k for k in ORDERS[2:] if host_bool(0.5 * (2.5 * part.standard_error) ** k <= tol)), ORDERS[-1])
+        order = next((k for k in ORDERS if k > order and host_bool(0.5 * (2.5 * part.standard_error) ** k <= tol)), ORDERS[-1])
     samples.weigh(G)
     for passes in range(1, PASSES + 1):
         A, B = samples.sums(G, order)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from refnce.backend import Array, array_namespace, blocks, by_runs
+from refnce.logz.bracket import Bracket
 from refnce.nce import balance, odds
 
 # Under this overlap the standard error rests on a handful of samples; it is then often far too small.
@@ -54,6 +55,17 @@ class LogZ:
     def trusted(self) -> Array:
         """Converged, with an overlap of at least TRUSTED_OVERLAP: elsewhere do not rely on standard_error."""
         return self.converged & (self.overlap >= TRUSTED_OVERLAP)
+
+
+def finished(start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tuple[Array, ...]) -> LogZ:
+    """The LogZ of a solve from ``start`` that ``found`` (F, status, evaluations, lo, hi): runs without a root get their limit."""
+    F, status, evaluations, lo, hi = found
+    xp = array_namespace(F)
+    inf = xp.full_like(F, float("inf"))
+    F = xp.where(start.rootless, start.limit, F)
+    status = xp.where(start.rootless, 0 * status + int(Status.NO_ROOT), status)
+    ends = xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi)
+    return LogZ(F, status, evaluations, ends, *sampling(r_data, r_noise, F, nu))
 
 
 @by_runs
