@@ -79,13 +79,13 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
 
 def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array]:
     """Return (a, b, p), E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger exponent."""
-    xp = array_namespace(r_data, r_noise)
+    xp = array_namespace(F)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     p = xp.maximum(p_data, p_noise)
     # Under e^{floor} of the other side is lost in its rounding; not 0, so that an infinite S stays infinite.
     floor = 0.5 * math.log(xp.finfo(p.dtype).smallest_normal)
-    scale = [xp.exp(xp.clip(x - p, floor, 0.0)) for x in (p_data, p_noise)]
+    scale = [xp.exp(xp.maximum(x - p, floor)) for x in (p_data, p_noise)]
     return S_data * scale[0], S_noise * scale[1], p
 
 

@@ -5,15 +5,15 @@ noise is r = T theta + offset with offset = log h - log q. What Equations 12-16 
 theta = [theta~, F] is split here: T (..., n, k) is T~ without the entry -1, theta (..., k) is theta~, and
 derivatives come in [theta, F] order.
 
-Both Hessians weigh the samples, data and noise together, by (p* + q) p q/(p + q)^2: sample i by s_i (1 -
-s_i), s_i its sigmoid. With w these weights scaled to sum 1,
+Both Hessians weigh the samples, data and noise together, by (p* + q) p q/(p + q)^2: sample i by s_i (1 - s_i), s_i its
+sigmoid. With w these weights scaled to sum 1,
 
-    Hessian         = d2L/dF2  E_w[[T, -1] [T, -1]^T]                      (Equation 14) grad F(theta)   =
-    E_w[T]                                               (from dL/dF = 0) profile Hessian = d2L/dF2  E_w[(T -
-    E_w[T]) (T - E_w[T])^T]            (Equation 16, where its second integral is 0)
+    Hessian         = d2L/dF2  E_w[[T, -1] [T, -1]^T]                      (Equation 14)
+    grad F(theta)   = E_w[T]                                               (from dL/dF = 0)
+    profile Hessian = d2L/dF2  E_w[(T - E_w[T]) (T - E_w[T])^T]            (Equation 16, where its second integral is 0)
 
 The last is the Schur complement of d2L/dF2 in the first. As a weighted covariance it is positive semidefinite
-as computed and nothing cancels; w exists where every s_i (1 - s_i) underflows.
+as computed and nothing cancels.
 """
 
 from __future__ import annotations
@@ -154,14 +154,11 @@ def _moment(T: Array, w: Array) -> Array:
 
 def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
     """The curvature weights s(1 - s)/n of data and nu s(1 - s)/m of noise, scaled to sum 1 (0 if all are)."""
-    xp = array_namespace(r_data, r_noise)
+    xp = array_namespace(F)
     centre = (F + math.log(nu))[..., None]
-    a_data, a_noise = xp.abs(centre - r_data), xp.abs(centre - r_noise)
-    # s(1 - s) = e^{-a}/(1 + e^{-a})^2; measured from the nearest sample it does not underflow.
-    a = xp.minimum(xp.min(a_data, axis=-1, keepdims=True), xp.min(a_noise, axis=-1, keepdims=True))
-    a = xp.where(xp.isfinite(a), a, xp.zeros_like(a))
-    w_data = xp.exp(a - a_data) / (1.0 + xp.exp(-a_data)) ** 2 / r_data.shape[-1]
-    w_noise = xp.exp(a - a_noise) / (1.0 + xp.exp(-a_noise)) ** 2 * (nu / r_noise.shape[-1])
+    q_data, q_noise = xp.exp(-xp.abs(centre - r_data)), xp.exp(-xp.abs(centre - r_noise))
+    w_data = q_data / (1.0 + q_data) ** 2 / r_data.shape[-1]  # s(1 - s) in the odds q of the small one
+    w_noise = q_noise / (1.0 + q_noise) ** 2 * (nu / r_noise.shape[-1])
     total = xp.sum(w_data, axis=-1, keepdims=True) + xp.sum(w_noise, axis=-1, keepdims=True)
     total = xp.where(total > 0.0, total, xp.ones_like(total))
     return w_data / total, w_noise / total

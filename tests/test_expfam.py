@@ -19,6 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tests.close import assert_close
+
 LOG_2PI = math.log(2 * math.pi)
 EQ_2 = "p = h exp(<T, theta> - F) with F* normalises: unit Gaussian F* = theta^2/2 + log(2 pi)/2, T = x"
 EQ_12 = "the NCE loss of an exponential family in [theta, F]"
@@ -890,7 +892,15 @@ BAD = [
     ({"T_data": np.zeros((4, 5))}, ValueError, r"T_data .* got shape \(4, 5\)"),
     ({"T_noise": np.zeros((3, 3))}, ValueError, "T_noise .* k = 2"),
     ({"theta": np.zeros((4, 0))}, ValueError, "theta .* k >= 1"),
-    ({"theta": np.zeros((3, 2))}, ValueError, "leading shapes"),
+    ({"theta": np.zeros(3)}, ValueError, "T_data .* k = 3"),
+    (
+        {"theta": np.zeros((3, 2))},
+        ValueError,
+        r"leading shapes .*: T_data\[\.\.\., 0\] \(4, 5\), T_noise\[\.\.\., 0\] \(3,\), theta \(3, 2\), F \(1,\), offset_data",
+    ),
+    ({"offset_data": np.zeros((3, 5))}, ValueError, r"leading shapes .*offset_data \(3, 5\)"),
+    ({"offset_data": np.zeros(5, dtype=np.float32)}, TypeError, "T_data and offset_data .* float32"),
+    ({"offset_noise": np.zeros(3, dtype=np.float32)}, TypeError, "T_data and offset_noise .* float32"),
     (
         {"T_noise": np.zeros((0, 2)), "offset_noise": np.zeros(0)},
         ValueError,
@@ -900,6 +910,7 @@ BAD = [
     ({"offset_noise": np.array(0.0)}, ValueError, "offset_noise"),
     ({"offset_noise": np.full(3, np.nan)}, ValueError, "offset_noise holds 3 NaN"),
     ({"T_data": np.full((4, 5, 2), np.inf)}, ValueError, "T_data holds 40 NaN or infinite"),
+    ({"T_noise": np.full((3, 2), -np.inf)}, ValueError, r"T_noise holds 6 .*\(a sample outside the support of the model"),
     ({"theta": np.full((4, 2), np.nan)}, ValueError, "theta holds 8 NaN or infinite"),
     ({"theta": np.zeros((4, 2), dtype=np.int64)}, TypeError, "theta .* int64"),
     ({"T_noise": np.zeros((3, 2), dtype=np.float32)}, TypeError, "T_noise .* float32"),
@@ -908,6 +919,17 @@ BAD = [
     ({"F": np.zeros(5)}, ValueError, "leading shapes"),
     ({"nu": 0.0}, ValueError, "nu"),
 ]
+
+
+@pytest.mark.parametrize("name", ["offset_data", "offset_noise"])
+def test_offsets_alone_may_bring_the_runs(impl, name):
+    args = GOOD | {"T_data": np.zeros((5, 2)), "theta": np.zeros(2)}
+    args[name] = np.linspace(-1.0, 1.0, 7)[:, None] + args[name]
+    together = impl.expfam.gradient(*list(args.values())[:-1])
+    assert together.shape == (7, 3)
+    for k in range(7):
+        alone = impl.expfam.gradient(*list((args | {name: args[name][k]}).values())[:-1])
+        assert_close(together[k], alone, scale=1.0)
 
 
 @pytest.mark.parametrize(("change", "error", "names"), BAD)
