@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from figures import AVAILABLE, NAMES, output
 from figures.settings import Settings
-from refnce import backend
+from refnce import backend, files
 
 
 class Parser(argparse.ArgumentParser):
@@ -77,8 +77,8 @@ def make(name: str, settings: Settings, out: Path, command: str) -> float:
     # The picture is drawn from what the file holds, so that the file is enough to draw it again.
     module.draw(json.loads(record)).savefig(picture, format="png", metadata={"Software": None})
     _close_all()
-    output.write(out / f"{name}.json", record)
-    output.write(out / f"{name}.png", picture.getvalue())
+    files.write(out / f"{name}.json", record)
+    files.write(out / f"{name}.png", picture.getvalue())
     return time.perf_counter() - start
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from figures import recording, style
 from figures.settings import Settings
-from refnce import laws, train
+from refnce import laws, models, train
 from refnce.train import Method
 
 DIMENSION = 16
@@ -62,7 +62,7 @@ def curves(settings: Settings, runs: int, steps: int, rate: float, start: str, *
     else:
         theta0, F0 = streams[0].standard_normal((runs, 1, 2 * DIMENSION)), streams[0].standard_normal((runs, 1))
     ways = methods(rate)
-    training = train.Training(train.exponential_family(laws.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL)
+    training = train.Training(models.exponential_family(laws.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL)
     state = train.start(
         training, settings.array(np.repeat(theta0, len(ways), axis=1)), settings.array(np.repeat(F0, len(ways), axis=1))
     )

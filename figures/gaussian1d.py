@@ -12,7 +12,7 @@ import numpy as np
 
 from figures import recording
 from figures.settings import Settings
-from refnce import laws, train
+from refnce import laws, models, train
 from refnce.train import Method
 
 METHODS = {
@@ -42,7 +42,7 @@ def setting(settings: Settings, distance: float, *, steps: int | None = None, co
         recording.fresh(settings, data, noise, streams[:2], runs, BATCH),
         recording.fixed(settings, data, noise, streams[2:], runs, BATCH),
     )
-    training = train.Training(train.exponential_family(data, noise), tuple(METHODS.values()), rate=1.0, xtol=XTOL)
+    training = train.Training(models.exponential_family(data, noise), tuple(METHODS.values()), rate=1.0, xtol=XTOL)
     shape = (2 * runs, len(METHODS))
     state = train.start(training, settings.array(np.zeros((*shape, 1))), settings.array(np.zeros(shape)))
     keep = recording.kept(steps, count)
@@ -81,7 +81,7 @@ def longer(settings: Settings, distance: float, steps: int) -> dict[str, Any]:
     """theta (K, runs) under BAR as printed, on fresh batches for ``steps`` steps."""
     runs = settings.runs or RUNS
     data, noise = laws.UnitGaussian(np.asarray([distance])), laws.UnitGaussian(np.asarray([0.0]))
-    training = train.Training(train.exponential_family(data, noise), (METHODS["BAR"],), rate=1.0)
+    training = train.Training(models.exponential_family(data, noise), (METHODS["BAR"],), rate=1.0)
     state = train.start(training, settings.array(np.zeros((runs, 1, 1))), settings.array(np.zeros((runs, 1))))
     batches = recording.fresh(settings, data, noise, settings.generators(int(200 + distance), 2), runs, BATCH)
     label = f"distance {distance:g}, BAR alone"

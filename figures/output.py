@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import subprocess
-import tempfile
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -17,19 +15,6 @@ from figures.settings import Settings
 from refnce import backend
 
 DIGITS = 7
-
-
-def write(path: Path, content: bytes) -> None:
-    """Put ``content`` at ``path`` in one move: a temporary file beside it, renamed; removed again if anything interrupts."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def provenance(settings: Settings, command: str, seconds: float) -> dict[str, Any]:

@@ -105,6 +105,11 @@ def to_host(x: Array) -> Any:
     return numpy.asarray(x)
 
 
+def generator(seed: int, *key: int) -> Any:
+    """Return NumPy's Generator(PCG64) of ``seed`` and ``key``: other keys give independent streams."""
+    return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence(seed, spawn_key=key)))
+
+
 def host_bool(x: Array) -> bool:
     """Whether every element of the boolean array ``x`` is true: one synchronisation of the host with the device."""
     if getattr(x, "ndim", 0) == 0:

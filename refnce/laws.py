@@ -25,7 +25,7 @@ from typing import Any
 from refnce.backend import Array, array_namespace, asarray, device
 from refnce.special import logmeanexp
 
-__all__ = ["DiagonalGaussian", "RingMixture", "UnitGaussian"]
+__all__ = ["DiagonalGaussian", "Pinwheel", "RingMixture", "UnitGaussian"]
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -112,23 +112,24 @@ class DiagonalGaussian:
 
 @dataclass(frozen=True)
 class RingMixture:
-    """Equal mixture of standard Gaussians whose means lie evenly on a circle of the first two coordinates (Figure 1).
+    """Equal mixture of Gaussians N(mu_k, sd^2 I), mu_k evenly on a circle of the first two coordinates (Figure 1, 8-Gaussians).
 
-    E(x) = log sum_k exp(-|x - mu_k|^2/2), so log_z = log(components) + d log(2 pi)/2. ``phase`` turns the circle.
+    E(x) = log sum_k exp(-|x - mu_k|^2/(2 sd^2)), so log_z = log(components) + d log(2 pi sd^2)/2. ``phase`` turns the circle.
     """
 
     dimension: int = 20
     components: int = 10
     radius: float = 4.0
     phase: float = 0.0
+    sd: float = 1.0
 
     @property
     def log_z(self) -> float:
-        return math.log(self.components) + 0.5 * self.dimension * LOG_2PI
+        return math.log(self.components) + self.dimension * (0.5 * LOG_2PI + math.log(self.sd))
 
     def sample(self, rng: Any, *shape: int) -> Array:
         angle = self.phase + (2.0 * math.pi / self.components) * rng.integers(self.components, size=shape)
-        x = _normals(rng, *shape, self.dimension)
+        x = self.sd * _normals(rng, *shape, self.dimension)
         xp = array_namespace(x)
         x[..., 0] += self.radius * xp.cos(angle)
         x[..., 1] += self.radius * xp.sin(angle)
@@ -138,9 +139,56 @@ class RingMixture:
         xp = array_namespace(x)
         angles = [self.phase + 2.0 * math.pi * k / self.components for k in range(self.components)]
         # |x - mu|^2 = |x|^2 - 2 <x, mu> + radius^2, and mu lives in two coordinates.
-        along = [self.radius * (math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1]) for a in angles]
-        shared = 0.5 * (_total(x**2) + self.radius**2)
+        scale = 1.0 / self.sd**2
+        along = [(scale * self.radius) * (math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1]) for a in angles]
+        shared = (0.5 * scale) * (_total(x**2) + self.radius**2)
         return logmeanexp(xp.stack(along, axis=-1)) + math.log(self.components) - shared
+
+    def log_density(self, x: Array) -> Array:
+        return self.energy(x) - self.log_z
+
+
+@dataclass(frozen=True)
+class Pinwheel:
+    """Five petals in the plane, bent like a pinwheel's (Section 4.3).
+
+    x = scale R (u, t) with u ~ N(1, radial^2), t ~ N(0, tangential^2) and R the rotation by 2 pi k/petals + rate exp(rho), k
+    a petal by chance, rho = |(u, t)|. The rotation keeps rho, and so areas: the density of x is that of (u, t), turned back. The
+    usual construction turns by rate exp(u), whose inverse is implicit and can be many-valued; where |t| is small u = rho.
+
+    E(x) = log sum_k exp(-(u_k - 1)^2/(2 radial^2) - t_k^2/(2 tangential^2)), log_z = log(petals 2 pi radial tangential scale^2).
+    """
+
+    petals: int = 5
+    radial: float = 0.3
+    tangential: float = 0.1
+    rate: float = 0.25
+    scale: float = 2.0
+
+    @property
+    def log_z(self) -> float:
+        return LOG_2PI + math.log(self.petals * self.radial * self.tangential * self.scale**2)
+
+    def sample(self, rng: Any, *shape: int) -> Array:
+        petal = (2.0 * math.pi / self.petals) * rng.integers(self.petals, size=shape)
+        x = _normals(rng, *shape, 2)
+        xp = array_namespace(x)
+        u, t = 1.0 + self.radial * x[..., 0], self.tangential * x[..., 1]
+        angle = petal + self.rate * xp.exp(xp.hypot(u, t))
+        x[..., 0] = self.scale * (xp.cos(angle) * u - xp.sin(angle) * t)
+        x[..., 1] = self.scale * (xp.sin(angle) * u + xp.cos(angle) * t)
+        return x
+
+    def energy(self, x: Array) -> Array:
+        xp = array_namespace(x)
+        a, b = x[..., 0] / self.scale, x[..., 1] / self.scale
+        turned = self.rate * xp.exp(xp.hypot(a, b))
+        exponents = []
+        for k in range(self.petals):
+            cos, sin = xp.cos(turned + 2.0 * math.pi * k / self.petals), xp.sin(turned + 2.0 * math.pi * k / self.petals)
+            u, t = cos * a + sin * b, cos * b - sin * a
+            exponents.append(-0.5 * (((u - 1.0) / self.radial) ** 2 + (t / self.tangential) ** 2))
+        return logmeanexp(xp.stack(exponents, axis=-1)) + math.log(self.petals)
 
     def log_density(self, x: Array) -> Array:
         return self.energy(x) - self.log_z

@@ -1,31 +1,34 @@
 """Algorithm 1: training by NCE in which F moves by its own rule while an optimizer moves theta.
 
-A model is a function ``model(theta, x) -> (r, pullback)``: log-ratios, and the map from dL/dr to dL/dtheta. A training
-is a batch of independent runs, and inside it of methods that see the same samples and differ in how F moves:
+A model is a function ``model(theta, x) -> (r, pullback)`` (see ``models``). A training is a batch of independent runs, and
+inside it of methods that see the same samples and differ in how F moves:
 
     theta (..., methods, k)    F (..., methods)    x (..., n, d)    r (..., methods, n)
 
-One step evaluates all of them as one array program; a solver of F works on its own methods alone. Nothing is drawn here.
+One step evaluates all of them as one array program; a solver of F works on its own methods alone. Nothing is drawn here:
+``fit`` draws, repeats and records.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import IntEnum
 from functools import cached_property
 from itertools import groupby
 from typing import Any
 
-from refnce import logz
-from refnce.backend import Array, array_namespace, asarray, device, host_bool, quiet
+from refnce import ence, logz
+from refnce.backend import Array, array_namespace, asarray, device, host_bool, quiet, waits
+from refnce.models import Model
 from refnce.optim import sgd
 
-__all__ = ["Method", "State", "Training", "exponential_family", "start", "step"]
+__all__ = ["Method", "State", "Stopped", "Training", "start", "step"]
 
-UPDATES = ("gradient", "bar", "bisect", "newton")
+UPDATES = {"nce": ("gradient", "bar", "bisect", "newton"), "ence": ("gradient", "closed")}
 ORDERS = ("together", "first")
-Model = Callable[[Array, Array], tuple[Array, Callable[[Array], Array]]]
+Optimizer = Callable[..., tuple[Any, Array]]
 
 
 @dataclass(frozen=True)
@@ -33,39 +36,61 @@ class Method:
     """How one method moves F.
 
     update: "gradient", F - rate dL/dF (Eq. 3); "bar", F - rate h(F) (Eq. 11; rate 1 as printed, 0.5 never overshoots);
-        "bisect" or "newton", the root of the batch, where rate means nothing.
+        "bisect" or "newton", the root of the batch; "closed", the best F of the exponential loss. For the last three
+        rate means nothing.
     order: "together", theta's gradient is taken at the old F, as Algorithm 1 prints it; "first", at the new one.
+    times: how often a "gradient" or "bar" update is repeated on one batch (1 in the paper).
+    optimizer: what turns the gradient of F into a step, plain descent in the paper (Section 3.5).
     """
 
     update: str
     rate: float = 1.0
     order: str = "together"
+    times: int = 1
+    optimizer: Optimizer = sgd
 
     def __post_init__(self) -> None:
-        if self.update not in UPDATES:
-            raise ValueError(f"update must be one of {', '.join(UPDATES)}; got {self.update!r}")
+        known = [name for names in UPDATES.values() for name in names]
+        if self.update not in known:
+            raise ValueError(f"update must be one of {', '.join(dict.fromkeys(known))}; got {self.update!r}")
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}; got {self.order!r}")
         if not self.rate > 0:
             raise ValueError(f"rate must be a number > 0; got {self.rate!r}")
+        if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1:
+            raise ValueError(f"times must be a whole number >= 1; got {self.times!r}")
 
 
 @dataclass(frozen=True)
 class Training:
-    """What stays the same from step to step: the model, the methods, theta's optimizer and its rate, nu, xtol of the solvers."""
+    """What stays the same from step to step: model, methods, theta's optimizer and its rate, loss, nu, xtol of the solvers.
+
+    loss: "nce" (Eq. 1), or "ence", the exponential loss of Liu et al. 2021, for which nu is 1.
+    """
 
     model: Model
     methods: tuple[Method, ...]
-    optimizer: Callable[..., tuple[Any, Array]] = sgd
+    optimizer: Optimizer = sgd
     rate: float = 1.0
     nu: float = 1.0
     xtol: float = 0.0
+    loss: str = "nce"
+
+    def __post_init__(self) -> None:
+        if self.loss not in UPDATES:
+            raise ValueError(f"loss must be one of {', '.join(UPDATES)}; got {self.loss!r}")
+        if self.loss == "ence" and self.nu != 1.0:
+            raise ValueError(f"nu must be 1 for the exponential loss, which it scales; got {self.nu!r}")
+        for method in self.methods:
+            if method.update not in UPDATES[self.loss]:
+                allowed = ", ".join(UPDATES[self.loss])
+                raise ValueError(f"update must be one of {allowed} for loss {self.loss!r}; got {method.update!r}")
 
     @cached_property
     def groups(self) -> list[tuple[slice, Method, list[float]]]:
         """Neighbouring methods that differ in their rate alone: where they stand, one of them, the rates."""
         groups, position = [], 0
-        for _, members in groupby(self.methods, lambda method: (method.update, method.order)):
+        for _, members in groupby(self.methods, lambda method: (method.update, method.order, method.times, method.optimizer)):
             methods = list(members)
             here = slice(position, position + len(methods))
             groups.append((here, methods[0], [method.rate for method in methods]))
@@ -73,14 +98,29 @@ class Training:
         return groups
 
 
+class Stopped(IntEnum):
+    """Why a run stopped: what was not finite. It stays where it last was finite; the others go on."""
+
+    NOT = 0
+    LOSS = 1
+    F = 2
+    THETA = 3
+
+
 @dataclass(frozen=True)
 class State:
-    """theta (..., methods, k), F (..., methods), the optimizer's memory (None at the start), and the training."""
+    """theta (..., methods, k), F (..., methods), the optimizers' memories (theta's, then F's for each group), and the training.
+
+    count: steps made. stopped: ``Stopped`` for each run and method; stopped_at: the step at which it did, else -1.
+    """
 
     theta: Array
     F: Array
-    memory: Any
+    memory: tuple[Any, ...]
     training: Training
+    count: int
+    stopped: Array
+    stopped_at: Array
 
 
 def start(training: Training, theta: Array, F: Array) -> State:
@@ -91,87 +131,109 @@ def start(training: Training, theta: Array, F: Array) -> State:
             f"theta must be (..., {len(training.methods)}, k) and F (..., {len(training.methods)}), one row for each method;"
             f" got {tuple(theta.shape)} and {tuple(F.shape)}"
         )
-    return State(theta, F, None, training)
+    xp = array_namespace(theta, F)
+    none = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
+    return State(theta, F, (None,) * (1 + len(training.groups)), training, 0, none, none - 1)
 
 
 @quiet()
 def step(state: State, x_data: Array, x_noise: Array) -> State:
-    """Return the state after one step of Algorithm 1 on the samples x_data (..., n, d) and x_noise (..., m, d)."""
+    """Return the state after one step of Algorithm 1 on the samples x_data (..., n, d) and x_noise (..., m, d).
+
+    A run whose loss, F or theta is not finite keeps its last theta and F and is marked as stopped; the others go on.
+    """
     training, F = state.training, state.F
     xp = array_namespace(F)
     r_data, pull_data = training.model(state.theta, x_data)
     r_noise, pull_noise = training.model(state.theta, x_noise)
+    # The loss at a finite F is finite just where no data have p = 0 and no noise p = inf.
+    lossless = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
+    if not _surely(lossless):  # the solvers refuse NaN
+        r_data, r_noise = (xp.where(xp.isnan(r), xp.zeros_like(r), r) for r in (r_data, r_noise))
 
-    moved = {}
-    for k, (here, method, rates) in enumerate(training.groups):
-        if method.order == "first":
-            moved[k] = _move_F(method, rates, r_data[..., here, :], r_noise[..., here, :], F[..., here], None, training)
     groups = training.groups
-    F_seen = xp.concat([moved.get(k, F[..., here]) for k, (here, _, _) in enumerate(groups)], axis=-1)
-    weights = _weights(r_data, r_noise, F_seen, training.nu)
-    for k, (here, method, rates) in enumerate(groups):
+    moved = {}
+    for k, (here, method, _) in enumerate(groups):
+        if method.order == "first":
+            moved[k] = _move_F(state, k, r_data[..., here, :], r_noise[..., here, :], None)
+    F_seen = xp.concat([moved[k][1] if k in moved else F[..., here] for k, (here, _, _) in enumerate(groups)], axis=-1)
+    weights = _weights(r_data, r_noise, F_seen, training)
+    for k, (here, method, _) in enumerate(groups):
         if method.order == "together":
-            samples = r_data[..., here, :], r_noise[..., here, :]
             own = weights[0][..., here, :], weights[1][..., here, :]
-            moved[k] = _move_F(method, rates, *samples, F[..., here], own, training)
+            moved[k] = _move_F(state, k, r_data[..., here, :], r_noise[..., here, :], own)
 
     gradient = pull_noise(weights[1]) - pull_data(weights[0])
-    memory, change = training.optimizer(state.memory, gradient, rate=training.rate)
-    F_next = xp.concat([moved[k] for k in range(len(groups))], axis=-1)
-    return State(state.theta + change, F_next, memory, training)
+    memory, change = training.optimizer(state.memory[0], gradient, rate=training.rate)
+    memories, F_next = zip(*(moved[k] for k in range(len(groups))), strict=True)
+    return _only_finite(state, lossless, state.theta + change, xp.concat(list(F_next), axis=-1), (memory, *memories))
 
 
-def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
+def _only_finite(state: State, lossless: Array, theta: Array, F: Array, memory: tuple[Any, ...]) -> State:
+    """The state after a step, in which runs that stopped, now or before, keep their theta and F."""
+    xp = array_namespace(F)
+    checks = {Stopped.THETA: xp.all(xp.isfinite(theta), axis=-1), Stopped.F: xp.isfinite(F), Stopped.LOSS: lossless}
+    going = state.stopped == int(Stopped.NOT)
+    fine = checks[Stopped.THETA] & checks[Stopped.F] & lossless & going
+    after = replace(state, theta=theta, F=F, memory=memory, count=state.count + 1)
+    if _surely(fine):
+        return after
+    reason = state.stopped
+    for why, good in checks.items():
+        reason = xp.where(going & ~good, 0 * reason + int(why), reason)
+    return replace(
+        after,
+        theta=xp.where(fine[..., None], theta, state.theta),
+        F=xp.where(fine, F, state.F),
+        stopped=reason,
+        stopped_at=xp.where(going & ~fine, 0 * reason + state.count, state.stopped_at),
+    )
+
+
+def _surely(each: Array) -> bool:
+    """Whether all are true, where asking costs nothing."""
+    return not waits(each) and host_bool(each)
+
+
+def _weights(r_data: Array, r_noise: Array, F: Array, training: Training) -> tuple[Array, Array]:
     """(-dL/dr_data, dL/dr_noise), both positive: ``nce.grad_r`` to rounding in r - F, in four operations a sample.
 
     One sigmoid for each sample, method and step is what a training spends its time on, and the digits that nce.grad_r
     adds where r - F cancels do not matter to a gradient. exp overflows to inf where a sigmoid is under 1e-308, which is 0 here.
     """
+    if training.loss == "ence":
+        data, noise = ence.grad_r(r_data, r_noise, F)
+        return -data, noise
     xp = array_namespace(F)
-    shift = (F + math.log(nu))[..., None]
-    data = (1.0 / (1.0 + nu) / r_data.shape[-1]) / (1.0 + xp.exp(r_data - shift))
-    noise = (nu / (1.0 + nu) / r_noise.shape[-1]) / (1.0 + xp.exp(shift - r_noise))
+    shift = (F + math.log(training.nu))[..., None]
+    share = 1.0 / (1.0 + training.nu)
+    data = (share / r_data.shape[-1]) / (1.0 + xp.exp(r_data - shift))
+    noise = (training.nu * share / r_noise.shape[-1]) / (1.0 + xp.exp(shift - r_noise))
     return data, noise
 
 
-def _move_F(
-    method: Method, rates: list[float], r_data: Array, r_noise: Array, F: Array, weights: Any, training: Training
-) -> Array:
-    """The next F (..., methods) of a group; ``weights`` are those at F where the caller has them."""
+def _move_F(state: State, k: int, r_data: Array, r_noise: Array, weights: Any) -> tuple[Any, Array]:
+    """(memory, next F (..., methods)) of the k-th group; ``weights`` are those at F where the caller has them."""
+    training, (here, method, rates) = state.training, state.training.groups[k]
+    F, memory = state.F[..., here], state.memory[1 + k]
     xp = array_namespace(F)
     nu, xtol = training.nu, training.xtol
     if method.update == "bisect":
-        return logz.bisect(r_data, r_noise, nu=nu, xtol=xtol).F
+        return memory, logz.bisect(r_data, r_noise, nu=nu, xtol=xtol).F
     if method.update == "newton":
-        return logz.newton(r_data, r_noise, nu=nu, F0=F, xtol=xtol).F
-    # L depends on r - F alone: the summands of dL/dF (Eq. 3) are the sums of the weights.
-    data, noise = (xp.sum(w, axis=-1) for w in weights or _weights(r_data, r_noise, F, nu))
-    if method.update == "gradient":
-        change = data - noise  # Eq. (3)
-    elif host_bool((data > 0) & (noise > 0)):
-        change = xp.log(data) - xp.log(noise)  # Eq. (11)
-    else:  # a class that underflows as a whole has no logarithm until its largest term is factored out
-        change = F - logz.bar_update(r_data, r_noise, F, nu=nu)
-    return F - asarray(rates, xp, dtype=F.dtype, device=device(F)) * change
-
-
-def exponential_family(family: Any, noise: Any) -> Model:
-    """Return the model r = <T(x), theta> + log_base(x) - log q(x) of Equation 2, T and log_base those of ``family``.
-
-    ``family`` is a class or instance of ``refnce.laws`` with statistics and log_base, ``noise`` a law with log_density.
-    """
-
-    def model(theta: Array, x: Array) -> tuple[Array, Callable[[Array], Array]]:
-        xp = array_namespace(theta, x)
-        T = family.statistics(x)
-        offset = family.log_base(x) - noise.log_density(x)
-        features = xp.matrix_transpose(T)
-        # One statistic: the outer product, which as a product of matrices takes three times as long.
-        r = (theta * features if T.shape[-1] == 1 else xp.matmul(theta, features)) + offset[..., None, :]
-
-        def pullback(dr: Array) -> Array:
-            return xp.matmul(dr, T)
-
-        return r, pullback
-
-    return model
+        return memory, logz.newton(r_data, r_noise, nu=nu, F0=F, xtol=xtol).F
+    if method.update == "closed":
+        return memory, ence.log_z(r_data, r_noise)
+    rate = asarray(rates, xp, dtype=F.dtype, device=device(F))
+    for _ in range(method.times):
+        # L depends on r - F alone: the summands of dL/dF (Eq. 3) are the sums of the weights.
+        data, noise = (xp.sum(w, axis=-1) for w in weights or _weights(r_data, r_noise, F, training))
+        if method.update == "gradient":
+            slope = data - noise  # Eq. (3)
+        elif host_bool((data > 0) & (noise > 0)):
+            slope = xp.log(data) - xp.log(noise)  # Eq. (11)
+        else:  # a class that underflows as a whole has no logarithm until its largest term is factored out
+            slope = F - logz.bar_update(r_data, r_noise, F, nu=nu)
+        memory, change = method.optimizer(memory, slope, rate=rate)
+        F, weights = F + change, None
+    return memory, F

@@ -11,7 +11,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from refnce import laws, optim, train
+from refnce import laws, models, optim, train
 
 pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
 pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
@@ -329,7 +329,7 @@ def noise_floor(distance, runs, steps, first):
     """Mean distance (runs, 2) of BAR and of binary search to the optimum over the steps from ``first`` on."""
     data, noise = laws.UnitGaussian(np.array([distance])), laws.UnitGaussian(np.array([0.0]))
     methods = tuple(gaussian1d.METHODS[name] for name in ("BAR", "binary search"))
-    training = train.Training(train.exponential_family(data, noise), methods, xtol=gaussian1d.XTOL)
+    training = train.Training(models.exponential_family(data, noise), methods, xtol=gaussian1d.XTOL)
     # from the optimum, where the way there no longer matters
     start = np.broadcast_to(data.theta, (runs, 2, 1)), np.broadcast_to(data.log_z, (runs, 2))
     state, total = train.start(training, *start), np.zeros((runs, 2))
@@ -397,7 +397,7 @@ def test_sixteen_dimensions(evidence):
 def test_other_optimizers(evidence, distance, optimizer, rate):
     data, noise = laws.UnitGaussian(np.array([distance])), laws.UnitGaussian(np.array([0.0]))
     methods = (train.Method("gradient"), train.Method("bar"), train.Method("newton", order="first"))
-    training = train.Training(train.exponential_family(data, noise), methods, optimizer, rate, xtol=1e-9)
+    training = train.Training(models.exponential_family(data, noise), methods, optimizer, rate, xtol=1e-9)
     state = train.start(training, np.zeros((5, 3, 1)), np.zeros((5, 3)))
     rng = [np.random.Generator(np.random.PCG64([7, k])) for k in range(2)]
     total = np.zeros((5, 3))

@@ -14,10 +14,12 @@ import pytest
 pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
 pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
 
+
 import figures  # noqa: E402
 from figures import __main__ as command  # noqa: E402
 from figures import output, recording  # noqa: E402
 from figures.settings import Settings  # noqa: E402
+from refnce import files  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
@@ -89,7 +91,7 @@ def test_folder_that_turns_unwritable(tmp_path, capsys, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output.os, "replace", full)
+    monkeypatch.setattr(files.os, "replace", full)
     assert command.main(["fig07", "--quick", "--runs", "1", "--out", str(tmp_path)]) == 2
     assert "No space left on device" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -98,14 +100,14 @@ def test_folder_that_turns_unwritable(tmp_path, capsys, monkeypatch):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "full")])
 def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
     target = tmp_path / "fig01.json"
-    output.write(target, b"old")
+    files.write(target, b"old")
 
     def interrupted(*_):
         raise error
 
-    monkeypatch.setattr(output.os, "replace", interrupted)
+    monkeypatch.setattr(files.os, "replace", interrupted)
     with pytest.raises(BaseException):  # noqa: B017, PT011
-        output.write(target, b"new")
+        files.write(target, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["fig01.json"] and target.read_bytes() == b"old"
 
 

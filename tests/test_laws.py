@@ -11,7 +11,11 @@ from tests.close import assert_close
 UNIT = laws.UnitGaussian(np.array([1.5, -0.5]))
 DIAGONAL = laws.DiagonalGaussian(np.array([0.5, -2.0]), np.array([0.7, 9.0]))
 RING = laws.RingMixture(dimension=2, components=5, radius=3.0, phase=0.3)
-ALL = pytest.mark.parametrize("law", [UNIT, DIAGONAL, RING], ids=["unit", "diagonal", "ring"])
+EIGHT = laws.RingMixture(dimension=2, components=8, radius=4.0 / 2**0.5, sd=0.5 / 2**0.5)  # the 8-Gaussians of Section 4.3
+PINWHEEL = laws.Pinwheel()
+ALL = pytest.mark.parametrize(
+    "law", [UNIT, DIAGONAL, RING, EIGHT, PINWHEEL], ids=["unit", "diagonal", "ring", "eight", "pinwheel"]
+)
 FAMILIES = pytest.mark.parametrize("law", [UNIT, DIAGONAL], ids=["unit", "diagonal"])
 
 
@@ -21,7 +25,7 @@ def generator(seed=0):
 
 @ALL
 def test_density_integrates_to_one(law):
-    grid = np.linspace(-24.0, 24.0, 601)
+    grid = np.linspace(-24.0, 24.0, 1201)
     x = np.stack(np.meshgrid(grid, grid), axis=-1)
     density = np.exp(law.log_density(x))
     mass = integrate.trapezoid(integrate.trapezoid(density, grid, axis=0), grid)

@@ -21,11 +21,38 @@ def test_nothing_depends_on_where_the_log_ratios_lie(impl, counts, shift):
         assert abs(there.F - shift - here.F) <= 2e-10 + np.spacing(abs(shift))
 
 
+@pytest.mark.parametrize("counts", [(500, 500), (500, 400)])
 @pytest.mark.parametrize("nu", [0.1, 1.0, 10.0])
-def test_unequal_counts_and_weights_cost_nothing(impl, nu):
+def test_unequal_counts_and_weights_cost_nothing(impl, nu, counts):
+    """A start and two passes; the skewed log-ratios of the ring, whose means mislead, may want one more."""
     for seed in range(5):
+        pair = gaussian_1d(1.0, 1.0, *counts, seed)
+        z = impl.logz.newton(*pair, nu=nu, xtol=1e-12)
+        assert z.evaluations <= 3 and impl.logz.newton(*pair, nu=nu, F0=z.F, xtol=1e-12).evaluations == 1
         r_data, r_noise = ring(seed)
-        assert impl.logz.newton(r_data, r_noise[:400], nu=nu, xtol=1e-12).evaluations <= 4
+        assert impl.logz.newton(r_data[: counts[0]], r_noise[: counts[1]], nu=nu, xtol=1e-12).evaluations <= 4
+
+
+@pytest.mark.parametrize("nu", [0.1, 1.0, 10.0])
+@pytest.mark.parametrize("counts", [(500, 500), (500, 400), (3, 2)])
+def test_brackets_are_as_narrow_as_the_last_step(impl, nu, counts):
+    """Within twice what the last pass moved F, and no wider than a hundredth where that pass began near."""
+    for seed in range(5):
+        r_data, r_noise = gaussian_1d(1.0, 1.0, *counts, seed)
+        z, exact = impl.logz.newton(r_data, r_noise, nu=nu), impl.logz.bisect(r_data, r_noise, nu=nu)
+        lo, hi = z.bracket
+        assert lo <= exact.F <= hi and hi - lo <= 0.05
+        lo, hi = exact.bracket
+        assert 0 <= hi - lo <= 4 * impl.eps * (1 + abs(float(exact.F))) and lo <= exact.F <= hi
+
+
+@pytest.mark.parametrize("solver", ["newton", "bisect", "bar"])
+@pytest.mark.parametrize("shape", [(), (3,), (70,)])
+def test_counts_and_codes_are_whole_numbers(impl, solver, shape):
+    g = rng(32)
+    r_data, r_noise = g.normal(1.0, 1.0, (*shape, 600)), g.normal(0.0, 1.0, (*shape, 600))
+    z = getattr(impl.logz, solver)(r_data, r_noise)
+    assert z.status.dtype == z.evaluations.dtype == np.int64 and z.evaluations.shape == shape
 
 
 @pytest.mark.parametrize("law", ["drawn", "sorted", "runs"])
@@ -59,4 +86,4 @@ def test_runs_that_only_the_bracket_can_solve_keep_their_start(impl):
     cold = impl.logz.newton(r_data, r_noise)
     warm = impl.logz.newton(r_data, r_noise, F0=cold.F)
     assert np.all(np.abs(warm.F - cold.F) <= 8 * impl.eps * (1 + np.abs(cold.F)))
-    assert np.all(warm.evaluations <= cold.evaluations) and np.sum(warm.evaluations) <= np.sum(cold.evaluations) - 4
+    assert np.all(warm.evaluations < cold.evaluations)

@@ -99,6 +99,19 @@ def test_an_axis_of_one_run_stays(impl, shape):
 
 
 @pytest.mark.parametrize("space, name", NCE + ENCE)
+@pytest.mark.parametrize("which", [0, 1])
+def test_either_sample_may_bring_the_runs(impl, space, name, which):
+    """Three samples of data against one of noise, and the other way round."""
+    function = getattr(getattr(impl, space), name)
+    pair = list(gaussian_1d(1.0, 1.0, 6, 5, 3))
+    pair[which] = rng(23).normal(size=(3, 8))
+    together = function(*pair, 0.25)
+    for k in range(3):
+        alone = [r[k] if r.ndim == 2 else r for r in pair]
+        _check(together, function(*alone, 0.25), k, 1.0 if name == "grad_F" else 0.0)
+
+
+@pytest.mark.parametrize("space, name", NCE + ENCE)
 def test_more_F_than_samples(impl, space, name):
     """One pair of samples, several F: F brings the runs."""
     r_data, r_noise = gaussian_1d(1.0, 1.0, 6, 5, 3)

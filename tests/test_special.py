@@ -63,7 +63,7 @@ def test_logmeanexp_of_infinities_and_over_the_last_axis():
     inf = math.inf
     x = np.asarray([[-inf, -inf], [-inf, inf], [0.5, inf], [-inf, 0.5], [3.0, 3.0]])
     assert logmeanexp(x).tolist() == [-inf, inf, inf, pytest.approx(0.5 - math.log(2.0), rel=4e-16), 3.0]
-    assert logmeanexp(x[None, :, :]).shape == (1, 5) and logmeanexp(x[:1, :]).shape == (1,)
+    assert logmeanexp(x[None, :, :]).shape == (1, 5) and logmeanexp(x[:, None, :]).shape == (5, 1)
     # Each row has its own maximum: that of the others would make its exponentials 0 or infinite.
     assert logmeanexp(np.asarray([[-3000.0, -3000.0], [5.0, 5.0], [3000.0, 3000.0]])).tolist() == [-3000.0, 5.0, 3000.0]
 

@@ -22,7 +22,7 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from refnce import laws, train  # noqa: E402
+from refnce import laws, models, train  # noqa: E402
 from refnce.train import Method  # noqa: E402
 
 RUNS, BATCH, XTOL = 5, 1024, 1e-6
@@ -47,7 +47,7 @@ def problem(d: int) -> tuple[Any, Any, Any, Any, Any, float]:
 def refnce_state(d: int, solver: str) -> train.State:
     _, noise, family, theta0, F0, rate = problem(d)
     methods = (Method("gradient", rate), Method("gradient", 10 * rate), Method("bar"), Method(solver, order="first"))
-    training = train.Training(train.exponential_family(family, noise), methods, rate=rate, xtol=XTOL)
+    training = train.Training(models.exponential_family(family, noise), methods, rate=rate, xtol=XTOL)
     return train.start(training, np.repeat(theta0, 4, axis=1), np.repeat(F0, 4, axis=1))
 
 

@@ -1,0 +1,417 @@
+"""Training from start to end: the same bits however it is cut, apart or together; what it records; what stops a run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+
+import numpy as np
+import pytest
+
+from refnce import ence, files, laws, logz, models, nce, nn, optim, train
+from refnce.apart import join, split
+from refnce.backend import generator
+from refnce.fit import Batches, fit
+from refnce.nn.flat import pack
+from refnce.train import Method, Stopped, Training
+from tests.close import assert_close
+
+DATA, NOISE = laws.UnitGaussian(np.asarray([1.0])), laws.UnitGaussian(np.asarray([0.0]))
+FAMILY = models.exponential_family(DATA, NOISE)
+METHODS = (
+    Method("gradient", rate=0.5),
+    Method("gradient", rate=2.0),
+    Method("bar"),
+    Method("bar", rate=0.1, optimizer=optim.adam),
+    Method("bar", times=3, order="first"),
+    Method("newton", order="first"),
+)
+SHAPES = nn.mlp_shapes(2, 8, 4, 1)
+RING, WIDE = laws.RingMixture(2, 8, 2.8, sd=0.35), laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+
+
+def line(runs=2, methods=METHODS, optimizer=optim.adam, rate=0.05, **options):
+    training = Training(FAMILY, methods, optimizer, rate, **options)
+    return train.start(training, np.zeros((runs, len(methods), 1)), np.zeros((runs, len(methods))))
+
+
+def batches(runs=2, n=30, m=20, seed=3):
+    return Batches(DATA, NOISE, seed, (runs,), n, m)
+
+
+def plane(runs=2, methods=METHODS[:3]):
+    """A small network on the 8-Gaussians."""
+    theta = pack(SHAPES, nn.initial(SHAPES, generator(1), runs, 1))
+    training = Training(models.network(nn.mlp, SHAPES, WIDE), methods, optim.adam, 1e-2)
+    return train.start(training, np.repeat(theta, len(methods), axis=1), np.zeros((runs, len(methods))))
+
+
+def same(a, b):
+    """The same bits in all that goes on."""
+    assert a.count == b.count and np.array_equal(a.theta, b.theta) and np.array_equal(a.F, b.F)
+    assert np.array_equal(a.stopped, b.stopped) and np.array_equal(a.stopped_at, b.stopped_at)
+    assert _equal(a.memory, b.memory)
+
+
+def _equal(a, b):
+    if isinstance(a, tuple):
+        return len(a) == len(b) and all(_equal(x, y) for x, y in zip(a, b, strict=True))
+    return a is b if a is None else np.array_equal(a, b)
+
+
+def recorded(record):
+    return [getattr(record, name) for name in ("step", "loss", "F", "distance", "stopped", "stopped_at")]
+
+
+# --- batches
+
+
+def test_a_batch_is_a_function_of_seed_and_step():
+    one, two = batches(), batches()
+    for k in (0, 5, 1, 5):
+        for a, b in zip(one(k), two(k), strict=True):
+            assert np.array_equal(a, b)
+    x, y = one(4)
+    assert x.shape == (2, 30, 1) and y.shape == (2, 20, 1)
+    for other in (one(5), batches(seed=4)(4)):
+        assert not np.any(other[0] == x) and not np.any(other[1] == y)
+    assert not np.any(x[0, :20] == y[0]) and not np.any(x[0] == x[1])
+
+
+def test_an_array_is_gone_through_once_an_epoch():
+    data = np.arange(65.0)[:, None]
+    draw = Batches(data, NOISE, 0, (2,), 10, 5)  # three batches of 20, and 5 samples that this epoch leaves out
+    epochs = [np.concatenate([draw(3 * e + k)[0].ravel() for k in range(3)]) for e in range(2)]
+    for epoch in epochs:
+        assert len(set(epoch)) == 60 and set(epoch) <= set(data.ravel())
+    assert not np.array_equal(*epochs)
+    assert draw(0)[0].shape == (2, 10, 1) and draw(0)[1].shape == (2, 5, 1)
+    with pytest.raises(ValueError, match=r"the 70 samples that one step of all runs takes; got shape \(65, 1\)"):
+        Batches(data, NOISE, 0, (7,), 10, 5)
+
+
+# --- the loop
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_fit_is_steps_one_after_another(apart):
+    state, record = fit(line(), batches(), 7, every=3, apart=apart)
+    expected, rows = line(), []
+    for k in range(7):
+        x, y = batches()(k)
+        after = train.step(expected, x, y)
+        if k in (0, 3, 6):
+            first = np.asarray([method.order == "first" for method in METHODS])
+            F = np.where(first, after.F, expected.F)
+            r = [FAMILY(expected.theta, z)[0] for z in (x, y)]
+            rows.append((nce.loss(*r, F), F))
+        expected = after
+    assert state.count == 7 and record.step.tolist() == [0, 3, 6]
+    assert_close(state.theta, expected.theta, scale=1.0)
+    assert_close(state.F, expected.F, scale=1.0, ulps=512.0)
+    assert_close(record.loss, np.stack([row[0] for row in rows]), scale=1.0)
+    assert_close(record.F, np.stack([row[1] for row in rows]), scale=1.0, ulps=512.0)
+    assert np.array_equal(record.log_loss, np.log(record.loss))
+    assert np.all(np.isnan(record.distance)) and np.all(record.seconds > 0) and record.seconds.shape == (3,)
+    assert np.all(record.stopped == 0) and np.all(record.stopped_at == -1)
+
+
+def test_apart_is_together():
+    """Two runs, a network, several methods: stepping each by itself changes the rounding of products and nothing else."""
+    together, one = fit(plane(), Batches(RING, WIDE, 0, (2,), 20, 20), 5)
+    apart, other = fit(plane(), Batches(RING, WIDE, 0, (2,), 20, 20), 5, apart=True)
+    assert_close(apart.theta, together.theta, scale=1.0, ulps=2.0**30)  # Adam divides small gradients by their own size
+    assert_close(other.loss, one.loss, scale=1.0, ulps=2.0**24)
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_split_and_join_are_inverse(count):
+    state = line() if count == 0 else fit(line(), batches(), count)[0]
+    parts = split(state, True)
+    assert len(parts) == 12 and all(part.theta.shape == (1, 1) and part.F.shape == (1,) for part in parts.values())
+    assert [part.training.methods[0] for (run, _), part in parts.items() if run == (1,)] == list(METHODS)
+    same(join(state, parts), state)
+    same(join(state, split(state, False)), state)
+
+
+def test_distance_to_a_known_optimum():
+    optimum = (DATA.theta, DATA.log_z)
+    begin = line()
+    _, record = fit(begin, batches(), 3, optimum=optimum)
+    assert_close(record.distance[0, :, 0], [np.hypot(1.0, DATA.log_z)] * 2, scale=2.0)
+    assert record.distance.shape == (3, 2, 6) and np.all(record.distance[2] < record.distance[0])
+
+
+def test_progress_and_callback():
+    seen, counted = [], []
+
+    def track(steps):
+        for k in steps:
+            counted.append(k)
+            yield k
+
+    def call(k, state):
+        seen.append((k, state.count, state.F.shape))
+
+    fit(line(), batches(), 5, every=2, track=track, callback=call, apart=True)
+    assert counted == [0, 1, 2, 3, 4] and seen == [(0, 1, (2, 6)), (2, 3, (2, 6)), (4, 5, (2, 6))]
+
+
+@pytest.mark.parametrize("name", ["steps", "every", "interval"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "3"])
+def test_counts_are_checked(name, value):
+    options = {"steps": 2} | {name: value}
+    with pytest.raises(ValueError, match=f"{name} must be a whole number >= 1"):
+        fit(line(), batches(), **options)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_state_s_dtype_is_kept(dtype):
+    begin = line()
+    begin = train.start(begin.training, begin.theta.astype(dtype), begin.F.astype(dtype))
+    state, record = fit(begin, batches(), 3)
+    assert state.theta.dtype == state.F.dtype == dtype and record.loss.dtype == np.float64
+
+
+# --- methods of F
+
+
+def test_times_and_optimizer_of_F():
+    """Three BAR updates are three; Adam's first step on F is its rate, whatever the gradient."""
+    adaptive = (Method("gradient", rate=0.1, optimizer=optim.adam), Method("bar", rate=0.2, optimizer=optim.adam))
+    state = line(1, (Method("bar", times=3), *adaptive))
+    x, y = batches(1)(0)
+    after = train.step(state, x, y)
+    r = [FAMILY(state.theta, z)[0][0, 0] for z in (x, y)]
+    F = 0.0
+    for _ in range(3):
+        F = logz.bar_update(*r, F)
+    signs = -np.sign([nce.grad_F(*r, 0.0)] * 2)
+    assert_close(after.F[0], [F, 0.1 * signs[0], 0.2 * signs[1]], scale=1.0, ulps=2.0**26)  # Adam's eps, 1e-8 of the gradient
+
+
+@pytest.mark.parametrize("order", train.ORDERS)
+def test_the_exponential_loss(order):
+    methods = (Method("gradient", rate=0.5, order=order), Method("closed", order=order))
+    state = line(1, methods, optim.sgd, 0.3, loss="ence")
+    x, y = batches(1)(0)
+    after = train.step(state, x, y)
+    r = [FAMILY(state.theta, z)[0][0, 0] for z in (x, y)]
+    Fs = [-0.5 * ence.grad_F(*r, 0.0), ence.log_z(*r)]
+    for k, F in enumerate(Fs):
+        g = ence.grad_r(*r, F if order == "first" else 0.0)
+        assert_close(after.F[0, k], F, scale=1.0)
+        assert_close(after.theta[0, k, 0], -0.3 * (g[0] @ x[0, :, 0] + g[1] @ y[0, :, 0]), scale=1.0)
+    _, record = fit(state, batches(1), 1)
+    assert_close(record.loss[0, 0], [ence.loss(*r, F if order == "first" else 0.0) for F in Fs], scale=1.0)
+
+
+NCE, ENCE = "one of gradient, bar, bisect, newton for loss 'nce'", "one of gradient, closed for loss 'ence'"
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Method("bars"), "update must be one of gradient, bar, bisect, newton, closed; got 'bars'"),
+        (lambda: Method("bar", order="last"), "order must be one of together, first; got 'last'"),
+        (lambda: Method("bar", rate=0.0), "rate must be a number > 0; got 0.0"),
+        (lambda: Method("bar", times=0), "times must be a whole number >= 1; got 0"),
+        (lambda: Training(FAMILY, (Method("closed"),)), f"update must be {NCE}; got 'closed'"),
+        (lambda: Training(FAMILY, (Method("bar"),), loss="ence"), f"update must be {ENCE}; got 'bar'"),
+        (lambda: Training(FAMILY, (), loss="mle"), "loss must be one of nce, ence; got 'mle'"),
+        (lambda: Training(FAMILY, (), loss="ence", nu=2.0), "nu must be 1 for the exponential loss, which it scales; got 2.0"),
+    ],
+)
+def test_what_a_training_refuses(make, message):
+    with pytest.raises(ValueError) as error:
+        make()
+    assert str(error.value) == message
+
+
+# --- runs that stop
+
+
+def explosive(theta, x):
+    """A model whose log-ratios are theta x^2, nan for theta > 5 and infinite for theta > 3."""
+    r = theta * np.swapaxes(x**2, -1, -2)
+    r = np.where(theta > 3, -np.inf, r)
+    return np.where(theta > 5, np.nan, r), lambda dr: np.matmul(dr, x**2)
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("update", ["bar", "newton", "gradient"])
+def test_a_run_that_is_not_finite_stops_and_the_others_go_on(update, apart):
+    methods = (Method(update, rate=0.1),) * 4
+    theta = np.asarray([0.1, 4.0, 6.0, 0.2]).reshape(1, 4, 1)
+    F = np.asarray([[0.0, 0.5, 0.25, 0.0]])
+    begin = train.start(Training(explosive, methods, rate=1e-3), theta, F)
+    state, record = fit(begin, batches(1), 6, apart=apart)
+    assert record.stopped.tolist() == [[0, Stopped.LOSS, Stopped.LOSS, 0]] and record.stopped_at.tolist() == [[-1, 0, 0, -1]]
+    assert state.theta[0, 1:3, 0].tolist() == [4.0, 6.0] and state.F[0, 1:3].tolist() == [0.5, 0.25]
+    alone = fit(train.start(Training(explosive, methods[:2], rate=1e-3), theta[:, [0, 3]], F[:, [0, 3]]), batches(1), 6)[0]
+    assert_close(state.theta[:, [0, 3]], alone.theta, scale=1.0)
+    assert_close(state.F[:, [0, 3]], alone.F, scale=1.0, ulps=512.0)
+    assert np.all(np.isfinite(record.loss[:, 0, [0, 3]])) and not np.any(np.isfinite(record.loss[:, 0, 1:3]))
+
+
+def test_each_quantity_is_named():
+    def overflow(state, gradient, *, rate):
+        return None, np.asarray([1.0, np.inf, np.nan])[:, None] * np.ones_like(gradient)
+
+    def overflow_F(state, slope, *, rate):
+        return None, np.full_like(slope, np.inf)
+
+    training = Training(FAMILY, (Method("gradient"), Method("bar"), Method("gradient")), overflow)
+    state = train.step(train.start(training, np.zeros((3, 1)), np.zeros(3)), *(x[0] for x in batches(1)(0)))
+    assert state.stopped.tolist() == [Stopped.NOT, Stopped.THETA, Stopped.THETA]
+    assert state.stopped_at.tolist() == [-1, 0, 0] and state.theta[:, 0].tolist() == [1.0, 0.0, 0.0]
+    training = Training(FAMILY, (Method("gradient", optimizer=overflow_F), Method("gradient")))
+    state = train.step(train.start(training, np.zeros((2, 1)), np.zeros(2)), *(x[0] for x in batches(1)(0)))
+    assert state.stopped.tolist() == [Stopped.F, Stopped.NOT] and state.F[0] == 0.0
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_when_all_have_stopped_it_says_what_to_try(tmp_path, apart):
+    begin = train.start(Training(explosive, (Method("bar"),) * 2), np.full((1, 2, 1), 6.0), np.zeros((1, 2)))
+    path = tmp_path / "state.npz"
+    with pytest.warns(RuntimeWarning, match="no run is left to train: after step 1 not finite: loss; try a smaller rate"):
+        state, record = fit(begin, batches(1), 100, every=2, apart=apart, path=path)
+    assert state.count == 1 and record.step.tolist() == [0] and path.exists()
+
+
+# --- checkpoints
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("cut", [1, 4, 6])
+def test_a_training_that_is_cut_goes_on_to_the_same_bits(tmp_path, cut, apart):
+    path = tmp_path / "training.npz"
+    whole, record = fit(line(), batches(), 9, every=2, apart=apart)
+    fit(line(), batches(), cut, every=2, apart=apart, path=path)
+    rest, other = fit(line(), batches(), 9, every=2, apart=apart, path=path)
+    same(rest, whole)
+    # The shorter training recorded its own last step as well.
+    places = [list(other.step).index(k) for k in record.step]
+    for a, b in zip(recorded(record)[:4], recorded(other)[:4], strict=True):
+        assert np.array_equal(a, b[places], equal_nan=True)
+    # What is finished is not done again.
+    again, _ = fit(line(), lambda k: pytest.fail("a batch was drawn"), 9, every=2, apart=apart, path=path)
+    same(again, whole)
+
+
+KILLED = """
+import sys, pathlib
+sys.path.insert(0, sys.argv[2])
+from tests.test_fit import *
+slowly = lambda steps: (time.sleep(1e-3) or k for k in steps)
+fit(line(), batches(), 100000, every=50, path=pathlib.Path(sys.argv[1]), interval=20, track=slowly)
+"""
+
+
+def test_a_killed_training_loses_at_most_an_interval(tmp_path):
+    """SIGKILL at a random moment of a training that writes all the time; what is there is whole and goes on to the same bits."""
+    path, root = tmp_path / "training.npz", os.path.dirname(os.path.dirname(__file__))
+    wait = 0.05 + 0.3 * float(np.random.Generator(np.random.PCG64(os.getpid())).random())
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path), root])
+    try:
+        for _ in range(1200):
+            if path.exists():
+                break
+            time.sleep(0.05)
+        time.sleep(wait)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    state, _ = fit(line(), lambda k: pytest.fail("a batch was drawn"), 1, every=50, path=path)
+    reached = state.count
+    assert reached >= 20 and reached % 20 == 0
+    steps = reached + 7
+    resumed, record = fit(line(), batches(), steps, every=50, path=path)
+    whole, expected = fit(line(), batches(), steps, every=50)
+    same(resumed, whole)
+    for a, b in zip(recorded(record), recorded(expected), strict=True):
+        assert np.array_equal(a, b, equal_nan=True)
+
+
+def test_a_checkpoint_of_another_training_is_refused(tmp_path):
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    others = {
+        "rate": line(rate=0.06),
+        "optimizer": line(optimizer=optim.sgd),
+        "methods": line(methods=(*METHODS[:-1], Method("bisect", order="first"))),
+        "nu": line(nu=2.0),
+    }
+    for what, state in others.items():
+        with pytest.raises(files.FileError, match="another training|no checkpoint of this training"):
+            fit(state, batches(), 8, path=path)
+        assert what
+    with pytest.raises(files.FileError, match=r"theta is float64 of shape \(2, 6, 1\); float64 of shape \(3, 6, 1\) is"):
+        fit(line(3), batches(3), 8, path=path)
+    with pytest.raises(files.FileError, match="another training"):
+        fit(line(), batches(), 8, every=2, path=path)
+
+
+DAMAGES = ("empty", "text", "half", "bytes", "renamed", "pickle", "wide", "header", "meta", "compressed")
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, damage):
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    good = path.read_bytes()
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    if damage == "empty":
+        path.write_bytes(b"")
+    elif damage == "text":
+        path.write_text("theta = 1\n" * 100)
+    elif damage == "half":
+        path.write_bytes(good[: len(good) // 2])
+    elif damage == "bytes":  # within the numbers of an array: the archive's own checksum finds it
+        place = good.index(arrays["theta"].tobytes())
+        path.write_bytes(good[:place] + bytes(8) + good[place + 8 :])
+    elif damage == "renamed":
+        arrays["thetas"] = arrays.pop("theta")
+        np.savez(path, **arrays)
+    elif damage == "pickle":
+        arrays["theta"] = np.asarray([{"a": 1}], dtype=object)
+        np.savez(path, **arrays)
+    elif damage == "wide":
+        arrays["record.loss"] = np.zeros((10_000, 2, 6))
+        np.savez(path, **arrays)
+    elif damage == "header":  # a header that promises 8 TB
+        with zipfile.ZipFile(path) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        promise = members["record.step.npy"].replace(b"'shape': (4,), }            ", b"'shape': (999999999999,), } ")
+        members["record.step.npy"] = promise
+        assert b"9999" in members["record.step.npy"]
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+    elif damage == "meta":
+        arrays["meta"] = np.frombuffer(b"not JSON", dtype=np.uint8)
+        np.savez(path, **arrays)
+    elif damage == "compressed":  # a kilobyte that unpacks to gigabytes is never unpacked
+        np.savez_compressed(path, **(arrays | {"theta": np.zeros_like(arrays["theta"])}))
+    with pytest.raises(files.FileError) as error:
+        fit(line(), batches(), 8, path=path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    good = path.read_bytes()
+
+    def full(*names):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        fit(line(), batches(), 8, path=path)
+    assert path.read_bytes() == good and os.listdir(tmp_path) == ["training.npz"]
