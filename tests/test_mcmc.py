@@ -1,0 +1,294 @@
+"""Samplers leave their target invariant, reach known moments, adapt in the warm-up alone, and say how far to trust them.
+
+Statistical tests are on fixed seeds; each states how often a right sampler would fail it on a fresh one.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from refnce import backend, laws, mcmc, models, nn
+from refnce.nn.flat import pack
+
+SIGMAS = 5.0  # a normal variable is further out with chance 5.7e-7
+SAMPLERS = pytest.mark.parametrize("sampler", [mcmc.hmc, mcmc.mala])
+
+
+def rng(seed=0):
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+SCALE = np.asarray([1.0, 2.0])
+
+
+def gaussian(x):
+    """N((1, -1), diag(1, 4))."""
+    z = (x - np.asarray([1.0, -1.0])) / SCALE
+    return -0.5 * np.sum(z**2, axis=-1), -z / SCALE
+
+
+def skewed(x):
+    """The logarithm of a standard Gumbel density, which no reflection leaves as it is."""
+    e = np.exp(-x[..., 0])
+    return -x[..., 0] - e, (e - 1.0)[..., None]
+
+
+def gumbel(seed, *shape):
+    return rng(seed).gumbel(size=(*shape, 1))
+
+
+# --- what makes them right
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_trajectories_reverse(length):
+    """With the momentum turned round, a trajectory comes back: to the rounding of its steps."""
+    x, p = rng(1).normal(size=(50, 2)), rng(2).normal(size=(50, 2))
+    size = np.asarray(0.3)
+    x1, p1, _, slope1 = mcmc._leapfrog(gaussian, x, p, gaussian(x)[1], size, length)
+    x2, p2, E2, _ = mcmc._leapfrog(gaussian, x1, -p1, slope1, size, length)
+    assert np.max(np.abs(x2 - x)) <= 64 * length * np.finfo(float).eps * 8 and np.max(np.abs(p2 + p)) <= 64 * length * 2e-15
+    assert np.max(np.abs(E2 - gaussian(x)[0])) <= 1e-12
+    assert np.max(np.abs(x1 - x)) > 0.1
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_trajectories_preserve_volume(length):
+    """The Jacobian of (x, p) -> (x', p') by central differences has determinant 1."""
+    size, h, z = np.asarray(0.7), 1e-5, np.asarray([0.4, -0.3])
+
+    def flow(z):
+        x = np.asarray([[z[0]]])
+        x1, p1, _, _ = mcmc._leapfrog(skewed, x, np.asarray([[z[1]]]), skewed(x)[1], size, length)
+        return np.asarray([x1.item(), p1.item()])
+
+    J = np.stack([(flow(z + h * e) - flow(z - h * e)) / (2 * h) for e in np.eye(2)], axis=1)
+    assert abs(np.linalg.det(J) - 1.0) <= 1e-8  # h^2 times third derivatives of size 1 to 10, and eps/h
+
+
+@pytest.mark.parametrize("leapfrog, step_size", [(1, 1.4), (3, 1.2)])
+def test_detailed_balance(leapfrog, step_size):
+    """At stationarity E[f(x) g(x')] = E[g(x) f(x')] for any f and g; half of the proposals are rejected or nearly so."""
+    x = gumbel(3, 200_000)
+    chains = mcmc.hmc(skewed, x, rng(4), steps=1, warmup=0, leapfrog=leapfrog, step_size=step_size)
+    assert 0.3 < np.mean(chains.acceptance) < 0.9
+    before, after = x[:, 0], chains.samples[0, :, 0]
+    for f, g in ((np.tanh, np.square), (np.exp, np.sign), (np.sin, np.arctan)):
+        f_, g_ = (lambda z, f=f: f(np.minimum(z, 3.0))), g
+        difference = f_(before) * g_(after) - g_(before) * f_(after)
+        assert abs(difference.mean()) <= SIGMAS * difference.std() / math.sqrt(difference.size)
+
+
+@SAMPLERS
+def test_the_target_is_invariant(sampler):
+    """Chains that start in the target are in it after ten steps: Kolmogorov and Smirnov's p-value falls under 1e-6 so often."""
+    x = gumbel(5, 20_000)
+    chains = sampler(skewed, x, rng(6), steps=10, warmup=0, step_size=0.9)
+    assert stats.kstest(chains.samples[-1, :, 0], stats.gumbel_r.cdf).pvalue >= 1e-6
+    assert np.mean(chains.samples[-1] == x) < 0.01
+
+
+@SAMPLERS
+def test_known_moments(sampler):
+    """From a start that is all wrong; means and variances within 5 standard errors, by the effective sample size: 4 of 1.7e6."""
+    chains = sampler(gaussian, np.full((32, 2), 4.0), rng(7), steps=3000, warmup=500)
+    x = chains.samples.reshape(-1, 2)
+    assert np.all(np.abs(x.mean(axis=0) - [1.0, -1.0]) <= SIGMAS * SCALE / np.sqrt(chains.ess))
+    squares = (chains.samples - np.asarray([1.0, -1.0])) ** 2
+    _, ess = mcmc.diagnose(squares)
+    assert np.all(np.abs(squares.mean(axis=(0, 1)) - SCALE**2) <= SIGMAS * math.sqrt(2.0) * SCALE**2 / np.sqrt(ess))
+    assert np.all(chains.r_hat < 1.01) and np.all(chains.ess > 1000)
+
+
+@SAMPLERS
+def test_a_network_s_energy(sampler):
+    """The learnt energy is a density on the plane too: 16 chains agree with quadrature of exp(E) times a Gaussian's tails."""
+    shapes = nn.mlp_shapes(2, 16, 8, 1)
+    energy = models.energy(nn.mlp, shapes, 3.0 * pack(shapes, nn.initial(shapes, rng(8))))
+
+    def density(x):
+        E, slope = energy(x)
+        return E - 0.5 * np.sum(x**2, axis=-1), slope - x
+
+    grid = np.linspace(-8.0, 8.0, 401)
+    points = np.stack(np.meshgrid(grid, grid, indexing="ij"), axis=-1).reshape(-1, 2)
+    weight = np.exp(density(points)[0])
+    exact = (weight[:, None] * points).sum(axis=0) / weight.sum()
+    chains = sampler(density, rng(9).normal(size=(16, 2)), rng(10), steps=3000, warmup=300)
+    x = chains.samples.reshape(-1, 2)
+    assert np.all(np.abs(x.mean(axis=0) - exact) <= SIGMAS * x.std(axis=0) / np.sqrt(chains.ess))
+    assert np.all(chains.r_hat < 1.05)
+
+
+# --- adaptation
+
+
+@SAMPLERS
+@pytest.mark.parametrize("target", [0.6, 0.9])
+@pytest.mark.parametrize("first", [1e-3, 30.0])
+def test_the_warm_up_finds_the_step_size(sampler, target, first):
+    chains = sampler(gaussian, rng(11).normal(size=(64, 2)), rng(12), steps=400, warmup=600, target=target, step_size=first)
+    # Hoffman and Gelman's average stops a few per cent off; the mean of 400 x 64 probabilities is off by under 0.01.
+    assert abs(np.mean(chains.acceptance) - target) <= 0.08
+    assert chains.acceptance.shape == (64,)
+
+
+def test_the_step_size_moves_in_the_warm_up_alone():
+    x = rng(13).normal(size=(8, 2))
+    fixed = mcmc.hmc(gaussian, x, rng(14), steps=50, warmup=0, step_size=0.37)
+    assert fixed.step_size == 0.37
+    sizes = []
+
+    class Watched(mcmc._DualAveraging):
+        def update(self, acceptance):
+            sizes.append(float(super().update(acceptance)))
+            return np.asarray(sizes[-1])
+
+    original, mcmc._DualAveraging = mcmc._DualAveraging, Watched
+    try:
+        chains = mcmc.hmc(gaussian, x, rng(14), steps=50, warmup=20)
+    finally:
+        mcmc._DualAveraging = original
+    assert len(sizes) == 20 and len(set(sizes)) == 20 and chains.step_size not in sizes
+    assert min(sizes) < chains.step_size < max(sizes)
+
+
+# --- what they are given
+
+
+def test_the_same_seed_gives_the_same_samples_in_any_blocks(monkeypatch):
+    x = rng(15).normal(size=(4, 2))
+    whole = mcmc.hmc(gaussian, x, rng(16), steps=100, warmup=30)
+    for block in (1, 7, 1000):
+        monkeypatch.setattr(mcmc, "BLOCK", block)
+        assert np.array_equal(mcmc.hmc(gaussian, x, rng(16), steps=100, warmup=30).samples, whole.samples)
+    assert not np.array_equal(mcmc.hmc(gaussian, x, rng(17), steps=100, warmup=30).samples, whole.samples)
+
+
+def test_leading_axes_are_runs():
+    x = rng(18).normal(size=(3, 5, 2))
+    chains = mcmc.hmc(gaussian, x, rng(19), steps=60, warmup=10)
+    assert chains.samples.shape == (60, 3, 5, 2) and chains.acceptance.shape == (3, 5)
+    assert chains.r_hat.shape == chains.ess.shape == (3, 2)
+    for k in range(3):
+        alone = mcmc.diagnose(chains.samples[:, k])
+        assert np.allclose(alone[0], chains.r_hat[k], rtol=1e-12) and np.allclose(alone[1], chains.ess[k], rtol=1e-12)
+
+
+def test_a_chain_stays_where_the_energy_is_finite():
+    """A wall: nan beyond 1, where a proposal is rejected, and +inf slope does no harm."""
+
+    def walled(x):
+        E, slope = gaussian(x)
+        out = np.any(np.abs(x) > 1.0, axis=-1)
+        return np.where(out, np.nan, E), np.where(out[..., None], np.inf, slope)
+
+    chains = mcmc.hmc(walled, np.zeros((16, 2)), rng(20), steps=200, warmup=50)
+    assert np.all(np.abs(chains.samples) <= 1.0) and np.all(chains.acceptance > 0.1)
+    with pytest.raises(ValueError, match="x must start each chain where its energy is finite; 2 of 4 do not"):
+        mcmc.hmc(walled, np.asarray([[0.0, 0.0], [2.0, 0.0], [0.0, 0.5], [0.0, -3.0]]), rng(21), steps=10, warmup=0)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"steps": 0}, "steps must be a whole number >= 1; got 0"),
+        ({"steps": True}, "steps must be a whole number >= 1; got True"),
+        ({"warmup": -1}, "warmup must be a whole number >= 0; got -1"),
+        ({"leapfrog": 0.5}, "leapfrog must be a whole number >= 1; got 0.5"),
+        ({"step_size": 0.0}, "step_size must be a number > 0; got 0.0"),
+        ({"step_size": math.nan}, "step_size must be a number > 0; got nan"),
+        ({"target": 1.0}, "target must be a number between 0 and 1; got 1.0"),
+        ({"target": 0.0}, "target must be a number between 0 and 1; got 0.0"),
+    ],
+)
+def test_bad_input_is_named(change, message):
+    with pytest.raises(ValueError) as error:
+        mcmc.hmc(gaussian, np.zeros((2, 2)), rng(), **({"steps": 5, "warmup": 5} | change))
+    assert str(error.value) == message
+
+
+def test_progress():
+    counted = []
+    mcmc.mala(gaussian, np.zeros((2, 2)), rng(), steps=6, warmup=4, track=lambda steps: (counted.append(k) or k for k in steps))
+    assert counted == list(range(10))
+
+
+@pytest.mark.parametrize("name", ["array_api_strict", "torch", "jax", "cupy"])
+def test_other_libraries_sample_the_same(name):
+    """The same draws on every library: 20 trajectories part by the rounding of their sums alone."""
+    try:
+        xp = backend.load(name)
+    except backend.BackendError as error:
+        pytest.skip(str(error))
+    if name == "jax":
+        pytest.importorskip("jax").config.update("jax_enable_x64", True)
+    device = xp.Device("device1") if name == "array_api_strict" else None
+
+    def theirs(x):
+        scale = backend.asarray(SCALE, xp, device=device)
+        z = (x - backend.asarray(np.asarray([1.0, -1.0]), xp, device=device)) / scale
+        return -0.5 * xp.sum(z**2, axis=-1), -z / scale
+
+    x = rng(22).normal(size=(4, 2))
+    here = mcmc.hmc(gaussian, x, rng(23), steps=10, warmup=10)
+    there = mcmc.hmc(theirs, backend.asarray(x, xp, device=device), rng(23), steps=10, warmup=10)
+    assert np.max(np.abs(backend.to_host(there.samples) - here.samples)) <= 1e-9
+    assert abs(there.step_size - here.step_size) <= 1e-9 and np.allclose(there.r_hat, here.r_hat, rtol=1e-6)
+
+
+# --- diagnostics
+
+
+def test_r_hat_is_its_formula_and_sees_chains_apart():
+    x = rng(24).normal(size=(101, 4, 1))
+    halves = np.concatenate([x[:50], x[51:]], axis=1)[..., 0]  # of an odd number the middle one belongs to neither
+    W, B = halves.var(axis=0, ddof=1).mean(), 50 * halves.mean(axis=0).var(ddof=1)
+    r_hat, _ = mcmc.diagnose(x)
+    assert abs(r_hat[0] - math.sqrt((49 / 50 * W + B / 50) / W)) <= 1e-12
+    assert mcmc.diagnose(x + np.asarray([0.0, 0.0, 0.0, 3.0])[:, None])[0][0] > 1.3
+    drifting = x + np.linspace(0.0, 3.0, 101)[:, None, None]  # each chain alone drifts: only its halves tell
+    # Halves 1.5 apart, half of that squared over their own variance 1 + 1.5^2/12: sqrt(1 + 0.64/1.19) = 1.24, give or take.
+    assert mcmc.diagnose(drifting)[0][0] > 1.15
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, -0.5])
+def test_effective_samples_of_an_autoregression(phi):
+    """x' = phi x + noise has N (1 - phi)/(1 + phi) effective samples; 8 chains of 4000 estimate that to some per cent."""
+    g, chains, n = rng(25), 8, 4000
+    noise = g.normal(size=(n, chains, 1)) * math.sqrt(1 - phi * phi)
+    x = np.empty((n, chains, 1))
+    x[0] = g.normal(size=(chains, 1))
+    for k in range(1, n):
+        x[k] = phi * x[k - 1] + noise[k]
+    _, ess = mcmc.diagnose(x)
+    exact = n * chains * (1 - phi) / (1 + phi)
+    # Geyer's sum over some 2/(1 - |phi|) lags of correlations known to 1/sqrt(32000).
+    assert abs(ess[0] / exact - 1) <= 0.2
+
+
+def test_diagnostics_of_what_is_too_short_or_stands_still():
+    r_hat, ess = mcmc.diagnose(rng(26).normal(size=(3, 4, 2)))
+    assert np.all(np.isnan(r_hat)) and np.all(np.isnan(ess)) and r_hat.shape == (2,)
+    r_hat, ess = mcmc.diagnose(np.zeros((10, 4, 2)))
+    assert np.all(np.isnan(r_hat)) and np.all(np.isnan(ess))
+
+
+def test_laws_of_the_plane_can_be_sampled():
+    """The pinwheel's own density, its slope by differences: what HMC draws has the law's radius, to 5 standard errors."""
+    law, h = laws.Pinwheel(), 1e-5
+
+    def density(x):
+        slopes = [(law.energy(x + h * e) - law.energy(x - h * e)) / (2 * h) for e in np.eye(2)]
+        return law.energy(x), np.stack(slopes, axis=-1)
+
+    chains = mcmc.hmc(density, law.sample(rng(27), 64), rng(28), steps=400, warmup=100)
+    radius = np.linalg.norm(chains.samples, axis=-1, keepdims=True)
+    _, ess = mcmc.diagnose(radius)
+    exact = np.linalg.norm(law.sample(rng(29), 200_000), axis=-1)
+    error = math.sqrt(radius.var() / ess[0] + exact.var() / exact.size)
+    assert abs(radius.mean() - exact.mean()) <= SIGMAS * error
