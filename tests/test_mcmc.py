@@ -129,12 +129,16 @@ def test_a_network_s_energy(sampler):
 
 @SAMPLERS
 @pytest.mark.parametrize("target", [0.6, 0.9])
-@pytest.mark.parametrize("first", [1e-3, 30.0])
-def test_the_warm_up_finds_the_step_size(sampler, target, first):
-    chains = sampler(gaussian, rng(11).normal(size=(64, 2)), rng(12), steps=400, warmup=600, target=target, step_size=first)
-    # Hoffman and Gelman's average stops a few per cent off; the mean of 400 x 64 probabilities is off by under 0.01.
-    assert abs(np.mean(chains.acceptance) - target) <= 0.08
-    assert chains.acceptance.shape == (64,)
+def test_the_warm_up_finds_the_step_size(sampler, target):
+    """From 1000 times too small and 20 times too large alike. The averaged logarithm of a step size that swings across the steep
+    end of a Gaussian's acceptance comes out a little small, the acceptance up to 0.15 high: safe, and not biased by it."""
+    ends = []
+    for first in (1e-3, 30.0):
+        x = rng(11).normal(size=(64, 2))
+        chains = sampler(gaussian, x, rng(12), steps=400, warmup=600, target=target, step_size=first)
+        assert -0.05 <= np.mean(chains.acceptance) - target <= 0.15 and chains.acceptance.shape == (64,)
+        ends.append(chains.step_size)
+    assert abs(math.log(ends[0] / ends[1])) <= 0.1
 
 
 def test_the_step_size_moves_in_the_warm_up_alone():
