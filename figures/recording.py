@@ -49,8 +49,8 @@ def record(state: train.State, batches: Iterable[tuple[Any, Any]], keep: list[in
         after = train.step(state, x_data, x_noise)
         if k in wanted:
             F = xp.where(first, after.F, state.F)
-            ratios = [training.model(state.theta, x)[0] for x in (x_data, x_noise)]
-            loss = nce.loss(*ratios, F, nu=training.nu)
+            r_data, r_noise, _ = training.model(state.theta, x_data, x_noise)
+            loss = nce.loss(r_data, r_noise, F, nu=training.nu)
             for name, value in zip(path, (state.theta, F, loss, after.theta, after.F), strict=True):
                 path[name].append(to_host(value))
         state = after

@@ -85,6 +85,11 @@ def device(x: Array) -> Any:
     return "cpu" if isinstance(x, (numpy.ndarray, numpy.generic)) else array_api_compat.device(x)
 
 
+def transposed(x: Array) -> Array:
+    """``x`` (..., m, n) with its last two axes exchanged; NumPy's own method, being C, spares a layer a microsecond."""
+    return x.swapaxes(-1, -2) if type(x) is numpy.ndarray else array_namespace(x).matrix_transpose(x)
+
+
 def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
     """Move numbers or a host array ``x`` to the namespace ``xp``; ``dtype`` and ``device`` default to that library's."""
     return xp.asarray(x, dtype=dtype, device=device)

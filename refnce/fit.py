@@ -162,7 +162,7 @@ def _seen(before: State, after: State, x_data: Array, x_noise: Array) -> Pair:
     training, xp = before.training, array_namespace(before.F)
     first = asarray([method.order == "first" for method in training.methods], xp, device=device(before.F))
     F = xp.where(first & (after.stopped == 0), after.F, before.F)
-    r_data, r_noise = (training.model(before.theta, x)[0] for x in (x_data, x_noise))
+    r_data, r_noise, _ = training.model(before.theta, x_data, x_noise)
     known = ~(xp.any(xp.isnan(r_data), axis=-1) | xp.any(xp.isnan(r_noise), axis=-1))
     r_data, r_noise = (xp.where(known[..., None], r, xp.zeros_like(r)) for r in (r_data, r_noise))
     loss = ence.loss(r_data, r_noise, F) if training.loss == "ence" else nce.loss(r_data, r_noise, F, nu=training.nu)

@@ -1,7 +1,7 @@
-"""Models of log-ratios: ``model(theta, x) -> (r, pullback)``, for ``train`` to move theta.
+"""Models of log-ratios, for ``train`` to move theta: an exponential family and a network differ in nothing else.
 
-theta is (..., methods, k) and x (..., n, d), seen by all methods; r = log p~(x) - log q(x) is (..., methods, n), and
-``pullback(dr)`` the map from dL/dr to dL/dtheta. An exponential family and a network differ in nothing else.
+``model(theta, x_data, x_noise)`` -> (r_data, r_noise, pullback). theta is (..., methods, k) and x (..., n, d), seen by all
+methods; r = log p~(x) - log q(x) is (..., methods, n), and ``pullback(dr_data, dr_noise)`` the map from dL/dr to dL/dtheta.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce.backend import Array, array_namespace
-from refnce.nn.flat import Shapes, pack, unpack
+from refnce.backend import Array, array_namespace, on_host
+from refnce.nn.flat import Flat, Shapes
 from refnce.nn.layer import Layer
 
 __all__ = ["energy", "exponential_family", "network"]
 
-Model = Callable[[Array, Array], tuple[Array, Callable[[Array], Array]]]
+Model = Callable[[Array, Array, Array], tuple[Array, Array, Callable[[Array, Array], Array]]]
+CHUNK = 1 << 20  # bytes of an activation: with its slope and its gradient it then stays about a core's second-level cache
 
 
 def exponential_family(family: Any, noise: Any) -> Model:
@@ -24,41 +25,58 @@ def exponential_family(family: Any, noise: Any) -> Model:
     ``family`` is a class or instance of ``refnce.laws`` with statistics and log_base, ``noise`` a law with log_density.
     """
 
-    def model(theta: Array, x: Array) -> tuple[Array, Callable[[Array], Array]]:
+    def ratio(theta: Array, x: Array) -> tuple[Array, Array]:
         xp = array_namespace(theta, x)
         T = family.statistics(x)
         offset = family.log_base(x) - noise.log_density(x)
         features = xp.matrix_transpose(T)
         # One statistic: the outer product, which as a product of matrices takes three times as long.
         r = (theta * features if T.shape[-1] == 1 else xp.matmul(theta, features)) + offset[..., None, :]
+        return r, T
 
-        def pullback(dr: Array) -> Array:
-            return xp.matmul(dr, T)
+    def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
+        (r_data, T_data), (r_noise, T_noise) = ratio(theta, x_data), ratio(theta, x_noise)
+        xp = array_namespace(theta)
+        return r_data, r_noise, lambda dr_data, dr_noise: xp.matmul(dr_data, T_data) + xp.matmul(dr_noise, T_noise)
 
-        return r, pullback
+    return model
+
+
+def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
+    """Return the model r = E(x) - log q(x) with the energy E = ``layer``(params, x)[..., 0], theta the params of ``shapes``.
+
+    width: numbers in the widest activation of a sample. On a CPU samples go through the network in chunks that fit its cache.
+    """
+    flat = Flat(shapes)
+
+    def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
+        xp, n = array_namespace(theta), x_data.shape[-2]
+        x, params = xp.concat([x_data, x_noise], axis=-2), flat.unpack(theta)
+        chunks = _chunks(theta, x, width)
+        parts = [layer(params, x[..., None, chunk, :]) for chunk in chunks]
+        E = parts[0][0] if len(parts) == 1 else xp.concat([y for y, _ in parts], axis=-2)
+        # Of each sample as it was drawn, its coordinates apart in memory.
+        r = E[..., 0] - xp.concat([noise.log_density(x_data), noise.log_density(x_noise)], axis=-1)[..., None, :]
+
+        def pullback(dr_data: Array, dr_noise: Array) -> Array:
+            dr = xp.concat([dr_data, dr_noise], axis=-1)
+            bars = [flat.pack(pull(dr[..., chunk, None], dx=False)[1]) for chunk, (_, pull) in zip(chunks, parts, strict=True)]
+            return sum(bars[1:], bars[0])
+
+        return r[..., :n], r[..., n:], pullback
 
     return model
 
 
-def network(layer: Layer, shapes: Shapes, noise: Any) -> Model:
-    """Return the model r = E(x) - log q(x) with the energy E = ``layer``(params, x)[..., 0], theta the params of ``shapes``."""
-
-    def model(theta: Array, x: Array) -> tuple[Array, Callable[[Array], Array]]:
-        y, pull = layer(unpack(shapes, theta), x[..., None, :, :])
-        r = y[..., 0] - noise.log_density(x)[..., None, :]
-
-        def pullback(dr: Array) -> Array:
-            _, gradients = pull(dr[..., None], dx=False)
-            return pack(shapes, gradients or {})
-
-        return r, pullback
-
-    return model
+def _chunks(theta: Array, x: Array, width: int) -> list[slice]:
+    """Which samples go through the network together."""
+    rows = x.shape[-2] if width == 0 or not on_host(theta) else max(64, CHUNK // (width * theta.dtype.itemsize))
+    return [slice(start, start + rows) for start in range(0, x.shape[-2], rows)]
 
 
 def energy(layer: Layer, shapes: Shapes, theta: Array) -> Callable[[Array], tuple[Array, Array]]:
     """Return the function x (..., n, d) -> (E (..., n), dE/dx) of the network at theta (..., k), for ``mcmc``."""
-    params = unpack(shapes, theta)
+    params = Flat(shapes).unpack(theta)
 
     def function(x: Array) -> tuple[Array, Array]:
         y, pull = layer(params, x)

@@ -1,7 +1,7 @@
 """Algorithm 1: training by NCE in which F moves by its own rule while an optimizer moves theta.
 
-A model is a function ``model(theta, x) -> (r, pullback)`` (see ``models``). A training is a batch of independent runs, and
-inside it of methods that see the same samples and differ in how F moves:
+A model is a function ``model(theta, x_data, x_noise) -> (r_data, r_noise, pullback)`` (see ``models``). A training is a batch of
+independent runs, and inside it of methods that see the same samples and differ in how F moves:
 
     theta (..., methods, k)    F (..., methods)    x (..., n, d)    r (..., methods, n)
 
@@ -144,8 +144,7 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     """
     training, F = state.training, state.F
     xp = array_namespace(F)
-    r_data, pull_data = training.model(state.theta, x_data)
-    r_noise, pull_noise = training.model(state.theta, x_noise)
+    r_data, r_noise, pullback = training.model(state.theta, x_data, x_noise)
     # The loss at a finite F is finite just where no data have p = 0 and no noise p = inf.
     lossless = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
     if not _surely(lossless):  # the solvers refuse NaN
@@ -163,7 +162,7 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
             own = weights[0][..., here, :], weights[1][..., here, :]
             moved[k] = _move_F(state, k, r_data[..., here, :], r_noise[..., here, :], own)
 
-    gradient = pull_noise(weights[1]) - pull_data(weights[0])
+    gradient = pullback(-weights[0], weights[1])
     memory, change = training.optimizer(state.memory[0], gradient, rate=training.rate)
     memories, F_next = zip(*(moved[k] for k in range(len(groups))), strict=True)
     return _only_finite(state, lossless, state.theta + change, xp.concat(list(F_next), axis=-1), (memory, *memories))

@@ -16,7 +16,7 @@ from refnce import ence, files, laws, logz, models, nce, nn, optim, train
 from refnce.apart import join, split
 from refnce.backend import generator
 from refnce.fit import Batches, fit
-from refnce.nn.flat import pack
+from refnce.nn.flat import Flat
 from refnce.train import Method, Stopped, Training
 from tests.close import assert_close
 
@@ -45,7 +45,7 @@ def batches(runs=2, n=30, m=20, seed=3):
 
 def plane(runs=2, methods=METHODS[:3]):
     """A small network on the 8-Gaussians."""
-    theta = pack(SHAPES, nn.initial(SHAPES, generator(1), runs, 1))
+    theta = Flat(SHAPES).pack(nn.initial(SHAPES, generator(1), runs, 1))
     training = Training(models.network(nn.mlp, SHAPES, WIDE), methods, optim.adam, 1e-2)
     return train.start(training, np.repeat(theta, len(methods), axis=1), np.zeros((runs, len(methods))))
 
@@ -107,7 +107,7 @@ def test_fit_is_steps_one_after_another(apart):
         if k in (0, 3, 6):
             first = np.asarray([method.order == "first" for method in METHODS])
             F = np.where(first, after.F, expected.F)
-            r = [FAMILY(expected.theta, z)[0] for z in (x, y)]
+            r = FAMILY(expected.theta, x, y)[:2]
             rows.append((nce.loss(*r, F), F))
         expected = after
     assert state.count == 7 and record.step.tolist() == [0, 3, 6]
@@ -186,7 +186,7 @@ def test_times_and_optimizer_of_F():
     state = line(1, (Method("bar", times=3), *adaptive))
     x, y = batches(1)(0)
     after = train.step(state, x, y)
-    r = [FAMILY(state.theta, z)[0][0, 0] for z in (x, y)]
+    r = [z[0, 0] for z in FAMILY(state.theta, x, y)[:2]]
     F = 0.0
     for _ in range(3):
         F = logz.bar_update(*r, F)
@@ -200,7 +200,7 @@ def test_the_exponential_loss(order):
     state = line(1, methods, optim.sgd, 0.3, loss="ence")
     x, y = batches(1)(0)
     after = train.step(state, x, y)
-    r = [FAMILY(state.theta, z)[0][0, 0] for z in (x, y)]
+    r = [z[0, 0] for z in FAMILY(state.theta, x, y)[:2]]
     Fs = [-0.5 * ence.grad_F(*r, 0.0), ence.log_z(*r)]
     for k, F in enumerate(Fs):
         g = ence.grad_r(*r, F if order == "first" else 0.0)
@@ -235,11 +235,13 @@ def test_what_a_training_refuses(make, message):
 # --- runs that stop
 
 
-def explosive(theta, x):
+def explosive(theta, x, y):
     """A model whose log-ratios are theta x^2, nan for theta > 5 and infinite for theta > 3."""
-    r = theta * np.swapaxes(x**2, -1, -2)
-    r = np.where(theta > 3, -np.inf, r)
-    return np.where(theta > 5, np.nan, r), lambda dr: np.matmul(dr, x**2)
+    ratios = []
+    for z in (x, y):
+        r = np.where(theta > 3, -np.inf, theta * np.swapaxes(z**2, -1, -2))
+        ratios.append(np.where(theta > 5, np.nan, r))
+    return *ratios, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(dr_noise, y**2)
 
 
 @pytest.mark.parametrize("apart", [False, True])

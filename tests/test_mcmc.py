@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from refnce import backend, laws, mcmc, models, nn
-from refnce.nn.flat import pack
+from refnce.nn.flat import Flat
 
 SIGMAS = 5.0  # a normal variable is further out with chance 5.7e-7
 SAMPLERS = pytest.mark.parametrize("sampler", [mcmc.hmc, mcmc.mala])
@@ -108,7 +108,7 @@ def test_known_moments(sampler):
 def test_a_network_s_energy(sampler):
     """The learnt energy is a density on the plane too: 16 chains agree with quadrature of exp(E) times a Gaussian's tails."""
     shapes = nn.mlp_shapes(2, 16, 8, 1)
-    energy = models.energy(nn.mlp, shapes, 3.0 * pack(shapes, nn.initial(shapes, rng(8))))
+    energy = models.energy(nn.mlp, shapes, 3.0 * Flat(shapes).pack(nn.initial(shapes, rng(8))))
 
     def density(x):
         E, slope = energy(x)

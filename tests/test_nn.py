@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
 
 from refnce import backend, laws, models, nce, nn
-from refnce.nn.flat import count, pack, unpack
+from refnce.nn.flat import Flat
 from refnce.nn.layer import match
 from tests.close import assert_close
 from tests.strategies import seeds
@@ -90,6 +90,33 @@ def same_side(layer, params, x, v_params, v_x, h):
     return np.array_equal(patterns[0], patterns[1]) and np.array_equal(patterns[1], patterns[2])
 
 
+@given(st.lists(st.integers(1, 5), min_size=2, max_size=4), seeds)
+def test_the_perceptron_is_its_chain(widths, seed):
+    """Written out it is the chain of its layers, to the bit, with runs and without."""
+    layers = [nn.linear if k % 2 == 0 else nn.leaky_relu for k in range(2 * len(widths) - 3)]
+    for runs in ((), (2,)):
+        params, x = drawn(seed, *widths, runs=runs)
+        (y, pullback), (z, back) = nn.mlp(params, x), nn.chain(*layers)(params, x)
+        dy = rng(seed).normal(size=y.shape)
+        (dx, dparams), (du, dothers) = pullback(dy), back(dy)
+        assert np.array_equal(y, z) and np.array_equal(dx, du) and list(dparams) == list(dothers) == list(params)
+        assert all(np.array_equal(dparams[name], dothers[name]) for name in params)
+
+
+@pytest.mark.parametrize("width", [0, 1, 128, 10**6])
+def test_chunks_of_samples_do_not_show(width):
+    """Samples go through a network a few at a time; in any chunks the log-ratios are the same and the gradient is their sum."""
+    params, x = drawn(8, 2, 16, 8, 1, runs=(1,), n=300)
+    shapes = nn.mlp_shapes(2, 16, 8, 1)
+    theta, y = Flat(shapes).pack(params), NOISE.sample(rng(9), 150)
+    r_data, r_noise, pullback = models.network(nn.mlp, shapes, NOISE)(theta, x[0], y)
+    w = rng(10).normal(size=r_data.shape), rng(11).normal(size=r_noise.shape)
+    chunked = models.network(nn.mlp, shapes, NOISE, width)(theta, x[0], y)
+    assert_close(chunked[0], r_data, scale=10.0)
+    assert_close(chunked[1], r_noise, scale=10.0)
+    assert_close(chunked[2](*w), pullback(*w), scale=450.0)
+
+
 def test_a_pullback_leaves_out_what_is_not_wanted_and_can_be_called_again():
     params, x = drawn(1, 3, 5, 2)
     y, pullback = nn.mlp(params, x)
@@ -128,7 +155,7 @@ def test_at_a_kink_the_slope_lies_between_the_one_sided_ones(seed):
 
 
 def test_the_paper_s_network_has_8705_parameters():
-    assert count(SHAPES) == 2 * 128 + 128 + 128 * 64 + 64 + 64 + 1
+    assert Flat(SHAPES).count == 2 * 128 + 128 + 128 * 64 + 64 + 64 + 1
     assert list(SHAPES) == ["0.weight", "0.bias", "2.weight", "2.bias", "4.weight", "4.bias"]
     params = nn.initial(SHAPES, rng(0))
     for name, bound in (("0", 2**-0.5), ("2", 128**-0.5), ("4", 64**-0.5)):
@@ -175,14 +202,15 @@ def test_broadcast_axes_are_summed(like, gradient):
 
 def test_flat_parameters_round_trip():
     params = nn.initial(SHAPES, rng(0), 2, 3)
-    theta = pack(SHAPES, params)
+    flat = Flat(SHAPES)
+    theta = flat.pack(params)
     assert theta.shape == (2, 3, 8705)
-    back = unpack(SHAPES, theta)
+    back = flat.unpack(theta)
     assert list(back) == list(params) and all(np.array_equal(back[k], params[k]) for k in params)
     # Layer after layer, in the order of the shapes.
     assert np.array_equal(theta[0, 0, :256], params["0.weight"][0, 0].ravel()) and theta[1, 2, -1] == params["4.bias"][1, 2, 0]
     with pytest.raises(ValueError, match=r"theta must be \(..., 8705\) .* got shape \(8706,\)"):
-        unpack(SHAPES, np.zeros(8706))
+        flat.unpack(np.zeros(8706))
 
 
 NOISE = laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
@@ -191,16 +219,15 @@ NOISE = laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 def network_loss(theta, F, x, y, nu=1.0):
     """The NCE loss of the paper's network, and its gradient in theta through the pullback of the log-ratios."""
     model = models.network(nn.mlp, SHAPES, NOISE)
-    (r_data, pull_data), (r_noise, pull_noise) = model(theta, x), model(theta, y)
-    w_data, w_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
-    return nce.loss(r_data, r_noise, F, nu=nu), pull_data(w_data) + pull_noise(w_noise)
+    r_data, r_noise, pullback = model(theta, x, y)
+    return nce.loss(r_data, r_noise, F, nu=nu), pullback(*nce.grad_r(r_data, r_noise, F, nu=nu))
 
 
 @pytest.mark.parametrize("nu", [1.0, 0.5])
 @pytest.mark.parametrize("seed", range(4))
 def test_the_whole_loss_along_a_random_direction(seed, nu):
     g = rng(seed)
-    theta, v = pack(SHAPES, nn.initial(SHAPES, g, 1)), g.normal(size=(1, 8705)) / 8705**0.5
+    theta, v = Flat(SHAPES).pack(nn.initial(SHAPES, g, 1)), g.normal(size=(1, 8705)) / 8705**0.5
     x, y, F = g.normal(size=(40, 2)), NOISE.sample(g, 50), np.asarray([0.3])
     loss, gradient = network_loss(theta, F, x, y, nu)
     assert loss.shape == (1,) and gradient.shape == (1, 8705)
@@ -211,7 +238,7 @@ def test_the_whole_loss_along_a_random_direction(seed, nu):
 
 def test_energy_and_its_slope_are_for_sampling():
     params, x = drawn(5, 2, 128, 64, 1, n=30)
-    E, slope = models.energy(nn.mlp, SHAPES, pack(SHAPES, params))(x)
+    E, slope = models.energy(nn.mlp, SHAPES, Flat(SHAPES).pack(params))(x)
     y, pullback = nn.mlp(params, x)
     assert np.array_equal(E, y[:, 0]) and np.array_equal(slope, pullback(np.ones_like(y))[0])
 

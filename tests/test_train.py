@@ -109,8 +109,9 @@ def test_orders_differ_where_F_moves():
 def test_total_underflow():
     """BAR still moves where every sigmoid of a class underflows (Eq. 11 has no logarithm of 0); theta's gradient is 0."""
 
-    def model(theta, x):
-        return theta[..., :1] + x[..., None, :, 0], lambda dr: np.sum(dr, axis=-1, keepdims=True)
+    def model(theta, x, y):
+        r = [theta[..., :1] + z[..., None, :, 0] for z in (x, y)]
+        return *r, lambda dr_data, dr_noise: np.sum(dr_data + dr_noise, axis=-1, keepdims=True)
 
     x, y = np.array([2000.0, 2001.0])[:, None], np.array([-2000.0, -2003.0])[:, None]
     state = train.start(Training(model, (Method("bar"), Method("gradient"))), np.zeros((2, 1)), np.array([5.0, 5.0]))

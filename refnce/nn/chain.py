@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from refnce.backend import Array
 from refnce.nn.layer import Layer, Params, Pullback
 
@@ -10,25 +12,30 @@ def chain(*layers: Layer) -> Layer:
     """Return the layer that applies ``layers`` in turn. Parameter "weight" of the k-th, from 0, is "k.weight" here."""
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        pullbacks = []
-        for k in range(len(layers)):
-            x, pullback = layers[k](part(params, k), x)
+        names, pullbacks = _names(tuple(params), len(layers)), []
+        for own, each in zip(names, layers, strict=True):
+            x, pullback = each({short: params[long] for short, long in own}, x)
             pullbacks.append(pullback)
 
         def back(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Array | None, Params | None]:
-            gradients: Params = {}
+            gradients: Params = dict.fromkeys(params)
             down: Array | None = dy
-            for k in reversed(range(len(layers))):
-                down, own = pullbacks[k](down, dx=dx or k > 0, dparams=dparams)
-                gradients.update({f"{k}.{name}": gradient for name, gradient in (own or {}).items()})
-            return down, ({name: gradients[name] for name in params} if dparams else None)
+            for k in range(len(layers) - 1, -1, -1):
+                down, mine = pullbacks[k](down, dx=dx or k > 0, dparams=dparams)
+                for short, long in names[k] if dparams else ():
+                    gradients[long] = mine[short]
+            return down, gradients if dparams else None
 
         return x, back
 
     return layer
 
 
-def part(params: Params, k: int) -> Params:
-    """The parameters of the k-th layer under the names that it gives them."""
-    prefix = f"{k}."
-    return {name[len(prefix) :]: value for name, value in params.items() if name.startswith(prefix)}
+@lru_cache(maxsize=256)
+def _names(params: tuple[str, ...], count: int) -> list[list[tuple[str, str]]]:
+    """For each layer the names of its parameters, as it knows them and here."""
+    names: list[list[tuple[str, str]]] = [[] for _ in range(count)]
+    for long in params:
+        place, _, short = long.partition(".")
+        names[int(place)].append((short, long))
+    return names

@@ -10,26 +10,29 @@ from refnce.nn.layer import Params
 Shapes = dict[str, tuple[int, ...]]
 
 
-def count(shapes: Shapes) -> int:
-    """How many numbers parameters of these shapes are."""
-    return sum(math.prod(shape) for shape in shapes.values())
+class Flat:
+    """The correspondence between parameters of ``shapes``, (..., *shape) each, and theta (..., k), one after another."""
 
+    def __init__(self, shapes: Shapes) -> None:
+        self.shapes = dict(shapes)
+        self.places, start = [], 0
+        for name, shape in shapes.items():
+            self.places.append((name, slice(start, start + math.prod(shape)), shape))
+            start += math.prod(shape)
+        self.count = start
 
-def unpack(shapes: Shapes, theta: Array) -> Params:
-    """Return the parameters of ``shapes`` (..., *shape) that theta (..., k) holds one after another."""
-    xp = array_namespace(theta)
-    params, start = {}, 0
-    for name, shape in shapes.items():
-        stop = start + math.prod(shape)
-        params[name] = xp.reshape(theta[..., start:stop], (*theta.shape[:-1], *shape))
-        start = stop
-    if start != theta.shape[-1]:
-        raise ValueError(f"theta must be (..., {start}) for parameters of these shapes; got shape {tuple(theta.shape)}")
-    return params
+    def unpack(self, theta: Array) -> Params:
+        """Return the parameters that theta holds."""
+        if theta.shape[-1] != self.count:
+            raise ValueError(f"theta must be (..., {self.count}) for parameters of these shapes; got shape {tuple(theta.shape)}")
+        xp, runs = array_namespace(theta), theta.shape[:-1]
+        return {name: xp.reshape(theta[..., place], (*runs, *shape)) for name, place, shape in self.places}
 
-
-def pack(shapes: Shapes, params: Params) -> Array:
-    """Return theta (..., k) with ``unpack(shapes, theta)`` = params, (..., *shape) each."""
-    xp = array_namespace(*params.values())
-    leading = {name: params[name].shape[: params[name].ndim - len(shape)] for name, shape in shapes.items()}
-    return xp.concat([xp.reshape(params[name], (*leading[name], -1)) for name in shapes], axis=-1)
+    def pack(self, params: Params) -> Array:
+        """Return the theta that holds ``params``."""
+        xp = array_namespace(next(iter(params.values())))
+        parts = []
+        for name, place, shape in self.places:
+            runs = params[name].shape[: params[name].ndim - len(shape)]
+            parts.append(xp.reshape(params[name], (*runs, place.stop - place.start)))
+        return xp.concat(parts, axis=-1)

@@ -8,7 +8,7 @@ Nothing is hidden: a layer has no state, and its pullback can be called any numb
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from refnce.backend import Array, array_namespace
 
@@ -18,7 +18,7 @@ Params = dict[str, Array]
 class Pullback(Protocol):
     """``pullback(dy, *, dx=True, dparams=True) -> (dx, dparams)``."""
 
-    def __call__(self, dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Array | None, Params | None]: ...
+    def __call__(self, dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]: ...
 
 
 class Layer(Protocol):

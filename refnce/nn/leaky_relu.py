@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from refnce.backend import Array, array_namespace
 from refnce.nn.layer import Params, Pullback
 
@@ -13,10 +15,14 @@ def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
 
     At the kink, x = 0, the slope is SLOPE. Any number between SLOPE and 1 is a subgradient there; this is PyTorch's choice.
     """
-    xp = array_namespace(x)
-    slope = xp.maximum(xp.astype(x > 0, x.dtype), SLOPE)  # a third of the time of where
+    factor = slope(x)
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Array | None, Params | None]:
-        return (dy * slope if dx else None), ({} if dparams else None)
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        return (dy * factor if dx else None), ({} if dparams else None)
 
-    return x * slope, pullback
+    return x * factor, pullback
+
+
+def slope(x: Array) -> Array:
+    """1 where x > 0 and SLOPE elsewhere, exactly, in a third of the time that ``where`` takes."""
+    return (1.0 - SLOPE) * array_namespace(x).astype(x > 0, x.dtype) + SLOPE

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from refnce.backend import Array
-from refnce.nn.chain import chain
-from refnce.nn.layer import Params, Pullback
-from refnce.nn.leaky_relu import leaky_relu
-from refnce.nn.linear import linear
+from refnce.nn.layer import Params, Pullback, match
+from refnce.nn.leaky_relu import slope
+from refnce.nn.linear import affine, gradients, through
 
 
 def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
     """Return (y, pullback) of the perceptron whose affine layers are params "0.weight", "0.bias", "2.weight", ...
 
     x (..., n, in) -> y (..., n, out). The odd numbers are the rectifiers, as in a sequence of PyTorch modules, whose
-    ``state_dict`` has these names.
+    ``state_dict`` has these names: ``chain(linear, leaky_relu, linear, ...)``, written out because it is run so often.
     """
-    layers = [linear if k % 2 == 0 else leaky_relu for k in range(len(params) - 1)]
-    return chain(*layers)(params, x)
+    names = _names(len(params) // 2)
+    inputs, slopes = [x], []
+    for weight, bias in names[:-1]:
+        z = affine(inputs[-1], params[weight], params[bias])
+        slopes.append(slope(z))
+        inputs.append(z * slopes[-1])
+    y = affine(inputs[-1], params[names[-1][0]], params[names[-1][1]])
+
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        found = dict.fromkeys(params)
+        for k in range(len(names) - 1, -1, -1):
+            weight, bias = names[k]
+            if dparams:
+                found[weight], found[bias] = gradients(dy, inputs[k], params[weight], params[bias])
+            if k > 0:
+                dy = through(dy, params[weight]) * slopes[k - 1]
+        down = match(through(dy, params[names[0][0]]), x) if dx else None
+        return down, (found if dparams else None)
+
+    return y, pullback
+
+
+@lru_cache(maxsize=16)
+def _names(count: int) -> list[tuple[str, str]]:
+    return [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(count)]
 
 
 def mlp_shapes(*widths: int) -> dict[str, tuple[int, ...]]:
