@@ -26,14 +26,14 @@ class Settings:
     def xp(self) -> Any:
         return backend.load(self.backend)
 
-    def array(self, x: Any) -> Any:
-        """Move a host array to the backend, as float64."""
-        return backend.asarray(x, self.xp, dtype=self.xp.float64)
+    def array(self, x: Any, dtype: str = "float64") -> Any:
+        """Move a host array to the backend."""
+        return backend.asarray(x, self.xp, dtype=getattr(self.xp, dtype))
 
     def generators(self, figure: int, count: int) -> list[np.random.Generator]:
         """Independent streams: one seed and one figure always give the same draws, on every backend."""
         return [np.random.Generator(np.random.PCG64([self.seed, figure, k])) for k in range(count)]
 
-    def track(self, steps: Iterable[int], label: str) -> Iterable[int]:
+    def track(self, steps: Iterable[Any], label: str, total: int | None = None) -> Iterable[Any]:
         quiet = None if self.progress else True  # None: no bar where standard error is no terminal
-        return tqdm(steps, desc=label, disable=quiet, mininterval=0.2, ncols=88)
+        return tqdm(steps, desc=label, disable=quiet, mininterval=0.2, ncols=88, total=total)

@@ -19,6 +19,12 @@ COLOURS = {
     "BAR, mean of 2 steps": "#0b3c6f",
     "binary search": "#c8372d",
     "Newton": "#6a3d9a",
+    "NCE, F by descent, rate 1": "#5b8c3a",
+    "NCE, F0 the first root": "#222222",
+    "BAR, 2 updates": "#74a9cf",
+    "BAR, 5 updates": "#a6cee3",
+    "BAR, by Adam": "#e377c2",
+    "BAR, by Adam 10x": "#9467bd",
 }
 OPTIMUM = "#ff8c00"
 SMALLEST = 1e-300  # where a loss of exactly 0 goes on a logarithmic axis
@@ -46,17 +52,17 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
 
 
-def band(axis: Any, x: Any, values: Any, method: str, *, log: bool = False, **line: Any) -> None:
+def band(axis: Any, x: Any, values: Any, method: str, *, log: bool = False, zigzag: bool = True, **line: Any) -> None:
     """Mean over runs as a line with one standard deviation shaded, of the logarithm where ``log``; values (K, runs).
 
-    BAR as printed may swing between two branches from step to step: even and odd steps are drawn as a line each.
+    BAR as printed may swing between two branches from step to step: where ``zigzag`` even and odd steps are a line each.
     """
     values = np.asarray(values, dtype=float)
     values = np.log(np.maximum(values, SMALLEST)) if log else values
     mean, spread = values.mean(axis=1), values.std(axis=1)
     middle, low, high = (np.exp(v) if log else v for v in (mean, mean - spread, mean + spread))
     x = np.asarray(x)
-    branches = (x % 2 == 0, x % 2 == 1) if method == "BAR" else (np.full(x.shape, True),)
+    branches = (x % 2 == 0, x % 2 == 1) if zigzag and method == "BAR" else (np.full(x.shape, True),)
     for k, branch in enumerate(branches):
         label = method if k == 0 else None
         axis.plot(x[branch], middle[branch], color=COLOURS[method], label=label, **{"lw": 1.6, **line})
