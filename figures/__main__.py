@@ -39,7 +39,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         if name not in NAMES:
             parser.error(f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}")
         if name not in AVAILABLE:
-            parser.error(f"{name} is not implemented yet (neural networks); there are {', '.join(AVAILABLE)}")
+            parser.error(f"{name} is not here yet (MNIST); there are {', '.join(AVAILABLE)}")
     options.names = list(dict.fromkeys(options.names)) or list(AVAILABLE)
     try:
         backend.load(options.backend)

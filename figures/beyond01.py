@@ -229,7 +229,7 @@ def judged(path: Any, optimum: Any) -> dict[str, Any]:
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    runs, steps = settings.runs or (2 if settings.quick else RUNS), 300 if settings.quick else STEPS
+    runs, steps = settings.runs or (2 if settings.quick else RUNS), 100 if settings.quick else STEPS
     numbers: dict[str, Any] = {"setting": {"runs": runs, "steps": steps, "near": NEAR, "batch": BATCH}}
     numbers.update(line(settings, runs, steps))
     numbers["16-d"] = sixteen(settings, runs, steps // 2)

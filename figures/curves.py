@@ -53,6 +53,20 @@ def draw(numbers: dict[str, Any], heading: str) -> Any:
     return figure
 
 
+def table(numbers: dict[str, Any]) -> str:
+    """KL(truth || model), total variation and |F - log Z|, means over the seeds, as rows of Markdown."""
+
+    def cell(curve: dict[str, Any], k: int) -> str:
+        kl, tv, off = (float(np.mean(np.abs(curve[what][k]))) for what in ("kl", "tv", "log_z_error"))
+        return f"{kl:.3f} / {tv:.3f} / {off:.2f}"
+
+    stops = numbers["setting"]["stops"]
+    rows = [f"| {numbers['system']} | " + " | ".join(f"{stop} steps" for stop in stops) + " |", "|---" * (len(stops) + 1) + "|"]
+    for name in plane.METHODS:
+        rows.append(f"| {name} | " + " | ".join(cell(numbers["main"][name], k) for k in range(len(stops))) + " |")
+    return "\n".join(rows)
+
+
 def smooth(values: Any) -> Any:
     """Means over WINDOW neighbours along the first axis."""
     values = np.asarray(values, dtype=float)

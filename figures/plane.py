@@ -83,7 +83,7 @@ def experiment(settings: Settings, system: str) -> dict[str, Any]:
 def _experiment(backend: str, seed: int, runs: int | None, quick: bool, progress: bool, system: str) -> dict[str, Any]:
     settings = Settings(backend, seed, runs, quick, progress)
     count = runs or (2 if quick else RUNS)
-    stops, side = ((50, 150), 100) if quick else (STOPS, SIDE_STEPS)
+    stops, side = ((40, 120), 120) if quick else (STOPS, SIDE_STEPS)
     seeds = [1000 * seed + k for k in range(count)]
     together = backend != "numpy"
     batches = [tuple(seeds)] if together else [(s,) for s in seeds]

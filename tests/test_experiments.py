@@ -59,7 +59,8 @@ def test_provenance(name):
     assert numbers["figure"] == name
     assert origin["command"] == "python -m figures --out figures/gallery"
     assert (origin["seed"], origin["quick"], origin["backend"]) == (0, False, "numpy")
-    assert origin["source"] and origin["device"] and origin["versions"]["numpy"] and origin["wall_seconds"] > 0
+    assert origin["source"] and origin["device"] and origin["versions"]["numpy"]
+    assert origin["wall_seconds"] >= 0  # two figures of one training share it: the second takes no time
     assert (GALLERY / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parent.parent
 def test_quick_run_of_all(tmp_path):
     start = time.perf_counter()
     assert command.main(["--quick", "--out", str(tmp_path)]) == 0
-    assert time.perf_counter() - start < 60.0  # 20 s on a quiet machine; a loaded one must not fail the tests
+    assert time.perf_counter() - start < 120.0  # 30 s on a quiet machine; a loaded one must not fail the tests
     assert sorted(p.name for p in tmp_path.iterdir()) == sorted(f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png"))
     for name in figures.AVAILABLE:
         numbers = json.loads((tmp_path / f"{name}.json").read_text())
@@ -68,7 +68,7 @@ def test_same_numbers_on_another_backend(tmp_path):
     ("arguments", "says"),
     [
         (["fig99"], "unknown figure 'fig99'"),
-        (["fig04"], "fig04 is not implemented yet"),
+        (["fig06"], "fig06 is not here yet"),
         (["--seed", "-1"], "whole number >= 0; got '-1'"),
         (["--seed", "x"], "whole number >= 0; got 'x'"),
         (["--runs", "0"], "whole number >= 1; got '0'"),
@@ -163,7 +163,7 @@ def test_gallery_is_complete_and_small():
     gallery = ROOT / "figures" / "gallery"
     names = {p.name for p in gallery.iterdir()}
     assert names == {"README.md", *(f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png"))}
-    assert sum(p.stat().st_size for p in gallery.glob("*.json")) < 1_000_000
+    assert sum(p.stat().st_size for p in gallery.glob("*.json")) < 3_000_000
     page = (gallery / "README.md").read_text()
     for name in figures.AVAILABLE:
         assert f"({name}.png)" in page and f"({name}.json)" in page

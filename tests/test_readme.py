@@ -24,16 +24,15 @@ PYTHON = [code for language, code in BLOCKS if language == "python"]
 def test_the_examples_run_and_print_what_is_shown():
     space, out = {}, io.StringIO()
     with contextlib.redirect_stdout(out):
-        for code in PYTHON[:2]:
+        for code in PYTHON[:3]:
             exec(compile(code, "README.md", "exec"), space)
-    (shown,) = [text for language, text in BLOCKS if language == "text"]
-    assert out.getvalue() == shown
+    assert out.getvalue() == "".join(text for language, text in BLOCKS if language == "text")
     assert len(PYTHON[0].strip().splitlines()) <= 10
     assert abs(float(space["found"].F) - (0.5 + np.log(2 * np.pi) / 2)) <= 3 * float(space["found"].standard_error)
 
 
 def test_the_module_of_ones_own_is_checked_as_described(pytester, monkeypatch):
-    (pytester.path / "mine.py").write_text(PYTHON[2])
+    (pytester.path / "mine.py").write_text(PYTHON[3])
     monkeypatch.syspath_prepend(pytester.path)
     claims = """
         import numpy as np
