@@ -11,7 +11,7 @@ from refnce.logz.result import LogZ, finished
 from refnce.nce import balance
 from refnce.special import log_pair
 
-# A and nu B as plain sums are right to far less than this many eps (1 + |F|).
+# A and nu B as plain sums about a centre are right to far less than this many eps.
 BLUR = 65536.0
 
 
@@ -58,5 +58,5 @@ def _plain_sign(samples: Samples, F: Array, nu: float) -> Array | None:
     """A - nu B from sums of the sigmoids as they stand, or None where they leave the sign of a run in doubt."""
     (A,), (B,) = samples.sums(F + log_pair(nu)[0], 1)
     A, B = A / samples.n, B * (nu / samples.m)
-    blur = BLUR * machine_eps(F.dtype, samples.xp) * (1.0 + abs(F))
+    blur = BLUR * machine_eps(F.dtype, samples.xp)
     return A - B if host_bool(abs(A - B) > blur * (A + B)) else None

@@ -38,15 +38,17 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
     F0 = first_F(F0, r_data, r_noise, xp)
     passes: Array = 0
-    proven = None
+    fast = proven = None
     if r_data.shape[-1] + r_noise.shape[-1] > TINY:
         fast = rapid.solve(xp, r_data, r_noise, F0, nu, xtol=xtol)
-        proven = _proven(xp, fast, int(F0 is None))
-        if host_bool(fast.sure):
-            return proven
-        passes = proven.evaluations
+        passes = 1 + int(F0 is None)
+        if fast is not None:
+            proven = _proven(xp, fast, int(F0 is None))
+            if host_bool(fast.sure):
+                return proven
+            passes = proven.evaluations
     check_no_nan(r_data=r_data, r_noise=r_noise)
-    if proven is not None and passes.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
+    if fast and proven and passes.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
         return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 

@@ -43,13 +43,12 @@ class Root(NamedTuple):
     sure: Array
 
 
-def solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, *, xtol: float) -> Root:
-    """Follow the fast road for checked arguments; NaN in the samples shows as ``sure`` = False."""
+def solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, *, xtol: float) -> Root | None:
+    """Follow the fast road for checked arguments; NaN in the samples shows as ``sure`` = False, or None."""
     try:
         return _solve(xp, r_data, r_noise, F0, nu, xtol)
-    except (ArithmeticError, ValueError):  # from ``math``, for a run whose every sigmoid underflows
-        nan = float("nan")
-        return Root(nan, nan, nan, 1, nan, nan, False)
+    except (ArithmeticError, ValueError):  # from ``math``, for a run whose every sigmoid underflows in its first pass
+        return None
 
 
 def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float) -> Root:
