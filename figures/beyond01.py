@@ -20,6 +20,7 @@ from figures.settings import Settings
 from refnce import ence, laws, logz, nce, optim
 from refnce.backend import generator
 
+ON_HOST = True  # small arrays and quadrature: NumPy, whatever the backend
 NEAR = 0.5  # theta has arrived when it is this near to theta*
 STEPS = 2000
 RUNS = 5

@@ -159,6 +159,11 @@ def test_draws_do_not_depend_on_blocks():
         assert np.array_equal(x, data.sample(rng[0], 3, 5)) and np.array_equal(y, noise.sample(rng[1], 3, 5))
 
 
+def test_a_figure_that_only_numpy_makes_says_so(tmp_path):
+    assert command.main(["beyond01", "--quick", "--runs", "1", "--backend", "array_api_strict", "--out", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "beyond01.json").read_text())["provenance"]["backend"] == "numpy"
+
+
 def test_gallery_is_complete_and_small():
     gallery = ROOT / "figures" / "gallery"
     names = {p.name for p in gallery.iterdir()}
