@@ -13,6 +13,7 @@ import pytest
 
 from refnce import backend
 from tests.ledger import NOT_PROVIDED
+from tests.libraries import Library
 
 # The oracle surface: what a foreign module may provide, by namespace.
 SURFACE = {
@@ -97,17 +98,11 @@ def host(x: Any) -> Any:
 def on_backend(name: str) -> Impl:
     """refnce itself on the array library ``name``, in float64; array_api_strict on the device that is not its default."""
     try:
-        xp = backend.load(name)
+        library = Library(name)
     except backend.BackendError as error:
         raise UnusableError(str(error)) from error
-    device = None
-    if name == "array_api_strict":
-        xp.set_array_api_strict_flags(api_version="2024.12")
-        device = xp.Device("device1")
-    if name == "jax":
-        importlib.import_module("jax").config.update("jax_enable_x64", True)
     modules = {space: importlib.import_module(f"refnce.{space}") for space in SURFACE}
-    return Impl(name, modules, lambda x: backend.asarray(x, xp, device=device), foreign=False)
+    return Impl(name, modules, lambda x: library(x, str(x.dtype)), foreign=False)
 
 
 def on_module(path: str) -> Impl:

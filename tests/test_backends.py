@@ -10,6 +10,7 @@ import pytest
 
 from refnce import backend, ence, expfam, logz, nce
 from tests.adapter import FIELDS, SURFACE
+from tests.libraries import Library, or_skip
 
 MODULES = {"nce": nce, "ence": ence, "logz": logz, "expfam": expfam}
 FUNCTIONS = [f"{space}.{name}" for space, names in SURFACE.items() for name in names]
@@ -24,35 +25,13 @@ AGREE = pytest.mark.claim(
 )
 
 
-class Library:
-    """An array library on the device to test it on."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.xp = backend.load(name)
-        self.device = None
-        if name == "array_api_strict":
-            self.xp.set_array_api_strict_flags(api_version="2024.12")
-            self.device = self.xp.Device("device1")
-        if name == "jax":
-            sys.modules["jax"].config.update("jax_enable_x64", True)
-        if name == "torch" and self.xp.cuda.is_available():
-            self.device = "cuda"
-
-    def __call__(self, x, dtype="float64"):
-        return backend.asarray(np.asarray(x, dtype=dtype), self.xp, device=self.device)
-
-
 @pytest.fixture(
     scope="module",
     params=[*(pytest.param(name, marks=AGREE) for name in ("numpy", "array_api_strict")), *OPTIONAL],
 )
 def library(request):
     """Skips, with the reason, where the library is not installed or finds no device."""
-    try:
-        return Library(request.param)
-    except backend.BackendError as error:
-        pytest.skip(str(error))
+    return or_skip(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from scipy import stats
 
 from refnce import backend, laws, mcmc, models, nn
 from refnce.nn.flat import Flat
+from tests.libraries import OTHERS, or_skip
 
 SIGMAS = 5.0  # a normal variable is further out with chance 5.7e-7
 SAMPLERS = pytest.mark.parametrize("sampler", [mcmc.hmc, mcmc.mala])
@@ -222,25 +223,18 @@ def test_progress():
     assert counted == list(range(10))
 
 
-@pytest.mark.parametrize("name", ["array_api_strict", "torch", "jax", "cupy"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_other_libraries_sample_the_same(name):
     """The same draws on every library: 20 trajectories part by the rounding of their sums alone."""
-    try:
-        xp = backend.load(name)
-    except backend.BackendError as error:
-        pytest.skip(str(error))
-    if name == "jax":
-        pytest.importorskip("jax").config.update("jax_enable_x64", True)
-    device = xp.Device("device1") if name == "array_api_strict" else None
+    library = or_skip(name)
 
     def theirs(x):
-        scale = backend.asarray(SCALE, xp, device=device)
-        z = (x - backend.asarray(np.asarray([1.0, -1.0]), xp, device=device)) / scale
-        return -0.5 * xp.sum(z**2, axis=-1), -z / scale
+        z = (x - library([1.0, -1.0])) / library(SCALE)
+        return -0.5 * library.xp.sum(z**2, axis=-1), -z / library(SCALE)
 
     x = rng(22).normal(size=(4, 2))
     here = mcmc.hmc(gaussian, x, rng(23), steps=10, warmup=10)
-    there = mcmc.hmc(theirs, backend.asarray(x, xp, device=device), rng(23), steps=10, warmup=10)
+    there = mcmc.hmc(theirs, library(x), rng(23), steps=10, warmup=10)
     assert np.max(np.abs(backend.to_host(there.samples) - here.samples)) <= 1e-9
     assert abs(there.step_size - here.step_size) <= 1e-9 and np.allclose(there.r_hat, here.r_hat, rtol=1e-6)
 

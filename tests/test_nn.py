@@ -14,6 +14,7 @@ from refnce import backend, laws, models, nce, nn
 from refnce.nn.flat import Flat
 from refnce.nn.layer import match
 from tests.close import assert_close
+from tests.libraries import OTHERS, or_skip
 from tests.strategies import seeds
 
 EPS = np.finfo(np.float64).eps
@@ -244,22 +245,15 @@ def test_energy_and_its_slope_are_for_sampling():
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", ["array_api_strict", "torch", "jax", "cupy"])
+@pytest.mark.parametrize("name", OTHERS)
 def test_other_libraries_agree(name, dtype):
-    try:
-        xp = backend.load(name)
-    except backend.BackendError as error:
-        pytest.skip(str(error))
-    if name == "jax":
-        pytest.importorskip("jax").config.update("jax_enable_x64", True)
-    device = xp.Device("device1") if name == "array_api_strict" else None
+    library = or_skip(name)
     params, x = drawn(6, 2, 16, 8, 1, runs=(2,))
     params, x = {k: p.astype(dtype) for k, p in params.items()}, x.astype(dtype)
     y, pullback = nn.mlp(params, x)
     dx, dparams = pullback(np.ones_like(y))
-    moved = {k: backend.asarray(p, xp, device=device) for k, p in params.items()}
-    theirs, back = nn.mlp(moved, backend.asarray(x, xp, device=device))
-    their_dx, their_dparams = back(xp.ones_like(theirs))
+    theirs, back = nn.mlp({k: library(p, dtype) for k, p in params.items()}, library(x, dtype))
+    their_dx, their_dparams = back(library(np.ones_like(y), dtype))
     eps = float(np.finfo(dtype).eps)
     for a, b in [(y, theirs), (dx, their_dx), *((dparams[k], their_dparams[k]) for k in params)]:
         b = backend.to_host(b)
