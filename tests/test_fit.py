@@ -260,6 +260,23 @@ def test_a_run_that_is_not_finite_stops_and_the_others_go_on(update, apart):
     assert np.all(np.isfinite(record.loss[:, 0, [0, 3]])) and not np.any(np.isfinite(record.loss[:, 0, 1:3]))
 
 
+def test_a_run_stops_where_it_is():
+    """At the step that fails, with what the step before left; infinite log-ratios of noise are an infinite loss too."""
+
+    def jump(state, gradient, *, rate):
+        return None, np.asarray([[0.0], [1.5]])
+
+    def ratios(theta, x, y):
+        r = [theta + z[:, 0] for z in (x, y)]
+        return r[0], np.where(theta > 4, np.inf, r[1]), lambda dr_data, dr_noise: np.zeros((2, 1))
+
+    state = train.start(Training(ratios, (Method("gradient"),) * 2, jump), np.zeros((2, 1)), np.zeros(2))
+    for _ in range(6):
+        state = train.step(state, *(x[0] for x in batches(1)(0)))
+    assert state.stopped.tolist() == [Stopped.NOT, Stopped.LOSS] and state.stopped_at.tolist() == [-1, 3]
+    assert state.theta[:, 0].tolist() == [0.0, 4.5]
+
+
 def test_each_quantity_is_named():
     def overflow(state, gradient, *, rate):
         return None, np.asarray([1.0, np.inf, np.nan])[:, None] * np.ones_like(gradient)

@@ -118,17 +118,30 @@ def test_chunks_of_samples_do_not_show(width):
     assert_close(chunked[2](*w), pullback(*w), scale=450.0)
 
 
-def test_a_pullback_leaves_out_what_is_not_wanted_and_can_be_called_again():
-    params, x = drawn(1, 3, 5, 2)
-    y, pullback = nn.mlp(params, x)
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_pullback_leaves_out_what_is_not_wanted_and_can_be_called_again(name):
+    layer, draw = LAYERS[name]
+    params, x = draw(rng(1)), rng(2).normal(size=(6, 4))
+    y, pullback = layer(params, x)
     dx, dparams = pullback(np.ones_like(y))
-    assert pullback(np.ones_like(y), dx=False)[0] is None and pullback(np.ones_like(y), dparams=False)[1] is None
     for _ in range(2):
-        assert np.array_equal(pullback(np.ones_like(y), dparams=False)[0], dx)
-        again = pullback(np.ones_like(y), dx=False)[1]
-        assert all(np.array_equal(again[k], dparams[k]) for k in params)
+        down, none = pullback(np.ones_like(y), dparams=False)
+        assert none is None and np.array_equal(down, dx)
+        none, again = pullback(np.ones_like(y), dx=False)
+        assert none is None and all(np.array_equal(again[k], dparams[k]) for k in params)
     for k, p in params.items():  # and nothing was changed
-        assert np.array_equal(p, drawn(1, 3, 5, 2)[0][k])
+        assert np.array_equal(p, draw(rng(1))[k])
+
+
+def test_initial_parameters_fill_their_interval():
+    """Uniform within +-1/sqrt(fan-in), images included; each of the 12 bounds is missed with probability 1e-9."""
+    shapes = {"0.weight": (50, 4), "0.bias": (2000,), "2.weight": (40, 4, 3, 3), "2.bias": (2000,)}
+    for name, p in nn.initial(shapes, rng(0)).items():
+        unit = p * np.sqrt(4.0 if name.startswith("0") else 36.0)
+        assert p.shape == shapes[name] and np.all(np.abs(unit) <= 1.0)
+        # of N uniform numbers all miss an end of length d with probability (1 - d/2)^N
+        assert np.min(unit) < -1.0 + 42.0 / p.size and np.max(unit) > 1.0 - 42.0 / p.size
+        assert abs(np.mean(unit)) < 6.2 / np.sqrt(3 * p.size)
 
 
 def test_slopes_at_the_kink():

@@ -106,21 +106,63 @@ def test_orders_differ_where_F_moves():
     assert np.all(np.abs(after.theta[:, 0] - after.theta[:, 1]) > 1e-3)
 
 
-def test_total_underflow():
-    """BAR still moves where every sigmoid of a class underflows (Eq. 11 has no logarithm of 0); theta's gradient is 0."""
+def shifted(theta, x, y):
+    """The model r = theta + x."""
+    r = [theta[..., :1] + z[..., None, :, 0] for z in (x, y)]
+    return *r, lambda *drs: sum(np.sum(dr, axis=-1, keepdims=True) for dr in drs)
 
-    def model(theta, x, y):
-        r = [theta[..., :1] + z[..., None, :, 0] for z in (x, y)]
-        return *r, lambda dr_data, dr_noise: np.sum(dr_data + dr_noise, axis=-1, keepdims=True)
 
-    x, y = np.array([2000.0, 2001.0])[:, None], np.array([-2000.0, -2003.0])[:, None]
-    state = train.start(Training(model, (Method("bar"), Method("gradient"))), np.zeros((2, 1)), np.array([5.0, 5.0]))
+@pytest.mark.parametrize("nu", [1.0, 0.25])
+@pytest.mark.parametrize("size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)])
+def test_total_underflow(size_data, size_noise, nu):
+    """BAR still moves where every sigmoid of a class underflows (Eq. 11 has no logarithm of 0); theta's gradient is 0 there."""
+    x, y = np.array([size_data, size_data + 1.0])[:, None], np.array([-size_noise, -size_noise - 3.0])[:, None]
+    training = Training(shifted, (Method("bar"), Method("gradient")), nu=nu)
+    state = train.start(training, np.zeros((2, 1)), np.array([5.0, 5.0]))
     after = train.step(state, x, y)
-    expected = logz.bar_update(x[:, 0], y[:, 0], 5.0)
+    expected = logz.bar_update(x[:, 0], y[:, 0], 5.0, nu=nu)
     assert np.isfinite(expected)
     assert_close(after.F[0], expected, scale=2000.0)
-    assert after.F[1] == 5.0
-    assert np.array_equal(after.theta, state.theta)
+    assert_close(after.F[1], 5.0 - nce.grad_F(x[:, 0], y[:, 0], 5.0, nu=nu), scale=5.0)
+    if size_data == size_noise:
+        assert after.F[1] == 5.0
+        assert np.array_equal(after.theta, state.theta)
+
+
+def test_optimizers_keep_their_memories():
+    """Adam on theta and on F over several steps is Adam by hand, each with a memory of its own."""
+    methods = (Method("gradient", rate=0.1, optimizer=optim.adam), Method("bar", rate=0.2, optimizer=optim.adam))
+    rng = np.random.Generator(np.random.PCG64(7))
+    theta, F = np.zeros((2, 1)), np.zeros(2)
+    state = train.start(Training(shifted, methods, optim.adam, 0.3), theta, F)
+    memory, memories = None, [None, None]
+    for _ in range(4):
+        x, y = 1.0 + rng.standard_normal((30, 1)), rng.standard_normal((20, 1))
+        state = train.step(state, x, y)
+        r = [theta + z[:, 0] for z in (x, y)]
+        slopes = [nce.grad_F(r[0][0], r[1][0], F[0]), F[1] - logz.bar_update(r[0][1], r[1][1], F[1])]
+        gradient = sum(np.sum(g, axis=-1, keepdims=True) for g in nce.grad_r(*r, F))
+        memory, step = optim.adam(memory, gradient, rate=0.3)
+        theta, moved = theta + step, []
+        for k, rate in enumerate((0.1, 0.2)):
+            memories[k], change = optim.adam(memories[k], np.asarray(slopes[k]), rate=rate)
+            moved.append(F[k] + change)
+        F = np.asarray(moved)
+        # Adam divides by the gradient's own size, which the sums above carry to some 50 ulps of 1
+        assert_close(state.theta, theta, scale=1.0, ulps=2.0**12)
+        assert_close(state.F, F, scale=1.0, ulps=2.0**12)
+
+
+@pytest.mark.parametrize("update", ["bisect", "newton"])
+def test_solvers_stop_at_the_training_s_xtol(update):
+    """With xtol = 0.5 bisection stops short of the root, and one pass is enough for Newton where it starts nearby."""
+    x, y, theta, _ = drawn(methods=1)
+    F = np.zeros((2, 1))
+    after = train.step(train.start(Training(MODEL, (Method(update, order="first"),), xtol=0.5), theta, F), x, y)
+    r_data, r_noise, _ = MODEL(theta, x, y)
+    options = {"F0": F} if update == "newton" else {}
+    expected, exact = (getattr(logz, update)(r_data, r_noise, xtol=xtol, **options).F for xtol in (0.5, 0.0))
+    assert np.array_equal(after.F, expected) and not np.array_equal(expected, exact)
 
 
 def test_finds_the_optimum():
@@ -153,7 +195,13 @@ def test_strict_namespace_on_another_device():
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(("grad",), "update must be one of"), (("bar", 0.0), "rate must be"), (("bar", 1.0, "later"), "order must be one of")],
+    [
+        (("grad",), "update must be one of"),
+        (("bar", 0.0), "rate must be"),
+        (("bar", 1.0, "later"), "order must be one of"),
+        (("bar", 1.0, "first", True), "times must be"),
+        (("bar", 1.0, "first", 1.5), "times must be"),
+    ],
 )
 def test_bad_method(arguments, message):
     with pytest.raises(ValueError, match=message):
@@ -165,4 +213,5 @@ def test_bad_start():
     for theta, F in (((5, 6), (5,)), ((6, 6), (5,)), ((2, 6, 6), (6,))):
         with pytest.raises(ValueError, match="one row for each method"):
             train.start(training, np.zeros(theta), np.zeros(F))
-    assert isinstance(train.start(training, np.zeros((6, 6)), np.zeros(6)), State)
+    state = train.start(training, np.zeros((6, 6)), np.zeros(6))
+    assert isinstance(state, State) and state.stopped.dtype == state.stopped_at.dtype == np.int64
