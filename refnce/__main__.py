@@ -41,10 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             r_data, r_noise, nu = second, -first, first.shape[0] / second.shape[0]
         xp = _load(options.backend)
         found = METHODS[options.method](backend.asarray(r_data, xp), backend.asarray(r_noise, xp), nu=nu)
+        print(_report(found, options.work, options.json, n=r_data.shape[0], m=r_noise.shape[0], nu=nu), flush=True)
     except (ValueError, OSError, backend.BackendError) as error:
         print(f"refnce: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    print(_report(found, options.work, options.json, n=r_data.shape[0], m=r_noise.shape[0], nu=nu))
     return 0 if bool(backend.to_host(found.converged)) else 1
 
 
@@ -83,13 +83,19 @@ def read(path: Path) -> Any:
 
 def _read_npy(path: Path) -> Any:
     numpy = backend.load("numpy")
+    with path.open("rb") as file:
+        magic = file.read(6)
+    if magic[:2] == b"PK":
+        raise InputError(f"{path} is an archive of several arrays; save one array with numpy.save")
+    if magic != b"\x93NUMPY":
+        raise InputError(f"{path} is not a .npy file of numbers")
     try:
         # Mapped, not read: a header that promises more than the file holds is refused before anything is allocated.
         stored = numpy.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # whatever a header that is none makes of NumPy's reader has the one remedy
         raise InputError(f"{path} is not a .npy file of numbers: {error}") from error
-    if not hasattr(stored, "dtype"):
-        raise InputError(f"{path} is an archive of several arrays; save one array with numpy.save")
     if stored.dtype.kind != "f" or stored.dtype.itemsize not in (4, 8):
         raise InputError(f"{path} holds {stored.dtype}; float64 or float32 numbers are needed")
     if stored.ndim != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Any
@@ -11,13 +12,15 @@ import array_api_compat
 
 from refnce.backend import Array, Namespace, array_namespace, device, host_bool, plain
 
+LARGEST = sys.float_info.max
+
 
 def check_nu(nu: Any) -> float:
-    """Return ``nu`` as a float; it must be a finite Python number > 0."""
+    """Return ``nu`` as a float; it must be a Python number > 0, and one with which products stay in the range of float32."""
     if isinstance(nu, bool) or not isinstance(nu, (int, float)):
         raise TypeError(f"nu must be a Python number, one for all runs; got {type(nu).__name__}")
-    if not (math.isfinite(nu) and nu > 0):
-        raise ValueError(f"nu must be a finite number > 0 (the weight of noise against data); got {nu!r}")
+    if not 1e-30 <= nu <= 1e30:
+        raise ValueError(f"nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against data); got {nu!r}")
     return float(nu)
 
 
@@ -36,6 +39,8 @@ def check_arrays(**arrays: Array) -> Namespace:
             raise TypeError(f"{name} must be an array; got {type(x).__name__}: convert it with asarray")
         if not _is_real(xp, x.dtype):
             raise TypeError(f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert it first")
+        if hasattr(x, "mask"):
+            raise TypeError(f"{name} is a masked array; pass what is not masked, {name}.compressed()")
         if getattr(x, "requires_grad", False):
             raise TypeError(f"{name} records gradients; pass {name}.detach() (refnce's gradients are analytic)")
     for name, x in rest:
@@ -90,12 +95,14 @@ def _broadcast(a: int, b: int) -> int:
     raise ValueError
 
 
-def check_F(F: Any, like: Array, xp: Namespace, name: str = "F") -> Array:
-    """Return ``F``, a finite Python number or an array over the runs, as an array beside the log-ratios ``like``."""
+def check_F(F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data") -> Array:
+    """Return ``F``, a finite Python number or an array over the runs, as an array of the kind of ``like``, called ``beside``."""
     if isinstance(F, bool) or not (isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)):
         raise TypeError(f"{name} must be a number or an array over the runs; got {type(F).__name__}")
     if not isinstance(F, (int, float)):
-        check_arrays(**{name: F, "log_ratios": like})
+        check_arrays(**{name: F, beside: like})
+    elif not abs(F) <= LARGEST:
+        F = math.inf  # an integer may be larger than any float
     array = xp.asarray(F, dtype=like.dtype, device=device(like))
     if not host_bool(xp.isfinite(array)):
         raise ValueError(f"{name} must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)")

@@ -22,12 +22,13 @@ import math
 from typing import Any
 
 from refnce import logz, nce
-from refnce.backend import Array, array_namespace, host_bool
+from refnce.backend import Array, array_namespace, host_bool, quiet
 from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, runs_shape
 
 __all__ = ["gradient", "hessian", "loss", "profile_gradient", "profile_hessian", "profile_loss"]
 
 
+@quiet()
 def loss(
     T_data: Array,
     T_noise: Array,
@@ -49,6 +50,7 @@ def loss(
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
+@quiet()
 def gradient(
     T_data: Array,
     T_noise: Array,
@@ -67,6 +69,7 @@ def gradient(
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
+@quiet()
 def hessian(
     T_data: Array,
     T_noise: Array,
@@ -93,6 +96,7 @@ def hessian(
     return curvature[..., None, None] * xp.concat([upper, lower], axis=-2)  # Eq. (14)
 
 
+@quiet()
 def profile_loss(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
@@ -105,6 +109,7 @@ def profile_loss(
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
+@quiet()
 def profile_gradient(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
@@ -119,6 +124,7 @@ def profile_gradient(
     return _where_solved(solved[..., None], _pull(D_data, dr_data) + _pull(D_noise, dr_noise))  # Eq. (15)
 
 
+@quiet()
 def profile_hessian(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
@@ -134,13 +140,13 @@ def profile_hessian(
     return _where_solved(solved[..., None, None], curvature * covariance)  # Eq. (16)
 
 
-def _log_ratio(T: Array, theta: Array, offset: Array) -> Array:
-    """r (..., n) = T theta + offset, Eq. (2) less F, against the noise."""
-    return array_namespace(T).matmul(T, theta[..., None])[..., 0] + offset
+def _scores(T: Array, theta: Array) -> Array:
+    """T theta (..., n): with the offset the log-ratio, Eq. (2) less F, against the noise."""
+    return array_namespace(T).matmul(T, theta[..., None])[..., 0]
 
 
 def _pull(T: Array, w: Array) -> Array:
-    """The pullback of ``_log_ratio``: sum_i w_i T_i (..., k)."""
+    """The pullback of ``_scores``: sum_i w_i T_i (..., k)."""
     return array_namespace(T).matmul(w[..., None, :], T)[..., 0, :]
 
 
@@ -195,7 +201,7 @@ def _entry(
     check_samples(**offsets)
     _check_finite(T_data=T_data, T_noise=T_noise, theta=theta)
     check_no_nan(**offsets)
-    F = check_F(F, theta, xp)
+    F = check_F(F, theta, xp, beside="theta")
     one = {
         "T_data[..., 0]": T_data[..., 0],
         "T_noise[..., 0]": T_noise[..., 0],
@@ -203,7 +209,10 @@ def _entry(
         "F": F[..., None],
     }
     F = xp.broadcast_to(F, runs_shape(**one, **offsets))
-    return F, _log_ratio(T_data, theta, offset_data), _log_ratio(T_noise, theta, offset_noise)
+    scores = {"T_data theta": _scores(T_data, theta), "T_noise theta": _scores(T_noise, theta)}
+    _check_finite(**scores)
+    r_data, r_noise = (score + offset for score, offset in zip(scores.values(), offsets.values(), strict=True))
+    return F, r_data, r_noise
 
 
 def _check_shapes(

@@ -9,27 +9,32 @@ against data (1 in the paper; m/n gives Gutmann and Hyvarinen's objective):
 How the last digits are kept. Each sample lies below or above the point F + log nu. Its *small side* is
 t = sigmoid(-|z|), z = F + log nu - r, so s is t or 1 - t, and
 
-    A - nu B = c + U - D,
-    c = (share of data below) - nu (share of noise above),   from counts, exact even where it cancels,
-    U = mean t over data above + nu mean t over noise above, D the same below.
+    A - nu B = (1 + nu) (c + U - D),
+    c = [(share of data below) - nu (share of noise above)]/(1 + nu),   from counts, exact even where it cancels,
+    U = [mean t over data above + nu mean t over noise above]/(1 + nu), D the same below.
 
 Nothing of size 1 is subtracted where t is small, so the plateau (A and B both near 1) keeps its sign and digits. z itself
 is F + log nu - r rounded; its TwoSum remainder is applied to exp(-|z|), since half an ulp of z = 460 is 128 ulps of t.
+Where nu is not 1 that holds for log-ratios and F up to 1e15 in size.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.backend import Array, Namespace, array_namespace, blocks, by_runs, quiet
+from refnce.backend import Array, Namespace, array_namespace, blocks, by_runs, machine_eps, quiet
 from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
-from refnce.special import log_pair, two_product, two_sum
+from refnce.special import log_pair, total, two_product, two_sum
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
 
 class Balance(NamedTuple):
-    """A - nu B = c + (U - D) exp(-M) at one F per run; see ``balance``. U and D hold the sum, then its derivatives.
+    """(A - nu B)/(1 + nu) = c + (U - D) exp(-M) at one F per run; see ``balance``. U and D hold the sum, then its derivatives.
 
     U[k] is the k-th derivative of U by F, D[k] that of D by -F: w t, w t (1 - t), w t (1 - t)(1 - 2t), ... summed.
     """
@@ -49,7 +54,7 @@ class Balance(NamedTuple):
 
     @property
     def excess(self) -> Array:
-        """(A - nu B) exp(M)."""
+        """(A - nu B)/(1 + nu) exp(M)."""
         return self.count + (self.U[0] - self.D[0])
 
 
@@ -61,7 +66,7 @@ def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
 
     r_data is (..., n), r_noise (..., m), F a number or (...); leading shapes broadcast. An infinite log-ratio takes the
     limit of the formula. Raises TypeError or ValueError for arguments that DESIGN's entry rules refuse: empty samples,
-    NaN, integer arrays, mixed libraries or devices, tensors that record gradients, nu not a finite number > 0.
+    NaN, integer arrays, mixed libraries or devices, tensors that record gradients, nu not from 1e-30 to 1e30.
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
     return _loss(r_data, r_noise, F, nu)
@@ -75,7 +80,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
     g = balance(r_data, r_noise, F, nu, order=0, scaled=False)
-    return (g.c + (g.U[0] - g.D[0])) / (1.0 + nu)  # Eq. (3)
+    return g.c + (g.U[0] - g.D[0])  # Eq. (3)
 
 
 @quiet()
@@ -86,7 +91,7 @@ def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
     g = balance(r_data, r_noise, F, nu, order=1, scaled=False)
-    return (g.U[1] + g.D[1]) / (1.0 + nu)  # Eq. (4)
+    return g.U[1] + g.D[1]  # Eq. (4)
 
 
 @quiet()
@@ -96,25 +101,30 @@ def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[A
     dL/dr_data = -s_data/(n (1 + nu)), dL/dr_noise = nu s_noise/(m (1 + nu)). Arguments and errors as in ``loss``.
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    return (
-        _sigmoid(r_data, F, nu, +1.0) * (-1.0 / (n * (1.0 + nu))),
-        _sigmoid(r_noise, F, nu, -1.0) * (nu / (m * (1.0 + nu))),
-    )
+    w_data, w_noise, _ = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    return _sigmoid(r_data, F, nu, +1.0) * -w_data, _sigmoid(r_noise, F, nu, -1.0) * w_noise
 
 
 @by_runs
 def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
-    data = _mean(lambda x: _softplus(x, F, nu, +1.0), r_data)
-    noise = _mean(lambda x: _softplus(x, F, nu, -1.0), r_noise)
-    return (data + nu * noise) / (1.0 + nu)  # Eq. (1)
+    w_data, w_noise, _ = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    (data,) = over_blocks(lambda x: [_softplus(x, F, nu, +1.0)], r_data)
+    (noise,) = over_blocks(lambda x: [_softplus(x, F, nu, -1.0)], r_noise)
+    return w_data * data + w_noise * noise  # Eq. (1)
+
+
+@lru_cache(maxsize=256)
+def weights(n: int, m: int, nu: float) -> tuple[float, float, float]:
+    """What a data and a noise sample weigh in the loss, 1/(n (1 + nu)) and nu/(m (1 + nu)), and the first over m; rounded once."""
+    exact = Fraction(nu)
+    return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact))), float(1 / (n * m * (1 + exact)))
 
 
 @by_runs
 def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
-    """Return A - nu B in the parts named in this module's docstring, for checked arguments, with ``order`` derivatives.
+    """Return (A - nu B)/(1 + nu) in the parts named in this module's docstring, with ``order`` derivatives.
 
-    With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
+    The arguments are checked ones. With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
     exist where every sigmoid underflows; otherwise M = 0.
     """
     xp = array_namespace(r_data, r_noise)
@@ -125,8 +135,9 @@ def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 
     below_data, *data = _sums(r_data, F, nu, M, order)
     below_noise, *noise = _sums(r_noise, F, nu, M, order)
     product, remainder = two_product(nu, n * (m - below_noise))
-    c = xp.astype(((m * below_data - product) - remainder) / (n * m), F.dtype)
-    both = tuple(x / n + (nu / m) * y for x, y in zip(data, noise, strict=True))
+    w_data, w_noise, w_count = weights(n, m, nu)
+    c = xp.astype(((m * below_data - product) - remainder) * w_count, F.dtype)
+    both = tuple(w_data * x + w_noise * y for x, y in zip(data, noise, strict=True))
     return Balance(c, both[: order + 1], both[order + 1 :], M, below_data, below_noise)
 
 
@@ -134,20 +145,26 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
     """The number of samples below F + log nu, then the sums of exp(M) t and its derivatives above it, then those below."""
     xp = array_namespace(r)
     scale = xp.exp(-M)[..., None]
-    parts = []
-    for x in blocks(r):
+
+    def terms(x: Array) -> list[Array]:
         z, _, q = odds(x, F, nu, M)
         below = xp.astype(z >= 0, q.dtype)
         t = q / (1.0 + q * scale)
         u = t * (1.0 - t * scale)
-        terms: tuple[Array, ...] = (t, u)[: order + 1]
+        every: tuple[Array, ...] = (t, u)[: order + 1]
         if order > 1:
-            terms = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1]
-        under = [v * below for v in terms]  # v or 0, so that the rest is exactly 0 or v
-        above = [v - w for v, w in zip(terms, under, strict=True)]
-        sums = [xp.sum(v, axis=-1) for v in (below, *above, *under)]
-        parts.append([xp.astype(sums[0], xp.float64), *sums[1:]])
-    return parts[0] if len(parts) == 1 else [xp.sum(xp.stack(k, axis=-1), axis=-1) for k in zip(*parts, strict=True)]
+            every = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1]
+        under = [v * below for v in every]  # v or 0, so that the rest is exactly 0 or v
+        return [below, *(v - w for v, w in zip(every, under, strict=True)), *under]
+
+    below, *sums = over_blocks(terms, r)
+    return [xp.astype(below, xp.float64), *sums]
+
+
+def over_blocks(f: Callable[[Array], list[Array]], r: Array) -> list[Array]:
+    """The sums over the last axis of the arrays that ``f`` makes of r, block by block."""
+    parts = [[total(v) for v in f(x)] for x in blocks(r)]
+    return parts[0] if len(parts) == 1 else [total(array_namespace(r).stack(k, axis=-1)) for k in zip(*parts, strict=True)]
 
 
 def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array, Array]:
@@ -156,20 +173,23 @@ def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, 
     Beyond |z| = 64/eps, infinity included, e is 0: z is then exact to far less than an ulp of the log-ratio.
     """
     xp = array_namespace(r)
-    high, low = two_sum(F, xp.full_like(F, log_pair(nu)[0])) if nu != 1.0 else (F, None)
+    eps = machine_eps(r.dtype, xp)
+    log_nu, log_nu_low = log_pair(nu, eps)
+    high, low = two_sum(F, xp.full_like(F, log_nu)) if nu != 1.0 else (F, None)
     z, e = two_sum(high[..., None], -r)
     if low is not None:
-        e = e + (low + log_pair(nu)[1])[..., None]
+        e = e + (low + log_nu_low)[..., None]
     distance = xp.abs(z)
-    e = xp.where(distance < 64.0 / xp.finfo(e.dtype).eps, e, 0.0)
+    e = xp.where(distance < 64.0 / eps, e, 0.0)
     below = xp.astype(z >= 0, e.dtype)
-    return z, e, xp.exp(-distance if M is None else M[..., None] - distance) * xp.exp(e - 2.0 * below * e)
+    q = xp.exp(-distance if M is None else M[..., None] - distance)
+    return z, e, q + q * xp.expm1(e - 2.0 * below * e)
 
 
 def _nearest(r: Array, F: Array, nu: float) -> Array:
     """The distance from F + log nu to the nearest sample (...)."""
     xp = array_namespace(r)
-    shift = F + log_pair(nu)[0]
+    shift = F + math.log(nu)
     return xp.min(xp.stack([xp.min(xp.abs(shift[..., None] - x), axis=-1) for x in blocks(r)], axis=-1), axis=-1)
 
 
@@ -186,12 +206,6 @@ def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
     z, e, q = odds(r, F, nu)
     large = (z >= 0) == (sign > 0)
     return xp.where(large, sign * z, 0.0) + (xp.where(large, sign * e, 0.0) + xp.log1p(q))
-
-
-def _mean(f: Any, r: Array) -> Array:
-    xp = array_namespace(r)
-    sums = [xp.sum(f(x), axis=-1) for x in blocks(r)]
-    return (sums[0] if len(sums) == 1 else xp.sum(xp.stack(sums, axis=-1), axis=-1)) / r.shape[-1]
 
 
 def _entry(r_data: Array, r_noise: Array, F: Any, nu: float) -> tuple[Namespace, Array, Array, Array, float]:

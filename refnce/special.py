@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import struct
 from decimal import Context, Decimal
 from functools import lru_cache
 
-from refnce.backend import Array, array_namespace, quiet
+from refnce.backend import Array, array_namespace, on_host, quiet
 
 __all__ = ["log_sigmoid", "logmeanexp", "sigmoid", "softplus"]
 
@@ -62,8 +63,26 @@ def _halves(a: Array) -> tuple[Array, Array]:
     return high, a - high
 
 
+def total(x: Array) -> Array:
+    """Return the sum over the last axis.
+
+    NumPy adds 16 numbers of a row one after another, and where they are equal all roundings go one way; added in halves they do
+    not add up.
+    """
+    xp = array_namespace(x)
+    while on_host(x) and x.shape[-1] > 16:
+        half, odd = divmod(x.shape[-1], 2)
+        folded = x[..., :half] + x[..., half : 2 * half]
+        if odd:
+            folded[..., 0] += x[..., -1]
+        x = folded
+    return xp.sum(x, axis=-1)
+
+
 @lru_cache(maxsize=256)
-def log_pair(nu: float) -> tuple[float, float]:
-    """Return (high, low) with high = fl(log nu) and high + low = log nu to about 2^-106."""
+def log_pair(nu: float, eps: float = 2.0**-52) -> tuple[float, float]:
+    """Return (high, low) with high = log nu as a number of that eps (float64 or float32), high + low = log nu to 2^-106."""
     high = math.log(nu)
+    if eps > 2.0**-52:
+        (high,) = struct.unpack("f", struct.pack("f", high))
     return high, float(Decimal(nu).ln(Context(prec=50)) - Decimal(high))

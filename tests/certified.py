@@ -83,16 +83,21 @@ def _digits(x: mpmath.mpf) -> str:
 
 def certify(formula: Callable[[], tuple[arb, arb]], slack: int = 0) -> Exact:
     """Double the precision until formula() -> (value, scale) is certain."""
+    return certify_all(lambda: [formula()], slack)[0]
+
+
+def certify_all(formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0) -> list[Exact]:
+    """The same for several values that are computed together."""
     prec = START
     while prec <= STOP:
         with ctx.workprec(prec):
             try:
-                ball, scale = formula()
-                value = _certain(ball, scale)
+                pairs = formula()
+                values = [_certain(ball, scale) for ball, scale in pairs]
             except Uncertain:
-                value = None
-            if value is not None:
-                return Exact(value, to_mpf(scale), slack)
+                values = [None]
+            if None not in values:
+                return [Exact(value, to_mpf(scale), slack) for value, (_, scale) in zip(values, pairs, strict=True)]
         prec *= 2
     raise ArithmeticError(f"not certain at {STOP} bits")
 
@@ -483,3 +488,22 @@ def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
         return F, abs(F).max(arb(2) ** -80)
 
     return certify(formula, slack=1)
+
+
+def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[Exact]]:
+    """-e^{-(r - F)/2}/(4n) and e^{(r - F)/2}/(4m), each to one ulp of itself."""
+
+    def one(r: float, sign: int, count: int) -> Exact:
+        if math.isinf(r):
+            return _limit(0.0 if sign * r < 0 else sign * math.inf)
+
+        def formula() -> tuple[arb, arb]:
+            w = sign * (sign * (arb(r) - arb(F)) / 2).exp() / (4 * count)
+            return w, abs(w)
+
+        return certify(formula)
+
+    return (
+        [one(float(r), -1, np.size(r_data)) for r in np.ravel(r_data)],
+        [one(float(r), 1, np.size(r_noise)) for r in np.ravel(r_noise)],
+    )

@@ -124,7 +124,11 @@ class Bomb:
 
 
 def header_that_promises(shape):
-    text = repr({"descr": "<f8", "fortran_order": False, "shape": shape}).ljust(117) + "\n"
+    return header_of(repr({"descr": "<f8", "fortran_order": False, "shape": shape}))
+
+
+def header_of(text):
+    text = text.ljust(117) + "\n"
     return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(16)
 
 
@@ -140,6 +144,13 @@ BAD_FILES = [
     ("pickle.npy", pickle.dumps(Bomb()), "is not a .npy file"),
     ("object.npy", np.asarray([Bomb()], dtype=object), "is not a .npy file"),
     ("promise.npy", header_that_promises((10**15,)), "is not a .npy file"),
+    ("endless.npy", header_that_promises((2**70,)), "is not a .npy file"),
+    ("true.npy", header_that_promises((True,)), "is not a .npy file"),
+    ("open.npy", header_of("{'descr': '<f8', 'fortran_order': False, 'shape': (3,"), "is not a .npy file"),
+    ("keys.npy", header_of("{1: 1, 'a': 2}"), "is not a .npy file"),
+    ("list.npy", header_of("{[]: 1}"), "is not a .npy file"),
+    ("dashes.npy", header_of("-" * 9000), "is not a .npy file"),
+    ("zip.npy", b"PK\x03\x04garbage", "is an archive"),
     ("short.npy", header_that_promises((3,)), "is not a .npy file"),
     ("integer.npy", np.arange(3), "holds int64"),
     ("complex.npy", np.zeros(3, dtype=complex), "holds complex128"),
@@ -158,6 +169,13 @@ def test_a_bad_file_is_one_line_and_exit_2(capsys, tmp_path, files, name, conten
     assert complaint in err and bad in err and err.count("\n") == 1
 
 
+def test_an_output_that_cannot_be_written_is_exit_2(files):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "refnce", "solve", *files]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2 and "No space left" in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_an_archive_is_refused(capsys, tmp_path, files):
     with open(tmp_path / "archive.npy", "wb") as file:
         np.savez(file, a=R_DATA)
@@ -168,8 +186,8 @@ def test_an_archive_is_refused(capsys, tmp_path, files):
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (["--nu", "0"], "nu must be a finite number > 0"),
-        (["--nu", "inf"], "nu must be a finite number > 0"),
+        (["--nu", "0"], "nu must be a number > 0, from 1e-30 to 1e30"),
+        (["--nu", "inf"], "nu must be a number > 0, from 1e-30 to 1e30"),
         (["--nu", "two"], "invalid float value: 'two'"),
         (["--work", "--nu", "2"], "leave out --nu"),
         (["--method", "guess"], "invalid choice: 'guess'"),

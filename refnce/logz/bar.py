@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, blocks, by_runs, device, host_bool, quiet
+from refnce.backend import Array, array_namespace, blocks, by_runs, device, host_bool, machine_eps, quiet
 from refnce.entry import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, finished
-from refnce.nce import balance, odds
+from refnce.nce import balance, odds, over_blocks
 from refnce.special import log_pair, two_sum
 
 
@@ -32,7 +32,7 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     M_d, V_d = _mean_sigmoid(r_data, F, nu, +1.0)
     M_n, V_n = _mean_sigmoid(r_noise, F, nu, -1.0)
     # F - h = F + log nu + M_d - M_n + log(V_n/V_d), the large terms summed in twofold precision: they may cancel.
-    high, low = log_pair(nu)
+    high, low = log_pair(nu, machine_eps(F.dtype, xp))
     ratio = V_n / V_d
     log_ratio = xp.log(ratio)
     rest = xp.where(xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, xp.zeros_like(ratio))
@@ -44,7 +44,7 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     # Near the root h comes from the exact difference: log A - log nu B = -log1p(-(A - nu B)/A).
     g = balance(r_data, r_noise, F, nu, order=1)
     counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
-    near = -xp.log1p(-(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) / V_d)
+    near = -xp.log1p(-(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) * (1.0 + nu) / V_d)
     close = xp.abs(F - far) < 0.5
     # In a gap |U - D|/(U' + D') is at most 1 however far the root: half of |log P - log N| (see ``newton``) is not.
     P, N = (x + xp.maximum(y, xp.zeros_like(x)) for x, y in ((g.U[0], g.count), (g.D[0], -g.count)))
@@ -58,12 +58,14 @@ def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Ar
     tops = [xp.max(sign * odds(x, F, nu)[0], axis=-1) for x in blocks(r)]
     top = xp.max(xp.stack(tops, axis=-1), axis=-1)
     M = xp.where((top < 0) & xp.isfinite(top), -top, xp.zeros_like(top))
-    sums = []
-    for x in blocks(r):
+
+    def scaled(x: Array) -> list[Array]:
         z, _, q = odds(x, F, nu, M)
         large = (z >= 0) == (sign > 0)
-        sums.append(xp.sum(xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None]), axis=-1))
-    return M, xp.sum(xp.stack(sums, axis=-1), axis=-1) / r.shape[-1]
+        return [xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None])]
+
+    (sums,) = over_blocks(scaled, r)
+    return M, sums / r.shape[-1]
 
 
 @quiet()
@@ -80,14 +82,14 @@ def bar(
     """Return the fixed point of F <- F - step h(F), Equation 9 iterated; log-ratios (..., n) and (..., m).
 
     step = 1 is the paper's update, step = 0.5 never overshoots (h' < 2). F0 = None starts at the middle of the bracket.
-    A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps): the distance to the root, not the last
-    step, which is small without convergence where h' is. CYCLE: the updates alternate in sign with
-    |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running (h' near 2: slow convergence, not divergence); F is the
-    last iterate, bracket the last two. MAX_UPDATES: neither after ``max_updates``.
+    A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps): what Newton's method would still move, not
+    the last step, which is small without convergence where h' is. (With xtol of 0.1 and more the root may be half as far
+    again.) CYCLE: the updates alternate in sign with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running (h' near 2:
+    slow convergence, not divergence); F is the last iterate, bracket the last two. MAX_UPDATES: neither after ``max_updates``.
 
     Raises as ``nce.loss``, and ValueError for step outside (0, 1], xtol negative, or max_updates < 1.
     """
-    if not isinstance(step, (int, float)) or not 0 < step <= 1:
+    if isinstance(step, bool) or not isinstance(step, (int, float)) or not 0 < step <= 1:
         raise ValueError(f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); got {step!r}")
     if isinstance(max_updates, bool) or not isinstance(max_updates, int) or max_updates < 1:
         raise ValueError(f"max_updates must be an integer >= 1; got {max_updates!r}")
@@ -105,6 +107,7 @@ def bar(
         F_next, h, distance = _update(r_data, r_noise, F, nu)
         if step != 1.0:
             F_next = F - step * h
+        F_next = xp.where(xp.isfinite(F_next), F_next, 0.5 * lo + 0.5 * hi)
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
@@ -125,6 +128,8 @@ def bar(
         last = move
         if host_bool(~running):
             break
+    slack = 4.0 * (eps + eps * xp.abs(F))  # the sign of h is good to the units that the update is
+    lo, hi = xp.where(cycle, lo, xp.minimum(lo, F - slack)), xp.where(cycle, hi, xp.maximum(hi, F + slack))
     status = xp.where(converged, 0 * count, 0 * count + int(Status.MAX_UPDATES))
     status = xp.where(cycle, 0 * count + int(Status.CYCLE), status)
     return finished(start, r_data, r_noise, nu, (F, status, count + 1, lo, hi))

@@ -9,7 +9,6 @@ from refnce.logz.bracket import bracket, enter
 from refnce.logz.powers import Samples
 from refnce.logz.result import LogZ, finished
 from refnce.nce import balance
-from refnce.special import log_pair
 
 # A and nu B as plain sums about a centre are right to far less than this many eps.
 BLUR = 65536.0
@@ -33,13 +32,13 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
-    width = float(xp.max(0.5 * hi - 0.5 * lo))
+    width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = max(0, math.ceil(math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0))
     plain = None
     # Then no odds over- or underflow, wherever the middle is.
     if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not waits(lo):
         plain = Samples(xp, r_data, r_noise, xp)
-        plain.weigh(0.5 * lo + 0.5 * hi)
+        plain.weigh(0.5 * lo + 0.5 * hi + math.log(nu))
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
         narrow = hi - lo <= xp.maximum(xp.abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps)))
@@ -56,7 +55,7 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
 
 def _plain_sign(samples: Samples, F: Array, nu: float) -> Array | None:
     """A - nu B from sums of the sigmoids as they stand, or None where they leave the sign of a run in doubt."""
-    (A,), (B,) = samples.sums(F + log_pair(nu)[0], 1)
+    (A,), (B,) = samples.sums(F + math.log(nu), 1)
     A, B = A / samples.n, B * (nu / samples.m)
     blur = BLUR * machine_eps(F.dtype, samples.xp)
     return A - B if host_bool(abs(A - B) > blur * (A + B)) else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 from refnce.backend import Array, Namespace, array_namespace, host_bool, plain
-from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
-from refnce.special import log_pair, two_product
+from refnce.entry import LARGEST, check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.special import two_product
 
 
 class Bracket(NamedTuple):
@@ -21,7 +22,7 @@ class Bracket(NamedTuple):
 def enter(r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True) -> tuple[Namespace, Array, Array, float]:
     """Check a solver's arguments and return (xp, r_data, r_noise, nu), samples contiguous."""
     nu = check_nu(nu)
-    if isinstance(xtol, bool) or not isinstance(xtol, (int, float)) or not 0 <= xtol < float("inf"):
+    if isinstance(xtol, bool) or not isinstance(xtol, (int, float)) or not 0 <= xtol <= LARGEST:
         raise ValueError(f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}")
     if plain(r_data, r_noise) and r_data.ndim == r_noise.ndim == 1 and 0 not in r_data.shape + r_noise.shape:
         xp = array_namespace(r_data)  # nothing more to ask: the checks take as long as a pass over 512 samples
@@ -71,12 +72,13 @@ def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
     below = xp.astype((m * (n - a_plus) - product) - rest, lo.dtype)
     finite = (above > 0) & (below > 0)
     one, zero = xp.ones_like(lo), xp.zeros_like(lo)
-    shift = xp.log(xp.where(finite, above, one)) - xp.log(xp.where(finite, below, one)) - log_pair(nu)[0]
-    shift = xp.where(finite, shift, zero)
+    terms = [xp.log(xp.where(finite, x, one)) for x in (above, below)]
+    shift = xp.where(finite, terms[0] - terms[1] - math.log(nu), zero)
+    size = 1.0 + xp.abs(terms[0]) + xp.abs(terms[1]) + abs(math.log(nu))
     slack = 4.0 * xp.finfo(lo.dtype).eps  # for the rounding of the shift
     lo, hi = xp.minimum(lo_data, lo_noise), xp.maximum(hi_data, hi_noise)
-    lo = xp.where(finite, lo + shift - slack * (1.0 + xp.abs(lo)), zero)
-    hi = xp.where(finite, hi + shift + slack * (1.0 + xp.abs(hi)), zero)
+    lo = xp.where(finite, lo + shift - slack * (size + xp.abs(lo)), zero)
+    hi = xp.where(finite, hi + shift + slack * (size + xp.abs(hi)), zero)
     inf = xp.full_like(lo, float("inf"))
     limit = xp.where(above > 0, inf, xp.where(below > 0, -inf, inf - inf))
     return Bracket(lo, hi, ~finite, xp.where(finite, zero, limit))

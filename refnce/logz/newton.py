@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from refnce.backend import Array, Namespace, array_namespace, device, host_bool, quiet, waits
@@ -11,7 +12,6 @@ from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, finished
 from refnce.logz.series import cumulants, remainder, reversion
 from refnce.nce import balance
-from refnce.special import log_pair
 
 # Of each sample about so many give the bracketed road its start.
 SUBSET = 1024
@@ -111,7 +111,9 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         good = good & ~(xp.abs(newton_step) > 0.5 * before)
         move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
         tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
-        done = (sign == 0) | (good & (remainder(phi / slope, c2, c3) <= tol)) | (hi - lo <= tol)
+        # The model is one of the neighbourhood: a step past 1, the width of the logistic, is not known to an ulp of a huge F.
+        near = xp.minimum(tol, xp.full_like(F, max(xtol, 1.0)))
+        done = (sign == 0) | (good & (remainder(phi / slope, c2, c3) <= near)) | (hi - lo <= tol)
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done
@@ -140,4 +142,4 @@ def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
     first = xp.count_nonzero(below < nu - slack, axis=-1, keepdims=True)
     last = xp.count_nonzero(below <= nu + slack, axis=-1, keepdims=True)
     ends = [xp.take_along_axis(pooled, xp.clip(i, 0, k + j - 1), axis=-1) for i in (first, last)]
-    return xp.squeeze(0.5 * ends[0] + 0.5 * ends[1], axis=-1) - log_pair(nu)[0]
+    return xp.squeeze(0.5 * ends[0] + 0.5 * ends[1], axis=-1) - math.log(nu)

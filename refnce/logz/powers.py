@@ -18,13 +18,16 @@ from typing import Any
 
 from refnce.backend import BLOCK, Array, Namespace, blocks, host_bool, on_host, run_blocks, waits
 from refnce.logz.series import Derivatives
-from refnce.special import two_sum
+from refnce.special import total, two_sum
 
 ORDERS = (1, 2, 3, 6, 8)  # how many powers a pass may sum
 # The largest |log s| whose eighth power is still a float, by the bits of the dtype.
 REACH = {64: 80.0, 32: 10.0}
 # With so few temporaries a long sample goes faster in longer blocks than BLOCK: calls cost more than the third-level cache.
 LONG = 4 * BLOCK
+# Where many numbers are equal, all that are added to one accumulator round alike. A dot product has LANES of them, to one of
+# which it adds what is left over; sums of SHORT numbers are added in halves.
+LANES, SHORT = 32, 512
 
 Sums = list[Array]  # sum sigmoid^k over the samples, k = 1, 2, ...
 
@@ -51,7 +54,7 @@ class Pair:
 
     def sums(self, G: float, order: int) -> tuple[Sums, Sums]:
         """The sums of p^k over data and of q^k over noise at G, k = 1 .. order."""
-        s = scale = math.exp(G - self.centre)
+        s = scale = _moved(math, G, self.centre)
         A, B = [], []
         for pair in _powers(self.xp, self.X, s, self.E, self.ones, order):
             data, noise = pair.tolist()
@@ -89,7 +92,7 @@ class Samples:
 
     def sums(self, G: Array, order: int) -> tuple[Sums, Sums]:
         """The sums of p^k over data and of q^k over noise at G, k = 1 .. order."""
-        s = self.calc.exp(G - self.centre)
+        s = _moved(self.calc, G, self.centre)
         parts = []
         for k, (data, noise) in zip(self.pieces, self.odds, strict=True):
             column = self._column(s, k)
@@ -132,13 +135,30 @@ def _odds(xp: Namespace, r: Array, centre: Array) -> Array:
     return xp.exp(z) * (1.0 + e)
 
 
+def _moved(calc: Any, G: Array, centre: Array) -> Array:
+    """exp(G - centre), G - centre unrounded."""
+    z, e = two_sum(G, -centre)
+    return calc.exp(z) * (1.0 + e)
+
+
 @lru_cache(maxsize=8)
 def _ones(xp: Namespace, width: int, dtype: Any, device: Any) -> Array:
     return xp.ones((width,), dtype=dtype, device=device)
 
 
 def _sum(xp: Namespace, x: Array, ones: Array | None) -> Array:
-    return xp.sum(x, axis=-1) if ones is None else xp.vecdot(x, ones[: x.shape[-1]])
+    """The sum over the last axis, on a CPU by dot products with ones that are short and whole: see SHORT and LANES."""
+    n = x.shape[-1]
+    if ones is None:
+        return xp.sum(x, axis=-1)
+    cut = n - n % (LANES if n <= SHORT else SHORT)
+    if cut == n <= SHORT or cut == 0:
+        return xp.vecdot(x, ones[:n])
+    rest = _sum(xp, x[..., cut:], ones)
+    if n <= SHORT:
+        return xp.vecdot(x[..., :cut], ones[:cut]) + rest
+    rows = xp.reshape(x[..., :cut], (*x.shape[:-1], cut // SHORT, SHORT))
+    return total(xp.vecdot(rows, ones[:SHORT])) + rest
 
 
 def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array | None, order: int) -> Sums:

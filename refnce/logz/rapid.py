@@ -53,8 +53,8 @@ def solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: fl
 
 def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float) -> Root:
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    log_nu, log_nu_low = log_pair(nu)
     eps = machine_eps(r_data.dtype, xp)
+    log_nu, log_nu_low = log_pair(nu, eps)
     tol = max(xtol, eps)
     # The standard error is right to 1e-6, to the last digits with xtol = 0; for these the last pass takes a third power.
     last, fine = (2, max(1e-6, 4096.0 * eps)) if xtol > 0.0 else (3, 4096.0 * eps)

@@ -79,7 +79,7 @@ def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     known = xp.isfinite(F)
     F = xp.where(known, F, xp.zeros_like(F))
     g = balance(r_data, r_noise, F, nu, order=1)
-    slope = g.U[1] + g.D[1]
+    slope = (1.0 + nu) * (g.U[1] + g.D[1])
     n, m = r_data.shape[-1], r_noise.shape[-1]
     data = _deviation(r_data, F, nu, g.M, g.below_data) / n**0.5
     noise = _deviation(r_noise, F, nu, g.M, g.below_noise) * (nu / m**0.5)
