@@ -115,16 +115,16 @@ def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
 
 @lru_cache(maxsize=256)
 def weights(n: int, m: int, nu: float) -> tuple[float, float, float]:
-    """What a data and a noise sample weigh in the loss, 1/(n (1 + nu)) and nu/(m (1 + nu)), and the first over m; rounded once."""
+    """What a data and a noise sample weigh in the loss, 1/(n (1 + nu)) and nu/(m (1 + nu)); the first over m; rounded once."""
     exact = Fraction(nu)
     return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact))), float(1 / (n * m * (1 + exact)))
 
 
 @by_runs
 def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
-    """Return (A - nu B)/(1 + nu) in the parts named in this module's docstring, with ``order`` derivatives.
+    """Return (A - nu B)/(1 + nu) in the parts named in this module's docstring, for checked arguments, with derivatives.
 
-    The arguments are checked ones. With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
+    With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
     exist where every sigmoid underflows; otherwise M = 0.
     """
     xp = array_namespace(r_data, r_noise)
