@@ -1,6 +1,6 @@
-"""``python -m refnce solve DATA NOISE``: the log-partition estimate from two files of log-ratios.
+"""``python -m refnce``: solve for F from two files of log-ratios; check another program's results against the test vectors.
 
-Exit status: 0 converged, 1 not converged, 2 bad input (one line on standard error).
+Exit status: 0 converged or all right, 1 not converged or something wrong, 2 bad input (one line on standard error).
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from refnce import backend, logz
+from refnce.conformance import vectors
+from refnce.conformance.check import check
+from refnce.conformance.report import Report
 
 METHODS = {"newton": logz.newton, "bisect": logz.bisect, "bar": logz.bar}
 
@@ -32,25 +35,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        if options.work and options.nu is not None:
-            raise InputError("--work takes nu = n_F/n_R from the files; leave out --nu")
-        first, second = read(options.data), read(options.noise)
-        r_data, r_noise, nu = first, second, 1.0 if options.nu is None else options.nu
-        if options.work:
-            # Forward work w_F = u_1 - u_0 is taken on samples of state 0, the noise, reverse work w_R = u_0 - u_1 on state 1.
-            r_data, r_noise, nu = second, -first, first.shape[0] / second.shape[0]
-        xp = _load(options.backend)
-        found = METHODS[options.method](backend.asarray(r_data, xp), backend.asarray(r_noise, xp), nu=nu)
-        print(_report(found, options.work, options.json, n=r_data.shape[0], m=r_noise.shape[0], nu=nu), flush=True)
+        return COMMANDS[options.command](options)
     except (ValueError, OSError, backend.BackendError) as error:
         print(f"refnce: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+
+
+def _solve(options: argparse.Namespace) -> int:
+    if options.work and options.nu is not None:
+        raise InputError("--work takes nu = n_F/n_R from the files; leave out --nu")
+    first, second = read(options.data), read(options.noise)
+    r_data, r_noise, nu = first, second, 1.0 if options.nu is None else options.nu
+    if options.work:
+        # Forward work w_F = u_1 - u_0 is taken on samples of state 0, the noise, reverse work w_R = u_0 - u_1 on state 1.
+        r_data, r_noise, nu = second, -first, first.shape[0] / second.shape[0]
+    xp = _load(options.backend)
+    found = METHODS[options.method](backend.asarray(r_data, xp), backend.asarray(r_noise, xp), nu=nu)
+    print(_report(found, options.work, options.json, n=r_data.shape[0], m=r_noise.shape[0], nu=nu), flush=True)
     return 0 if bool(backend.to_host(found.converged)) else 1
+
+
+def _check(options: argparse.Namespace) -> int:
+    report = check(options.results, Report(options.level, skipped=frozenset(filter(None, options.skip_flags.split(",")))))
+    if not report.verdicts:
+        raise InputError(f"{options.results} answers no test vector")
+    strange = report.skipped - set(report.notes)
+    if strange:
+        raise InputError(f"--skip-flags: no flag is called {', '.join(sorted(strange))}; there are {', '.join(report.notes)}")
+    print(json.dumps(report.as_json()) if options.json else report.text(), flush=True)
+    return 1 if report.failures else 0
+
+
+def _vectors(options: argparse.Namespace) -> int:
+    print(vectors.FOLDER, flush=True)
+    return 0
+
+
+COMMANDS = {"solve": _solve, "check": _check, "vectors": _vectors}
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m refnce", description="Noise contrastive estimation: the log-partition parameter F.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="solve")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="|".join(COMMANDS))
     solve = commands.add_parser(
         "solve",
         help="F from two files of log-ratios log p~ - log q",
@@ -63,6 +89,16 @@ def _parser() -> argparse.ArgumentParser:
     solve.add_argument("--backend", choices=backend.NAMES, default="numpy")
     solve.add_argument("--json", action="store_true", help="print one JSON object; what is not finite is null")
     solve.add_argument("--work", action="store_true", help="work values in units of kT: print Delta f = f_1 - f_0 = -F")
+    results = commands.add_parser(
+        "check",
+        help="results of another program against the test vectors",
+        description="Judge lines of id, quantity and hexadecimal numbers, with tabs between. See docs/conformance.md.",
+    )
+    results.add_argument("results", metavar="RESULTS", type=Path)
+    results.add_argument("--level", choices=list(vectors.LEVELS), default="A", help="A: 4 units (default), B: 64, C: 2^20")
+    results.add_argument("--skip-flags", default="", metavar="FLAGS", help="kinds of cases to leave out, with commas between")
+    results.add_argument("--json", action="store_true", help="print one JSON object")
+    commands.add_parser("vectors", help="print the folder of the test vectors", description="Print their folder.")
     return parser
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 import hypothesis
 import pytest
 
 from refnce import backend
-from tests import adapter
-from tests.ledger import Ledger
+from refnce.conformance.adapter import Impl, NotProvided, UnusableError, on_module
+from tests import adapter, oracle
+from tests.ledger import NOT_PROVIDED, Ledger
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, database=None)
 
@@ -19,6 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--backend", choices=backend.NAMES, default="numpy", help="the array library to test the claims on")
     group.addoption("--impl", metavar="MODULE", help="test the claims on this module instead of refnce (see README.md)")
     group.addoption("--write-claims", action="store_true", help="write CLAIMS.md from this run, which must be full and green")
+    oracle.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -28,6 +30,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "printed_error(place, *, printed, right): the test proves one wrong, the other right")
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
+    config.stash[ORACLE] = oracle.Oracle(config)
+    config.pluginmanager.register(config.stash[ORACLE], "oracle")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -44,17 +48,27 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if option.impl is not None and option.backend != "numpy":
         raise pytest.UsageError("--backend is for refnce itself; a module under --impl defines asarray instead")
     try:
-        session.config.stash[IMPL] = adapter.on_module(option.impl) if option.impl else adapter.on_backend(option.backend)
-    except adapter.UnusableError as error:
+        session.config.stash[IMPL] = on_module(option.impl) if option.impl else adapter.on_backend(option.backend)
+    except UnusableError as error:
         raise pytest.UsageError(str(error)) from error
 
 
-IMPL = pytest.StashKey[adapter.Impl]()
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    """A test that asks for what the implementation under test lacks is skipped, and says what that is."""
+    try:
+        return (yield)
+    except NotProvided as lack:
+        pytest.skip(f"{NOT_PROVIDED}{lack}")
+
+
+IMPL = pytest.StashKey[Impl]()
+ORACLE = pytest.StashKey[oracle.Oracle]()
 
 
 @pytest.fixture(scope="session")
-def impl(pytestconfig: pytest.Config) -> adapter.Impl:
-    """The implementation under test, called with NumPy arrays; see tests/adapter.py."""
+def impl(pytestconfig: pytest.Config) -> Impl:
+    """The implementation under test, called with NumPy arrays; see refnce/conformance/adapter.py."""
     return pytestconfig.stash[IMPL]
 
 

@@ -13,7 +13,8 @@ import pytest
 
 import refnce
 from refnce import logz
-from tests.adapter import FIELDS, SURFACE
+from refnce.conformance.adapter import FIELDS
+from tests.adapter import CORE
 
 SAMPLES = "(r_data, r_noise, F, *, nu=1.0)"
 FAMILY = "(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0)"
@@ -50,13 +51,13 @@ def test_signature(name):
 
 
 def test_the_surface_is_whole():
-    assert set(SIGNATURES) == {f"{space}.{name}" for space, names in SURFACE.items() for name in names}
+    assert set(SIGNATURES) == {f"{space}.{name}" for space, names in CORE.items() for name in names}
 
 
-@pytest.mark.parametrize("space", SURFACE)
+@pytest.mark.parametrize("space", CORE)
 def test_all_lists_the_surface(space):
     more = {"LogZ", "Status"} if space == "logz" else set()
-    assert sorted(importlib.import_module(f"refnce.{space}").__all__) == sorted({*SURFACE[space], *more})
+    assert sorted(importlib.import_module(f"refnce.{space}").__all__) == sorted({*CORE[space], *more})
 
 
 @pytest.mark.parametrize("module", [*MODULES, "logz"])

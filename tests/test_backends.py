@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from refnce import backend, ence, expfam, logz, nce
-from tests.adapter import FIELDS, SURFACE
+from refnce.conformance.adapter import FIELDS
+from tests.adapter import CORE
 from tests.libraries import Library, or_skip
 
 MODULES = {"nce": nce, "ence": ence, "logz": logz, "expfam": expfam}
-FUNCTIONS = [f"{space}.{name}" for space, names in SURFACE.items() for name in names]
+FUNCTIONS = [f"{space}.{name}" for space, names in CORE.items() for name in names]
 DTYPES = ["float32", "float64"]
 OPTIONAL = ["torch", "jax", "cupy"]
 

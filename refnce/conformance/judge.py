@@ -1,0 +1,103 @@
+"""Errors in units of what a quantity can be known to, in exact arithmetic, and the verdict on one quantity of one case."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from refnce import backend
+from refnce.conformance.adapter import Impl, NotProvided
+from refnce.conformance.answers import CALLS, answered
+from refnce.conformance.vectors import Case, Expected, Suite
+
+LARGEST = {"float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)), "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25))}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One quantity of one case: its error in units (the worst element), where, and what came instead of numbers, if so."""
+
+    id: str
+    flags: tuple[str, ...]
+    function: str
+    quantity: str
+    error: float
+    got: float = math.nan
+    dec: str = ""
+    about: float = 0.0  # the F of the case, beside which an update is judged
+    note: str = ""
+
+
+def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
+    """|got - dec|/unit. nan and infinities must be the same; beyond the largest number of ``dtype`` infinity is right."""
+    exact = float(dec)
+    if math.isnan(exact) or math.isnan(got):
+        return 0.0 if math.isnan(exact) and math.isnan(got) else math.inf
+    if dec in ("inf", "-inf") or math.isinf(got):
+        beyond = math.isinf(exact) or abs(Fraction(dec)) >= LARGEST[dtype]
+        return 0.0 if math.isinf(got) and beyond and (got > 0) == (exact > 0) else math.inf
+    error = abs(Fraction(got) - Fraction(dec)) / Fraction(unit)
+    return float(error) if error < 2**1000 else math.inf
+
+
+def judge(case: Case, function: str, quantity: str, got: Any, dtype: str) -> Verdict:
+    """The verdict on ``got``, an array or a number, for ``quantity`` of ``case``."""
+    expected = case.outputs[quantity]
+    shape = tuple(getattr(got, "shape", ()))
+    if shape != expected.shape:
+        return verdict(case, function, quantity, math.inf, note=f"shape {shape} for {expected.shape}")
+    numbers = [float(x) for x in got.ravel().tolist()] if hasattr(got, "ravel") else [float(got)]
+    return worst(case, function, quantity, numbers, expected, dtype)
+
+
+def worst(case: Case, function: str, quantity: str, numbers: list[float], expected: Expected, dtype: str) -> Verdict:
+    """The same for numbers in C order, as many as are expected."""
+    errors = [error_in_units(*each, dtype) for each in zip(numbers, expected.dec, expected.unit, strict=True)]
+    k = max(range(len(errors)), key=errors.__getitem__)
+    return verdict(case, function, quantity, errors[k], got=numbers[k], dec=expected.dec[k])
+
+
+def verdict(case: Case, function: str, quantity: str, error: float, **more: Any) -> Verdict:
+    F = case.inputs.get("F")
+    about = float(F) if F is not None and getattr(F, "ndim", 0) == 0 else math.nan
+    return Verdict(case.id, case.flags, function, quantity, error, about=about, **more)
+
+
+def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
+    """The verdicts on one function of an implementation. Raises NotProvided where it has no such function."""
+    call = CALLS[suite.name][function]
+    for case in suite.cases:
+        wanted = answered(function, case.quantities)
+        if not wanted:
+            continue
+        try:
+            found = call(impl, case.inputs)
+        except NotProvided as lack:
+            if str(lack) == function:
+                raise
+            yield verdict(case, function, wanted[0], math.nan, note=f"not provided: {lack}")
+            continue
+        except Exception as error:  # whatever an implementation raises is its answer to this case
+            what = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            yield verdict(case, function, wanted[0], 0.0 if case.refused else math.inf, note=f"raised {what}")
+            continue
+        if not found:
+            yield verdict(case, function, wanted[0], math.nan, note=f"not provided: {function}: not converged, no root claimed")
+            continue
+        for quantity in wanted:
+            if case.refused:
+                if quantity in found:
+                    told = _all_nan(found[quantity])
+                    yield verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else "not refused")
+            elif quantity in found:
+                yield judge(case, function, quantity, found[quantity], suite.dtype)
+            else:
+                yield verdict(case, function, quantity, math.nan, note=f"not provided: {function}().{quantity}")
+
+
+def _all_nan(x: Any) -> bool:
+    numpy = backend.load("numpy")
+    return bool(numpy.all(numpy.isnan(numpy.asarray(x, dtype=float))))

@@ -1,0 +1,1 @@
+"""The generator of the test vectors in ``refnce/conformance/data``: ball arithmetic, nothing from the package."""

@@ -1,0 +1,71 @@
+"""Values of ball arithmetic with the size of what was added up to make them, which is what rounding is relative to.
+
+A number of a network or of a training is a sum of products, and nobody can compute it nearer than a few ulps of its largest
+term. ``Sized`` carries that size along: sizes add where values add, and multiply where they multiply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+from flint import arb
+
+from tests.certified import Uncertain
+
+
+class Sized(NamedTuple):
+    value: arb
+    size: arb
+
+    def __add__(self, other: Sized) -> Sized:  # type: ignore[override]
+        return Sized(self.value + other.value, self.size + other.size)
+
+    def __mul__(self, other: Sized) -> Sized:  # type: ignore[override]
+        return Sized(self.value * other.value, self.size * other.size)
+
+    def __neg__(self) -> Sized:
+        return Sized(-self.value, self.size)
+
+
+Vector = list[Sized]
+Matrix = list[Vector]
+ZERO = Sized(arb(0), arb(0))
+
+
+def sized(x: float | arb) -> Sized:
+    ball = arb(x)
+    return Sized(ball, abs(ball))
+
+
+def vector(xs: Iterable[float]) -> Vector:
+    return [sized(float(x)) for x in xs]
+
+
+def matrix(rows: Iterable[Iterable[float]]) -> Matrix:
+    return [vector(row) for row in rows]
+
+
+def total(xs: Iterable[Sized]) -> Sized:
+    return sum(xs, ZERO)
+
+
+def dot(xs: Sequence[Sized], ys: Sequence[Sized]) -> Sized:
+    return total(x * y for x, y in zip(xs, ys, strict=True))
+
+
+def transposed(rows: Matrix) -> Matrix:
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def positive(x: Sized) -> bool:
+    """Whether x > 0. A number that rounding could carry over 0 decides nothing: inputs are chosen so that there is none."""
+    if x.value.rad() != 0 and 0 in x.value:
+        raise Uncertain
+    if x.value != 0 and not bool(abs(x.value) > x.size * arb(2) ** -16):
+        raise AssertionError("an input too near a kink for float32")
+    return bool(x.value > 0)
+
+
+def applied(f: Callable[[Sized], Sized], rows: Matrix) -> Matrix:
+    return [[f(x) for x in row] for row in rows]

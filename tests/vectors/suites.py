@@ -1,0 +1,375 @@
+"""What the suites hold: inputs, and which function of the exact side gives which quantity."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tests import certified, regimes
+from tests.certified import Exact, certify_all
+from tests.regimes import rng
+from tests.vectors import family, network
+from tests.vectors.balls import Sized, matrix, sized, vector
+from tests.vectors.records import Suite
+
+FLAGS = {
+    "Normal": "ordinary numbers: a failure here is a wrong formula, sign, factor or argument",
+    "Chasm": "data far from noise, so that both means are tiny: sums of probabilities lose everything, logarithms do not",
+    "Plateau": "noise scored above data, both means near 1: their difference cancels; sum the small sides apart",
+    "TinyLoss": "loss down to 1e-300: log(1 + e^x) must be log1p(e^x)",
+    "Subnormal": "sigmoids under 2.2e-308: a sigmoid that flushes to 0 too early (scipy.special.expit does)",
+    "Underflow": "every sigmoid of a sample underflows: the logarithm of a mean that is 0; factor the largest term out",
+    "NearRoot": "F at the root, where grad_F cancels: subtract before rounding, or sum the small sides apart",
+    "InputRounding": "r - F cancels: its rounding must be kept (TwoSum) or is lost",
+    "Unequal": "different numbers of data and noise: means, not sums, and not the mean of all together",
+    "Weight": "nu is not 1: a log nu or a factor nu or 1/(1 + nu) missing or misplaced",
+    "Small": "samples of one or two numbers",
+    "Ties": "equal log-ratios",
+    "HeavyTail": "log-ratios of Student's t times 50: steps of Newton that leave the bracket",
+    "Gap": "the root lies where neither sample has a number and the slope is nearly 0: a bracket, not a step size, must stop it",
+    "CountsCancel": "counts of the two sides cancel to the last bit; what is left decides",
+    "Huge": "log-ratios up to 1e300",
+    "Large": "tens of thousands of numbers: a running sum loses digits, a pairwise one does not",
+    "Infinite": "infinite log-ratios take the limit of the formula and still count in n and m",
+    "NoRoot": "no finite root: its limit, or nan, and never a plausible number",
+    "Edge": "where exp, expm1 and log1p change regime",
+    "Batched": "leading axes are independent runs and broadcast",
+    "BadInput": "what must be refused, by an exception or a status that cannot be taken for a number",
+    "Kink": "a rectifier exactly at 0: its slope is that for negative numbers",
+    "Zero": "a gradient of 0: no step, and no nan",
+    "Runs": "several steps: memory is kept from one to the next",
+    "Bar": "F moves by one BAR update",
+    "Gradient": "F moves by its gradient",
+    "Root": "F is solved for",
+}
+
+OF_REGIME = {
+    "good overlap": "Normal",
+    "density chasm": "Chasm",
+    "plateau": "Plateau",
+    "tiny loss": "TinyLoss",
+    "subnormal sigma": "Subnormal",
+    "total underflow": "Underflow",
+    "cancelling r - F": "InputRounding",
+    "unequal counts": "Unequal",
+    "nu": "Weight",
+    "one and two points": "Small",
+    "ties": "Ties",
+    "Student-t(1.2) x 50": "HeavyTail",
+    "root in a gap": "Gap",
+    "counts cancel": "CountsCancel",
+    "huge": "Huge",
+}
+OF_FLOAT32 = ("good overlap", "plateau", "unequal counts", "nu", "one and two points", "ties", "Student-t(1.2) x 50")
+SMALL = 40  # numbers of both samples together that are written out for every F
+MIDDLE = ("ring 0", "16 apart, theta = -16, 512", "0.333, 1 apart, theta 1")  # and these, larger ones
+EDGES = {
+    "float64": (0.0, 5e-324, 2.0**-53, 36.04, 36.74, 708.4, 709.78, 744.44, 745.13),
+    "float32": (0.0, 2.0**-149, 2.0**-24, 16.6, 17.3, 87.3, 88.72, 103.2, 103.9),
+}
+INFINITE = (
+    ([-np.inf, 0.5, 1.0], [0.25, -1.0]),
+    ([np.inf, 0.5, 1.0], [0.25, -1.0]),
+    ([0.5, 1.0], [-np.inf, -np.inf, 0.25]),
+    ([0.5, 1.0], [np.inf, 0.25, -0.5]),
+    ([-np.inf, 0.0, 0.0], [0.0, 0.0, -np.inf]),
+    ([-np.inf, 2.0], [np.inf, 0.5]),
+    ([np.inf, np.inf], [0.5]),
+    ([0.5], [-np.inf]),
+    ([-np.inf, -np.inf], [0.5]),
+    ([np.inf, -np.inf, 3.0], [np.inf, -np.inf, -3.0]),
+    ([np.inf], [-np.inf]),
+)
+STATISTIC = 2**10  # a standard error is asked for to 2**10 ulps: it is a statistic, and its root is itself rounded
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+
+def every(dtype: str) -> Iterator[Suite]:
+    for build in (nce, logz, ence, expfam, mlp, optim, trajectory):
+        suite = Suite(build.__name__, dtype)
+        build(suite)
+        yield suite
+
+
+def _exact_inputs(x: Any, dtype: str) -> np.ndarray:
+    return np.asarray(x, dtype=dtype).astype(np.float64)
+
+
+def _flags(flag: str, n: int, m: int, nu: float) -> str:
+    more = [name for name, holds in (("Unequal", n != m), ("Weight", nu != 1.0)) if holds and name != flag]
+    return " ".join([flag, *more])
+
+
+def _samples(dtype: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, float, tuple[float, ...]]]:
+    """(flags, comment, r_data, r_noise, nu, Fs) of finite samples, exact in ``dtype``."""
+    names = OF_REGIME if dtype == "float64" else OF_FLOAT32
+    for name in names:
+        for case in regimes.REGIMES[name]():
+            n, m = case.r_data.size, case.r_noise.size
+            if n + m > SMALL and case.name not in MIDDLE:
+                continue
+            nu = float(np.dtype(dtype).type(case.nu))
+            r_data, r_noise = (_exact_inputs(r, dtype) for r in (case.r_data, case.r_noise))
+            Fs = tuple(float(np.dtype(dtype).type(F)) for F in case.F)
+            yield _flags(OF_REGIME[name], n, m, nu), case.name, r_data, r_noise, nu, Fs
+    for x in EDGES[dtype]:
+        for near in (-np.inf, None, np.inf):
+            one = np.dtype(dtype).type(x)
+            if near is not None:
+                one = np.nextafter(one, np.dtype(dtype).type(near))
+            r = np.asarray([float(one)])
+            yield "Edge", f"at {float(one)!r}", r, -r, 1.0, (0.0,)
+            yield "Edge", f"at {-float(one)!r}", -r, r, 1.0, (0.0,)
+
+
+def _root_of(r_data: np.ndarray, r_noise: np.ndarray, nu: float, dtype: str) -> float:
+    return float(np.dtype(dtype).type(float(certified.root(r_data, r_noise, nu).F.value)))
+
+
+def _one(exact: Exact) -> tuple[tuple[int, ...], list[Exact]]:
+    return (), [exact]
+
+
+def _nce_outputs(r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, each: bool) -> dict[str, Any]:
+    names = ("loss", "grad_F", "hess_F", "bar_update")
+    found: dict[str, Any] = {name: _one(getattr(certified, name)(r_data, r_noise, F, nu)) for name in names}
+    if each:
+        pair = certified.grad_r(r_data, r_noise, F, nu)
+        found |= {f"grad_r_{side}": (r.shape, x) for side, r, x in zip(("data", "noise"), (r_data, r_noise), pair, strict=True)}
+    return found
+
+
+def nce(suite: Suite) -> None:
+    dtype = suite.dtype
+    for flags, comment, r_data, r_noise, nu, Fs in _samples(dtype):
+        root = _root_of(r_data, r_noise, nu, dtype)
+        for F in dict.fromkeys((*Fs, root)):
+            inputs = {"r_data": r_data, "r_noise": r_noise, "F": F, "nu": nu}
+            here = flags if F != root else f"{flags} NearRoot"
+            suite.add(here, comment, inputs, _nce_outputs(r_data, r_noise, F, nu, r_data.size + r_noise.size <= 16))
+    for r_data, r_noise in map(_pair, INFINITE):
+        inputs = {"r_data": r_data, "r_noise": r_noise, "F": 0.5, "nu": 1.0}
+        suite.add("Infinite", "", inputs, _nce_outputs(r_data, r_noise, 0.5, 1.0, True))
+    _batched(suite, lambda a, b, F, nu: _nce_outputs(a, b, F, nu, False), with_F=True)
+    if dtype == "float64":
+        g = rng(20)
+        r_data, r_noise = 1.0 + g.normal(size=20_000), g.normal(size=10_000)
+        inputs = {"r_data": r_data, "r_noise": r_noise, "F": 0.25, "nu": 0.5}
+        suite.add("Large Unequal Weight", "20000 and 10000", inputs, _nce_outputs(r_data, r_noise, 0.25, 0.5, False))
+    for comment, change in _bad():
+        suite.add("BadInput", comment, {**_GOOD, **change}, refused=("loss", "grad_F", "hess_F", "grad_r_data", "bar_update"))
+
+
+_GOOD = {"r_data": [0.5, 1.0], "r_noise": [0.25, -1.0], "F": 0.5, "nu": 1.0}
+
+
+def _bad() -> Iterator[tuple[str, dict[str, Any]]]:
+    yield "no data", {"r_data": []}
+    yield "no noise", {"r_noise": []}
+    yield "NaN among the data", {"r_data": [0.5, np.nan]}
+    yield "NaN among the noise", {"r_noise": [np.nan, 0.5]}
+    for F in (np.nan, np.inf):
+        yield f"F = {F}", {"F": F}
+    for nu in (0.0, -1.0, np.nan, np.inf):
+        yield f"nu = {nu}", {"nu": nu}
+    yield "runs that do not broadcast", {"r_data": np.zeros((2, 3)), "r_noise": np.zeros((3, 3))}
+
+
+def _pair(lists: Any) -> Pair:
+    return np.asarray(lists[0], dtype=np.float64), np.asarray(lists[1], dtype=np.float64)
+
+
+def _batched(suite: Suite, outputs: Callable[..., dict[str, Any]], *, with_F: bool, with_nu: bool = True) -> None:
+    """r_data (2, 3, n) with r_noise (3, m): six runs, each its own regime."""
+    g = rng(21)
+    centre = np.asarray([[0.0, 5.0, -3.0], [1.0, 30.0, -20.0]])
+    r_data = _exact_inputs(centre[..., None] + g.normal(size=(2, 3, 5)), suite.dtype)
+    r_noise = _exact_inputs(g.normal(size=(3, 4)) - np.asarray([0.0, 5.0, -3.0])[:, None], suite.dtype)
+    Fs = np.asarray([[0.0, 1.0, 2.0], [-1.0, 0.5, 3.0]])
+    for nu in (1.0, 0.5) if with_nu else (1.0,):
+        runs = []
+        for i in range(2):
+            for j in range(3):
+                arguments = [r_data[i, j], r_noise[j]] + ([float(Fs[i, j])] if with_F else []) + ([nu] if with_nu else [])
+                runs.append(outputs(*arguments))
+        joined = {name: ((2, 3), [run[name][1][0] for run in runs]) for name in runs[0]}
+        inputs = {"r_data": r_data, "r_noise": r_noise} | ({"F": Fs} if with_F else {}) | ({"nu": nu} if with_nu else {})
+        suite.add(_flags("Batched Unequal", 1, 1, nu), "six runs", inputs, joined)
+
+
+def _logz_outputs(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> dict[str, Any]:
+    root = certified.root(r_data, r_noise, nu)
+    found = {"root": _one(root.F)}
+    if not root.has_root or abs(root.F.value) < 1e6:  # further out the rounding of the root moves them by more
+        for name in ("standard_error", "overlap"):
+            exact = getattr(root, name)
+            found[name] = _one(exact._replace(scale=exact.scale * STATISTIC))
+    return found
+
+
+def logz(suite: Suite) -> None:
+    for flags, comment, r_data, r_noise, nu, _ in _samples(suite.dtype):
+        inputs = {"r_data": r_data, "r_noise": r_noise, "nu": nu}
+        suite.add(flags, comment, inputs, _logz_outputs(r_data, r_noise, nu))
+    for r_data, r_noise in map(_pair, INFINITE):
+        for nu in (1.0, 3.0):
+            inputs = {"r_data": r_data, "r_noise": r_noise, "nu": nu}
+            none = certified.verdict(r_data, r_noise, nu) is not None
+            flags = _flags("Infinite NoRoot" if none else "Infinite", 1, 1, nu)
+            suite.add(flags, "", inputs, _logz_outputs(r_data, r_noise, nu))
+    _batched(suite, _logz_outputs, with_F=False)
+    if suite.dtype == "float64":
+        for seed, spread in ((22, 1.0), (23, 16.0)):
+            g = rng(seed)
+            r_data, r_noise = spread + spread * g.normal(size=20_000), spread * g.normal(size=10_000)
+            inputs = {"r_data": r_data, "r_noise": r_noise, "nu": 0.5}
+            suite.add("Large Unequal Weight", "20000 and 10000", inputs, _logz_outputs(r_data, r_noise, 0.5))
+    for comment, change in _bad():
+        if "F" not in change:
+            inputs = {name: x for name, x in {**_GOOD, **change}.items() if name != "F"}
+            suite.add("BadInput", comment, inputs, refused=("root",))
+
+
+def _ence_outputs(r_data: np.ndarray, r_noise: np.ndarray, F: float, each: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "loss": _one(certified.ence_loss(r_data, r_noise, F)),
+        "grad_F": _one(certified.ence_grad_F(r_data, r_noise, F)),
+        "log_z": _one(certified.ence_log_z(r_data, r_noise)),
+    }
+    if each:
+        pair = certified.ence_grad_r(r_data, r_noise, F)
+        found |= {f"grad_r_{side}": (r.shape, x) for side, r, x in zip(("data", "noise"), (r_data, r_noise), pair, strict=True)}
+    return found
+
+
+def ence(suite: Suite) -> None:
+    for flags, comment, r_data, r_noise, nu, Fs in _samples(suite.dtype):
+        if nu == 1.0 and "Huge" not in flags:
+            for F in Fs:
+                inputs = {"r_data": r_data, "r_noise": r_noise, "F": F}
+                suite.add(flags, comment, inputs, _ence_outputs(r_data, r_noise, F, r_data.size + r_noise.size <= 8))
+    for r_data, r_noise in map(_pair, INFINITE):
+        inputs = {"r_data": r_data, "r_noise": r_noise, "F": 0.5}
+        suite.add("Infinite", "", inputs, _ence_outputs(r_data, r_noise, 0.5, True))
+    _batched(suite, lambda a, b, F: _ence_outputs(a, b, F, False), with_F=True, with_nu=False)
+    for comment, change in _bad():
+        if "nu" not in change:
+            inputs = {name: x for name, x in {**_GOOD, **change}.items() if name != "nu"}
+            of_F = ("loss", "grad_F", "grad_r_data")
+            suite.add("BadInput", comment, inputs, refused=of_F if "F" in change else (*of_F, "log_z"))
+
+
+def _certified(formula: Callable[[], Sequence[Sized]]) -> list[Exact]:
+    return certify_all(lambda: [(x.value, x.size) for x in formula()])
+
+
+def expfam(suite: Suite) -> None:
+    for k, n, m, nu, size, shift, flag in (
+        (1, 5, 4, 1.0, 1.0, 0.0, "Normal"),
+        (2, 6, 6, 1.0, 1.0, 0.5, "Normal"),
+        (3, 8, 5, 0.5, 1.0, 1.0, "Normal"),
+        (2, 7, 9, 3.0, 0.5, -1.0, "Normal"),
+        (1, 6, 6, 1.0, 4.0, 4.0, "Chasm"),
+        (1, 6, 4, 1.0, -4.0, 4.0, "Plateau"),
+        (2, 5, 5, 0.25, 8.0, 2.0, "Chasm"),
+        (1, 1, 1, 1.0, 1.0, 1.0, "Small"),
+    ):
+        g = rng(3000 + 10 * k + n)
+        T_data, T_noise = (_exact_inputs(g.normal(size=(c, k)) + s, suite.dtype) for c, s in ((n, shift), (m, 0.0)))
+        offset_data, offset_noise = (_exact_inputs(0.25 * g.normal(size=c) + 0.9, suite.dtype) for c in (n, m))
+        theta = _exact_inputs(size * np.abs(1.0 + 0.25 * g.normal(size=k)), suite.dtype)
+        F = float(_exact_inputs(g.normal(), suite.dtype))
+        arrays = (T_data, T_noise, offset_data, offset_noise)
+
+        def at(F: float | None, arrays: Any = arrays, theta: np.ndarray = theta, nu: float = nu) -> family.Family:
+            return family.Family(*arrays, vector(theta), None if F is None else sized(F), nu)
+
+        shapes = {"loss": (), "gradient": (k + 1,), "hessian": (k + 1, k + 1)}
+        outputs = {q: (shape, _certified(lambda q=q: getattr(at(F), q)())) for q, shape in shapes.items()}
+        shapes = {"profile_loss": (), "profile_gradient": (k,), "profile_hessian": (k, k)}
+        outputs |= {q: (shape, _certified(lambda q=q: getattr(at(None), q)())) for q, shape in shapes.items()}
+        names = ("T_data", "T_noise", "offset_data", "offset_noise")
+        inputs = {**dict(zip(names, arrays, strict=True)), "theta": theta, "F": F, "nu": nu}
+        suite.add(_flags(flag, n, m, nu), f"{k} statistics", inputs, outputs)
+
+
+def mlp(suite: Suite) -> None:
+    for seed, widths, n, flag in (
+        (1, (2, 5, 1), 3, "Normal"),
+        (2, (3, 8, 5, 1), 4, "Normal"),
+        (3, (2, 6, 4, 2), 3, "Normal"),
+        (4, (2, 3, 1), 2, "Kink"),
+    ):
+        g = rng(4000 + seed)
+        params = {}
+        for k, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
+            params[f"{2 * k}.weight"] = _exact_inputs(g.normal(size=(after, before)), suite.dtype)
+            params[f"{2 * k}.bias"] = _exact_inputs(0.5 * g.normal(size=after), suite.dtype)
+        x, dy = (_exact_inputs(g.normal(size=(n, c)), suite.dtype) for c in (widths[0], widths[-1]))
+        if flag == "Kink":
+            x[0], params["0.bias"][1] = 0.0, 0.0
+        exacts = _split(params, x, dy)
+        shapes = {"y": dy.shape, "dx": x.shape} | {f"d{name}": p.shape for name, p in params.items()}
+        outputs = {name: (shape, exacts[name]) for name, shape in shapes.items()}
+        suite.add(flag, f"widths {widths}, {n} samples", {**params, "x": x, "dy": dy}, outputs)
+
+
+def _split(params: Any, x: np.ndarray, dy: np.ndarray) -> dict[str, list[Exact]]:
+    sizes = {name: len(xs) for name, xs in network.mlp(params, x, dy).items()}
+    exacts = _certified(lambda: [x for xs in network.mlp(params, x, dy).values() for x in xs])
+    found, start = {}, 0
+    for name, size in sizes.items():
+        found[name], start = exacts[start : start + size], start + size
+    return found
+
+
+def optim(suite: Suite) -> None:
+    g = rng(5000)
+    tiny = 2.0**-600 if suite.dtype == "float64" else 2.0**-90
+    for flag, comment, gradients in (
+        ("Normal Runs", "five gradients of three numbers", g.normal(size=(5, 3))),
+        ("Normal Runs", "one number", g.normal(size=(4, 1))),
+        ("Normal Runs", "sizes from 1e-4 to 1e4", g.normal(size=(5, 3)) * np.asarray([1e-4, 1.0, 1e4])),
+        ("Underflow Runs", "squares underflow", g.normal(size=(3, 2)) * tiny),
+        ("Zero Runs", "all are 0", np.zeros((2, 3))),
+        ("Zero Runs", "one is 0", np.asarray([[0.0, 1.0], [0.0, -2.0]])),
+    ):
+        kept = _exact_inputs(gradients, suite.dtype)
+        outputs = {}
+        for name in ("sgd", "ngd", "adam"):
+            if name == "adam" and "Underflow" in flag:
+                continue  # its squares are 0 beside eps, for everybody, but not to the last digit
+            steps = _certified(lambda name=name: getattr(network, name)(matrix(kept), 0.125))
+            outputs[name] = (kept.shape, steps)
+        suite.add(flag, comment, {"gradients": kept, "rate": 0.125}, outputs)
+
+
+def trajectory(suite: Suite) -> None:
+    steps, n, m = 10, 6, 5
+    for seed, (update, order, rate_F, k, nu) in enumerate(
+        [
+            ("gradient", "together", 1.0, 1, 1.0),
+            ("gradient", "first", 4.0, 2, 0.5),
+            ("bar", "together", 1.0, 1, 1.0),
+            ("bar", "together", 0.5, 2, 2.0),
+            ("bar", "first", 1.0, 1, 1.0),
+            ("root", "first", 1.0, 1, 1.0),
+            ("root", "first", 1.0, 2, 0.5),
+            ("root", "together", 1.0, 1, 1.0),
+        ]
+    ):
+        g = rng(6000 + seed)
+        case: dict[str, Any] = {
+            "T_data": _exact_inputs(1.0 + g.normal(size=(steps, n, k)), suite.dtype),
+            "T_noise": _exact_inputs(g.normal(size=(steps, m, k)), suite.dtype),
+            "offset_data": _exact_inputs(np.full((steps, n), 0.9), suite.dtype),
+            "offset_noise": _exact_inputs(np.full((steps, m), 0.9), suite.dtype),
+            "theta": np.zeros(k), "F": 0.0, "nu": nu, "rate": 0.5, "rate_F": rate_F, "update": update, "order": order,
+        }  # fmt: skip
+        exacts = _certified(lambda case=case: [x for xs in family.trajectory(case) for x in xs])
+        outputs = {"theta": ((steps, k), exacts[: steps * k]), "F": ((steps,), exacts[steps * k :])}
+        flag = {"gradient": "Gradient", "bar": "Bar", "root": "Root"}[update]
+        suite.add(_flags(f"{flag} Runs", n, n, nu), f"{update}, {order}", case, outputs)
