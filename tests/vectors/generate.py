@@ -20,7 +20,8 @@ HEADER: dict[str, Any] = {
     "error": "|got - dec| / unit; the largest over the elements of an output; nan and infinities must be the same",
     "conventions": [
         "r = log p~ - log q on data (n of them) and on noise (m); the last axis is samples, leading axes are independent runs",
-    "generator": "tests/vectors/generate.py: balls of python-flint (Arb), precision doubled until 40 digits are certain",
+        "s_data = 1/(1 + exp(r_data - F - log nu)), s_noise = 1/(1 + exp(F + log nu - r_noise)),"
+        " A = mean s_data, B = mean s_noise",
         "loss = (mean -log(1 - s_data) + nu mean -log(1 - s_noise))/(1 + nu)",
         "grad_F = dloss/dF = (A - nu B)/(1 + nu)",
         "hess_F = (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu)",
