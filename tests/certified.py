@@ -52,11 +52,6 @@ def to_mpf(x: arb) -> mpmath.mpf:
     return mpmath.mp.make_mpf(mpmath.libmp.from_man_exp(int(man), int(exp)))
 
 
-def to_arb(x: mpmath.mpf) -> arb:
-    man, exp = x.man_exp
-    return arb(0) if man == 0 else arb(int(man)) * arb(2) ** int(exp)
-
-
 def _rational(x: Fraction) -> arb:
     return arb(fmpq(x.numerator, x.denominator))
 

@@ -68,30 +68,26 @@ class Report:
         failures = [verdict for verdict in verdicts if self.failed(verdict)]
         if not failures:
             return []
-        found = _of_notes(failures) + _of_numbers(failures, len(verdicts))
-        plain = [verdict for verdict in failures if verdict.flags == ("Normal",)]
-        if plain and not found:
-            found.append(f"-> {self.notes.get('Normal', 'Normal')}")
-        if not plain:
-            found += [f"-> {flag}: {self.notes[flag]}" for flag in self._cover(verdicts, failures)]
-        return found
+        return _of_notes(failures) + (_of_numbers(failures, len(verdicts)) or self._of_flags(verdicts, failures))
 
-    def _cover(self, verdicts: list[Verdict], failures: list[Verdict]) -> list[str]:
-        """The flags that hold the failures, those first that fail most."""
-        flags: list[str] = []
-        left = failures
-        while left:
-            shares = {}
-            for flag in {flag for verdict in left for flag in verdict.flags} - set(flags):
-                here = [verdict for verdict in verdicts if flag in verdict.flags]
-                held = sum(flag in verdict.flags for verdict in left)
-                shares[flag] = (sum(map(self.failed, here)) / len(here), held)
-            if not shares:
-                break
-            best = max(sorted(shares), key=lambda flag: shares[flag])
-            flags.append(best)
-            left = [verdict for verdict in left if best not in verdict.flags]
-        return flags
+    def _of_flags(self, verdicts: list[Verdict], failures: list[Verdict]) -> list[str]:
+        """The note of the flag that nearly all failures carry and few others do, or of the regimes that fail most.
+
+        The first flag of a case is its regime; more flags say what else is particular about it.
+        """
+        numbers = [verdict for verdict in failures if not verdict.note]
+        for flag in dict.fromkeys(flag for verdict in numbers for flag in verdict.flags[1:]):
+            here = [verdict for verdict in verdicts if flag in verdict.flags]
+            if _share(flag in v.flags for v in numbers) > 0.95 and _share(map(self.failed, here)) > 0.6:
+                return [f"-> {flag}: {self.notes[flag]}"]
+        regimes = Counter(verdict.flags[0] for verdict in numbers)
+        shares = {
+            flag: count / sum(verdict.flags[0] == flag for verdict in verdicts) for flag, count in regimes.items()
+        }
+        if shares.get("Normal", 0.0) > 0.2:
+            return [f"-> Normal: {self.notes['Normal']}"]
+        most = sorted(shares, key=lambda flag: -shares[flag])
+        return [f"-> {flag}: {self.notes[flag]}" for flag in most[:3]]
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -113,7 +109,7 @@ def _row(function: str, flag: str, verdicts: list[Verdict], report: Report) -> s
 
 def _of_notes(failures: list[Verdict]) -> list[str]:
     kinds = Counter(verdict.note.split(":")[0] for verdict in failures if verdict.note)
-    return [f"-> {count} times: {kind}" for kind, count in kinds.most_common(2)]
+    return [f"-> {kind} ({count} times)" for kind, count in kinds.most_common(2)]
 
 
 def _of_numbers(failures: list[Verdict], cases: int) -> list[str]:
@@ -129,7 +125,7 @@ def _of_numbers(failures: list[Verdict], cases: int) -> list[str]:
     if _share(abs(ratio + 1.0) < 1e-6 for ratio in ratios) > 0.5:
         return ["-> its sign is reversed"]
     factor, held = Counter(float(f"{ratio:.6g}") for ratio in ratios).most_common(1)[0]
-    if held > 0.5 * len(ratios) and abs(factor - 1.0) > 1e-5:
+    if held > 0.5 * len(ratios) and abs(factor - 1.0) > 1e-5 and factor != 0.0:
         return [f"-> off by a factor of {factor:g}"]
     sizes = sorted(abs(ratio - 1.0) for ratio in ratios)
     if len(failures) > 0.5 * cases and 1e-10 < sizes[len(sizes) // 2] < 1e-5:

@@ -116,8 +116,8 @@ def digits(x: mpmath.mpf) -> str:
 
 
 def exact(x: mpmath.mpf) -> Fraction:
-    man, exp = x.man_exp
-    return Fraction(int(man)) * Fraction(2) ** int(exp)
+    sign, man, exp, _ = x._mpf_
+    return Fraction(-int(man) if sign else int(man)) * Fraction(2) ** int(exp)
 
 
 def nearest(x: mpmath.mpf, dtype: str) -> float:

@@ -1,0 +1,32 @@
+"""pymbar's BAR as a solver for F: r_noise = -w_F, r_data = w_R, Delta f = -F.
+
+Its nu is the ratio of the counts, n_F/n_R; it solves for no other. Its error is left out: it is that of a correct model, not
+the sandwich form.
+"""
+
+import numpy as np
+from pymbar.other_estimators import bar as pymbar_bar
+
+
+def _solved(r_data, r_noise, nu, method):
+    if r_data.ndim > 1 or r_noise.ndim > 1:
+        raise ValueError("one run at a time")
+    if not (r_data.size and r_noise.size and max(np.abs(r_data).max(), np.abs(r_noise).max()) < 1e200):
+        raise ValueError("at least one sample, finite; and equal ones of 1e300 are searched for ever")
+    if nu != r_noise.size / r_data.size:
+        raise ValueError(f"nu must be {r_noise.size / r_data.size}, the ratio of the counts")
+    with np.errstate(all="ignore"):
+        found = pymbar_bar(-r_noise, r_data, method=method, relative_tolerance=1e-15, maximum_iterations=500)
+    return np.asarray(-found["Delta_f"])
+
+
+def bar(r_data, r_noise, *, nu=1.0):
+    return _solved(r_data, r_noise, nu, "self-consistent-iteration")
+
+
+def bisect(r_data, r_noise, *, nu=1.0):
+    return _solved(r_data, r_noise, nu, "bisection")
+
+
+def newton(r_data, r_noise, *, nu=1.0):  # its false position, the fastest of the three
+    return _solved(r_data, r_noise, nu, "false-position")

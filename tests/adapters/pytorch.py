@@ -1,0 +1,65 @@
+"""NCE as one writes it in PyTorch, with the derivatives of autograd."""
+
+import math
+
+import torch
+from torch.nn.functional import leaky_relu, linear, logsigmoid
+
+
+def asarray(x):
+    return torch.from_numpy(x.copy())
+
+
+def _shift(r, F, nu):
+    return torch.as_tensor(F, dtype=r.dtype)[..., None] + math.log(nu)
+
+
+def _loss(r_data, r_noise, F, nu):
+    # softplus is linear from 20 on (2e-9 off), and with threshold=inf it overflows; logsigmoid does neither.
+    data, noise = logsigmoid(r_data - _shift(r_data, F, nu)), logsigmoid(_shift(r_data, F, nu) - r_noise)
+    return -(data.mean(-1) + nu * noise.mean(-1)) / (1 + nu)
+
+
+class nce:
+    @staticmethod
+    def loss(r_data, r_noise, F, *, nu=1.0):
+        return _loss(r_data, r_noise, F, nu)
+
+    @staticmethod
+    def grad_F(r_data, r_noise, F, *, nu=1.0, order=1):
+        leaf = torch.as_tensor(F, dtype=r_data.dtype).expand(_loss(r_data, r_noise, F, nu).shape).clone().requires_grad_()
+        value = _loss(r_data, r_noise, leaf, nu)
+        for _ in range(order):
+            (value,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
+        return value.detach()
+
+    @staticmethod
+    def hess_F(r_data, r_noise, F, *, nu=1.0):
+        return nce.grad_F(r_data, r_noise, F, nu=nu, order=2)
+
+    @staticmethod
+    def grad_r(r_data, r_noise, F, *, nu=1.0):
+        leaves = r_data.requires_grad_(), r_noise.requires_grad_()
+        return torch.autograd.grad(_loss(*leaves, F, nu).sum(), leaves)
+
+
+def bar_update(r_data, r_noise, F, *, nu=1.0):
+    shift = _shift(r_data, F, nu)
+    log_A = torch.logsumexp(logsigmoid(shift - r_data), -1) - math.log(r_data.shape[-1])
+    log_B = torch.logsumexp(logsigmoid(r_noise - shift), -1) - math.log(r_noise.shape[-1])
+    return shift[..., 0] - log_A + log_B
+
+
+def mlp(params, x):
+    leaves = [x, *params.values()]
+    y = x
+    for leaf in leaves:
+        leaf.requires_grad_()
+    for k in range(0, len(params), 2):
+        y = linear(leaky_relu(y, 0.01) if k else y, params[f"{k}.weight"], params[f"{k}.bias"])
+
+    def pullback(dy):
+        dx, *dparams = torch.autograd.grad(y, leaves, dy)
+        return dx, dict(zip(params, dparams, strict=True))
+
+    return y, pullback

@@ -1,0 +1,201 @@
+"""The test vectors themselves: regenerated bit for bit, in their schema, right by a second arithmetic, refused when damaged."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from fractions import Fraction
+
+import jsonschema
+import mpmath
+import numpy as np
+import pytest
+
+from refnce.conformance import vectors
+from refnce.conformance.judge import error_in_units
+from refnce.conformance.vectors import FileError
+from tests.vectors import generate
+
+PATHS = vectors.shipped()
+FILES = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
+
+
+@pytest.mark.claim(
+    "Test vectors",
+    "they are regenerated bit for bit, and a second arithmetic agrees with all 40 digits at two precisions",
+    kind="theorem",
+    where="refnce.conformance",
+)
+def test_they_are_regenerated_bit_for_bit():
+    found = generate.generated()
+    for name, content in found.items():
+        assert (vectors.FOLDER / name).read_bytes() == content, name
+    assert {path.name for path in vectors.FOLDER.iterdir()} - set(found) == {"schema.json"}
+
+
+@FILES
+def test_they_are_in_their_schema(path):
+    jsonschema.validate(json.loads(path.read_text()), json.loads((vectors.FOLDER / "schema.json").read_text()))
+
+
+@FILES
+def test_the_two_forms_say_the_same(path):
+    """Text of tabs and JSON: ids, names, shapes and numbers."""
+    rows = [line.split("\t") for line in path.with_suffix(".tsv").read_text().splitlines()[1:]]
+    content = json.loads(path.read_text())
+    expected = []
+    for case in content["cases"]:
+        flags = ",".join(case["flags"])
+        for name, x in case["inputs"].items():
+            cells = ["text", x] if isinstance(x, str) else [_shape(x), f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])]
+            expected.append([case["id"], "in", name, *cells, "", flags])
+        for name, x in case.get("outputs", {}).items():
+            expected.append([case["id"], "out", name, _shape(x), " ".join(x["hex"]), " ".join(x["unit"]), flags])
+        expected += [[case["id"], "out", name, "", "refused", "", flags] for name in case.get("refused", [])]
+    assert rows == expected
+
+
+def _shape(x):
+    return ",".join(map(str, x["shape"]))
+
+
+@FILES
+def test_every_number_is_the_nearest_to_its_digits(path):
+    """And is therefore itself within half a unit: a perfect answer passes, and one float beside it still does at level A."""
+    content = json.loads(path.read_text())
+    for case in content["cases"]:
+        for x in case.get("outputs", {}).values():
+            for number, dec, unit in zip(x["hex"], x["dec"], x["unit"], strict=True):
+                assert error_in_units(float.fromhex(number), dec, float.fromhex(unit), content["dtype"]) <= 0.5, case["id"]
+
+
+# --- a second arithmetic
+
+
+def by_mpmath(r_data, r_noise, F, nu):
+    """nce's quantities by their formulas as they stand, in mpmath's arithmetic at its present precision."""
+    shift = mpmath.mpf(F) + mpmath.log(mpmath.mpf(nu))
+    d, y = ([mpmath.mpf(float(x)) for x in r] for r in (r_data, r_noise))
+    s_d, s_y = [1 / (1 + mpmath.exp(r - shift)) for r in d], [1 / (1 + mpmath.exp(shift - r)) for r in y]
+    t_d, t_y = [1 / (1 + mpmath.exp(shift - r)) for r in d], [1 / (1 + mpmath.exp(r - shift)) for r in y]
+    n, m, nu = len(d), len(y), mpmath.mpf(nu)
+    A, B = mpmath.fsum(s_d) / n, mpmath.fsum(s_y) / m
+    curve = mpmath.fsum(a * b for a, b in zip(s_d, t_d, strict=True)) / n
+    curve += nu * mpmath.fsum(a * b for a, b in zip(s_y, t_y, strict=True)) / m
+    losses = mpmath.fsum(mpmath.log1p(s / t) for s, t in zip(s_d, t_d, strict=True)) / n
+    losses += nu * mpmath.fsum(mpmath.log1p(s / t) for s, t in zip(s_y, t_y, strict=True)) / m
+    return {
+        "loss": losses / (1 + nu), "grad_F": (A - nu * B) / (1 + nu), "hess_F": curve / (1 + nu),
+        "bar_update": shift - mpmath.log(A) + mpmath.log(B),
+    }  # fmt: skip
+
+
+@pytest.mark.claim(
+    "Test vectors",
+    "they are regenerated bit for bit, and a second arithmetic agrees with all 40 digits at two precisions",
+    kind="theorem",
+    where="refnce.conformance",
+)
+def test_mpmath_agrees_at_two_precisions(evidence):
+    """Digits enough that 1 - s keeps 60 of them where s is e^-size: size/log 10, and as many again."""
+    suite, count = vectors.load(vectors.FOLDER / "nce.float64.json"), 0
+    for case in suite.cases:
+        inputs = case.inputs
+        arrays = [inputs["r_data"], inputs["r_noise"]]
+        size = max((float(np.max(np.abs(r), initial=0.0)) for r in arrays), default=0.0)
+        if case.refused or arrays[0].ndim > 1 or arrays[0].size > 40 or not size < 3000:
+            continue
+        for more in (60, 120):
+            with mpmath.workdps(int(2 * (size + abs(float(inputs["F"]))) / 2.3) + more):
+                found = by_mpmath(*arrays, float(inputs["F"]), float(inputs["nu"]))
+                for name, value in found.items():
+                    exact = mpmath.mpf(case.outputs[name].dec[0])
+                    # Half of the 40th digit; of a number that is 0 to within 1e-40 of its unit no digit is asked.
+                    slack = (abs(exact) + case.outputs[name].unit[0]) * mpmath.mpf(10) ** -39
+                    assert abs(value - exact) <= slack, (case.id, name)
+                    count += 1
+    evidence(f"{count} values agree")
+    assert count > 1000
+
+
+# --- the judge
+
+
+def test_an_error_is_counted_exactly():
+    third = "0.3333333333333333333333333333333333333333"
+    assert error_in_units(1 / 3, third, 2.0**-54, "float64") == pytest.approx(1 / 3, abs=1e-15)
+    assert error_in_units(0.0, "0.0", 5e-324, "float64") == 0.0
+    assert error_in_units(5e-324, "0.0", 5e-324, "float64") == 1.0
+    assert error_in_units(math.nan, "nan", 1.0, "float64") == error_in_units(-math.inf, "-inf", 1.0, "float64") == 0.0
+    for got, dec in ((math.nan, "1.0"), (1.0, "nan"), (math.inf, "-inf"), (math.inf, "1e300"), (1e300, "inf"), (-1.0, "-inf")):
+        assert error_in_units(got, dec, 1.0, "float64") == math.inf
+    assert error_in_units(math.inf, "1.8e308", 2.0**970, "float64") == 0.0
+    assert error_in_units(math.inf, "3.5e38", 2.0**104, "float32") == 0.0
+    assert error_in_units(-math.inf, "1.8e308", 2.0**970, "float64") == math.inf
+    assert Fraction("1e-400") != 0  # digits beyond the floats are read exactly
+
+
+# --- files that are none
+
+
+def _broken(change):
+    content = json.loads((vectors.FOLDER / "optim.float64.json").read_text())
+    change(content)
+    return json.dumps(content)
+
+
+def _first(content):
+    return content["cases"][0]
+
+
+DAMAGES = {
+    "empty": "",
+    "cut": (vectors.FOLDER / "optim.float64.json").read_text()[:5000],
+    "no object": "[1, 2]",
+    "deep": "[" * 100_000,
+    "another schema": _broken(lambda c: c.update(schema=2)),
+    "no cases": _broken(lambda c: c.pop("cases")),
+    "odd dtype": _broken(lambda c: c.update(dtype="object")),
+    "flag without note": _broken(lambda c: _first(c)["flags"].append("Strange")),
+    "an id twice": _broken(lambda c: c["cases"].append(_first(c))),
+    "no outputs": _broken(lambda c: _first(c).pop("outputs")),
+    "not hexadecimal": _broken(lambda c: _first(c)["inputs"]["rate"].update(hex=["0x1.8q+1"])),
+    "too large a number": _broken(lambda c: _first(c)["inputs"]["rate"].update(hex=["0x1p+99999"])),
+    "shape that lies": _broken(lambda c: _first(c)["inputs"]["gradients"].update(shape=[10**9, 3])),
+    "negative shape": _broken(lambda c: _first(c)["inputs"]["gradients"].update(shape=[-1, 3])),
+    "a shape of words": _broken(lambda c: _first(c)["inputs"]["gradients"].update(shape=["5", 3])),
+    "units missing": _broken(lambda c: _first(c)["outputs"]["sgd"]["unit"].pop()),
+    "a unit of 0": _broken(lambda c: _first(c)["outputs"]["sgd"]["unit"].__setitem__(0, "0x0p+0")),
+    "digits of words": _broken(lambda c: _first(c)["outputs"]["sgd"]["dec"].__setitem__(0, "much")),
+    "a way out of the folder": _broken(lambda c: _first(c)["inputs"].update(x={"shape": [1], "npy": "../x.npy", "sha256": ""})),
+    "an array that is not there": _broken(lambda c: _first(c)["inputs"].update(x={"shape": [1], "npy": "x.npy", "sha256": ""})),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_one_line(tmp_path, damage):
+    path = tmp_path / "optim.float64.json"
+    path.write_text(DAMAGES[damage])
+    with pytest.raises(FileError) as error:
+        vectors.load(path)
+    assert str(path) in str(error.value) or "x.npy" in str(error.value)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 400
+
+
+def test_an_array_beside_the_file_is_known_by_its_digest(tmp_path):
+    for name in ("nce.float64.json", *(path.name for path in vectors.FOLDER.glob("nce-*.npy"))):
+        shutil.copy(vectors.FOLDER / name, tmp_path / name)
+    assert vectors.load(tmp_path / "nce.float64.json").cases
+    array = next(tmp_path.glob("nce-*.npy"))
+    content = bytearray(array.read_bytes())
+    content[-1] ^= 1
+    array.write_bytes(content)
+    with pytest.raises(FileError, match="SHA-256 differs"):
+        vectors.load(tmp_path / "nce.float64.json")
+
+
+def test_a_withdrawn_case_is_left_out(tmp_path):
+    path = tmp_path / "optim.float64.json"
+    path.write_text(_broken(lambda c: _first(c).update(withdrawn="its digits were wrong")))
+    assert len(vectors.load(path).cases) == len(vectors.load(vectors.FOLDER / path.name).cases) - 1
