@@ -8,6 +8,7 @@ from itertools import product
 from typing import Any
 
 from refnce.backend import Array, array_namespace
+from refnce.optim import mapped
 from refnce.train import State
 
 Place = tuple[tuple[int, ...], int | None]  # which run, and which method (None: all of all)
@@ -28,7 +29,7 @@ def split(state: State, apart: bool) -> Parts:
                 state,
                 theta=own(state.theta),
                 F=own(state.F),
-                memory=(_leaves(own, state.memory[0]), _leaves(own_F, state.memory[1 + group])),
+                memory=(mapped(own, state.memory[0]), mapped(own_F, state.memory[1 + group])),
                 training=training,
                 stopped=own(state.stopped),
                 stopped_at=own(state.stopped_at),
@@ -37,8 +38,9 @@ def split(state: State, apart: bool) -> Parts:
 
 
 def samples(place: Place, pair: tuple[Array, Array]) -> tuple[Array, Array]:
-    """The samples of a part."""
-    return (pair[0][place[0]], pair[1][place[0]]) if place[0] else pair
+    """The samples of a part: those of its run, or those (n, d) that all runs share."""
+    x_data, x_noise = (x if x.ndim == 2 else x[(*place[0], ...)] for x in pair)
+    return x_data, x_noise
 
 
 def gather(state: State, parts: Parts, field: Callable[[Place], Array]) -> Array:
@@ -55,7 +57,7 @@ def join(state: State, parts: Parts) -> State:
     def memory(index: int, members: Sequence[int]) -> Any:
         shape = (*state.F.shape[:-1], len(members))
         chosen = [part.memory[index] for (_, k), part in parts.items() if k in members]
-        return _leaves(lambda *leaves: _together(list(leaves), shape), *chosen)
+        return mapped(lambda *x: x[0] if isinstance(x[0], (int, float)) else _together(list(x), shape), *chosen)
 
     groups = [range(here.start, here.stop) for here, _, _ in state.training.groups]
     return replace(
@@ -70,17 +72,9 @@ def join(state: State, parts: Parts) -> State:
 
 
 def _at(run: tuple[int, ...], k: int) -> Callable[[Array], Array]:
-    return lambda x: x[(*run, slice(k, k + 1), ...)]
+    return lambda x: x if isinstance(x, (int, float)) else x[(*run, slice(k, k + 1), ...)]
 
 
 def _together(arrays: list[Array], shape: tuple[int, ...]) -> Array:
     xp = array_namespace(arrays[0])
     return xp.reshape(xp.concat(arrays, axis=0), (*shape, *arrays[0].shape[1:]))
-
-
-def _leaves(f: Callable[..., Any], *trees: Any) -> Any:
-    """Apply f to the arrays of an optimizer's memory; its numbers, and None, are those of the first tree."""
-    first = trees[0]
-    if isinstance(first, tuple):
-        return tuple(_leaves(f, *leaves) for leaves in zip(*trees, strict=True))
-    return first if first is None or isinstance(first, (int, float)) else f(*trees)

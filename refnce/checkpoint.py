@@ -2,85 +2,102 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from refnce import files
-from refnce.backend import array_namespace, asarray, device, to_host
-from refnce.train import State, Training
+from refnce.backend import array_namespace, asarray, device, host_bool, to_host
+from refnce.optim import mapped
+from refnce.train import State, Stopped, Training
 
-ARRAYS = ("theta", "F", "stopped", "stopped_at", "memory")
+ARRAYS = ("theta", "F", "stopped", "stopped_at")
+NUMBERS = (bool, int, float)
 Rows = dict[str, Any]  # columns of the record so far, host arrays
+About = dict[str, str]  # what tells one training from another
 
 
-def write(path: Path, state: State, rows: Rows, about: dict[str, Any]) -> None:
+def write(path: Path, state: State, rows: Rows, about: About) -> None:
     """Put the state and the rows at ``path`` in one move; ``about`` must be the same when they are read back."""
-    leaves = dict(_leaves({name: getattr(state, name) for name in ARRAYS}))
-    numbers = {name: leaf for name, leaf in leaves.items() if isinstance(leaf, (int, float))}
+    leaves = _leaves(state, state.memory)
+    numbers = {name: leaf for name, leaf in leaves.items() if type(leaf) in NUMBERS}
     arrays = {name: to_host(leaf) for name, leaf in leaves.items() if name not in numbers}
     meta = {"about": about | describe(state.training), "count": state.count, "numbers": numbers}
     files.save(path, arrays | {f"record.{name}": column for name, column in rows.items()}, meta)
 
 
-def read(path: Path, begin: State, columns: files.Expected, about: Any) -> tuple[State, Rows]:
+def read(path: Path, begin: State, columns: files.Expected, about: About) -> tuple[State, Rows]:
     """Return (state, rows) from ``path``, for the training that began with ``begin``.
 
     columns: shape and dtype of the rows by name, as for ``files.load``. Raises files.FileError for any other file.
     """
-    template = {name: getattr(begin, name) for name in ARRAYS} | {"memory": _memory(begin)}
-    leaves = dict(_leaves(template))
-    arrays = {name: leaf for name, leaf in leaves.items() if not isinstance(leaf, (int, float))}
-    expected: Any = {name: (tuple(x.shape), str(to_host(x).dtype)) for name, x in arrays.items()}
+    memory = _memory(begin)
+    leaves = _leaves(begin, memory)
+    arrays = {name: to_host(leaf) for name, leaf in leaves.items() if type(leaf) not in NUMBERS}
+    expected: Any = {name: (tuple(x.shape), str(x.dtype)) for name, x in arrays.items()}
     found, meta = files.load(path, expected | {f"record.{name}": shape for name, shape in columns.items()})
-    numbers: Any = meta.get("numbers")
+    _compare(path, meta.get("about"), about | describe(begin.training))
     count: Any = meta.get("count")
-    described = about | describe(begin.training)
-    if meta.get("about") != described:
-        raise files.FileError(f"{path} is a checkpoint of another training: {meta.get('about')}; this one is {described}")
+    numbers: Any = meta.get("numbers")
     rows = {name: found[f"record.{name}"] for name in columns}
-    told = isinstance(count, int) and isinstance(numbers, dict) and set(numbers) == set(leaves) - set(arrays)
-    if not told or len({column.shape[0] for column in rows.values()}) > 1:
-        raise files.FileError(f"{path}: its description and its record do not fit together; remove it to start afresh")
+    sound = (
+        _alike(count, 0)
+        and isinstance(numbers, dict)
+        and numbers.keys() == leaves.keys() - arrays.keys()
+        and all(_alike(number, leaves[name]) for name, number in numbers.items())
+        and all(host_bool(array_namespace(found[name]).isfinite(found[name])) for name in ("theta", "F"))
+        and {int(code) for code in found["stopped"].ravel()} <= set(Stopped)
+        and len({column.shape[0] for column in rows.values()}) <= 1
+    )
+    if not sound:
+        raise files.FileError(f"{path}: its description and its arrays do not fit together; remove it to start afresh")
     xp, where = array_namespace(begin.F), device(begin.F)
-
-    def leaf(name: str, old: Any) -> Any:
-        return numbers[name] if name in numbers else asarray(found[name].copy(), xp, device=where)
-
-    state = replace(begin, count=count, **{name: _mapped(leaf, template[name], name) for name in ARRAYS})
-    return state, rows
+    moved = numbers | {name: asarray(found[name].copy(), xp, device=where) for name in arrays}
+    rest = iter([moved[name] for name in leaves if name not in ARRAYS])
+    memory = mapped(lambda _: next(rest), memory)
+    return replace(begin, count=count, memory=memory, **{name: moved[name] for name in ARRAYS}), rows
 
 
-def describe(training: Training) -> dict[str, Any]:
-    """What tells one training from another, short of its model, as JSON."""
-    methods = [
-        [method.update, method.rate, method.order, method.times, method.optimizer.__name__] for method in training.methods
-    ]
-    optimizer = training.optimizer.__name__
-    return {
-        "methods": methods, "optimizer": optimizer, "rate": training.rate, "nu": training.nu, "xtol": training.xtol,
-        "loss": training.loss,
-    }  # fmt: skip
+def describe(training: Training) -> About:
+    """What tells one training from another, short of its model."""
+    methods = [(method.update, method.rate, method.order, method.times, _name(method.optimizer)) for method in training.methods]
+    settings = {"methods": methods, "rate": training.rate, "nu": training.nu, "xtol": training.xtol, "loss": training.loss}
+    return {"optimizer": _name(training.optimizer)} | {name: str(setting) for name, setting in settings.items()}
+
+
+def _name(optimizer: Any) -> str:
+    """Its name and the plain numbers bound in it, which alone tell decayed(1) from decayed(100)."""
+    if isinstance(optimizer, partial):
+        bound, optimizer = [*optimizer.args, *optimizer.keywords.values()], optimizer.func
+    else:
+        bound = [cell.cell_contents for cell in getattr(optimizer, "__closure__", None) or ()]
+    name = getattr(optimizer, "__qualname__", type(optimizer).__qualname__)
+    return " ".join([name, *(str(x) for x in bound if isinstance(x, NUMBERS))])
+
+
+def _compare(path: Path, theirs: Any, ours: About) -> None:
+    told = {name: text for name, text in theirs.items() if isinstance(text, str)} if isinstance(theirs, dict) else {}
+    other = [name for name, text in ours.items() if told.get(name) != text]
+    if other or len(told) != len(ours):
+        differences = "; ".join(f"{name} {told.get(name, '')[:400]!r}, here {ours[name][:400]!r}" for name in other)
+        raise files.FileError(f"{path} is a checkpoint of another training: {differences}; give another path or remove it")
+
+
+def _alike(number: Any, like: Any) -> bool:
+    """Whether a number is of the type wanted and, where it counts something, a count."""
+    return type(number) is type(like) and (type(number) is not int or 0 <= number < 2**63)
 
 
 def _memory(begin: State) -> tuple[Any, ...]:
     """The optimizers' memories as they are after a step: their shapes are wanted."""
     training = begin.training
-    F_memories = (method.optimizer(None, begin.F[..., here], rate=1.0)[0] for here, method, _ in training.groups)
+    F_memories = (method.optimizer(None, begin.F[..., here][..., None], rate=1.0)[0] for here, method, _ in training.groups)
     return (training.optimizer(None, begin.theta, rate=1.0)[0], *F_memories)
 
 
-def _leaves(tree: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """The arrays and numbers of nested dicts and tuples, by dotted names; None has none."""
-    if isinstance(tree, (dict, tuple)):
-        for key, branch in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            yield from _leaves(branch, f"{name}.{key}" if name else str(key))
-    elif tree is not None:
-        yield name, tree
-
-
-def _mapped(f: Callable[[str, Any], Any], tree: Any, name: str) -> Any:
-    if isinstance(tree, tuple):
-        return tuple(_mapped(f, branch, f"{name}.{k}") for k, branch in enumerate(tree))
-    return None if tree is None else f(name, tree)
+def _leaves(state: State, memory: tuple[Any, ...]) -> dict[str, Any]:
+    """The arrays and numbers of a state with these memories, by name, the memories' counted through."""
+    remembered: list[Any] = []
+    mapped(remembered.append, memory)
+    return {name: getattr(state, name) for name in ARRAYS} | {f"memory.{k}": leaf for k, leaf in enumerate(remembered)}

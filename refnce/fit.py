@@ -18,9 +18,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from refnce import checkpoint, ence, nce, train
+from refnce import checkpoint, ence, files, nce, train
 from refnce.apart import Parts, gather, join, samples, split
-from refnce.backend import Array, array_namespace, asarray, device, generator, host_bool, load, to_host
+from refnce.backend import Array, array_namespace, asarray, device, generator, host_bool, load, to_host, waits
 from refnce.train import State, Stopped
 
 __all__ = ["Batches", "Record", "fit"]
@@ -43,6 +43,11 @@ class Batches:
     m: int
 
     def __post_init__(self) -> None:
+        if not isinstance(self.runs, tuple):
+            raise ValueError(f"runs must be a tuple of whole numbers, () for samples that all runs share; got {self.runs!r}")
+        _check_count("seed", self.seed, 0)
+        for name, number in (("n", self.n), ("m", self.m), *(("runs", width) for width in self.runs)):
+            _check_count(name, number, 1)
         need = math.prod((*self.runs, self.n))
         if not hasattr(self.data, "sample") and self.data.shape[0] < need:
             raise ValueError(f"data must hold the {need} samples that one step of all runs takes; got shape {self.data.shape}")
@@ -55,6 +60,12 @@ class Batches:
         epoch, place = divmod(k, total // size)
         rows = _order(self.seed, epoch, total)[place * size : (place + 1) * size]
         return self.data[rows.reshape(*self.runs, self.n)], noise
+
+    @property
+    def about(self) -> str:
+        """What a checkpoint remembers of it."""
+        names = " against ".join(type(law).__name__ for law in (self.data, self.noise))
+        return f"{names}, seed {self.seed}, runs {self.runs}, n {self.n}, m {self.m}"
 
 
 @lru_cache(maxsize=2)
@@ -98,35 +109,44 @@ def fit(
     apart: bool = False,
     track: Callable[[Iterable[int]], Iterable[int]] = iter,
     callback: Callable[[int, State], None] | None = None,
-    path: Path | None = None,
+    path: Path | str | None = None,
     interval: int = 1000,
 ) -> tuple[State, Record]:
     """Return the state after ``steps`` steps in all, counted from the first start, and the record of every ``every``-th.
 
-    batches: see ``Batches``; its host arrays are moved to the state's library, dtype and device. optimum: (theta*, F*), which
-    broadcast against theta and F. apart: step each run and method by itself, which keeps a network's numbers in a CPU's cache.
+    batches: see ``Batches``, of the state's runs, or of none where all runs share the samples; its host arrays are moved to the
+    state's library, dtype and device. optimum: (theta*, F*), which broadcast against theta and F.
+    apart: step each run and method by itself, which keeps a network's numbers in a CPU's cache.
     track: what the steps are counted by, such as tqdm, a progress bar. callback(k, state): called at recorded steps.
     path: a checkpoint, written every ``interval`` steps and at the end; where it exists the training goes on from it, and takes
     from ``state`` only what does not change. A training that is killed loses at most one interval.
 
     When no run is left that could go on, fit stops with a RuntimeWarning that says what to try. Raises ValueError for steps,
-    every or interval that are no whole number >= 1, and files.FileError for a checkpoint that is not of this training.
+    every or interval that are no whole number >= 1, a path in no folder, an optimum or batches of other shapes, and
+    files.FileError for a checkpoint that is not of this training or has more steps.
     """
     for name, number in (("steps", steps), ("every", every), ("interval", interval)):
-        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-            raise ValueError(f"{name} must be a whole number >= 1; got {number!r}")
-    about = {"every": every, "apart": apart}
+        _check_count(name, number, 1)
+    optimum = None if optimum is None else _known(optimum, state)
+    about = {"every": str(every), "apart": str(apart), "optimum": str(optimum and [x.tolist() for x in optimum])}
+    about["batches"] = batches.about if isinstance(batches, Batches) else "unknown"
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    if path is not None and path.exists():
-        state, columns = _resumed(path, state, about)
+    if path is not None:
+        path = Path(path).resolve()  # through a link, which a rename would replace
+        if not path.parent.is_dir():
+            raise ValueError(f"path must be in a folder that exists; got {path}: make {path.parent} first")
+        if path.exists():
+            state, columns = _resumed(path, state, about, steps)
     begin, parts = state, split(state, apart)
+    over = _over(parts, True)
     clock, timed = perf_counter(), state.count
-    for k in track(range(state.count, steps)):
+    for k in track(range(state.count, state.count if over else steps)):
         pair = _moved(batches(k), begin)
         before = parts
         parts = {place: train.step(part, *samples(place, pair)) for place, part in before.items()}
-        last = k == steps - 1
-        if k % every == 0 or last:
+        last, due = k == steps - 1, k % every == 0
+        over = _over(parts, due or last)
+        if due or last or over:
             seconds = (perf_counter() - clock) / (k + 1 - timed)
             row = _row(begin, before, parts, pair, optimum)
             for name, value in zip(COLUMNS, (k, *row, seconds), strict=True):
@@ -134,14 +154,41 @@ def fit(
             if callback is not None:
                 callback(k, join(begin, parts))
             clock, timed = perf_counter(), k + 1
-        over = (k % every == 0 or last) and all(host_bool(part.stopped != 0) for part in parts.values())
         if path is not None and ((k + 1) % interval == 0 or last or over):
-            checkpoint.write(path, join(begin, parts), _arrays(columns), about)
+            begun = perf_counter()
+            checkpoint.write(path, join(begin, parts), _arrays(columns, begin), about)
+            clock += perf_counter() - begun  # no part of a step
         if over:
-            _warn(join(begin, parts))
             break
     state = join(begin, parts)
-    return state, Record(**_arrays(columns), stopped=to_host(state.stopped), stopped_at=to_host(state.stopped_at))
+    if over:
+        _warn(state)
+    return state, Record(**_arrays(columns, state), stopped=to_host(state.stopped), stopped_at=to_host(state.stopped_at))
+
+
+def _check_count(name: str, number: Any, least: int) -> None:
+    if isinstance(number, bool) or not isinstance(number, int) or number < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {number!r}")
+
+
+def _known(optimum: Pair, state: State) -> Pair:
+    """The optimum as host arrays."""
+    xp, (theta, F), wide, runs = load("numpy"), (to_host(x) for x in optimum), tuple(state.theta.shape), tuple(state.F.shape)
+    try:
+        fits = xp.broadcast_shapes(theta.shape, wide) == wide and xp.broadcast_shapes(F.shape, runs) == runs
+    except ValueError:
+        fits = False
+    if not fits or theta.shape[-1:] != wide[-1:]:
+        raise ValueError(
+            f"optimum must be (theta*, F*), theta* (..., {wide[-1]}), which broadcast against theta {wide} and F {runs};"
+            f" got shapes {theta.shape} and {F.shape}"
+        )
+    return theta, F
+
+
+def _over(parts: Parts, look: bool) -> bool:
+    """Whether every run has stopped; without ``look`` only where asking costs nothing."""
+    return all((look or not waits(part.stopped)) and host_bool(part.stopped != 0) for part in parts.values())
 
 
 def _row(begin: State, before: Parts, after: Parts, pair: Pair, optimum: Pair | None) -> tuple[Any, Any, Any]:
@@ -172,19 +219,33 @@ def _seen(before: State, after: State, x_data: Array, x_noise: Array) -> Pair:
 def _moved(pair: Pair, like: State) -> Pair:
     xp, where = array_namespace(like.F), device(like.F)
     x_data, x_noise = (asarray(x, xp, dtype=like.theta.dtype, device=where) for x in pair)
+    runs = tuple(like.F.shape[:-1])
+    for x in (x_data, x_noise):
+        if x.ndim < 2 or tuple(x.shape[:-2]) not in ((), runs):
+            raise ValueError(f"batches must be (*runs, n, d), runs the state's {runs}, or shared (n, d); got {tuple(x.shape)}")
     return x_data, x_noise
 
 
-def _arrays(columns: dict[str, list[Any]]) -> dict[str, Any]:
-    xp = load("numpy")
-    return {name: xp.asarray(column) for name, column in columns.items()}
+def _shapes(state: State) -> files.Expected:
+    """Shape and dtype of the record's columns."""
+    alone, runs = ((None,), "float64"), ((None, *state.F.shape), "float64")
+    return dict(zip(COLUMNS, (((None,), "int64"), runs, runs, runs, alone), strict=True))
 
 
-def _resumed(path: Path, state: State, about: dict[str, Any]) -> tuple[State, dict[str, list[Any]]]:
-    runs = tuple(state.F.shape)
-    shapes: Any = {name: ((None, *runs), "float64") for name in COLUMNS}
-    shapes |= {"step": ((None,), "int64"), "seconds": ((None,), "float64")}
-    state, arrays = checkpoint.read(path, state, shapes, about)
+def _arrays(columns: dict[str, list[Any]], state: State) -> dict[str, Any]:
+    xp, kinds = load("numpy"), _shapes(state)
+    return {name: xp.asarray(x, dtype=kinds[name][1]).reshape((len(x), *kinds[name][0][1:])) for name, x in columns.items()}
+
+
+def _resumed(path: Path, state: State, about: checkpoint.About, steps: int) -> tuple[State, dict[str, list[Any]]]:
+    state, arrays = checkpoint.read(path, state, _shapes(state), about)
+    step, every, count = arrays["step"].tolist(), int(about["every"]), state.count
+    if count > steps:
+        raise files.FileError(f"{path} has {count} steps already; steps must be at least as many, got {steps}")
+    rises = all(a < b for a, b in zip([-1, *step], [*step, count], strict=True))
+    # Of the multiples of every, those from the first on: a training can have begun at any step.
+    if step and not (rises and sum(k % every == 0 for k in step) == len(range(-(-step[0] // every) * every, count, every))):
+        raise files.FileError(f"{path}: its record is not that of {count} steps; remove it to start afresh")
     return state, {name: list(arrays[name]) for name in COLUMNS}
 
 

@@ -22,7 +22,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.backend import Array, array_namespace, asarray, device
+from refnce.backend import Array, array_namespace, asarray, device, host_bool
+from refnce.entry import check_arrays
 from refnce.special import logmeanexp
 
 __all__ = ["DiagonalGaussian", "Pinwheel", "RingMixture", "UnitGaussian"]
@@ -59,10 +60,12 @@ class UnitGaussian:
         return -0.5 * _total(x**2)
 
     def energy(self, x: Array) -> Array:
-        return _total(x * _beside(self.mean, x)) + self.log_base(x)
+        (mean,) = _beside(x, self.mean)
+        return _total(x * mean) + self.log_base(x)
 
     def log_density(self, x: Array) -> Array:
-        squares = _total((x - _beside(self.mean, x)) ** 2)  # E - log_z, its squares completed
+        (mean,) = _beside(x, self.mean)
+        squares = _total((x - mean) ** 2)  # E - log_z, its squares completed
         return -0.5 * (squares + x.shape[-1] * LOG_2PI)
 
 
@@ -76,6 +79,12 @@ class DiagonalGaussian:
 
     mean: Array
     variance: Array
+
+    def __post_init__(self) -> None:
+        if self.mean.shape != self.variance.shape:
+            raise ValueError(f"mean and variance must have one shape; got {self.mean.shape} and {self.variance.shape}")
+        if not host_bool(self.variance > 0):
+            raise ValueError(f"variance must be > 0; got {self.variance.min()}")
 
     @property
     def theta(self) -> Array:
@@ -101,11 +110,11 @@ class DiagonalGaussian:
         return array_namespace(x).zeros_like(x[..., 0])
 
     def energy(self, x: Array) -> Array:
-        mean, variance = _beside(self.mean, x), _beside(self.variance, x)
+        mean, variance = _beside(x, self.mean, self.variance)
         return _total(x * (mean / variance) - 0.5 * x**2 / variance)
 
     def log_density(self, x: Array) -> Array:
-        mean, variance = _beside(self.mean, x), _beside(self.variance, x)
+        mean, variance = _beside(x, self.mean, self.variance)
         log_variance = array_namespace(x).log(variance)
         return -0.5 * _total((x - mean) ** 2 / variance + log_variance + LOG_2PI)  # E - log_z, its squares completed
 
@@ -122,6 +131,10 @@ class RingMixture:
     radius: float = 4.0
     phase: float = 0.0
     sd: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.dimension < 2 or self.components < 1 or not self.sd > 0:
+            raise ValueError(f"dimension must be >= 2 (the circle's), components >= 1 and sd > 0; got {self}")
 
     @property
     def log_z(self) -> float:
@@ -199,13 +212,15 @@ def _total(x: Array) -> Array:
     return x[..., 0] if x.shape[-1] == 1 else array_namespace(x).sum(x, axis=-1)
 
 
-def _beside(parameter: Array, x: Array) -> Array:
-    """A host parameter in the library, dtype and device of the samples x."""
-    xp = array_namespace(x)
-    return asarray(parameter, xp, dtype=x.dtype, device=device(x))
+def _beside(x: Array, *parameters: Array) -> list[Array]:
+    """Host parameters in the library, dtype and device of the samples x, which must be of a floating dtype."""
+    xp = check_arrays(x=x)
+    return [asarray(parameter, xp, dtype=x.dtype, device=device(x)) for parameter in parameters]
 
 
 def _normals(rng: Any, *shape: int) -> Array:
     """Standard normal draws (..., n, d) whose memory holds each coordinate's n samples together."""
+    if len(shape) == 1:
+        return rng.standard_normal(shape)
     *runs, n, d = shape
     return rng.standard_normal((*runs, d, n)).swapaxes(-1, -2)

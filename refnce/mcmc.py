@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from refnce.backend import Array, array_namespace, asarray, device, quiet, to_host
+from refnce.entry import check_arrays
 
 __all__ = ["Chains", "diagnose", "hmc", "mala"]
 
 Density = Callable[[Array], tuple[Array, Array]]
+KEY = 0x686D63  # of this module's random streams: a Generator's own children have the keys of ``backend.generator``
 BLOCK = 64  # steps whose random numbers are drawn and moved together; what is drawn does not depend on it
 
 
@@ -52,19 +54,24 @@ def hmc(
 
     A trajectory takes 1 to ``leapfrog`` steps, by chance, so that none fits a period of the target. During the first ``warmup``
     steps, which are not returned, the step size moves towards a mean acceptance of ``target`` by dual averaging (Hoffman and
-    Gelman 2014); then it stays. A proposal that is not finite is rejected. track: what steps are counted by, such as tqdm.
+    Gelman 2014); then it stays. It is one for all chains and leading axes: scale what differs, or sample it apart. A proposal
+    that is not finite, or whose energy is not, is rejected. track: what steps are counted by, such as tqdm.
 
-    Raises ValueError for steps or leapfrog < 1, warmup < 0, step_size <= 0, target outside (0, 1), and a start whose energy is
-    not finite in every chain.
+    Raises TypeError or ValueError for x not (..., chains, d) of a floating dtype, rng no Generator, steps or leapfrog < 1,
+    warmup < 0, step_size <= 0 or infinite, target outside (0, 1), and a start whose energy is not finite in every chain.
     """
+    xp = check_arrays(x=x)
+    if x.ndim < 2:
+        raise ValueError(f"x must be (..., chains, d); got shape {tuple(x.shape)}: one chain is x[None, :]")
+    if not hasattr(rng, "bit_generator"):
+        raise TypeError(f"rng must be a NumPy Generator; got {type(rng).__name__}: pass backend.generator(seed)")
     for name, count, least in (("steps", steps, 1), ("warmup", warmup, 0), ("leapfrog", leapfrog, 1)):
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise ValueError(f"{name} must be a whole number >= {least}; got {count!r}")
-    if not step_size > 0:
-        raise ValueError(f"step_size must be a number > 0; got {step_size!r}")
-    if not 0 < target < 1:
+    if not isinstance(step_size, (int, float)) or not 0 < step_size < math.inf:
+        raise ValueError(f"step_size must be a finite number > 0; got {step_size!r}")
+    if not isinstance(target, (int, float)) or not 0 < target < 1:
         raise ValueError(f"target must be a number between 0 and 1; got {target!r}")
-    xp = array_namespace(x)
     E, slope = density(x)
     lost = int(xp.count_nonzero(~xp.isfinite(E)))
     if lost:
@@ -77,7 +84,7 @@ def hmc(
         p, threshold, length = next(chance)
         x_new, p_new, E_new, slope_new = _leapfrog(density, x, p, slope, size, length)
         gain = (E_new - E) + 0.5 * (xp.sum(p**2, axis=-1) - xp.sum(p_new**2, axis=-1))  # H - H'
-        probability = xp.exp(xp.minimum(xp.where(xp.isnan(gain), -xp.inf, gain), 0.0))
+        probability = xp.exp(xp.minimum(xp.where(xp.isfinite(gain), gain, -xp.inf), 0.0))
         accept = threshold < probability
         x, slope = (xp.where(accept[..., None], new, old) for new, old in ((x_new, x), (slope_new, slope)))
         E = xp.where(accept, E_new, E)
@@ -151,7 +158,7 @@ class _DualAveraging:
 def _chance(x: Array, rng: Any, leapfrog: int, steps: int) -> Iterator[tuple[Array, Array, int]]:
     """For each step momenta, thresholds of acceptance and the number of leapfrog steps, each from a stream of its own."""
     xp, where = array_namespace(x), device(x)
-    momenta, thresholds, lengths = rng.spawn(3)
+    momenta, thresholds, lengths = _streams(rng, 3)
     for start in range(0, steps, BLOCK):
         count = min(BLOCK, steps - start)
         p = asarray(momenta.standard_normal((count, *x.shape)), xp, dtype=x.dtype, device=where)
@@ -160,11 +167,20 @@ def _chance(x: Array, rng: Any, leapfrog: int, steps: int) -> Iterator[tuple[Arr
         yield from ((p[k, ...], u[k, ...], length[k]) for k in range(count))
 
 
+def _streams(rng: Any, count: int) -> list[Any]:
+    """Generators that are rng's descendants, others at each call: under a key of their own, since rng.spawn would give those that
+    ``backend.generator`` gives to the steps of a training."""
+    child = rng.bit_generator.seed_seq.spawn(1)[0]
+    own = type(child)(child.entropy, spawn_key=(*child.spawn_key, KEY))
+    return [type(rng)(type(rng.bit_generator)(seed)) for seed in own.spawn(count)]
+
+
 def diagnose(samples: Array) -> tuple[Any, Any]:
     """Return (r_hat, ess) (..., d) of samples (steps, ..., chains, d): host arrays, nan where fewer than 4 steps or no variance.
 
     r_hat is the potential scale reduction of chains cut in halves (Gelman et al. 2013): near 1, say under 1.01, where they agree.
-    ess is the effective number of samples of all chains together, by Geyer's initial monotone sequence (Vehtari et al. 2021).
+    ess is the effective number of samples of all chains together, by Geyer's initial monotone sequence and the last even term
+    after it (Vehtari et al. 2021).
     """
     x = to_host(samples)
     xp = array_namespace(x)
@@ -173,6 +189,7 @@ def diagnose(samples: Array) -> tuple[Any, Any]:
         nan = xp.full((*x.shape[1:-2], x.shape[-1]), xp.nan)
         return nan, nan
     halves = xp.concat([x[:n], x[-n:]], axis=-2).astype(xp.float64)
+    halves = halves - halves[:1, ..., :1, :]  # what never moved is then exactly 0, and has no variance by rounding
     m = halves.shape[-2]
     with quiet():
         means = xp.mean(halves, axis=0)
@@ -188,5 +205,8 @@ def diagnose(samples: Array) -> tuple[Any, Any]:
         pairs = correlation[0 : n - n % 2 : 2] + correlation[1 : n : 2]
         positive = xp.cumulative_prod(xp.astype(pairs > 0, xp.float64), axis=0)
         monotone = xp.minimum.accumulate(pairs, axis=0) * positive
-        time = xp.maximum(2.0 * xp.sum(monotone, axis=0) - 1.0, 1.0 / math.log10(m * n))
+        # The first pair left out: its even term is still counted, once, where it is positive.
+        left_out = xp.concat([xp.ones_like(positive[:1]), positive[:-1]], axis=0) - positive
+        last = xp.sum(left_out * xp.maximum(correlation[0 : n - n % 2 : 2], 0.0), axis=0)
+        time = xp.maximum(2.0 * xp.sum(monotone, axis=0) - 1.0 + last, 1.0 / math.log10(m * n))
     return r_hat, m * n / time

@@ -75,10 +75,15 @@ def _chunks(theta: Array, x: Array, width: int) -> list[slice]:
 
 
 def energy(layer: Layer, shapes: Shapes, theta: Array) -> Callable[[Array], tuple[Array, Array]]:
-    """Return the function x (..., n, d) -> (E (..., n), dE/dx) of the network at theta (..., k), for ``mcmc``."""
-    params = Flat(shapes).unpack(theta)
+    """Return the function x (*runs, n, d) -> (E (*runs, n), dE/dx) of the network at theta (*runs, k), for ``mcmc``.
+
+    One theta (k,) takes x of any runs. Raises ValueError for other runs: where theta's were broadcast dE/dx would be their sum.
+    """
+    params, runs = Flat(shapes).unpack(theta), tuple(theta.shape[:-1])
 
     def function(x: Array) -> tuple[Array, Array]:
+        if runs and tuple(x.shape[:-2]) != runs:
+            raise ValueError(f"x must be (*runs, n, d) with theta's runs {runs}; got shape {tuple(x.shape)}")
         y, pull = layer(params, x)
         slope, _ = pull(array_namespace(y).ones_like(y), dparams=False)
         return y[..., 0], slope

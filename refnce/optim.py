@@ -1,11 +1,13 @@
 """First-order optimizers as pure functions: ``f(state, gradient, *, rate) -> (state, step)``, applied as theta + step.
 
 The gradient is (..., k); leading axes are independent runs. The state before the first step is None; what a function
-returns is what it wants back. Algorithm 1 gives theta to one of these, and F to the plain rule of ``refnce.train``.
+returns is what it wants back: arrays and numbers in tuples, lists and dicts, whole numbers being counts, which are not
+negative. Algorithm 1 gives theta to one of these, and F to the plain rule of ``refnce.train``.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from refnce.backend import Array, array_namespace
@@ -41,3 +43,14 @@ def adam(state: Any, gradient: Array, *, rate: float) -> tuple[tuple[int, Array,
     v = beta2 * v + (1.0 - beta2) * gradient**2
     m_hat, v_hat = m / (1.0 - beta1**t), v / (1.0 - beta2**t)
     return (t, m, v), -rate * m_hat / (xp.sqrt(v_hat) + eps)
+
+
+def mapped(f: Callable[..., Any], *states: Any) -> Any:
+    """Apply ``f`` to the arrays and numbers, one after another, of states that have one form; None stays."""
+    first = states[0]
+    if isinstance(first, dict):
+        return {key: mapped(f, *(state[key] for state in states)) for key in sorted(first)}
+    if isinstance(first, (tuple, list)):
+        make = getattr(first, "_make", type(first))
+        return make(mapped(f, *branches) for branches in zip(*states, strict=True))
+    return None if first is None else f(*states)

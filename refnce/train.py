@@ -21,6 +21,7 @@ from typing import Any
 
 from refnce import ence, logz
 from refnce.backend import Array, array_namespace, asarray, device, host_bool, quiet, waits
+from refnce.entry import check_arrays, check_nu
 from refnce.models import Model
 from refnce.optim import sgd
 
@@ -40,7 +41,7 @@ class Method:
         rate means nothing.
     order: "together", theta's gradient is taken at the old F, as Algorithm 1 prints it; "first", at the new one.
     times: how often a "gradient" or "bar" update is repeated on one batch (1 in the paper).
-    optimizer: what turns the gradient of F into a step, plain descent in the paper (Section 3.5).
+    optimizer: what turns the gradient of F, each a vector (..., 1), into a step; plain descent in the paper (Section 3.5).
     """
 
     update: str
@@ -55,8 +56,7 @@ class Method:
             raise ValueError(f"update must be one of {', '.join(dict.fromkeys(known))}; got {self.update!r}")
         if self.order not in ORDERS:
             raise ValueError(f"order must be one of {', '.join(ORDERS)}; got {self.order!r}")
-        if not self.rate > 0:
-            raise ValueError(f"rate must be a number > 0; got {self.rate!r}")
+        _check_number("rate", self.rate)
         if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1:
             raise ValueError(f"times must be a whole number >= 1; got {self.times!r}")
 
@@ -81,25 +81,30 @@ class Training:
             raise ValueError(f"loss must be one of {', '.join(UPDATES)}; got {self.loss!r}")
         if self.loss == "ence" and self.nu != 1.0:
             raise ValueError(f"nu must be 1 for the exponential loss, which it scales; got {self.nu!r}")
+        check_nu(self.nu)
+        _check_number("rate", self.rate)
+        _check_number("xtol", self.xtol, zero=True)
+        if not self.methods:
+            raise ValueError("methods must hold at least one Method; got none")
         for method in self.methods:
             if method.update not in UPDATES[self.loss]:
                 allowed = ", ".join(UPDATES[self.loss])
                 raise ValueError(f"update must be one of {allowed} for loss {self.loss!r}; got {method.update!r}")
 
     @cached_property
-    def groups(self) -> list[tuple[slice, Method, list[float]]]:
-        """Neighbouring methods that differ in their rate alone: where they stand, one of them, the rates."""
+    def groups(self) -> list[tuple[slice, Method, list[list[float]]]]:
+        """Neighbouring methods that differ in their rate alone: where they stand, one of them, the rates (methods, 1)."""
         groups, position = [], 0
         for _, members in groupby(self.methods, lambda method: (method.update, method.order, method.times, method.optimizer)):
             methods = list(members)
             here = slice(position, position + len(methods))
-            groups.append((here, methods[0], [method.rate for method in methods]))
+            groups.append((here, methods[0], [[method.rate] for method in methods]))
             position = here.stop
         return groups
 
 
 class Stopped(IntEnum):
-    """Why a run stopped: what was not finite. It stays where it last was finite; the others go on."""
+    """Why a run stopped: what was not finite. It keeps theta and F of before that step; the others go on."""
 
     NOT = 0
     LOSS = 1
@@ -111,7 +116,8 @@ class Stopped(IntEnum):
 class State:
     """theta (..., methods, k), F (..., methods), the optimizers' memories (theta's, then F's for each group), and the training.
 
-    count: steps made. stopped: ``Stopped`` for each run and method; stopped_at: the step at which it did, else -1.
+    count: steps made. stopped: ``Stopped`` for each run and method; stopped_at: the step at which it did, else -1. What the
+    optimizers remember of a run that stopped means nothing.
     """
 
     theta: Array
@@ -124,14 +130,20 @@ class State:
 
 
 def start(training: Training, theta: Array, F: Array) -> State:
-    """Return the state before the first step. Raises ValueError where theta or F do not fit the methods."""
+    """Return the state before the first step.
+
+    Raises TypeError or ValueError where theta or F are not of one floating dtype, do not fit the methods or are not finite.
+    """
+    xp = check_arrays(theta=theta, F=F)
     runs = (*F.shape[:-1], len(training.methods))
     if F.ndim == 0 or tuple(F.shape) != runs or tuple(theta.shape[:-1]) != runs:
         raise ValueError(
             f"theta must be (..., {len(training.methods)}, k) and F (..., {len(training.methods)}), one row for each method;"
             f" got {tuple(theta.shape)} and {tuple(F.shape)}"
         )
-    xp = array_namespace(theta, F)
+    for name, x in (("theta", theta), ("F", F)):
+        if not host_bool(xp.isfinite(x)):
+            raise ValueError(f"{name} must be finite; got NaN or an infinity in shape {tuple(x.shape)}: start elsewhere")
     none = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
     return State(theta, F, (None,) * (1 + len(training.groups)), training, 0, none, none - 1)
 
@@ -140,7 +152,8 @@ def start(training: Training, theta: Array, F: Array) -> State:
 def step(state: State, x_data: Array, x_noise: Array) -> State:
     """Return the state after one step of Algorithm 1 on the samples x_data (..., n, d) and x_noise (..., m, d).
 
-    A run whose loss, F or theta is not finite keeps its last theta and F and is marked as stopped; the others go on.
+    A run whose loss, F or theta is not finite keeps theta and F of before this step and is marked as stopped; the others go on
+    to the same bits, but for the rounding of a solver, which depends on what is solved beside.
     """
     training, F = state.training, state.F
     xp = array_namespace(F)
@@ -156,7 +169,11 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
         if method.order == "first":
             moved[k] = _move_F(state, k, r_data[..., here, :], r_noise[..., here, :], None)
     F_seen = xp.concat([moved[k][1] if k in moved else F[..., here] for k, (here, _, _) in enumerate(groups)], axis=-1)
+    if training.loss == "ence":
+        F_seen = _finite(F_seen, F)
     weights = _weights(r_data, r_noise, F_seen, training)
+    if training.loss == "ence":  # it is twice the sum of its weights, which may overflow
+        lossless = lossless & xp.isfinite(2.0 * (xp.sum(weights[0], axis=-1) + xp.sum(weights[1], axis=-1)))
     for k, (here, method, _) in enumerate(groups):
         if method.order == "together":
             own = weights[0][..., here, :], weights[1][..., here, :]
@@ -194,6 +211,12 @@ def _surely(each: Array) -> bool:
     return not waits(each) and host_bool(each)
 
 
+def _finite(F: Array, before: Array) -> Array:
+    """F, and in the runs where it is not finite that of before: what moves F further refuses any other."""
+    fine = array_namespace(F).isfinite(F)
+    return F if _surely(fine) else array_namespace(F).where(fine, F, before)
+
+
 def _weights(r_data: Array, r_noise: Array, F: Array, training: Training) -> tuple[Array, Array]:
     """(-dL/dr_data, dL/dr_noise), both positive: ``nce.grad_r`` to rounding in r - F, in four operations a sample.
 
@@ -224,15 +247,21 @@ def _move_F(state: State, k: int, r_data: Array, r_noise: Array, weights: Any) -
     if method.update == "closed":
         return memory, ence.log_z(r_data, r_noise)
     rate = asarray(rates, xp, dtype=F.dtype, device=device(F))
-    for _ in range(method.times):
+    for again in range(method.times):
+        at = _finite(F, state.F[..., here]) if again else F
         # L depends on r - F alone: the summands of dL/dF (Eq. 3) are the sums of the weights.
-        data, noise = (xp.sum(w, axis=-1) for w in weights or _weights(r_data, r_noise, F, training))
+        data, noise = (xp.sum(w, axis=-1) for w in weights or _weights(r_data, r_noise, at, training))
         if method.update == "gradient":
             slope = data - noise  # Eq. (3)
-        elif host_bool((data > 0) & (noise > 0)):
-            slope = xp.log(data) - xp.log(noise)  # Eq. (11)
-        else:  # a class that underflows as a whole has no logarithm until its largest term is factored out
-            slope = F - logz.bar_update(r_data, r_noise, F, nu=nu)
-        memory, change = method.optimizer(memory, slope, rate=rate)
-        F, weights = F + change, None
+        else:
+            slope, seen = xp.log(data) - xp.log(noise), (data > 0) & (noise > 0)  # Eq. (11)
+            if not host_bool(seen):  # a class that underflows as a whole has no logarithm until its largest term is factored out
+                slope = xp.where(seen, slope, at - logz.bar_update(r_data, r_noise, at, nu=nu))
+        memory, change = method.optimizer(memory, slope[..., None], rate=rate)
+        F, weights = F + change[..., 0], None  # what is not finite stays so, and stops the run
     return memory, F
+
+
+def _check_number(name: str, value: Any, zero: bool = False) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < math.inf or zero and value == 0):
+        raise ValueError(f"{name} must be a finite number {'>=' if zero else '>'} 0; got {value!r}")

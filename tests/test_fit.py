@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import functools
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 
+import array_api_strict as strict
 import numpy as np
 import pytest
 
 from refnce import ence, files, laws, logz, models, nce, nn, optim, train
 from refnce.apart import join, split
-from refnce.backend import generator
+from refnce.backend import generator, to_host
 from refnce.fit import Batches, fit
 from refnce.nn.flat import Flat
 from refnce.train import Method, Stopped, Training
@@ -218,7 +222,7 @@ NCE, ENCE = "one of gradient, bar, bisect, newton for loss 'nce'", "one of gradi
     [
         (lambda: Method("bars"), "update must be one of gradient, bar, bisect, newton, closed; got 'bars'"),
         (lambda: Method("bar", order="last"), "order must be one of together, first; got 'last'"),
-        (lambda: Method("bar", rate=0.0), "rate must be a number > 0; got 0.0"),
+        (lambda: Method("bar", rate=0.0), "rate must be a finite number > 0; got 0.0"),
         (lambda: Method("bar", times=0), "times must be a whole number >= 1; got 0"),
         (lambda: Training(FAMILY, (Method("closed"),)), f"update must be {NCE}; got 'closed'"),
         (lambda: Training(FAMILY, (Method("bar"),), loss="ence"), f"update must be {ENCE}; got 'bar'"),
@@ -305,6 +309,10 @@ def test_when_all_have_stopped_it_says_what_to_try(tmp_path, apart):
 # --- checkpoints
 
 
+def undone(k, state):
+    pytest.fail("a step was made")
+
+
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("cut", [1, 4, 6])
 def test_a_training_that_is_cut_goes_on_to_the_same_bits(tmp_path, cut, apart):
@@ -317,9 +325,11 @@ def test_a_training_that_is_cut_goes_on_to_the_same_bits(tmp_path, cut, apart):
     places = [list(other.step).index(k) for k in record.step]
     for a, b in zip(recorded(record)[:4], recorded(other)[:4], strict=True):
         assert np.array_equal(a, b[places], equal_nan=True)
-    # What is finished is not done again.
-    again, _ = fit(line(), lambda k: pytest.fail("a batch was drawn"), 9, every=2, apart=apart, path=path)
+    # What is finished is not done again, and fewer steps than were made cannot be had.
+    again, _ = fit(line(), batches(), 9, every=2, apart=apart, path=path, callback=undone)
     same(again, whole)
+    with pytest.raises(files.FileError, match="has 9 steps already; steps must be at least as many, got 8"):
+        fit(line(), batches(), 8, every=2, apart=apart, path=path)
 
 
 KILLED = """
@@ -345,8 +355,8 @@ def test_a_killed_training_loses_at_most_an_interval(tmp_path):
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()
-    state, _ = fit(line(), lambda k: pytest.fail("a batch was drawn"), 1, every=50, path=path)
-    reached = state.count
+    with np.load(path) as stored:
+        reached = json.loads(bytes(stored["meta"]))["count"]
     assert reached >= 20 and reached % 20 == 0
     steps = reached + 7
     resumed, record = fit(line(), batches(), steps, every=50, path=path)
@@ -356,9 +366,119 @@ def test_a_killed_training_loses_at_most_an_interval(tmp_path):
         assert np.array_equal(a, b, equal_nan=True)
 
 
+def decayed(constant):
+    """An optimizer that differs from others of its name by the number in its closure."""
+    return lambda state, gradient, *, rate: (state, -constant * rate * gradient)
+
+
+def momentum(state, gradient, *, rate, kind=dict):
+    """An optimizer that remembers a dict or a list."""
+    before = 0.0 * gradient if state is None else state["m"] if kind is dict else state[0]
+    m = 0.9 * before + gradient
+    return ({"m": m, "count": 1 if state is None else state["count"] + 1} if kind is dict else [m]), -rate * m
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("optimizer", [momentum, functools.partial(momentum, kind=list)], ids=["dict", "list"])
+def test_what_an_optimizer_remembers_is_kept(tmp_path, optimizer, apart):
+    state = functools.partial(line, optimizer=optimizer, methods=(Method("bar"), Method("gradient", optimizer=optimizer)))
+    whole, _ = fit(state(), batches(), 6, apart=apart)
+    path = tmp_path / "training.npz"
+    fit(state(), batches(), 3, apart=apart, path=path)
+    again, _ = fit(state(), batches(), 6, apart=apart, path=path)
+    assert np.array_equal(again.theta, whole.theta) and np.array_equal(again.F, whole.F)
+
+
+def test_arrays_in_any_order_of_memory_are_read_back(tmp_path):
+    plain = laws.UnitGaussian(np.zeros(2))
+    training = Training(models.exponential_family(plain, plain), (Method("bar"),) * 3, optim.adam, 0.1)
+    begin, draws = train.start(training, np.asfortranarray(np.zeros((3, 2))), np.zeros(3)), Batches(plain, plain, 0, (), 8, 8)
+    fit(begin, draws, 1, path=tmp_path / "training.npz")
+    assert fit(begin, draws, 6, path=tmp_path / "training.npz")[0].count == 6
+    files.save(tmp_path / "a.npz", {"x": np.asarray([[1.0, 2.0], [3.0, 4.0]]).T, "y": np.asarray(5)}, {})
+    arrays, _ = files.load(tmp_path / "a.npz", {"x": ((2, 2), "float64"), "y": ((), "int64")})
+    assert arrays["x"].tolist() == [[1.0, 3.0], [2.0, 4.0]] and arrays["y"] == 5
+
+
+class Killed(Exception):
+    pass
+
+
+def stopping(at):
+    """A track that ends a training before step ``at``, as a signal would."""
+
+    def track(steps):
+        for k in steps:
+            if k == at:
+                raise Killed
+            yield k
+
+    return track
+
+
+def test_a_checkpoint_before_the_first_row(tmp_path):
+    """A training that goes on from step 3, its first recorded step to come, is written and read back; so is an empty record."""
+    path, options = tmp_path / "training.npz", {"every": 10, "interval": 2}
+    state, _ = fit(line(), batches(), 3)
+    with pytest.raises(Killed):
+        fit(state, batches(), 40, path=path, track=stopping(6), **options)
+    resumed, record = fit(state, batches(), 40, path=path, **options)
+    whole, expected = fit(state, batches(), 40, **options)
+    same(resumed, whole)
+    assert record.step.tolist() == expected.step.tolist() == [10, 20, 30, 39]
+    _, empty = fit(state, batches(), 3)
+    assert empty.step.dtype == np.int64 and empty.loss.shape == (0, 2, 6) and empty.seconds.shape == (0,)
+
+
+@pytest.mark.parametrize("every", [1, 10, 1000])
+def test_a_training_that_has_stopped_is_over(tmp_path, every):
+    """Wherever it is cut and however often it is called it ends at the step at which its last run stopped."""
+    path = tmp_path / "training.npz"
+    begin = functools.partial(
+        train.start, Training(explosive, (Method("bar"),) * 2), np.full((1, 2, 1), 6.0), np.zeros((1, 2))
+    )
+    for _ in range(3):
+        with pytest.warns(RuntimeWarning, match="no run is left to train: after step 1 not finite: loss"):
+            state, record = fit(begin(), batches(1), 5000, every=every, path=path)
+        assert state.count == 1 and record.step.tolist() == [0]
+
+
+def test_the_time_of_a_step_is_without_its_checkpoint(tmp_path, monkeypatch):
+    write = files.write
+    monkeypatch.setattr(files, "write", lambda *arguments: (time.sleep(0.2), write(*arguments)))
+    _, record = fit(line(), batches(), 4, path=tmp_path / "training.npz", interval=1)
+    assert np.all(record.seconds < 0.1)
+
+
+def test_a_path_is_checked_before_the_first_step(tmp_path):
+    with pytest.raises(ValueError, match="path must be in a folder that exists; got .*no/training.npz: make .*/no first"):
+        fit(line(), batches(), 3, path=tmp_path / "no" / "training.npz", callback=undone)
+    with pytest.raises(IsADirectoryError):
+        fit(line(), batches(), 3, path=tmp_path, callback=undone)
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "real.npz")
+    fit(line(), batches(), 3, path=str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink() and fit(line(), batches(), 3, path=tmp_path / "disk" / "real.npz")[0].count == 3
+
+
+def test_a_file_has_the_permissions_of_any_other(tmp_path):
+    files.write(tmp_path / "a", b"")
+    (tmp_path / "b").touch()
+    assert (tmp_path / "a").stat().st_mode == (tmp_path / "b").stat().st_mode
+
+
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "training.npz"
+    fit(line(optimizer=decayed(1)), batches(), 4, path=path)
+    with pytest.raises(files.FileError, match="another training: optimizer '.*lambda> 1', here '.*lambda> 100'; give another"):
+        fit(line(optimizer=decayed(100)), batches(), 8, path=path)
+    path.unlink()
     fit(line(), batches(), 4, path=path)
+    for other in (batches(seed=4), batches(n=31), batches(m=21), lambda k: batches()(k)):
+        with pytest.raises(files.FileError, match="another training: batches 'UnitGaussian against UnitGaussian, seed 3, runs"):
+            fit(line(), other, 8, path=path)
+    with pytest.raises(files.FileError, match="another training: optimum 'None', here"):
+        fit(line(), batches(), 8, path=path, optimum=(DATA.theta, DATA.log_z))
     others = {
         "rate": line(rate=0.06),
         "optimizer": line(optimizer=optim.sgd),
@@ -366,10 +486,10 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         "nu": line(nu=2.0),
     }
     for what, state in others.items():
-        with pytest.raises(files.FileError, match="another training|no checkpoint of this training"):
+        with pytest.raises(files.FileError, match="another training|whole checkpoint of this training"):
             fit(state, batches(), 8, path=path)
         assert what
-    with pytest.raises(files.FileError, match=r"theta is float64 of shape \(2, 6, 1\); float64 of shape \(3, 6, 1\) is"):
+    with pytest.raises(files.FileError, match=r"'shape': \(2, 6, 1\), }., 224 bytes; float64 of shape \(3, 6, 1\) is expected"):
         fit(line(3), batches(3), 8, path=path)
     with pytest.raises(files.FileError, match="another training"):
         fit(line(), batches(), 8, every=2, path=path)
@@ -420,6 +540,176 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, damage):
     with pytest.raises(files.FileError) as error:
         fit(line(), batches(), 8, path=path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def members(path):
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def refused(path):
+    with pytest.raises(files.FileError) as error:
+        fit(line(), batches(), 8, path=path)
+    message = str(error.value)
+    assert str(path) in message and len(message.splitlines()) == 1 and len(message) < 4000
+
+
+WHOLE = "{'descr': 5, 'fortran_order': False, 'shape': (2,), }"
+HEADERS = ["{'descr': (", "(" * 3000, "-" * 9000 + "1", "{'a\0':1}", "{[]:1}", WHOLE, "\n"]
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header[:8].strip() or "empty")
+def test_no_foreign_header_is_parsed(tmp_path, header, version):
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    held = members(path)
+    length = len(header).to_bytes(2 if version == 1 else 4, "little")
+    held["theta.npy"] = b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + bytes(96)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in held.items():
+            archive.writestr(name, content)
+    refused(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_no_header_is_unpacked(tmp_path, method):
+    """A few kilobytes that hold a header of 100 megabytes, by its own word and in truth: reading takes a few megabytes."""
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    held, size = members(path), 100_000_000
+    held["theta.npy"] = b"\x93NUMPY\x02\0" + size.to_bytes(4, "little") + b" " * size
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in held.items():
+            archive.writestr(name, content, compress_type=method if name == "theta.npy" else zipfile.ZIP_STORED)
+    tracemalloc.start()
+    refused(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10_000_000
+
+
+@pytest.mark.parametrize("place, value", [(8, 0x1), (8, 0x20), (8, 0x40), (10, 8), (10, 12), (10, 93), (10, 99), (6, 99)])
+def test_odd_entries_of_the_archive(tmp_path, place, value):
+    """Flags (encryption, patches), methods and versions that zipfile answers with errors of four other types."""
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    content = bytearray(path.read_bytes())
+    directory, local = content.rindex(b"theta.npy") - 46, content.index(b"theta.npy") - 30
+    for start in (directory + place, local + place - 2):
+        content[start : start + 2] = value.to_bytes(2, "little")
+    path.write_bytes(content)
+    refused(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("name", ["theta", "theta.npy", "other.npy\n"])
+def test_each_member_is_there_once(tmp_path, name):
+    path = tmp_path / "training.npz"
+    fit(line(), batches(), 4, path=path)
+    content = members(path)["theta.npy"]
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, content)
+    refused(path)
+
+
+DESCRIPTIONS = {
+    "nested": "[" * 100_000,
+    "digits": '{"a": ' + "9" * 6000 + "}",
+    "list": [],
+    "count": [{"count": value} for value in ("4", True, -3, 4.0, 2, 7, 10**30, None)],
+    "numbers": [{"numbers": value} for value in ([], {}, *({"memory.0": x} for x in ("x", None, -1, 1.0, True, 10**30)))],
+    "about": [{"about": value} for value in (None, [], {"every": [[[]]]}, {"every": "1\n"})],
+}
+
+
+@pytest.mark.parametrize("name", DESCRIPTIONS)
+def test_odd_descriptions(tmp_path, name):
+    path, odd = tmp_path / "training.npz", DESCRIPTIONS[name]
+    fit(line(methods=METHODS[:3]), batches(), 4, path=path)
+    with np.load(path) as stored:
+        arrays = dict(stored)
+    good = json.loads(bytes(arrays["meta"]))
+    assert good["numbers"] == {"memory.0": 4} and good["count"] == 4
+    for change in odd if isinstance(odd, list) and odd else [odd]:
+        text = change if isinstance(change, str) else json.dumps(good | change if isinstance(change, dict) else change)
+        np.savez(path, **(arrays | {"meta": np.frombuffer(text.encode(), dtype=np.uint8)}))
+        with pytest.raises(files.FileError) as error:
+            fit(line(methods=METHODS[:3]), batches(), 8, path=path)
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_random_damage_is_seen(tmp_path):
+    """A thousand files of flipped bytes: a FileError of one line, or the training to the bit where only a date was hit."""
+    path = tmp_path / "training.npz"
+    state, _ = fit(line(methods=METHODS[:3]), batches(), 2, path=path)
+    good, rng, read = path.read_bytes(), generator(0), 0
+    for _ in range(1000):
+        content = bytearray(good)
+        for place in rng.integers(len(good), size=rng.integers(1, 5)):
+            content[place] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            again, _ = fit(line(methods=METHODS[:3]), batches(), 2, path=path)
+        except files.FileError as error:
+            assert len(str(error).splitlines()) == 1
+        else:
+            read += 1
+            same(again, state)
+    assert 0 < read < 500
+
+
+# --- arguments
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_samples_that_all_runs_share(apart):
+    draws = Batches(DATA, NOISE, 3, (), 12, 9)
+    state, _ = fit(line(), draws, 3, apart=apart)
+    assert state.theta.shape == (2, 6, 1) and np.array_equal(state.theta[0], state.theta[1])
+
+
+@pytest.mark.parametrize("runs, drawn", [(2, (3,)), (2, (1,)), (1, (5,)), (2, (2, 2))])
+def test_runs_of_batches_and_state_are_compared(runs, drawn):
+    message = rf"batches must be \(\*runs, n, d\), runs the state's \({runs},\), or shared \(n, d\); got"
+    with pytest.raises(ValueError, match=message):
+        fit(line(runs), Batches(DATA, NOISE, 3, drawn, 12, 9), 3)
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"n": 0}, "n must be a whole number >= 1; got 0"),
+        ({"m": -1}, "m must be a whole number >= 1; got -1"),
+        ({"seed": -1}, "seed must be a whole number >= 0; got -1"),
+        ({"runs": 5}, "runs must be a tuple of whole numbers, () for samples that all runs share; got 5"),
+        ({"runs": (2, 0)}, "runs must be a whole number >= 1; got 0"),
+    ],
+)
+def test_bad_batches_are_named(change, message):
+    with pytest.raises(ValueError) as error:
+        Batches(**({"data": DATA, "noise": NOISE, "seed": 0, "runs": (2,), "n": 5, "m": 5} | change))
+    assert str(error.value) == message
+
+
+def test_an_optimum_is_checked_and_may_be_of_the_library():
+    _, expected = fit(line(), batches(), 2, optimum=(DATA.theta, DATA.log_z))
+    given = tuple(strict.asarray(np.asarray(x), device=strict.Device("device1")) for x in (DATA.theta, DATA.log_z))
+    assert np.array_equal(fit(line(), batches(), 2, optimum=given)[1].distance, expected.distance)
+    wide = laws.UnitGaussian(np.zeros(2))
+    state = train.start(Training(models.exponential_family(wide, wide), METHODS[:1]), np.zeros((1, 2)), np.zeros(1))
+    for theta, F in ((np.zeros(1), 0.0), (np.zeros(7), 0.0), (np.zeros((5, 1, 2)), 0.0), (0.0, 0.0), (np.zeros(2), np.zeros(3))):
+        with pytest.raises(ValueError, match=r"optimum must be \(theta\*, F\*\), theta\* \(..., 2\), which broadcast against"):
+            fit(state, Batches(wide, wide, 0, (), 5, 5), 2, optimum=(theta, F))
+
+
+def test_apart_on_another_device():
+    state = line()
+    moved = [strict.asarray(x, device=strict.Device("device1")) for x in (state.theta, state.F)]
+    apart, _ = fit(train.start(state.training, *moved), batches(), 3, apart=True)
+    here, _ = fit(state, batches(), 3, apart=True)
+    assert apart.F.device == strict.Device("device1")
+    assert_close(to_host(apart.F), here.F, scale=20.0, ulps=1000)
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):

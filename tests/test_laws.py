@@ -119,3 +119,33 @@ def test_strict_namespace_on_another_device(law):
         back = np.from_dlpack(value.to_device(strict.Device("CPU_DEVICE")))
         expected = getattr(law, name)(x)
         assert_close(back, expected, scale=np.abs(expected) + np.sum(x**2, axis=-1) + RING.radius**2)
+
+
+@ALL
+def test_one_draw(law):
+    """No shape is one sample (d,), the first of many."""
+    assert law.sample(generator()).shape == (2,)
+    assert np.array_equal(law.sample(generator()), law.sample(generator(), 1)[0])
+
+
+@FAMILIES
+def test_whole_numbers_are_refused(law):
+    """Parameters are moved to the dtype of the samples, where half a deviation would be none."""
+    for function in (law.log_density, law.energy):
+        with pytest.raises(TypeError, match="x must hold float64 or float32 numbers; got int64"):
+            function(np.asarray([[1, 2]]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: laws.RingMixture(1, 3), "dimension must be >= 2"),
+        (lambda: laws.RingMixture(2, 0), "components >= 1"),
+        (lambda: laws.RingMixture(sd=0.0), "sd > 0"),
+        (lambda: laws.DiagonalGaussian(np.zeros(1), np.asarray([-1.0])), r"variance must be > 0; got -1.0"),
+        (lambda: laws.DiagonalGaussian(np.zeros(2), np.ones(1)), r"mean and variance must have one shape; got \(2,\) and \(1,\)"),
+    ],
+)
+def test_bad_parameters_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

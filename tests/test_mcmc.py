@@ -205,8 +205,11 @@ def test_a_chain_stays_where_the_energy_is_finite():
         ({"steps": True}, "steps must be a whole number >= 1; got True"),
         ({"warmup": -1}, "warmup must be a whole number >= 0; got -1"),
         ({"leapfrog": 0.5}, "leapfrog must be a whole number >= 1; got 0.5"),
-        ({"step_size": 0.0}, "step_size must be a number > 0; got 0.0"),
-        ({"step_size": math.nan}, "step_size must be a number > 0; got nan"),
+        ({"step_size": 0.0}, "step_size must be a finite number > 0; got 0.0"),
+        ({"step_size": math.nan}, "step_size must be a finite number > 0; got nan"),
+        ({"step_size": math.inf}, "step_size must be a finite number > 0; got inf"),
+        ({"step_size": "a"}, "step_size must be a finite number > 0; got 'a'"),
+        ({"target": "a"}, "target must be a number between 0 and 1; got 'a'"),
         ({"target": 1.0}, "target must be a number between 0 and 1; got 1.0"),
         ({"target": 0.0}, "target must be a number between 0 and 1; got 0.0"),
     ],
@@ -215,6 +218,42 @@ def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError) as error:
         mcmc.hmc(gaussian, np.zeros((2, 2)), rng(), **({"steps": 5, "warmup": 5} | change))
     assert str(error.value) == message
+
+
+@SAMPLERS
+@pytest.mark.parametrize(
+    "x, seed, error, message",
+    [
+        (np.zeros(2), rng(), ValueError, r"x must be \(..., chains, d\); got shape \(2,\): one chain is x\[None, :\]"),
+        (np.zeros((4, 2), int), rng(), TypeError, "x must hold float64 or float32 numbers; got int64"),
+        ([[0.0, 0.0]], rng(), TypeError, "got x: builtins.list"),
+        (np.zeros((4, 2)), 0, TypeError, "rng must be a NumPy Generator; got int"),
+    ],
+)
+def test_bad_starts_are_named(sampler, x, seed, error, message):
+    with pytest.raises(error, match=message):
+        sampler(gaussian, x, seed, steps=5, warmup=5)
+
+
+def test_a_chain_does_not_enter_an_infinite_energy():
+    """E = +inf beyond 1 would be accepted at once and left never: the chain stays inside and keeps moving."""
+
+    def pole(x):
+        E, slope = gaussian(x)
+        return np.where(np.abs(x[..., 0]) > 1.0, np.inf, E), slope
+
+    chains = mcmc.hmc(pole, np.zeros((6, 2)), rng(30), steps=100, warmup=0, step_size=0.3)
+    assert np.all(np.abs(chains.samples[..., 0]) <= 1.0) and np.all(chains.samples[90:].std(axis=0) > 0.0)
+
+
+def test_random_streams_are_not_those_of_a_training():
+    """generator(7).spawn(1)[0] is generator(7, 0): what hmc draws with it must not be what the batches of a seed are made of."""
+    for key in ((), (0,), (3,)):
+        parent = backend.generator(7, *key)
+        own = {float(stream.random()) for _ in range(2) for stream in mcmc._streams(parent, 3)}
+        more = [(), *((k,) for k in range(4)), *((k, way) for k in range(4) for way in range(3))]
+        others = {float(backend.generator(7, *key, *rest).random()) for rest in more}
+        assert len(own) == 6 and not own & others
 
 
 def test_progress():
@@ -274,6 +313,29 @@ def test_diagnostics_of_what_is_too_short_or_stands_still():
     assert np.all(np.isnan(r_hat)) and np.all(np.isnan(ess)) and r_hat.shape == (2,)
     r_hat, ess = mcmc.diagnose(np.zeros((10, 4, 2)))
     assert np.all(np.isnan(r_hat)) and np.all(np.isnan(ess))
+    r_hat, ess = mcmc.diagnose(np.full((50, 4, 1), 0.1))  # whose mean is not 0.1
+    assert np.isnan(r_hat[0]) and np.isnan(ess[0])
+
+
+def test_effective_samples_by_hand():
+    """Vehtari et al. 2021, their estimator written out as loops: pairs until one is not positive, whose even term counts once."""
+    for phi in (0.0, 0.5, 0.9):
+        g, n, m = rng(31), 200, 4
+        x = np.zeros((n, m))
+        for k in range(1, n):
+            x[k] = phi * x[k - 1] + g.normal(size=m)
+        halves = np.concatenate([x[: n // 2], x[n // 2 :]], axis=1)
+        n, m = halves.shape
+        z = halves - halves.mean(axis=0)
+        covariance = [np.mean([z[: n - t, c] @ z[t:, c] / n for c in range(m)]) for t in range(n)]
+        within = covariance[0] * n / (n - 1)
+        pooled = within * (n - 1) / n + halves.mean(axis=0).var(ddof=1)
+        rho = [1.0] + [1.0 - (within - c) / pooled for c in covariance[1:]]
+        time, least, t = -1.0, math.inf, 0
+        while rho[t] + rho[t + 1] > 0:
+            least = min(least, rho[t] + rho[t + 1])
+            time, t = time + 2.0 * least, t + 2
+        assert abs(mcmc.diagnose(x[..., None])[1][0] / (n * m / (time + max(rho[t], 0.0))) - 1.0) <= 1e-10
 
 
 def test_laws_of_the_plane_can_be_sampled():

@@ -301,3 +301,29 @@ def test_any_widths(widths, seed):
     dx, dparams = pullback(np.ones_like(y))
     assert y.shape == (3, widths[-1]) and dx.shape == x.shape
     assert {k: p.shape for k, p in dparams.items()} == nn.mlp_shapes(*widths)
+
+
+def test_names_and_shapes_of_parameters_are_checked():
+    params, x = drawn(12, 2, 4, 1)
+    extra = params | {"7.weight": np.zeros((1, 1)), "7.bias": np.zeros(1)}
+    with pytest.raises(ValueError, match="params must be named 0.weight, 0.bias, 2.weight, .*; got .*7.weight, 7.bias"):
+        nn.mlp(extra, x)
+    for layers, names in (((nn.linear, nn.leaky_relu), params), ((nn.linear,), {"weight": params["0.weight"]})):
+        with pytest.raises(ValueError, match=f"params of a chain of {len(layers)} layers must be named 0.NAME to"):
+            nn.chain(*layers)(names, x)
+    shapes = nn.mlp_shapes(2, 4, 1)
+    with pytest.raises(ValueError, match=r"0.weight must be \(..., 4, 2\); got shape \(2, 4\)"):
+        Flat(shapes).pack(params | {"0.weight": np.zeros((2, 4))})
+
+
+def test_energy_takes_the_runs_of_theta():
+    """Each run's slope is its own; theta's runs beside an x without them, whose slope would be their sum, are refused."""
+    shapes = nn.mlp_shapes(2, 4, 1)
+    theta, x = Flat(shapes).pack(nn.initial(shapes, rng(13), 3)), rng(14).normal(size=(3, 5, 2))
+    E, slope = models.energy(nn.mlp, shapes, theta)(x)
+    for k in range(3):
+        one, own = models.energy(nn.mlp, shapes, theta[k])(x[k])
+        assert_close(E[k], one, scale=10.0)
+        assert_close(slope[k], own, scale=10.0)
+    with pytest.raises(ValueError, match=r"x must be \(\*runs, n, d\) with theta's runs \(3,\); got shape \(5, 2\)"):
+        models.energy(nn.mlp, shapes, theta)(x[0])

@@ -1,5 +1,7 @@
 """The optimizers against their formulas, one step and many, runs apart."""
 
+from collections import namedtuple
+
 import numpy as np
 import pytest
 
@@ -73,3 +75,13 @@ def test_descends(method):
         state, step = method(state, 2.0 * theta, rate=0.05)
         theta = theta + step
     assert np.linalg.norm(theta) < 0.06  # ngd hovers within its rate
+
+
+def test_mapped_keeps_the_form_of_a_memory():
+    Pair = namedtuple("Pair", "m v")
+    memory = {"t": 3, "rest": [np.ones(2), (None, Pair(np.zeros(1), 2.0))]}
+    seen = []
+    again = optim.mapped(lambda x, y: seen.append((x, y)) or x, memory, memory)
+    assert len(seen) == 4 and all(x is y for x, y in seen)
+    assert again["t"] == 3 and again["rest"][0] is memory["rest"][0] and again["rest"][1] == memory["rest"][1]
+    assert type(again["rest"]) is list and type(again["rest"][1][1]) is Pair

@@ -1,5 +1,7 @@
 """Algorithm 1: a step is its formulas done by hand, a batch of methods is its methods, and orders differ as they say."""
 
+from itertools import product
+
 import array_api_strict as strict
 import numpy as np
 import pytest
@@ -198,6 +200,8 @@ def test_strict_namespace_on_another_device():
     [
         (("grad",), "update must be one of"),
         (("bar", 0.0), "rate must be"),
+        (("bar", "x"), "rate must be a finite number > 0; got 'x'"),
+        (("bar", np.inf), "rate must be"),
         (("bar", 1.0, "later"), "order must be one of"),
         (("bar", 1.0, "first", True), "times must be"),
         (("bar", 1.0, "first", 1.5), "times must be"),
@@ -215,3 +219,91 @@ def test_bad_start():
             train.start(training, np.zeros(theta), np.zeros(F))
     state = train.start(training, np.zeros((6, 6)), np.zeros(6))
     assert isinstance(state, State) and state.stopped.dtype == state.stopped_at.dtype == np.int64
+    for name, bad in product(("theta", "F"), (np.nan, np.inf)):
+        arrays = {"theta": np.zeros((6, 6)), "F": np.zeros(6)}
+        arrays[name][1] = bad
+        with pytest.raises(ValueError, match=f"{name} must be finite"):
+            train.start(training, **arrays)
+    for theta, F, message in (
+        (np.zeros((6, 6), int), np.zeros(6), "theta must hold float64 or float32 numbers; got int64"),
+        (np.zeros((6, 6)), np.zeros(6, int), "F must hold float64 or float32 numbers; got int64"),
+        (np.zeros((6, 6), "f4"), np.zeros(6), "theta and F must have one dtype"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            train.start(training, theta, F)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"nu": 0}, ValueError, "nu must be"),
+        ({"nu": -1.0}, ValueError, "nu must be"),
+        ({"rate": -1.0}, ValueError, "rate must be a finite number > 0; got -1.0"),
+        ({"rate": "x"}, ValueError, "rate must be a finite number > 0; got 'x'"),
+        ({"xtol": -1.0}, ValueError, "xtol must be a finite number >= 0; got -1.0"),
+        ({"methods": ()}, ValueError, "methods must hold at least one Method; got none"),
+    ],
+)
+def test_bad_training(options, error, message):
+    with pytest.raises(error, match=message):
+        Training(**({"model": MODEL, "methods": METHODS} | options))
+
+
+def constant(data, noise):
+    """The model r = theta x^2, and these two constants where theta > 3."""
+
+    def model(theta, x, y):
+        r = [np.where(theta > 3, c, theta * np.swapaxes(z**2, -1, -2)) for z, c in ((x, data), (y, noise))]
+        return *r, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(dr_noise, y**2)
+
+    return model
+
+
+INF = np.inf
+LIMITS = [(-INF, -INF), (INF, INF), (INF, -INF), (-INF, INF), (np.nan, 0.0), (0.0, np.nan), (-3e3, 3e3), (3e3, -3e3)]
+UPDATES = [(loss, update) for loss, updates in train.UPDATES.items() for update in updates]
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize(("loss", "update"), UPDATES)
+def test_no_run_stops_another(loss, update, limit):
+    """Whatever is not finite in one run: nothing is raised, and what is beside it goes on as beside a run that is well."""
+    for order, times, optimizer in product(train.ORDERS, (1, 2), (optim.sgd, optim.adam, optim.ngd)):
+        methods, ends = (Method(update, order=order, times=times, optimizer=optimizer),) * 2, []
+        training = Training(constant(*limit), methods, optim.adam, 1e-3, loss=loss)
+        for second in (0.1, 4.0):
+            state = train.start(training, np.asarray([[0.1], [second]]), np.zeros(2))
+            for k in range(3):
+                rng = np.random.Generator(np.random.PCG64(k))
+                state = train.step(state, 1.0 + rng.standard_normal((12, 1)), rng.standard_normal((9, 1)))
+            assert state.stopped[0] == 0 and np.all(np.isfinite(state.theta)) and np.all(np.isfinite(state.F))
+            ends.append((state.theta[0, 0], state.F[0]))
+        if update in ("bisect", "newton"):  # how many passes a batch takes moves the root by its last units
+            assert_close(np.asarray(ends[0]), np.asarray(ends[1]), scale=1.0)
+        else:
+            assert ends[0] == ends[1]
+
+
+def test_a_sweep_of_rates_survives_its_largest():
+    far, noise = laws.UnitGaussian(np.asarray([16.0])), laws.UnitGaussian(np.asarray([0.0]))
+    methods = tuple(Method("gradient", rate=rate, order="first") for rate in (1e-3, 1.0, 100.0))
+    training = Training(models.exponential_family(far, noise), methods, rate=0.1, loss="ence")
+    state, rng = train.start(training, np.zeros((3, 1)), np.zeros(3)), np.random.Generator(np.random.PCG64(0))
+    for _ in range(50):
+        state = train.step(state, far.sample(rng, 50), noise.sample(rng, 50))
+    assert state.stopped.tolist() == [0, 0, train.Stopped.LOSS]
+
+
+def test_an_exponential_loss_that_overflows_is_named():
+    """e^{1500} is infinite although its log-ratios, F and theta are not."""
+    methods = (Method("gradient"), Method("closed", order="first"))
+    state = train.start(Training(constant(-3e3, 3e3), methods, loss="ence"), np.full((2, 1), 4.0), np.zeros(2))
+    assert train.step(state, np.ones((4, 1)), np.ones((5, 1))).stopped.tolist() == [train.Stopped.LOSS] * 2
+
+
+def test_optimizers_of_F_see_each_method_by_itself():
+    """A normalised step of F is its rate, whatever the other methods do."""
+    x, y, theta, _ = drawn(methods=3)
+    methods = tuple(Method("gradient", rate=rate, optimizer=optim.ngd) for rate in (0.5, 0.6, 0.7))
+    after = train.step(train.start(Training(MODEL, methods), theta, np.zeros((2, 3))), x, y)
+    assert_close(np.abs(after.F), np.asarray([[0.5, 0.6, 0.7]] * 2), scale=1.0)

@@ -37,5 +37,7 @@ def _names(params: tuple[str, ...], count: int) -> list[list[tuple[str, str]]]:
     names: list[list[tuple[str, str]]] = [[] for _ in range(count)]
     for long in params:
         place, _, short = long.partition(".")
+        if not place.isdecimal() or int(place) >= count:
+            raise ValueError(f"params of a chain of {count} layers must be named 0.NAME to {count - 1}.NAME; got {long!r}")
         names[int(place)].append((short, long))
     return names

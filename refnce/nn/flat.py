@@ -33,6 +33,9 @@ class Flat:
         xp = array_namespace(next(iter(params.values())))
         parts = []
         for name, place, shape in self.places:
-            runs = params[name].shape[: params[name].ndim - len(shape)]
+            cut = params[name].ndim - len(shape)
+            runs = params[name].shape[:cut]
+            if params[name].shape[cut:] != shape:
+                raise ValueError(f"{name} must be (..., {', '.join(map(str, shape))}); got shape {tuple(params[name].shape)}")
             parts.append(xp.reshape(params[name], (*runs, place.stop - place.start)))
         return xp.concat(parts, axis=-1)

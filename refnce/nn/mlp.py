@@ -17,7 +17,7 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
     x (..., n, in) -> y (..., n, out). The odd numbers are the rectifiers, as in a sequence of PyTorch modules, whose
     ``state_dict`` has these names: ``chain(linear, leaky_relu, linear, ...)``, written out because it is run so often.
     """
-    names = _names(len(params) // 2)
+    names = _names(tuple(params))
     inputs, slopes = [x], []
     for weight, bias in names[:-1]:
         z = affine(inputs[-1], params[weight], params[bias])
@@ -40,8 +40,12 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
 
 
 @lru_cache(maxsize=16)
-def _names(count: int) -> list[tuple[str, str]]:
-    return [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(count)]
+def _names(params: tuple[str, ...]) -> list[tuple[str, str]]:
+    names = [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(len(params) // 2)]
+    wanted = [name for pair in names for name in pair]
+    if not wanted or sorted(wanted) != sorted(params):
+        raise ValueError(f"params must be named 0.weight, 0.bias, 2.weight, 2.bias and so on; got {', '.join(params)}")
+    return names
 
 
 def mlp_shapes(*widths: int) -> dict[str, tuple[int, ...]]:
