@@ -6,6 +6,7 @@ results that a program in any language wrote. Every expected value was computed 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from refnce.conformance import vectors
@@ -28,9 +29,9 @@ def conform(
     impl = module if isinstance(module, Impl) else on_object(getattr(module, "__name__", type(module).__name__), module)
     report = Report(level, skipped=frozenset(skip_flags))
     for path in vectors.shipped():
-        suite = vectors.load(path)
-        if suite.dtype not in dtypes:
+        if path.stem.rpartition(".")[2] not in dtypes:
             continue
+        suite = _suite(path)
         report.notes |= suite.notes
         for function in CALLS[suite.name]:
             try:
@@ -38,3 +39,6 @@ def conform(
             except NotProvided as lack:
                 report.missing[str(lack)] += len(suite.cases)
     return report
+
+
+_suite = lru_cache(maxsize=None)(vectors.load)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
 from refnce import backend
 from refnce.conformance.adapter import Impl, NotProvided
-from refnce.conformance.answers import CALLS, answered
+from refnce.conformance.answers import CALLS, Answers, Call, answered
 from refnce.conformance.vectors import Case, Expected, Suite
 
 LARGEST = {"float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)), "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25))}
@@ -27,8 +28,8 @@ class Verdict:
     error: float
     got: float = math.nan
     dec: str = ""
-    about: float = 0.0  # the F of the case, beside which an update is judged
     note: str = ""
+    about: dict[str, float] = field(default_factory=dict)  # n, m, nu and F of the case, to explain an error by
 
 
 def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
@@ -61,24 +62,34 @@ def worst(case: Case, function: str, quantity: str, numbers: list[float], expect
 
 
 def verdict(case: Case, function: str, quantity: str, error: float, **more: Any) -> Verdict:
-    F = case.inputs.get("F")
-    about = float(F) if F is not None and getattr(F, "ndim", 0) == 0 else math.nan
+    about = {name: float(case.inputs[name]) for name in ("F", "nu") if name in case.inputs and case.inputs[name].ndim == 0}
+    for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m")):
+        x = case.inputs.get(name)
+        if x is not None:
+            about[count] = float(x.shape[-1] if name.startswith("r") else x.shape[-2])
     return Verdict(case.id, case.flags, function, quantity, error, about=about, **more)
 
 
 def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
-    """The verdicts on one function of an implementation. Raises NotProvided where it has no such function."""
+    """The verdicts on one function of an implementation. Raises NotProvided where it has no such function.
+
+    An implementation raises NotImplementedError for what it does not do: that is counted, and no failure.
+    """
     call = CALLS[suite.name][function]
     for case in suite.cases:
         wanted = answered(function, case.quantities)
         if not wanted:
             continue
         try:
-            found = call(impl, case.inputs)
+            found = _called(call, impl, case)
         except NotProvided as lack:
             if str(lack) == function:
                 raise
             yield verdict(case, function, wanted[0], math.nan, note=f"not provided: {lack}")
+            continue
+        except NotImplementedError as lack:
+            told = "" if case.refused else f"not provided: {function}: {lack}"
+            yield verdict(case, function, wanted[0], 0.0 if case.refused else math.nan, note=told)
             continue
         except Exception as error:  # whatever an implementation raises is its answer to this case
             what = " ".join(f"{type(error).__name__}: {error}".split())[:120]
@@ -96,6 +107,18 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
                 yield judge(case, function, quantity, found[quantity], suite.dtype)
             else:
                 yield verdict(case, function, quantity, math.nan, note=f"not provided: {function}().{quantity}")
+
+
+def _called(call: Call, impl: Impl, case: Case) -> Answers:
+    """The answers; warnings are the implementation's own affair, and changing an argument in place is an error."""
+    inputs = {name: x if isinstance(x, str) else x.copy() for name, x in case.inputs.items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = call(impl, inputs)
+    for name, x in case.inputs.items():
+        if not isinstance(x, str) and inputs[name].tobytes() != x.tobytes():
+            raise ValueError(f"it changed its argument {name}")
+    return found
 
 
 def _all_nan(x: Any) -> bool:

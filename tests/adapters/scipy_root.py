@@ -33,7 +33,7 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
 def newton(r_data, r_noise, *, nu=1.0):
     """brentq on the difference of the logarithms, between the extremes of the log-ratios."""
     if r_data.ndim > 1 or r_noise.ndim > 1:
-        raise ValueError("one run at a time")
+        raise NotImplementedError("several runs at once")
     pooled = np.concatenate([r_data, r_noise])
     lo, hi = pooled.min(), pooled.max()
     if lo == hi:

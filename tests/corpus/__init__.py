@@ -1,0 +1,39 @@
+"""Implementations that test the conformance kit: right ones in many styles, and wrong ones with one bug each (``wrong``).
+
+A right one is a module; LEVEL is the level it reaches and SKIP names the kinds of cases that its style cannot do, with the
+reason beside it. None of them calls refnce. What they share is below: the refusals, and the loop over runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def refuse(r_data: Any, r_noise: Any, F: Any = 0.0, nu: float = 1.0) -> tuple[int, ...]:
+    """Return the shape of the runs. Raises ValueError for what no formula has an answer to."""
+    if 0 in r_data.shape[-1:] + r_noise.shape[-1:]:
+        raise ValueError("a sample is empty")
+    if np.isnan(r_data).any() or np.isnan(r_noise).any():
+        raise ValueError("a log-ratio is NaN")
+    if not np.all(np.isfinite(F)) or not 0 < nu < math.inf:
+        raise ValueError("F must be finite, and nu a number > 0")
+    return np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1], np.shape(F))
+
+
+def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f(data, noise, F, nu)`` of one run, called for each: its numbers as an array, its pairs of rows as a pair of arrays."""
+
+    def call(r_data: Any, r_noise: Any, F: Any = 0.0, *, nu: float = 1.0) -> Any:
+        shape = refuse(r_data, r_noise, F, nu)
+        data, noise = (np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1]) for r in (r_data, r_noise))
+        Fs = np.broadcast_to(F, shape).ravel().tolist()
+        found = [f(x, y, z, nu) for x, y, z in zip(data, noise, Fs, strict=True)]
+        if not isinstance(found[0], tuple):
+            return np.asarray(found, dtype=float).reshape(shape)
+        return tuple(np.asarray(part, dtype=float).reshape(*shape, -1) for part in zip(*found, strict=True))
+
+    return call

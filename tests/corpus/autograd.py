@@ -1,0 +1,137 @@
+"""PyTorch: the two losses and the network as one writes them, all derivatives by automatic differentiation.
+
+nce.hess_F is left out: the second derivative of ``torch.logaddexp`` is nan where an exponential overflows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+LEVEL = "C"
+SKIP = (
+    "Plateau",  # the gradient is summed from the numbers near 1
+    "CountsCancel",
+    "Subnormal",
+    "Underflow",
+    "Huge",
+    "Infinite",  # automatic differentiation takes 0 inf for nan
+)
+asarray = torch.as_tensor
+
+
+def _checked(*tensors):
+    if any(x.numel() == 0 or not torch.isfinite(x).all() for x in tensors):
+        raise ValueError("empty, NaN or infinite")
+
+
+def _number(F, like):
+    return torch.as_tensor(F, dtype=like.dtype)
+
+
+def _softplus(x):  # not torch's, which is linear from 20 on
+    return torch.logaddexp(x, torch.zeros_like(x))
+
+
+def _nce(r_data, r_noise, F, nu):
+    if not 0 < nu < math.inf:
+        raise ValueError("nu")
+    F = _number(F, r_data)
+    _checked(r_data, r_noise, F)
+    z = F[..., None] + math.log(nu)
+    return (_softplus(z - r_data).mean(-1) + nu * _softplus(r_noise - z).mean(-1)) / (1.0 + nu)
+
+
+def _ence(r_data, r_noise, F, nu=1.0):
+    F = _number(F, r_data)
+    _checked(r_data, r_noise, F)
+    F = F[..., None]
+    return 0.5 * torch.exp(0.5 * (F - r_data)).mean(-1) + 0.5 * torch.exp(0.5 * (r_noise - F)).mean(-1)
+
+
+def _by_F(loss, r_data, r_noise, F, nu):
+    F = _number(F, r_data).expand(torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])).clone().requires_grad_()
+    return torch.autograd.grad(loss(r_data, r_noise, F, nu).sum(), F)[0]
+
+
+def _by_r(loss, r_data, r_noise, F, nu):
+    r_data, r_noise = r_data.clone().requires_grad_(), r_noise.clone().requires_grad_()
+    return torch.autograd.grad(loss(r_data, r_noise, F, nu).sum(), (r_data, r_noise))
+
+
+class nce:
+    """Definition 3.1; its derivatives are asked for."""
+
+    loss = staticmethod(lambda r_data, r_noise, F, *, nu=1.0: _nce(r_data, r_noise, F, nu))
+    grad_F = staticmethod(lambda r_data, r_noise, F, *, nu=1.0: _by_F(_nce, r_data, r_noise, F, nu))
+    grad_r = staticmethod(lambda r_data, r_noise, F, *, nu=1.0: _by_r(_nce, r_data, r_noise, F, nu))
+
+
+class ence:
+    """The exponential loss."""
+
+    loss = staticmethod(_ence)
+    grad_F = staticmethod(lambda r_data, r_noise, F: _by_F(_ence, r_data, r_noise, F, 1.0))
+    grad_r = staticmethod(lambda r_data, r_noise, F: _by_r(_ence, r_data, r_noise, F, 1.0))
+
+
+def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
+    """The loss as a function of [theta, F] in one vector, and that vector."""
+
+    def loss(x):
+        return _nce(T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise, x[-1], nu)
+
+    return loss, torch.cat([theta, _number(F, theta)[None]])
+
+
+class expfam:
+    """Equations 12 to 14, of which only the first is written down."""
+
+    @staticmethod
+    def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
+        loss, at = _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+        return loss(at)
+
+    @staticmethod
+    def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
+        return torch.autograd.functional.jacobian(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
+
+    @staticmethod
+    def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
+        return torch.autograd.functional.hessian(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
+
+
+def mlp(params, x):
+    leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
+    x = x.clone().requires_grad_()
+    y = x
+    for k in range(len(params) // 2):
+        y = torch.nn.functional.leaky_relu(y) if k else y
+        y = torch.nn.functional.linear(y, leaves[f"{2 * k}.weight"], leaves[f"{2 * k}.bias"])
+
+    def pullback(dy):
+        dx, *found = torch.autograd.grad(y, (x, *leaves.values()), dy)
+        return dx, dict(zip(leaves, found, strict=True))
+
+    return y.detach(), pullback
+
+
+def _stepping(make):
+    """An optimizer of PyTorch, which keeps its own memory; the step is what it adds to zeros."""
+
+    def step(state, gradient, *, rate):
+        if state is None:
+            x = torch.zeros_like(gradient)
+            state = x, make([x], rate)
+        x, optimizer = state
+        x.zero_()
+        x.grad = gradient
+        optimizer.step()
+        return state, x.clone()
+
+    return step
+
+
+sgd = _stepping(lambda params, rate: torch.optim.SGD(params, lr=rate))
+adam = _stepping(lambda params, rate: torch.optim.Adam(params, lr=rate))

@@ -1,0 +1,111 @@
+"""The root by order: both samples sorted into one, the gap with the root found from counts, then halved in long doubles.
+
+Between two neighbours of the pooled sample the counts do not change, and what is left is a difference of two logarithms.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from types import SimpleNamespace
+
+import numpy as np
+
+from tests.corpus import refuse
+
+Long = np.longdouble
+LEVEL = "A" if np.finfo(Long).nmant > 60 else "C"  # where a long double is a double the rounding of r - F is lost
+SKIP = ()
+
+
+class Pool:
+    """One run: the finite log-ratios in order, what each weighs, and the counts below every one."""
+
+    def __init__(self, data, noise, nu):
+        self.n, self.m, self.nu = data.size, noise.size, nu
+        r = np.concatenate([data, noise])
+        order = np.argsort(r)
+        is_data = (np.arange(r.size) < self.n)[order]
+        self.r, self.is_data = r[order].astype(Long), is_data
+        self.weight = np.where(is_data, Long(1) / self.n, Long(nu) / self.m)
+        self.data_below = np.concatenate([[0], np.cumsum(is_data)])
+        self.noise_below = np.concatenate([[0], np.cumsum(~is_data)])
+        self.log_nu = np.log(Long(nu))
+
+    def count(self, k):
+        """A - nu B if every sigmoid were 0 or 1, k numbers of the pool lying below F + log nu."""
+        noise_above = self.m - int(self.noise_below[k])
+        return Fraction(int(self.data_below[k]), self.n) - Fraction(self.nu) * Fraction(noise_above, self.m)
+
+    def sides(self, k, F):
+        """The small sides of the k numbers below F + log nu, and of those above."""
+        q = np.exp(-np.abs((F - self.r) + self.log_nu))
+        return q[:k] / (1 + q[:k]), q[k:] / (1 + q[k:])
+
+    def excess(self, k, F):
+        """A positive multiple of A - nu B, the smallest distance taken out of the exponents."""
+        z = (F - self.r) + self.log_nu
+        finite = np.abs(z[np.isfinite(z)])
+        M = finite.min() if finite.size else Long(0)
+        q = self.weight * np.exp(M - np.abs(z)) / (1 + np.exp(-np.abs(z)))
+        count = self.count(k)
+        size = Long(count.numerator) / Long(count.denominator)
+        return (q[k:].sum() - q[:k].sum()) + (size * np.exp(np.minimum(M, Long(11000))) if count else Long(0))
+
+    def limit(self):
+        """F where there is no finite root, or None."""
+        low = self.count(int(np.searchsorted(self.r, -np.inf, side="right"))) < 0
+        high = self.count(int(np.searchsorted(self.r, np.inf))) > 0
+        if low and high:
+            return None
+        return np.nan if low == high else np.inf if low else -np.inf
+
+    def below(self, F):
+        return int(np.searchsorted(self.r - self.log_nu, F, side="right"))
+
+    def root(self):
+        """Bisection: over the numbers of the pool, then between two neighbours."""
+        finite = self.r[np.isfinite(self.r)]
+        ends = np.concatenate([finite[:1] - 100, finite, finite[-1:] + 100]) - self.log_nu
+        lo, hi = 0, ends.size - 1
+        while hi - lo > 1:
+            middle = (lo + hi) // 2
+            lo, hi = (lo, middle) if self.excess(self.below(ends[middle]), ends[middle]) > 0 else (middle, hi)
+        lo, hi = ends[lo], ends[hi]
+        k = self.below(lo)
+        while True:
+            F = (lo + hi) / 2
+            if F in (lo, hi) or hi - lo < 1e-19:
+                return F
+            lo, hi = (lo, F) if self.excess(k, F) > 0 else (F, hi)
+
+    def sampling(self, F):
+        """The standard error and the overlap at F."""
+        k, slope, error = self.below(F), Long(0), Long(0)
+        for is_data, share in ((True, Long(1)), (False, Long(self.nu))):
+            here = self.is_data == is_data
+            below, above = self.sides(k, F)
+            t = np.concatenate([below, above])[here]
+            slope += share * (t * (1 - t)).mean()
+            flip = 2 * here[:k].sum() > here.sum()
+            small = (np.arange(here.size) < k)[here] == flip
+            s = np.where(small, t, 1 - t)
+            error += share**2 * (s - s[0]).var() / here.sum()  # of equal numbers exactly 0
+        usable = min(self.n, self.m) > 1 and slope > 0
+        return np.sqrt(error) / slope if usable else np.nan, (1 + Long(self.nu)) / self.nu * slope
+
+
+def _solve(data, noise, nu):
+    pool = Pool(data, noise, nu)
+    limit = pool.limit()
+    if limit is not None:
+        return limit, 2, np.nan, np.nan
+    F = pool.root()
+    return F, 0, *pool.sampling(F)
+
+
+def newton(r_data, r_noise, *, nu=1.0):
+    shape = refuse(r_data, r_noise, nu=nu)
+    data, noise = (np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1]) for r in (r_data, r_noise))
+    runs = [_solve(x, y, nu) for x, y in zip(data, noise, strict=True)]
+    fields = [np.asarray(field, dtype=float).reshape(shape) for field in zip(*runs, strict=True)]
+    return SimpleNamespace(**dict(zip(("F", "status", "standard_error", "overlap"), fields, strict=True)))

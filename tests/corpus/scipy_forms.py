@@ -1,0 +1,98 @@
+"""What SciPy has: ``log_expit``, ``logsumexp`` with weights, and root finders that are given a bracket."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+from scipy.optimize import brentq, elementwise
+
+from tests.corpus import over_runs, refuse
+
+LEVEL = "C"
+SKIP = (
+    "Plateau",  # two logarithms near 0 are equal before they are subtracted
+    "CountsCancel",
+    "Subnormal",
+    "Underflow",
+    "Huge",  # log nu is lost beside an F of 1e300
+    "NoRoot",  # brentq wants a change of sign
+)
+
+
+def _log_mean(log_s):
+    return special.logsumexp(log_s, axis=-1) - np.log(log_s.shape[-1])
+
+
+def _h(data, noise, F, nu):
+    """log A - log nu B."""
+    z = F + np.log(nu)
+    return _log_mean(special.log_expit(z - data)) - _log_mean(special.log_expit(noise - z)) - np.log(nu)
+
+
+def _bracket(data, noise):
+    """Beyond the finite numbers by more than the log of any ratio of counts."""
+    finite = np.concatenate([data[np.isfinite(data)], noise[np.isfinite(noise)]])
+    return float(finite.min()) - 50.0, float(finite.max()) + 50.0
+
+
+def _brentq(data, noise, nu):
+    # 2^-50, 4 eps, is the least rtol that brentq takes.
+    return brentq(lambda F: _h(data, noise, F, nu), *_bracket(data, noise), xtol=1e-15, rtol=2.0**-50)
+
+
+def _find_root(data, noise, nu):
+    def h(Fs):
+        return np.asarray([_h(data, noise, F, nu) for F in np.atleast_1d(Fs)]).reshape(np.shape(Fs))
+
+    return float(elementwise.find_root(h, _bracket(data, noise)).x)
+
+
+def _solver(find):
+    solve = over_runs(lambda data, noise, _, nu: find(data, noise, nu))
+    return lambda r_data, r_noise, *, nu=1.0: solve(r_data, r_noise, nu=nu)
+
+
+newton, bisect = _solver(_find_root), _solver(_brentq)
+bar_update = over_runs(lambda data, noise, F, nu: F - _h(data, noise, F, nu))
+
+
+class nce:
+    """Definition 3.1, as the cross-entropy of two labels."""
+
+    @staticmethod
+    def loss(r_data, r_noise, F, *, nu=1.0):
+        refuse(r_data, r_noise, F, nu)
+        logit = np.asarray(F)[..., None] + np.log(nu)
+        data, noise = -special.log_expit(r_data - logit).mean(-1), -special.log_expit(logit - r_noise).mean(-1)
+        return (data + nu * noise) / (1.0 + nu)
+
+
+def _sides(T_data, T_noise, theta, offset_data, offset_noise):
+    refuse(offset_data, offset_noise)
+    return T_data @ theta + offset_data, T_noise @ theta + offset_noise
+
+
+class expfam:
+    """The profile of the loss over F (Equations 15, 16)."""
+
+    @staticmethod
+    def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
+        r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
+        return nce.loss(*r, _brentq(*r, nu), nu=nu)
+
+    @staticmethod
+    def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
+        r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
+        z = _brentq(*r, nu) + np.log(nu)
+        A, B = special.expit(z - r[0]) / r[0].size, special.expit(r[1] - z) / r[1].size
+        return (nu * B @ T_noise - A @ T_data) / (1.0 + nu)
+
+    @staticmethod
+    def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
+        r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
+        z = _brentq(*r, nu) + np.log(nu)
+        shares = np.repeat([1.0 / r[0].size, nu / r[1].size], [r[0].size, r[1].size]) / (1.0 + nu)
+        z = z - np.concatenate(r)
+        weights = shares * special.expit(z) * special.expit(-z)
+        covariance = np.cov(np.concatenate([T_data, T_noise]).T, aweights=weights / weights.sum(), ddof=0)
+        return weights.sum() * np.atleast_2d(covariance)

@@ -1,0 +1,465 @@
+"""Implementations with one bug each, of the kinds that people make: refnce's functions, one of them replaced.
+
+Most change what refnce answers, so that all but the bug is right to the last digits (level "A"). Those that lose digits by the
+way they compute are written as they would be, and judged at level "C", at which only the bug shows.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+from scipy.special import expit, log_expit
+
+from refnce import ence, expfam, logz, nce, optim
+from refnce.conformance.trajectory import trajectory
+
+INF = math.inf
+BESIDE = {  # what stays right beside a function of each namespace: quick ones
+    "nce": ("nce.loss", "nce.hess_F"),
+    "ence": ("ence.loss", "ence.log_z"),
+    "logz": ("logz.newton", "nce.loss"),
+    "expfam": ("expfam.loss", "expfam.gradient", "expfam.profile_gradient", "expfam.profile_hessian"),
+    "nn": ("nn.mlp", "optim.sgd"),
+    "optim": ("optim.sgd", "optim.ngd", "optim.adam"),
+    "train": ("train.trajectory", "optim.sgd"),
+}
+
+
+class Wrong(NamedTuple):
+    """One bug: what it is, the function that has it, that function, a part of the diagnosis, the level at which it is judged."""
+
+    bug: str
+    breaks: str
+    function: Callable[..., Any]
+    told: str = ""
+    level: str = "A"
+
+    @property
+    def implementation(self) -> Any:
+        """An object with the wrong function and right ones beside it."""
+        spaces: dict[str, SimpleNamespace] = {}
+        for label in (*BESIDE[self.breaks.split(".")[0]], self.breaks):
+            space, _, name = label.partition(".")
+            module = importlib.import_module("refnce.conformance.trajectory" if space == "train" else f"refnce.{space}")
+            function = self.function if label == self.breaks else getattr(module, name)
+            setattr(spaces.setdefault(space, SimpleNamespace()), name, function)
+        return SimpleNamespace(**spaces)
+
+
+# --- changes of what refnce answers -----------------------------------------------------------------------------------
+
+
+def terms(r_data, r_noise, F, nu):
+    """The data's and the noise's part of the loss."""
+    return nce.loss(r_data, np.full_like(r_noise, -INF), F, nu=nu), nce.loss(np.full_like(r_data, INF), r_noise, F, nu=nu)
+
+
+def sums(r_data, r_noise, F, *, nu=1.0):
+    data, noise = terms(r_data, r_noise, F, nu)
+    return r_data.shape[-1] * data + r_noise.shape[-1] * noise
+
+
+def without_weight(r_data, r_noise, F, *, nu=1.0):
+    data, noise = terms(r_data, r_noise, F, nu)
+    return data + noise / nu
+
+
+def scaled(f, factor):
+    """``f`` times a number, or a function of nu."""
+
+    def call(*args, **nu):
+        c = factor(nu["nu"]) if callable(factor) else factor
+        found = f(*args, **nu)
+        return tuple(c * x for x in found) if isinstance(found, tuple) else c * found
+
+    return call
+
+
+def shifted(f, shift):
+    """``f`` with F + shift(nu) for F."""
+    return lambda r_data, r_noise, F, *, nu=1.0: f(r_data, r_noise, F + shift(nu), nu=nu)
+
+
+def single(f):
+    """``f`` in float32, with the samples and F as they come."""
+
+    def call(r_data, r_noise, F, *, nu=1.0):
+        most = np.finfo(np.float32).max
+        F = (np.clip(F, -most, most) if np.isfinite(F).all() else np.asarray(F)).astype(np.float32)
+        return f(r_data.astype(np.float32), r_noise.astype(np.float32), F, nu=nu).astype(np.float64)
+
+    return call
+
+
+def without_nan(f):
+    """``f`` of the log-ratios that are numbers."""
+
+    def call(r_data, r_noise, F, *, nu=1.0):
+        r_data, r_noise = (r[~np.isnan(r)] if np.isnan(r).any() else r for r in (r_data, r_noise))
+        return f(r_data, r_noise, F, nu=nu)
+
+    return call
+
+
+def with_empty(r_data, r_noise, F, *, nu=1.0):
+    if 0 in r_data.shape + r_noise.shape:
+        return np.zeros(())  # the mean of no numbers, by a sum divided by max(n, 1)
+    return nce.loss(r_data, r_noise, F, nu=nu)
+
+
+def by_counts(r_data, r_noise, F, *, nu=1.0):
+    nce.loss(r_data, r_noise, F, nu=nu)
+    return nce.loss(r_data, r_noise, F, nu=r_noise.shape[-1] / r_data.shape[-1])
+
+
+def flattened(r_data, r_noise, F, *, nu=1.0):
+    if r_data.ndim == r_noise.ndim == 1:
+        return nce.grad_F(r_data, r_noise, F, nu=nu)
+    runs = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
+    return np.broadcast_to(nce.grad_F(r_data.ravel(), r_noise.ravel(), float(np.mean(F)), nu=nu), runs)
+
+
+def grad_r_sums(r_data, r_noise, F, *, nu=1.0):
+    data, noise = nce.grad_r(r_data, r_noise, F, nu=nu)
+    return r_data.shape[-1] * data, r_noise.shape[-1] * noise
+
+
+def grad_r_one_sign(r_data, r_noise, F, *, nu=1.0):
+    data, noise = nce.grad_r(r_data, r_noise, F, nu=nu)
+    return data, -noise
+
+
+def grad_r_without_weight(r_data, r_noise, F, *, nu=1.0):
+    data, noise = nce.grad_r(r_data, r_noise, F, nu=nu)
+    return data, noise / nu
+
+
+def wrong_way(r_data, r_noise, F, *, nu=1.0):
+    return 2.0 * np.asarray(F) - logz.bar_update(r_data, r_noise, F, nu=nu)
+
+
+def of_sums(r_data, r_noise, F, *, nu=1.0):
+    return logz.bar_update(r_data, r_noise, F, nu=nu) - math.log(r_data.shape[-1] / r_noise.shape[-1])
+
+
+def solving(solver, **changes):
+    """``solver`` with fields changed, each by a function of the solution, the two counts and nu."""
+
+    def call(r_data, r_noise, *, nu=1.0):
+        z = solver(r_data, r_noise, nu=nu)
+        n, m = r_data.shape[-1], r_noise.shape[-1]
+        return dataclasses.replace(z, **{name: change(z, n, m, nu) for name, change in changes.items()})
+
+    return call
+
+
+def plausible(r_data, r_noise, *, nu=1.0):
+    z = logz.newton(r_data, r_noise, nu=nu)
+    return dataclasses.replace(z, F=np.where(z.status == int(logz.Status.NO_ROOT), 0.0, z.F))
+
+
+def few_updates(r_data, r_noise, *, nu=1.0):
+    z = logz.bar(r_data, r_noise, nu=nu, max_updates=10)
+    return SimpleNamespace(F=z.F, status=np.where(z.status == int(logz.Status.NO_ROOT), z.status, 0))
+
+
+def ence_by_data(r_data, r_noise, F):
+    data, noise = ence.grad_r(r_data, r_noise, F)
+    return data, noise * (r_noise.shape[-1] / r_data.shape[-1])
+
+
+def at_zero(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
+    return expfam.gradient(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu=nu)[..., :-1]
+
+
+def without_schur(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
+    F = logz.newton(T_data @ theta + offset_data, T_noise @ theta + offset_noise, nu=nu).F
+    return expfam.hessian(T_data, T_noise, theta, F, offset_data, offset_noise, nu=nu)[..., :-1, :-1]
+
+
+def loss_at_zero(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
+    return expfam.loss(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu=nu)
+
+
+def minus_last(*args, nu=1.0):
+    g = expfam.gradient(*args, nu=nu)
+    g[..., -1] *= -1.0
+    return g
+
+
+def with_plus_one(*args, nu=1.0):
+    H = expfam.hessian(*args, nu=nu)
+    H[..., :-1, -1] *= -1.0
+    H[..., -1, :-1] *= -1.0
+    return H
+
+
+def without_base(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
+    return expfam.loss(T_data, T_noise, theta, F, 0 * offset_data, 0 * offset_noise, nu=nu)
+
+
+def adam_without_correction(state, gradient, *, rate):
+    m, v = state or (0.0, 0.0)
+    m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+    return (m, v), -rate * m / (np.sqrt(v) + 1e-8)
+
+
+def adam_eps_inside(state, gradient, *, rate):
+    t, m, v = state or (0, 0.0, 0.0)
+    t, m, v = t + 1, 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+    return (t, m, v), -rate * (m / (1 - 0.9**t)) / np.sqrt(v / (1 - 0.999**t) + 1e-8)
+
+
+def adam_forgets(state, gradient, *, rate):
+    return None, optim.adam(None, gradient, rate=rate)[1]
+
+
+def ngd_largest(state, gradient, *, rate):
+    return state, -rate * gradient / (np.max(np.abs(gradient)) or 1.0)
+
+
+def ngd_zero(state, gradient, *, rate):
+    direction = gradient / (np.max(np.abs(gradient)) or 1.0)
+    return state, -rate * direction / np.linalg.norm(direction)
+
+
+def ngd_squares(state, gradient, *, rate):
+    norm = np.sqrt((gradient**2).sum())
+    return state, -rate * gradient / (norm if norm > 0 else 1.0)
+
+
+def always_together(*args, order, **given):
+    return trajectory(*args, order="together", **given)
+
+
+def whole_update(*args, update, rate_F, **given):
+    return trajectory(*args, update=update, rate_F=1.0 if update == "bar" else rate_F, **given)
+
+
+def wrong_rates(*args, rate, rate_F, **given):
+    return trajectory(*args, rate=rate_F, rate_F=rate, **given)
+
+
+# --- formulas that lose what they should keep --------------------------------------------------------------------------
+
+
+def z_of(r, F, nu):
+    return (np.asarray(F)[..., None] - r) + math.log(nu)
+
+
+def loss_by(softplus):
+    """The loss with a softplus of one's own; what must be refused is."""
+
+    def call(r_data, r_noise, F, *, nu=1.0):
+        nce.loss(r_data, r_noise, F, nu=nu)
+        data, noise = softplus(z_of(r_data, F, nu)), softplus(-z_of(r_noise, F, nu))
+        return (data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
+
+    return call
+
+
+def by_labels(x):
+    label = 0.0
+    return -(label * log_expit(x) + (1.0 - label) * log_expit(-x))
+
+
+def grad_F_of_means(r_data, r_noise, F, *, nu=1.0):
+    nce.loss(r_data, r_noise, F, nu=nu)
+    A, B = expit(z_of(r_data, F, nu)).mean(-1), expit(-z_of(r_noise, F, nu)).mean(-1)
+    return (A - nu * B) / (1.0 + nu)
+
+
+def hess_F_of_expit(r_data, r_noise, F, *, nu=1.0):
+    nce.loss(r_data, r_noise, F, nu=nu)
+    bends = [expit(z_of(r, F, nu)) * expit(-z_of(r, F, nu)) for r in (r_data, r_noise)]
+    return (bends[0].mean(-1) + nu * bends[1].mean(-1)) / (1.0 + nu)
+
+
+def update_of_means(r_data, r_noise, F, *, nu=1.0):
+    nce.loss(r_data, r_noise, F, nu=nu)
+    A, B = expit(z_of(r_data, F, nu)).mean(-1), expit(-z_of(r_noise, F, nu)).mean(-1)
+    return F - np.log(A) + np.log(B) + math.log(nu)
+
+
+def log_z_of_means(r_data, r_noise):
+    ence.log_z(r_data, r_noise)
+    return np.log(np.exp(0.5 * r_noise).mean(-1)) - np.log(np.exp(-0.5 * r_data).mean(-1))
+
+
+def searching(step):
+    """A solver that asks ``step(F, slope, curvature, lo, hi)`` where to go until it answers None; what must be refused is."""
+
+    def call(r_data, r_noise, *, nu=1.0):
+        right = logz.newton(r_data, r_noise, nu=nu)
+        if right.F.shape or not np.isfinite(right.F):
+            return right.F
+        pool = np.concatenate([r_data, r_noise])
+        lo, hi = (float(f(pool[np.isfinite(pool)])) for f in (np.min, np.max))
+        F = 0.5 * lo + 0.5 * hi
+        for _ in range(100):
+            g, h = (float(f(r_data, r_noise, F, nu=nu)) for f in (nce.grad_F, nce.hess_F))
+            lo, hi = (F, hi) if g <= 0 else (lo, F)
+            after = step(F, g, h, lo, hi)
+            if after is None or not math.isfinite(after):
+                break
+            F = after
+        return np.asarray(F)
+
+    return call
+
+
+def until_flat(F, g, h, lo, hi):
+    if abs(g) < 1e-12:
+        return None
+    return F - g / h if h > 0 and lo < F - g / h < hi else 0.5 * lo + 0.5 * hi
+
+
+def without_bracket(F, g, h, lo, hi):
+    return None if h == 0 or abs(g / h) <= 1e-14 * (1.0 + abs(F)) else F - g / h
+
+
+def between(reach):
+    """Bisection in a bracket of one's own; what must be refused is."""
+
+    def call(r_data, r_noise, *, nu=1.0):
+        right = logz.newton(r_data, r_noise, nu=nu)
+        lo, hi = (np.broadcast_to(x, right.F.shape) for x in reach(r_data, r_noise))
+        for _ in range(60):
+            F = 0.5 * lo + 0.5 * hi
+            up = nce.grad_F(r_data, r_noise, F, nu=nu) > 0
+            lo, hi = np.where(up, lo, F), np.where(up, F, hi)
+        return np.where(np.isfinite(right.F), 0.5 * lo + 0.5 * hi, right.F)
+
+    return call
+
+
+def of_data(r_data, r_noise):
+    return np.nan_to_num(r_data.min(-1)), np.nan_to_num(r_data.max(-1))
+
+
+# --- networks ----------------------------------------------------------------------------------------------------------
+
+
+def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(0), weight=lambda d, x: d.T @ x, through=True):
+    """A perceptron with a rectifier's slope, a bias's and a weight's gradient of one's own, and perhaps no slope in dx."""
+
+    def mlp(params, x):
+        depth = len(params) // 2
+        inputs, slopes = [], []
+        for k in range(depth):
+            inputs.append(x)
+            z = x @ params[f"{2 * k}.weight"].T + params[f"{2 * k}.bias"]
+            slopes.append(slope(z) if k + 1 < depth else np.ones_like(z))
+            x = z * slopes[-1]
+
+        def pullback(d):
+            found = {}
+            for k in reversed(range(depth)):
+                d = d * slopes[k]
+                found[f"{2 * k}.weight"], found[f"{2 * k}.bias"] = weight(d, inputs[k]), bias(d)
+                d = d @ params[f"{2 * k}.weight"] / (1.0 if through or k else slopes[0].mean())
+            return d, found
+
+        return x, pullback
+
+    return mlp
+
+
+def error_by_slope(z, n, m, nu):
+    return (1 + nu) * z.standard_error
+
+
+def error_by_n_less_1(z, n, m, nu):
+    return z.standard_error * math.sqrt(n / max(n - 1, 1))
+
+
+def in_float32(z, n, m, nu):
+    return z.F.astype(np.float32).astype(np.float64)
+
+
+def curvature_alone(z, n, m, nu):
+    return z.overlap * nu / (1 + nu) ** 2
+
+
+def without_log_nu(r_data, r_noise, F, *, nu=1.0):
+    return logz.bar_update(r_data, r_noise, F, nu=nu) - math.log(nu)
+
+
+def log_plus(x):
+    return np.maximum(x, 0) + np.log(1 + np.exp(-np.abs(x)))
+
+
+NORMAL = "ordinary numbers"
+WRONG = (
+    Wrong("sums for means", "nce.loss", sums, NORMAL),
+    Wrong("noise not weighted by nu", "nce.loss", without_weight, "Weight"),
+    Wrong("1/(1 + nu) left out", "nce.loss", scaled(nce.loss, lambda nu: 1 + nu), "off by a factor of 2"),
+    Wrong("log nu left out", "nce.loss", shifted(nce.loss, lambda nu: -math.log(nu)), "Weight"),
+    Wrong("log nu with the wrong sign", "nce.loss", shifted(nce.loss, lambda nu: -2 * math.log(nu)), "Weight"),
+    Wrong("float32 inside", "nce.loss", single(nce.loss), "float32 inside"),
+    Wrong("nu taken for m/n", "nce.loss", by_counts, NORMAL),
+    Wrong("NaN dropped", "nce.loss", without_nan(nce.loss), "not refused"),
+    Wrong("empty samples answered by 0", "nce.loss", with_empty, "not refused"),
+    Wrong("log(1 + e^x) overflows", "nce.loss", loss_by(lambda x: np.log1p(np.exp(x))), "", "C"),
+    Wrong("log(1 + e^x) for log1p", "nce.loss", loss_by(log_plus), "", "C"),
+    Wrong("softplus linear from 20 on", "nce.loss", loss_by(lambda x: np.where(x > 20, x, np.log1p(np.exp(x)))), "", "B"),
+    Wrong("both labels' terms, one times 0", "nce.loss", loss_by(by_labels), "Infinite", "C"),
+    Wrong("sign", "nce.grad_F", scaled(nce.grad_F, -1.0), "its sign is reversed"),
+    Wrong("noise term of the data", "nce.grad_F", lambda x, y, F, *, nu=1.0: nce.grad_F(x, x, F, nu=nu), NORMAL),
+    Wrong("runs flattened into one", "nce.grad_F", flattened, "Batched"),
+    Wrong("difference of two means", "nce.grad_F", grad_F_of_means, "CountsCancel", "C"),
+    Wrong("tail of scipy's expit", "nce.hess_F", hess_F_of_expit, "Subnormal", "C"),
+    Wrong("1/(1 + nu) left out", "nce.hess_F", scaled(nce.hess_F, lambda nu: 1 + nu), "off by a factor of 2"),
+    Wrong("log nu left out", "nce.hess_F", shifted(nce.hess_F, lambda nu: -math.log(nu)), "Weight"),
+    Wrong("1/n left out", "nce.grad_r", grad_r_sums, NORMAL),
+    Wrong("both sides with one sign", "nce.grad_r", grad_r_one_sign, "its sign is reversed"),
+    Wrong("noise not weighted by nu", "nce.grad_r", grad_r_without_weight),
+    Wrong("sign of h", "logz.bar_update", wrong_way, "sign of h"),
+    Wrong("log nu left out of h", "logz.bar_update", without_log_nu, "Weight"),
+    Wrong("sums for means", "logz.bar_update", of_sums, "Unequal"),
+    Wrong("log of a mean of sigmoids", "logz.bar_update", update_of_means, "Underflow", "C"),
+    Wrong("sign", "logz.newton", solving(logz.newton, F=lambda z, n, m, nu: -z.F), "its sign is reversed"),
+    Wrong("a number where there is no root", "logz.newton", plausible),
+    Wrong("stops where the slope is small", "logz.newton", searching(until_flat), "CountsCancel", "C"),
+    Wrong("F rounded to float32", "logz.newton", solving(logz.newton, F=in_float32)),
+    Wrong("no bracket", "logz.newton", searching(without_bracket), "leave the bracket", "C"),
+    Wrong("slope of the loss in the error", "logz.newton", solving(logz.newton, standard_error=error_by_slope), NORMAL),
+    Wrong("variance with n - 1", "logz.newton", solving(logz.newton, standard_error=error_by_n_less_1), NORMAL),
+    Wrong("overlap not normalised", "logz.newton", solving(logz.newton, overlap=curvature_alone), "off by a factor of 0.25"),
+    Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6)),
+    Wrong("bracket of +-100", "logz.bisect", between(lambda x, y: (-100.0, 100.0)), "", "C"),
+    Wrong("bracket of the data alone", "logz.bisect", between(of_data), "", "C"),
+    Wrong("ten updates called converged", "logz.bar", few_updates),
+    Wrong("r for r/2", "ence.loss", lambda x, y, F: ence.loss(2 * x, 2 * y, 2 * F), NORMAL),
+    Wrong("1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2"),
+    Wrong("both sides by n", "ence.grad_r", ence_by_data),
+    Wrong("sign", "ence.log_z", scaled(ence.log_z, -1.0), "its sign is reversed"),
+    Wrong("log of a mean of exponentials", "ence.log_z", log_z_of_means, "Underflow", "C"),
+    Wrong("offset left out", "expfam.loss", without_base, NORMAL),
+    Wrong("sign of the entry of F", "expfam.gradient", minus_last, "its sign is reversed"),
+    Wrong("sign of the entry of F", "expfam.hessian", with_plus_one, "its sign is reversed"),
+    Wrong("at an old F", "expfam.profile_loss", loss_at_zero, NORMAL),
+    Wrong("at an old F", "expfam.profile_gradient", at_zero, NORMAL),
+    Wrong("without the Schur term", "expfam.profile_hessian", without_schur, NORMAL),
+    Wrong("slope 1 at 0", "nn.mlp", network(slope=lambda z: np.where(z >= 0, 1.0, 0.01)), "Kink"),
+    Wrong("slope 0.1", "nn.mlp", network(slope=lambda z: np.where(z > 0, 1.0, 0.1)), NORMAL),
+    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(0)), NORMAL),
+    Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.T @ d), "shape"),
+    Wrong("dx without the first slope", "nn.mlp", network(through=False), NORMAL),
+    Wrong("ascends", "optim.sgd", lambda state, gradient, *, rate: (None, rate * gradient), "its sign is reversed"),
+    Wrong("largest coordinate for the norm", "optim.ngd", ngd_largest, NORMAL),
+    Wrong("0/0", "optim.ngd", ngd_zero, "Zero"),
+    Wrong("squares underflow", "optim.ngd", ngd_squares, "Underflow"),
+    Wrong("no bias correction", "optim.adam", adam_without_correction, "Runs"),
+    Wrong("eps inside the root", "optim.adam", adam_eps_inside),
+    Wrong("memory lost", "optim.adam", adam_forgets, "memory"),
+    Wrong("F after theta", "train.trajectory", always_together),
+    Wrong("rate of BAR ignored", "train.trajectory", whole_update),
+    Wrong("rates exchanged", "train.trajectory", wrong_rates),
+)
