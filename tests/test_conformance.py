@@ -236,3 +236,28 @@ def test_flags_are_left_out_by_name(run):
     result = run("(1 + nu)", "--level", "C", "--skip-flags", "BadInput,Huge,Infinite,Batched")
     result.stdout.fnmatch_lines(["*skipped flags: BadInput, Batched, Huge, Infinite*"])
     run("2", "--skip-flags", "Odd").stdout.fnmatch_lines(["*no flag is called Odd*"])
+
+
+# --- what docs/conformance.md says
+
+PAGE = (Path(__file__).parent.parent / "docs" / "conformance.md").read_text(encoding="utf-8")
+
+
+def block(language, k=0):
+    return PAGE.split(f"```{language}\n")[k + 1].split("```")[0]
+
+
+def test_the_page_s_example_prints_what_it_says(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(block("python"))
+    monkeypatch.syspath_prepend(tmp_path)
+    importlib.sys.modules.pop("mine", None)
+    printed = conform(importlib.import_module("mine"), level="C").text()
+    for line in block("text").splitlines():
+        assert line.strip() == "..." or line in printed, line
+
+
+def test_the_page_names_what_there_is():
+    assert (Path(__file__).parent / "languages" / "nce.c").read_text().count("\n") < 80
+    assert all(len((LANGUAGES.parent / "adapters" / f"{name}.py").read_text().splitlines()) < 60 for name in ADAPTERS)
+    count = sum(len(suite(stem).cases) for stem in STEMS)
+    assert f"about {round(count, -2)} certified cases" in PAGE

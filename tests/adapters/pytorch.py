@@ -14,21 +14,19 @@ def _shift(r, F, nu):
     return torch.as_tensor(F, dtype=r.dtype)[..., None] + math.log(nu)
 
 
-def _loss(r_data, r_noise, F, nu):
-    # softplus is linear from 20 on (2e-9 off), and with threshold=inf it overflows; logsigmoid does neither.
+def _loss(r_data, r_noise, F, *, nu=1.0):
+    # softplus is linear from 20 on (2e-9 off), and with threshold=inf it overflows; logsigmoid does neither
     data, noise = logsigmoid(r_data - _shift(r_data, F, nu)), logsigmoid(_shift(r_data, F, nu) - r_noise)
     return -(data.mean(-1) + nu * noise.mean(-1)) / (1 + nu)
 
 
 class nce:
-    @staticmethod
-    def loss(r_data, r_noise, F, *, nu=1.0):
-        return _loss(r_data, r_noise, F, nu)
+    loss = staticmethod(_loss)
 
     @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0, order=1):
-        leaf = torch.as_tensor(F, dtype=r_data.dtype).expand(_loss(r_data, r_noise, F, nu).shape).clone().requires_grad_()
-        value = _loss(r_data, r_noise, leaf, nu)
+        leaf = torch.as_tensor(F, dtype=r_data.dtype).expand(_loss(r_data, r_noise, F).shape).clone().requires_grad_()
+        value = _loss(r_data, r_noise, leaf, nu=nu)
         for _ in range(order):
             (value,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
         return value.detach()
@@ -40,7 +38,7 @@ class nce:
     @staticmethod
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         leaves = r_data.requires_grad_(), r_noise.requires_grad_()
-        return torch.autograd.grad(_loss(*leaves, F, nu).sum(), leaves)
+        return torch.autograd.grad(_loss(*leaves, F, nu=nu).sum(), leaves)
 
 
 def bar_update(r_data, r_noise, F, *, nu=1.0):
@@ -52,9 +50,7 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
 
 def mlp(params, x):
     leaves = [x, *params.values()]
-    y = x
-    for leaf in leaves:
-        leaf.requires_grad_()
+    y, _ = x, [leaf.requires_grad_() for leaf in leaves]
     for k in range(0, len(params), 2):
         y = linear(leaky_relu(y, 0.01) if k else y, params[f"{k}.weight"], params[f"{k}.bias"])
 
