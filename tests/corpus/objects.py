@@ -45,10 +45,12 @@ class Sample:
         bend = self.small * (1.0 - self.small)
         return np.where(self.below, 0.0, bend).mean(-1), np.where(self.below, bend, 0.0).mean(-1)
 
-    def variance(self):
-        """Of the sigmoid, or of 1 - it, whichever is the small one for most."""
+    def deviation(self):
+        """Of the sigmoid, or of 1 - it, whichever is small for most, in units of the largest: squares may underflow."""
         most = self.below.mean(-1, keepdims=True) > 0.5
-        return np.where(self.below == most, self.small, 1.0 - self.small).var(-1)
+        s = np.where(self.below == most, self.small, 1.0 - self.small)
+        top = s.max(-1, keepdims=True)
+        return top[..., 0] * (s / np.where(top > 0, top, 1.0)).std(-1)
 
     def softplus(self):
         return np.where(self.below, self.z, 0.0) + np.log1p(np.exp(-np.abs(self.z)))
@@ -126,7 +128,7 @@ class Contrast:
         F = np.where(none, 0.0, F)
         (n, m), (data, noise) = (r.shape[-1] for r in self.r), self.at(F)
         bend = data.bend() + self.nu * noise.bend()
-        error = np.sqrt(data.variance() / n + self.nu**2 * noise.variance() / m) / bend
+        error = np.hypot(data.deviation() / np.sqrt(n), self.nu * noise.deviation() / np.sqrt(m)) / bend
         error = np.where(none | (min(n, m) == 1) | (bend == 0), np.nan, error)
         overlap = np.where(none, np.nan, (1.0 + self.nu) / self.nu * bend)
         return Solution(np.where(none, limit, F), np.where(none, NO_ROOT, status), error, overlap)
@@ -201,8 +203,9 @@ class Normalised(Optimizer):
     """By the norm; a power of two keeps the squares in range."""
 
     def direction(self, g):
-        g = np.ldexp(g, -np.frexp(np.abs(g).max())[1])
-        return g / (np.sqrt((g * g).sum()) or 1.0)
+        g = np.ldexp(g, -np.frexp(np.abs(g).max(-1, keepdims=True))[1])
+        norm = np.sqrt((g * g).sum(-1, keepdims=True))
+        return g / np.where(norm > 0, norm, 1.0)
 
 
 class Adam(Optimizer):
@@ -213,7 +216,7 @@ class Adam(Optimizer):
 
     def direction(self, g):
         self.seen.append(g)
-        age = np.arange(len(self.seen))[::-1, None]
+        age = np.arange(len(self.seen))[::-1].reshape(-1, *(1,) * g.ndim)
         sums = (((b**age * np.asarray(self.seen) ** k).sum(0), b) for b, k in ((0.9, 1), (0.999, 2)))
         m, v = (total * (1 - b) / (1 - b ** len(self.seen)) for total, b in sums)
         return m / (np.sqrt(v) + 1e-8)

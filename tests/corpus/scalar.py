@@ -158,16 +158,30 @@ def _dot(x, y):
     return math.fsum(map(math.prod, zip(x, y, strict=True)))
 
 
-def sgd(state, gradient, *, rate):
-    return None, np.asarray([-rate * g for g in gradient.tolist()])
+def _run_by_run(rule):
+    """An optimizer from ``rule(state, gradient, rate)`` of one run, a list of numbers; the memory is a list of the runs'."""
+
+    def step(state, gradient, *, rate):
+        runs = gradient.reshape(-1, gradient.shape[-1]).tolist()
+        memories, steps = zip(*(rule(memory, g, rate) for memory, g in zip(state or [None] * len(runs), runs, strict=True)))
+        return memories, np.asarray(steps).reshape(gradient.shape)
+
+    return step
 
 
-def ngd(state, gradient, *, rate):
-    norm = math.hypot(*gradient.tolist())
-    return None, np.asarray([-rate * (g / norm) if norm else 0.0 for g in gradient.tolist()])
+@_run_by_run
+def sgd(_, gradient, rate):
+    return None, [-rate * g for g in gradient]
 
 
-def adam(state, gradient, *, rate):
-    before = zip(state or [(0.0, 0.0, 0)] * gradient.size, gradient.tolist(), strict=True)
+@_run_by_run
+def ngd(_, gradient, rate):
+    norm = math.hypot(*gradient)
+    return None, [-rate * (g / norm) if norm else 0.0 for g in gradient]
+
+
+@_run_by_run
+def adam(memory, gradient, rate):
+    before = zip(memory or [(0.0, 0.0, 0)] * len(gradient), gradient, strict=True)
     after = [(0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1) for (m, v, t), g in before]
-    return after, np.asarray([-rate * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8) for m, v, t in after])
+    return after, [-rate * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8) for m, v, t in after]

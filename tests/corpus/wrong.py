@@ -32,12 +32,12 @@ BESIDE = {  # what stays right beside a function of each namespace: quick ones
 
 
 class Wrong(NamedTuple):
-    """One bug: what it is, the function that has it, that function, a part of the diagnosis, the level at which it is judged."""
+    """One bug: what it is, the function that has it, that function, a part of what is told of it, the level of judgement."""
 
     bug: str
     breaks: str
     function: Callable[..., Any]
-    told: str = ""
+    told: str
     level: str = "A"
 
     @property
@@ -111,6 +111,12 @@ def with_empty(r_data, r_noise, F, *, nu=1.0):
     if 0 in r_data.shape + r_noise.shape:
         return np.zeros(())  # the mean of no numbers, by a sum divided by max(n, 1)
     return nce.loss(r_data, r_noise, F, nu=nu)
+
+
+def in_place(r_data, r_noise, F, *, nu=1.0):
+    found = nce.loss(r_data, r_noise, F, nu=nu)
+    r_data -= np.max(r_data, initial=0.0)
+    return found
 
 
 def by_counts(r_data, r_noise, F, *, nu=1.0):
@@ -220,18 +226,28 @@ def adam_forgets(state, gradient, *, rate):
     return None, optim.adam(None, gradient, rate=rate)[1]
 
 
+def largest(gradient):
+    """Of each run, or 1 where all are 0."""
+    most = np.abs(gradient).max(-1, keepdims=True)
+    return np.where(most > 0, most, 1.0)
+
+
 def ngd_largest(state, gradient, *, rate):
-    return state, -rate * gradient / (np.max(np.abs(gradient)) or 1.0)
+    return state, -rate * gradient / largest(gradient)
 
 
 def ngd_zero(state, gradient, *, rate):
-    direction = gradient / (np.max(np.abs(gradient)) or 1.0)
-    return state, -rate * direction / np.linalg.norm(direction)
+    direction = gradient / largest(gradient)
+    return state, -rate * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
 
 
 def ngd_squares(state, gradient, *, rate):
-    norm = np.sqrt((gradient**2).sum())
-    return state, -rate * gradient / (norm if norm > 0 else 1.0)
+    norm = np.sqrt((gradient**2).sum(-1, keepdims=True))
+    return state, -rate * gradient / np.where(norm > 0, norm, 1.0)
+
+
+def ngd_together(state, gradient, *, rate):
+    return state, optim.ngd(None, gradient.ravel(), rate=rate)[1].reshape(gradient.shape)
 
 
 def always_together(*args, order, **given):
@@ -371,6 +387,10 @@ def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(0),
     return mlp
 
 
+def transposed_square(d, x):
+    return x.T @ d if d.shape == x.shape else d.T @ x
+
+
 def error_by_slope(z, n, m, nu):
     return (1 + nu) * z.standard_error
 
@@ -395,71 +415,79 @@ def log_plus(x):
     return np.maximum(x, 0) + np.log(1 + np.exp(-np.abs(x)))
 
 
+ERROR_BY_SLOPE = solving(logz.newton, standard_error=error_by_slope)
+ERROR_BY_N_LESS_1 = solving(logz.newton, standard_error=error_by_n_less_1)
+# What is told of several; "" where nothing to the point is.
 NORMAL = "ordinary numbers"
+WEIGHT = "nu is not 1: a log nu or a factor nu or 1/(1 + nu) missing or misplaced"
+BATCHED = "leading axes are independent runs"
 WRONG = (
-    Wrong("sums for means", "nce.loss", sums, NORMAL),
-    Wrong("noise not weighted by nu", "nce.loss", without_weight, "Weight"),
-    Wrong("1/(1 + nu) left out", "nce.loss", scaled(nce.loss, lambda nu: 1 + nu), "off by a factor of 2"),
-    Wrong("log nu left out", "nce.loss", shifted(nce.loss, lambda nu: -math.log(nu)), "Weight"),
-    Wrong("log nu with the wrong sign", "nce.loss", shifted(nce.loss, lambda nu: -2 * math.log(nu)), "Weight"),
+    Wrong("sums for means", "nce.loss", sums, "off by a factor of n."),
+    Wrong("noise not weighted by nu", "nce.loss", without_weight, WEIGHT),
+    Wrong("1/(1 + nu) left out", "nce.loss", scaled(nce.loss, lambda nu: 1 + nu), "off by a factor of 1 + nu."),
+    Wrong("log nu left out", "nce.loss", shifted(nce.loss, lambda nu: -math.log(nu)), WEIGHT),
+    Wrong("log nu with the wrong sign", "nce.loss", shifted(nce.loss, lambda nu: -2 * math.log(nu)), WEIGHT),
     Wrong("float32 inside", "nce.loss", single(nce.loss), "float32 inside"),
     Wrong("nu taken for m/n", "nce.loss", by_counts, NORMAL),
     Wrong("NaN dropped", "nce.loss", without_nan(nce.loss), "not refused"),
     Wrong("empty samples answered by 0", "nce.loss", with_empty, "not refused"),
-    Wrong("log(1 + e^x) overflows", "nce.loss", loss_by(lambda x: np.log1p(np.exp(x))), "", "C"),
-    Wrong("log(1 + e^x) for log1p", "nce.loss", loss_by(log_plus), "", "C"),
+    Wrong("r_data changed in place", "nce.loss", in_place, "it changed its argument"),
+    Wrong("log(1 + e^x) overflows", "nce.loss", loss_by(lambda x: np.log1p(np.exp(x))), "an exponential overflows", "C"),
+    Wrong("log(1 + e^x) for log1p", "nce.loss", loss_by(log_plus), "log(1 + e^x) must be log1p(e^x)", "C"),
     Wrong("softplus linear from 20 on", "nce.loss", loss_by(lambda x: np.where(x > 20, x, np.log1p(np.exp(x)))), "", "B"),
-    Wrong("both labels' terms, one times 0", "nce.loss", loss_by(by_labels), "Infinite", "C"),
+    Wrong("both labels' terms, one times 0", "nce.loss", loss_by(by_labels), "infinite log-ratios take the limit", "C"),
     Wrong("sign", "nce.grad_F", scaled(nce.grad_F, -1.0), "its sign is reversed"),
     Wrong("noise term of the data", "nce.grad_F", lambda x, y, F, *, nu=1.0: nce.grad_F(x, x, F, nu=nu), NORMAL),
-    Wrong("runs flattened into one", "nce.grad_F", flattened, "Batched"),
-    Wrong("difference of two means", "nce.grad_F", grad_F_of_means, "CountsCancel", "C"),
-    Wrong("tail of scipy's expit", "nce.hess_F", hess_F_of_expit, "Subnormal", "C"),
-    Wrong("1/(1 + nu) left out", "nce.hess_F", scaled(nce.hess_F, lambda nu: 1 + nu), "off by a factor of 2"),
-    Wrong("log nu left out", "nce.hess_F", shifted(nce.hess_F, lambda nu: -math.log(nu)), "Weight"),
-    Wrong("1/n left out", "nce.grad_r", grad_r_sums, NORMAL),
-    Wrong("both sides with one sign", "nce.grad_r", grad_r_one_sign, "its sign is reversed"),
-    Wrong("noise not weighted by nu", "nce.grad_r", grad_r_without_weight),
+    Wrong("runs flattened into one", "nce.grad_F", flattened, BATCHED),
+    Wrong("difference of two means", "nce.grad_F", grad_F_of_means, "separate counts from small sides", "C"),
+    Wrong("tail of scipy's expit", "nce.hess_F", hess_F_of_expit, "scipy.special.expit", "C"),
+    Wrong("1/(1 + nu) left out", "nce.hess_F", scaled(nce.hess_F, lambda nu: 1 + nu), "off by a factor of 1 + nu."),
+    Wrong("log nu left out", "nce.hess_F", shifted(nce.hess_F, lambda nu: -math.log(nu)), WEIGHT),
+    Wrong("1/n left out", "nce.grad_r", grad_r_sums, "off by a factor of n."),
+    Wrong("both sides with one sign", "nce.grad_r", grad_r_one_sign, "not grad_r_data; its sign is reversed."),
+    Wrong("noise not weighted by nu", "nce.grad_r", grad_r_without_weight, "not grad_r_data; off by a factor of 1/nu."),
     Wrong("sign of h", "logz.bar_update", wrong_way, "sign of h"),
-    Wrong("log nu left out of h", "logz.bar_update", without_log_nu, "Weight"),
-    Wrong("sums for means", "logz.bar_update", of_sums, "Unequal"),
-    Wrong("log of a mean of sigmoids", "logz.bar_update", update_of_means, "Underflow", "C"),
+    Wrong("log nu left out of h", "logz.bar_update", without_log_nu, WEIGHT),
+    Wrong("sums for means", "logz.bar_update", of_sums, NORMAL),
+    Wrong("log of a mean of sigmoids", "logz.bar_update", update_of_means, "the logarithm of a mean that is 0", "C"),
     Wrong("sign", "logz.newton", solving(logz.newton, F=lambda z, n, m, nu: -z.F), "its sign is reversed"),
-    Wrong("a number where there is no root", "logz.newton", plausible),
-    Wrong("stops where the slope is small", "logz.newton", searching(until_flat), "CountsCancel", "C"),
-    Wrong("F rounded to float32", "logz.newton", solving(logz.newton, F=in_float32)),
+    Wrong("a number where there is no root", "logz.newton", plausible, "only root is wrong, not overlap, standard_error; NoRoot"),
+    Wrong("stops where the slope is small", "logz.newton", searching(until_flat), "separate counts from small sides", "C"),
+    Wrong("F rounded to float32", "logz.newton", solving(logz.newton, F=in_float32), "float32 inside"),
     Wrong("no bracket", "logz.newton", searching(without_bracket), "leave the bracket", "C"),
-    Wrong("slope of the loss in the error", "logz.newton", solving(logz.newton, standard_error=error_by_slope), NORMAL),
-    Wrong("variance with n - 1", "logz.newton", solving(logz.newton, standard_error=error_by_n_less_1), NORMAL),
-    Wrong("overlap not normalised", "logz.newton", solving(logz.newton, overlap=curvature_alone), "off by a factor of 0.25"),
-    Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6)),
-    Wrong("bracket of +-100", "logz.bisect", between(lambda x, y: (-100.0, 100.0)), "", "C"),
-    Wrong("bracket of the data alone", "logz.bisect", between(of_data), "", "C"),
-    Wrong("ten updates called converged", "logz.bar", few_updates),
+    Wrong("slope of the loss in the error", "logz.newton", ERROR_BY_SLOPE, "not overlap, root; off by a factor of 1 + nu."),
+    Wrong("variance with n - 1", "logz.newton", ERROR_BY_N_LESS_1, "not overlap, root; off by a factor of sqrt(n/(n - 1))."),
+    Wrong("overlap not normalised", "logz.newton", solving(logz.newton, overlap=curvature_alone), "off by a factor of 0.25."),
+    Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6), ""),
+    Wrong("bracket of +-100", "logz.bisect", between(lambda x, y: (-100.0, 100.0)), "answers 100.0 to", "C"),
+    Wrong("bracket of the data alone", "logz.bisect", between(of_data), "the end of a bracket", "C"),
+    Wrong("ten updates called converged", "logz.bar", few_updates, ""),
     Wrong("r for r/2", "ence.loss", lambda x, y, F: ence.loss(2 * x, 2 * y, 2 * F), NORMAL),
-    Wrong("1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2"),
-    Wrong("both sides by n", "ence.grad_r", ence_by_data),
+    Wrong("1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2."),
+    Wrong("both sides by n", "ence.grad_r", ence_by_data, "only grad_r_noise is wrong, not grad_r_data; off by a factor of m/n."),
     Wrong("sign", "ence.log_z", scaled(ence.log_z, -1.0), "its sign is reversed"),
-    Wrong("log of a mean of exponentials", "ence.log_z", log_z_of_means, "Underflow", "C"),
+    Wrong("log of a mean of exponentials", "ence.log_z", log_z_of_means, "the logarithm of a mean that is 0", "C"),
     Wrong("offset left out", "expfam.loss", without_base, NORMAL),
     Wrong("sign of the entry of F", "expfam.gradient", minus_last, "its sign is reversed"),
     Wrong("sign of the entry of F", "expfam.hessian", with_plus_one, "its sign is reversed"),
     Wrong("at an old F", "expfam.profile_loss", loss_at_zero, NORMAL),
     Wrong("at an old F", "expfam.profile_gradient", at_zero, NORMAL),
     Wrong("without the Schur term", "expfam.profile_hessian", without_schur, NORMAL),
-    Wrong("slope 1 at 0", "nn.mlp", network(slope=lambda z: np.where(z >= 0, 1.0, 0.01)), "Kink"),
-    Wrong("slope 0.1", "nn.mlp", network(slope=lambda z: np.where(z > 0, 1.0, 0.1)), NORMAL),
-    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(0)), NORMAL),
-    Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.T @ d), "shape"),
-    Wrong("dx without the first slope", "nn.mlp", network(through=False), NORMAL),
+    Wrong("slope 1 at 0", "nn.mlp", network(slope=lambda z: np.where(z >= 0, 1.0, 0.01)), "a rectifier exactly at 0"),
+    Wrong("slope 0.1", "nn.mlp", network(slope=lambda z: np.where(z > 0, 1.0, 0.1)), "y is wrong, not d4.bias"),
+    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(0)), "only d0.bias, d2.bias, d4.bias is wrong"),
+    Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.T @ d), "shape (5, 1) for (1, 5)"),
+    Wrong("weight gradient transposed where square", "nn.mlp", network(weight=transposed_square), "only d2.weight is wrong"),
+    Wrong("dx without the first slope", "nn.mlp", network(through=False), "only dx is wrong"),
     Wrong("ascends", "optim.sgd", lambda state, gradient, *, rate: (None, rate * gradient), "its sign is reversed"),
     Wrong("largest coordinate for the norm", "optim.ngd", ngd_largest, NORMAL),
-    Wrong("0/0", "optim.ngd", ngd_zero, "Zero"),
-    Wrong("squares underflow", "optim.ngd", ngd_squares, "Underflow"),
-    Wrong("no bias correction", "optim.adam", adam_without_correction, "Runs"),
-    Wrong("eps inside the root", "optim.adam", adam_eps_inside),
-    Wrong("memory lost", "optim.adam", adam_forgets, "memory"),
-    Wrong("F after theta", "train.trajectory", always_together),
-    Wrong("rate of BAR ignored", "train.trajectory", whole_update),
-    Wrong("rates exchanged", "train.trajectory", wrong_rates),
+    Wrong("0/0", "optim.ngd", ngd_zero, "a gradient of 0: no step, and no nan"),
+    Wrong("squares underflow", "optim.ngd", ngd_squares, "factor the largest term out"),
+    Wrong("one norm of all runs", "optim.ngd", ngd_together, BATCHED),
+    Wrong("no bias correction", "optim.adam", adam_without_correction, NORMAL),
+    Wrong("eps inside the root", "optim.adam", adam_eps_inside, "many digits are right: an approximation"),
+    Wrong("memory lost", "optim.adam", adam_forgets, NORMAL),
+    Wrong("F after theta", "train.trajectory", always_together, "theta's gradient is taken at the new F"),
+    Wrong("rate of BAR ignored", "train.trajectory", whole_update, "F has a rate of its own"),
+    Wrong("rates exchanged", "train.trajectory", wrong_rates, ""),
 )
