@@ -29,7 +29,7 @@ def explained(failures: list[Verdict], verdicts: list[Verdict], notes: dict[str,
     lines = [f"{kind} ({_times(count)})" for kind, count in kinds.most_common(2)]
     numbers = [v for v in failures if not v.note]
     wrong = {v.quantity for v in numbers}
-    beside = {v.quantity for v in verdicts} - wrong
+    beside = {v.quantity for v in verdicts} - {v.quantity for v in failures}
     if numbers and beside:
         lines.append(f"only {', '.join(sorted(wrong))} is wrong, not {', '.join(sorted(beside))}")
     judged = [v for v in verdicts if v.quantity in wrong]
@@ -51,9 +51,11 @@ def _of_limits(numbers: list[Verdict]) -> list[str]:
     nothing = sum(v.got == 0.0 != float(v.dec) for v in known)
     if nothing:
         lines.append(f"0 where the answer is not ({_times(nothing)}): it cancels, or underflows")
-    same = Counter(v.got for v in known if math.isfinite(v.got) and v.got != 0.0 and v.quantity == "root")
+    asked = {(v.got, v.dec) for v in known if math.isfinite(v.got) and v.got != 0.0 and v.quantity == "root"}
+    same = Counter(got for got, _ in asked)
     if same and same.most_common(1)[0][1] >= 3:
-        lines.append(f"answers {same.most_common(1)[0][0]!r} to {same.most_common(1)[0][1]} cases: the end of a bracket")
+        got, count = same.most_common(1)[0]
+        lines.append(f"answers {got!r} to {count} questions: the end of a bracket, or where it started")
     return lines
 
 

@@ -62,7 +62,7 @@ def worst(case: Case, function: str, quantity: str, numbers: list[float], expect
 
 
 def verdict(case: Case, function: str, quantity: str, error: float, **more: Any) -> Verdict:
-    about = {name: float(case.inputs[name]) for name in ("F", "nu") if name in case.inputs and case.inputs[name].ndim == 0}
+    about = {str(name): float(case.inputs[name]) for name in ("F", "nu") if name in case.inputs and case.inputs[name].ndim == 0}
     for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m")):
         x = case.inputs.get(name)
         if x is not None:
@@ -88,8 +88,8 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
             yield verdict(case, function, wanted[0], math.nan, note=f"not provided: {lack}")
             continue
         except NotImplementedError as lack:
-            told = "" if case.refused else f"not provided: {function}: {lack}"
-            yield verdict(case, function, wanted[0], 0.0 if case.refused else math.nan, note=told)
+            note = "" if case.refused else f"not provided: {function}: {lack}"
+            yield verdict(case, function, wanted[0], 0.0 if case.refused else math.nan, note=note)
             continue
         except Exception as error:  # whatever an implementation raises is its answer to this case
             what = " ".join(f"{type(error).__name__}: {error}".split())[:120]
@@ -111,7 +111,7 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
 
 def _called(call: Call, impl: Impl, case: Case) -> Answers:
     """The answers; warnings are the implementation's own affair, and changing an argument in place is an error."""
-    inputs = {name: x if isinstance(x, str) else x.copy() for name, x in case.inputs.items()}
+    inputs: Any = {name: x if isinstance(x, str) else x.copy() for name, x in case.inputs.items()}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = call(impl, inputs)
