@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from refnce import backend, logz
 from refnce.conformance import vectors
 from refnce.conformance.check import check
-from refnce.conformance.report import Report
+from refnce.conformance.report import Report, flags_of
 
 METHODS = {"newton": logz.newton, "bisect": logz.bisect, "bar": logz.bar}
 
@@ -56,12 +56,11 @@ def _solve(options: argparse.Namespace) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    report = check(options.results, Report(options.level, skipped=frozenset(filter(None, options.skip_flags.split(",")))))
+    report = check(options.results, Report(options.level, skipped=flags_of(options.skip_flags)))
     if not report.verdicts:
         raise InputError(f"{options.results} answers no test vector")
-    strange = report.skipped - set(report.notes)
-    if strange:
-        raise InputError(f"--skip-flags: no flag is called {', '.join(sorted(strange))}; there are {', '.join(report.notes)}")
+    if report.unknown_flags():
+        raise InputError(report.unknown_flags())
     print(json.dumps(report.as_json()) if options.json else report.text(), flush=True)
     return 1 if report.failures else 0
 

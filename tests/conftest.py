@@ -8,9 +8,9 @@ import hypothesis
 import pytest
 
 from refnce import backend
-from refnce.conformance.adapter import Impl, NotProvided, UnusableError, on_module
+from refnce.conformance.adapter import NOT_PROVIDED, Impl, NotProvided, UnusableError, on_module
 from tests import adapter, oracle
-from tests.ledger import NOT_PROVIDED, Ledger
+from tests.ledger import Ledger
 
 hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, database=None)
 

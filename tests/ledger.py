@@ -11,9 +11,8 @@ from typing import Any
 
 import pytest
 
+from refnce.conformance.adapter import NOT_PROVIDED
 from tests import claims
-
-NOT_PROVIDED = "not provided: "
 
 
 class Ledger:

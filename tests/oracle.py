@@ -12,7 +12,7 @@ import pytest
 
 from refnce import files
 from refnce.conformance.judge import Verdict
-from refnce.conformance.report import Report
+from refnce.conformance.report import Report, flags_of
 from refnce.conformance.vectors import LEVELS, Suite
 
 KEY = "verdicts"
@@ -32,7 +32,7 @@ class Oracle:
         self.config, option = config, config.option
         elsewhere = option.impl is None and option.backend != "numpy"
         self.level = option.level or ("B" if elsewhere else "A")
-        self.skipped = frozenset(filter(None, option.skip_flags.split(",")))
+        self.skipped = flags_of(option.skip_flags)
         self.known = _known(option.xfails)
         self.report = self.fresh()
 
@@ -41,9 +41,8 @@ class Oracle:
 
     def judge(self, suite: Suite, verdicts: list[Verdict], properties: list[Any]) -> None:
         """Fail the test where an answer is wrong that is not known to be, or right that is known to be wrong."""
-        strange = self.skipped - set(suite.notes)
-        assert not strange, f"--skip-flags: no flag is called {', '.join(sorted(strange))}; there are {', '.join(suite.notes)}"
         report = self.fresh(suite.notes)
+        assert not report.unknown_flags(), report.unknown_flags()
         report.add(verdicts)
         told = {"verdicts": [asdict(v) for v in report.verdicts], "missing": dict(report.missing), "notes": suite.notes}
         properties.append((KEY, told))

@@ -22,6 +22,8 @@ SURFACE = {
     "train": ("trajectory",),
 }
 SOLVERS = ("bar", "bisect", "newton")
+# What a verdict or a skipped test begins with where the implementation lacks something: it is counted, and no failure.
+NOT_PROVIDED = "not provided: "
 FIELDS = ("F", "status", "evaluations", "bracket", "standard_error", "overlap")
 # What the keywords of the surface mean when left out: a foreign function need not take one that is given this value.
 DEFAULTS = {"nu": 1.0, "F0": None, "step": 1.0, "xtol": 0.0}
@@ -40,7 +42,7 @@ class Impl:
 
     def __init__(self, name: str, modules: dict[str, Any], asarray: Callable[[Any], Any], *, foreign: bool) -> None:
         numpy = backend.load("numpy")
-        self.name, self.foreign = name, foreign
+        self.name = name
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
         for space, names in SURFACE.items():
             setattr(self, space, Space(space, names, modules.get(space), asarray, foreign))

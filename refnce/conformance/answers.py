@@ -7,11 +7,12 @@ from typing import Any
 
 from refnce import backend
 from refnce.conformance.adapter import Impl, NotProvided
+from refnce.logz import Status
 
 Inputs = dict[str, Any]
 Answers = dict[str, Any]
 Call = Callable[[Impl, Inputs], Answers]
-NOT_CLAIMED = {3, 4}  # CYCLE and MAX_UPDATES: a fixed point that was not reached is not called a root
+NOT_CLAIMED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}  # a fixed point that was not reached is not called a root
 
 
 def _nu(inputs: Inputs) -> Answers:

@@ -24,6 +24,8 @@ def check(path: Path, report: Report) -> Report:
     """
     suites = [vectors.load(file) for file in vectors.shipped()]
     cases = {case.id: (case, suite) for suite in suites for case in suite.cases}
+    for suite in suites:
+        report.notes |= suite.notes
     answers: dict[tuple[str, str], str] = {}
     if path.stat().st_size > LARGEST_FILE:
         raise FileError(f"{path} has {path.stat().st_size} bytes; results have at most {LARGEST_FILE}")
@@ -44,7 +46,6 @@ def check(path: Path, report: Report) -> Report:
             raise FileError(f"{path}, line {number}: {name} {quantity} is answered twice")
         answers[name, quantity] = numbers
         case, suite = cases[name]
-        report.notes |= suite.notes
         report.add([_verdict(case, suite, quantity, numbers, f"{path}, line {number}")])
     _count_missing(report, suites, answers)
     return report

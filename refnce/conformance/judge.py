@@ -10,7 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 from refnce import backend
-from refnce.conformance.adapter import Impl, NotProvided
+from refnce.conformance.adapter import NOT_PROVIDED, Impl, NotProvided
 from refnce.conformance.answers import CALLS, Answers, Call, answered
 from refnce.conformance.vectors import Case, Expected, Suite
 
@@ -85,10 +85,10 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
         except NotProvided as lack:
             if str(lack) == function:
                 raise
-            yield verdict(case, function, wanted[0], math.nan, note=f"not provided: {lack}")
+            yield verdict(case, function, wanted[0], math.nan, note=f"{NOT_PROVIDED}{lack}")
             continue
         except NotImplementedError as lack:
-            note = "" if case.refused else f"not provided: {function}: {lack}"
+            note = "" if case.refused else f"{NOT_PROVIDED}{function}: {lack}"
             yield verdict(case, function, wanted[0], 0.0 if case.refused else math.nan, note=note)
             continue
         except Exception as error:  # whatever an implementation raises is its answer to this case
@@ -96,7 +96,7 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
             yield verdict(case, function, wanted[0], 0.0 if case.refused else math.inf, note=f"raised {what}")
             continue
         if not found:
-            yield verdict(case, function, wanted[0], math.nan, note=f"not provided: {function}: not converged, no root claimed")
+            yield verdict(case, function, wanted[0], math.nan, note=f"{NOT_PROVIDED}{function}: not converged, no root claimed")
             continue
         for quantity in wanted:
             if case.refused:
@@ -106,7 +106,7 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
             elif quantity in found:
                 yield judge(case, function, quantity, found[quantity], suite.dtype)
             else:
-                yield verdict(case, function, quantity, math.nan, note=f"not provided: {function}().{quantity}")
+                yield verdict(case, function, quantity, math.nan, note=f"{NOT_PROVIDED}{function}().{quantity}")
 
 
 def _called(call: Call, impl: Impl, case: Case) -> Answers:

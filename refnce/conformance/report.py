@@ -7,9 +7,15 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from refnce.conformance.adapter import NOT_PROVIDED
 from refnce.conformance.diagnosis import explained
 from refnce.conformance.judge import Verdict
 from refnce.conformance.vectors import LEVELS
+
+
+def flags_of(text: str) -> frozenset[str]:
+    """The flags in a list with commas between."""
+    return frozenset(filter(None, text.split(",")))
 
 
 @dataclass
@@ -22,12 +28,17 @@ class Report:
     verdicts: list[Verdict] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
 
+    def unknown_flags(self) -> str:
+        """What is wrong with ``skipped``, beside the flags that have a note; empty where nothing is."""
+        strange = ", ".join(sorted(self.skipped - set(self.notes)))
+        return f"--skip-flags: no flag is called {strange}; there are {', '.join(self.notes)}" if strange else ""
+
     def add(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
             if self.skipped & set(verdict.flags):
                 continue
-            if verdict.note.startswith("not provided: "):
-                self.missing[verdict.note.removeprefix("not provided: ")] += 1
+            if verdict.note.startswith(NOT_PROVIDED):
+                self.missing[verdict.note.removeprefix(NOT_PROVIDED)] += 1
             else:
                 self.verdicts.append(verdict)
 
@@ -57,7 +68,7 @@ class Report:
                         lines.append(_row("", flag, here, self))
                 lines += [f"{'':26}{text}" for text in self.diagnosis(function)]
         for what, count in sorted(self.missing.items()):
-            lines.append(f"not provided: {what} ({count} cases)")
+            lines.append(f"{NOT_PROVIDED}{what} ({count} cases)")
         skipped = f"skipped flags: {', '.join(sorted(self.skipped))}" if self.skipped else "no flag skipped"
         lines.append(f"{len(self.verdicts)} answers, {len(self.failures)} failed, {skipped}")
         return "\n".join(lines)
