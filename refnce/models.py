@@ -45,7 +45,8 @@ def exponential_family(family: Any, noise: Any) -> Model:
 def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
     """Return the model r = E(x) - log q(x) with the energy E = ``layer``(params, x)[..., 0], theta the params of ``shapes``.
 
-    width: numbers in the widest activation of a sample. On a CPU samples go through the network in chunks that fit its cache.
+    noise: q, or None where the layer gives the log-ratio itself. width: numbers in the widest activation of a sample; on a CPU
+    samples go through the network in chunks that fit its cache, with 0 all at once.
     """
     flat = Flat(shapes)
 
@@ -56,7 +57,9 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         parts = [layer(params, x[..., None, chunk, :]) for chunk in chunks]
         E = parts[0][0] if len(parts) == 1 else xp.concat([y for y, _ in parts], axis=-2)
         # Of each sample as it was drawn, its coordinates apart in memory.
-        r = E[..., 0] - xp.concat([noise.log_density(x_data), noise.log_density(x_noise)], axis=-1)[..., None, :]
+        r = E[..., 0]
+        if noise is not None:
+            r = r - xp.concat([noise.log_density(x_data), noise.log_density(x_noise)], axis=-1)[..., None, :]
 
         def pullback(dr_data: Array, dr_noise: Array) -> Array:
             dr = xp.concat([dr_data, dr_noise], axis=-1)

@@ -1,0 +1,111 @@
+"""The 3x3 convolution (a correlation, as in all networks), and what else a residual network does to images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refnce.backend import Array, array_namespace, device
+from refnce.nn import winograd
+from refnce.nn.layer import Layer, Params, Pullback, match
+from refnce.nn.linear import linear
+
+
+def conv3x3(params: Params, x: Array, *, stride: int = 1) -> tuple[Array, Pullback]:
+    """Return (y, pullback) of images x (..., n, in, H, W) -> y (..., n, out, H', W').
+
+    params: weight (..., out, in, 3, 3) and bias (..., out). One zero is put around x and H' = ceil(H / stride), as in PyTorch's
+    ``conv2d`` with padding=1. Leading axes, the runs, broadcast; the gradients have the shapes of what they belong to. Raises ValueError where shapes or stride do not fit.
+    """
+    weight, bias = params["weight"], params["bias"]
+    if weight.ndim < 4 or weight.shape[-2:] != (3, 3) or x.ndim < 4 or x.shape[-3] != weight.shape[-3]:
+        raise ValueError(
+            f"weight must be (..., out, in, 3, 3) and x (..., n, in, H, W); got {tuple(weight.shape)} and {tuple(x.shape)}"
+        )
+    if bias.ndim < 1 or bias.shape[-1] != weight.shape[-4]:
+        raise ValueError(f"bias must be (..., out) for weight {tuple(weight.shape)}; got {tuple(bias.shape)}")
+    y, inner = convolution(stride)(params, images_last(x))
+
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        down, gradients = inner(images_last(dy), dx=dx, dparams=dparams)
+        return (images_first(down) if dx else None), gradients
+
+    return images_first(y), pullback
+
+
+def convolution(stride: int = 1) -> Layer:
+    """Return ``conv3x3`` with ``stride`` on images (..., H, W, n, C), the order in which networks here keep them."""
+    if stride not in (1, 2):
+        raise ValueError(f"stride must be 1 or 2; got {stride!r}")
+
+    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
+        weight, bias = params["weight"], params["bias"]
+        y, tiles = winograd.convolve(x, weight)
+        y = thinned(y, stride) + bias[..., None, None, None, :]
+
+        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+            whole = spread(dy, stride, x.shape[-4], x.shape[-3])
+            down = match(winograd.convolve(whole, winograd.turned(weight))[0], x) if dx else None
+            if not dparams:
+                return down, None
+            total = array_namespace(dy).sum(dy, axis=(-4, -3, -2))
+            return down, {"weight": match(winograd.weight_gradient(whole, tiles), weight), "bias": match(total, bias)}
+
+        return y, pullback
+
+    return layer
+
+
+def pointwise(stride: int = 1) -> Layer:
+    """Return the 1x1 convolution with ``stride``: params weight (..., out, in) and bias (..., out), x (..., H, W, n, in)."""
+
+    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
+        xp, thin = array_namespace(x), thinned(x, stride)
+        y, inner = linear(params, xp.reshape(thin, (*thin.shape[:-4], -1, thin.shape[-1])))
+
+        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+            down, gradients = inner(xp.reshape(dy, (*dy.shape[:-4], -1, dy.shape[-1])), dx=dx, dparams=dparams)
+            return (spread(xp.reshape(down, thin.shape), stride, x.shape[-4], x.shape[-3]) if dx else None), gradients
+
+        return xp.reshape(y, (*y.shape[:-2], *thin.shape[-4:-1], y.shape[-1])), pullback
+
+    return layer
+
+
+def average_pool(params: Params, x: Array) -> tuple[Array, Pullback]:
+    """Return (the mean over all pixels (..., n, C), pullback) of images x (..., H, W, n, C); it has no parameters."""
+    xp = array_namespace(x)
+
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        share = dy[..., None, None, :, :] / (x.shape[-4] * x.shape[-3])
+        return (xp.broadcast_to(share, x.shape) if dx else None), ({} if dparams else None)
+
+    return xp.mean(x, axis=(-4, -3)), pullback
+
+
+def images_last(x: Array) -> Array:
+    """(..., n, C, H, W) -> (..., H, W, n, C)."""
+    return array_namespace(x).moveaxis(x, (-2, -1), (-4, -3))
+
+
+def images_first(x: Array) -> Array:
+    """(..., H, W, n, C) -> (..., n, C, H, W)."""
+    return array_namespace(x).moveaxis(x, (-4, -3), (-2, -1))
+
+
+def thinned(x: Array, stride: int) -> Array:
+    """Every ``stride``-th row and column, from the first."""
+    return x if stride == 1 else x[..., ::stride, ::stride, :, :]
+
+
+def spread(y: Array, stride: int, high: int, wide: int) -> Array:
+    """The adjoint of ``thinned``: y's pixels at their places in an image of high x wide, zeros between."""
+    if stride == 1:
+        return y
+    xp = array_namespace(y)
+    for axis, size in ((-4, high), (-3, wide)):
+        zeros = xp.zeros(y.shape, dtype=y.dtype, device=device(y))
+        pairs = xp.stack([y, *[zeros] * (stride - 1)], axis=axis)
+        place = y.ndim + axis
+        y = xp.reshape(pairs, (*y.shape[:place], y.shape[place] * stride, *y.shape[place + 1 :]))
+        y = y[(*[slice(None)] * place, slice(size), ...)]
+    return y

@@ -1,0 +1,206 @@
+"""The 3x3 convolution: Winograd's is the definition's, SciPy's and PyTorch's, and its pullback the adjoint."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.random import PCG64, Generator
+from scipy.signal import correlate
+
+from refnce import nn
+from refnce.backend import to_host
+from refnce.nn import winograd
+from refnce.nn.conv3x3 import average_pool, convolution, images_first, images_last, pointwise, spread, thinned
+from tests import plain_conv
+from tests.close import assert_close
+from tests.libraries import OTHERS, or_skip
+from tests.strategies import seeds
+
+SIZES = st.integers(1, 13)
+
+
+def drawn(seed, n, C, O, H, W, runs=()):
+    g = Generator(PCG64(seed))
+    params = {"weight": g.normal(size=(*runs, O, C, 3, 3)), "bias": g.normal(size=(*runs, O))}
+    return params, g.normal(size=(*runs, n, C, H, W)), g
+
+
+def size_of_terms(weight, x):
+    """Winograd's arithmetic with all signs taken away: a bound, over its longest sum, of what its roundings are relative to."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("BT", "G", "AT"):
+            patch.setattr(winograd, name, tuple(tuple(abs(c) for c in row) for row in getattr(winograd, name)))
+        y, _ = winograd.convolve(images_last(np.abs(x)), np.abs(weight))
+    return images_first(y)
+
+
+def roundings(C):
+    """Sums of 36, 9, C and 36 terms, and as many products: no term of the result is rounded more often."""
+    return 2 * (36 + 9 + C + 36)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@given(n=st.integers(1, 4), C=st.integers(1, 5), O=st.integers(1, 5), H=SIZES, W=SIZES, seed=seeds)
+def test_winograd_is_the_definition(stride, n, C, O, H, W, seed):
+    """Forward and both gradients against im2col; the forward error within the a-priori bound of the transforms."""
+    params, x, g = drawn(seed, n, C, O, H, W)
+    y, pullback = nn.conv3x3(params, x, stride=stride)
+    expected = plain_conv.forward(params["weight"], params["bias"], x, stride)
+    bound = size_of_terms(params["weight"], x)[..., ::stride, ::stride] + np.abs(params["bias"])[:, None, None]
+    assert y.shape == expected.shape == (n, O, -(-H // stride), -(-W // stride))
+    assert np.all(np.abs(y - expected) <= roundings(C) * np.finfo(float).eps * bound)
+    dy = g.normal(size=y.shape)
+    dx, dparams = pullback(dy)
+    plain = plain_conv.pullback(params["weight"], x, stride, dy)
+    for got, right in zip((dx, dparams["weight"], dparams["bias"]), plain, strict=True):
+        # Terms of size up to 40, and up to 600 after the transforms, of which |B|, |G| and |A| enlarge each by their row sums.
+        assert_close(got, right, scale=40.0 * n * max(C, O) * 25.0)
+
+
+@given(n=st.integers(1, 3), C=st.integers(1, 3), O=st.integers(1, 3), H=SIZES, W=SIZES, seed=seeds)
+def test_against_scipy_s_direct_correlation(n, C, O, H, W, seed):
+    params, x, _ = drawn(seed, n, C, O, H, W)
+    y, _ = nn.conv3x3(params, x)
+    padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
+    one = [[correlate(image, w, mode="valid", method="direct")[0] for w in params["weight"]] for image in padded]
+    expected = np.asarray(one)
+    bound = size_of_terms(params["weight"], x)
+    assert np.all(np.abs(y - params["bias"][:, None, None] - expected) <= roundings(C) * np.finfo(float).eps * (bound + 10.0))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@given(H=SIZES, W=SIZES, seed=seeds)
+def test_the_pullback_is_the_adjoint(stride, H, W, seed):
+    """The layer is linear in x and in its parameters: <dy, J v> = <J^T dy, v> holds to rounding, with no step to choose."""
+    params, x, g = drawn(seed, 3, 2, 4, H, W)
+    y, pullback = nn.conv3x3(params, x, stride=stride)
+    dy, v_x = g.normal(size=y.shape), g.normal(size=x.shape)
+    v = {k: g.normal(size=p.shape) for k, p in params.items()}
+    dx, dparams = pullback(dy)
+    none = {"weight": params["weight"], "bias": np.zeros(4)}
+    along_x, _ = nn.conv3x3(none, v_x, stride=stride)
+    along_params, _ = nn.conv3x3(v, x, stride=stride)
+    assert_close(np.sum(dx * v_x), np.sum(dy * along_x), scale=1e3 * y.size)
+    assert_close(sum(np.sum(dparams[k] * v[k]) for k in v), np.sum(dy * along_params), scale=1e3 * y.size)
+
+
+def test_blocks_of_images_do_not_show(monkeypatch):
+    """Images go through the transforms a few at a time; each image alone gives the same output and the gradients add up."""
+    params, x, g = drawn(3, 7, 3, 2, 9, 6)
+    whole, pullback = nn.conv3x3(params, x)
+    dy = g.normal(size=whole.shape)
+    dx, dparams = pullback(dy)
+    monkeypatch.setattr(winograd, "TILES", 1)
+    blocked, back = nn.conv3x3(params, x)
+    du, dothers = back(dy)
+    assert_close(blocked, whole, scale=1e3)
+    assert_close(du, dx, scale=1e3)
+    for name in params:
+        assert_close(dothers[name], dparams[name], scale=1e4)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("own", ["both", "params", "x"])
+def test_runs_are_one_array_program(stride, own):
+    runs = 3
+    params, x, g = drawn(5, 2, 2, 3, 5, 7, runs=(runs,))
+    P = params if own != "x" else {k: p[0] for k, p in params.items()}
+    X = x if own != "params" else x[0]
+    y, pullback = nn.conv3x3(P, X, stride=stride)
+    dy = g.normal(size=y.shape)
+    dx, dparams = pullback(dy)
+    assert dx.shape == X.shape and {k: p.shape for k, p in dparams.items()} == {k: p.shape for k, p in P.items()}
+    alone = []
+    for k in range(runs):
+        mine = {name: p[k] for name, p in P.items()} if own != "x" else P
+        out, back = nn.conv3x3(mine, X[k] if own != "params" else X, stride=stride)
+        assert_close(y[k], out, scale=1e3)
+        alone.append(back(dy[k]))
+    down = np.stack([a[0] for a in alone]) if own != "params" else sum(a[0] for a in alone)
+    assert_close(dx, down, scale=1e3)
+    for name in P:
+        expected = np.stack([a[1][name] for a in alone]) if own != "x" else sum(a[1][name] for a in alone)
+        assert_close(dparams[name], expected, scale=1e4)
+
+
+@given(stride=st.sampled_from([1, 2]), H=SIZES, W=SIZES, seed=seeds)
+def test_spread_is_the_adjoint_of_thinned(stride, H, W, seed):
+    g = Generator(PCG64(seed))
+    x = g.integers(-9, 9, size=(H, W, 2, 3)).astype(float)
+    thin = thinned(x, stride)
+    y = g.integers(-9, 9, size=thin.shape).astype(float)
+    assert np.sum(thin * y) == np.sum(x * spread(y, stride, H, W))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pointwise_is_a_product_at_each_pixel(stride):
+    g = Generator(PCG64(4))
+    params = {"weight": g.normal(size=(3, 2)), "bias": g.normal(size=3)}
+    x = g.normal(size=(5, 6, 4, 2))
+    y, pullback = pointwise(stride)(params, x)
+    assert_close(y, np.einsum("hwnc,oc->hwno", x[::stride, ::stride], params["weight"]) + params["bias"], scale=8.0)
+    dy = g.normal(size=y.shape)
+    dx, dparams = pullback(dy)
+    expected = np.zeros_like(x)
+    expected[::stride, ::stride] = np.einsum("hwno,oc->hwnc", dy, params["weight"])
+    assert_close(dx, expected, scale=8.0)
+    assert_close(dparams["weight"], np.einsum("hwno,hwnc->oc", dy, x[::stride, ::stride]), scale=120.0)
+    assert_close(dparams["bias"], dy.sum(axis=(0, 1, 2)), scale=120.0)
+
+
+def test_average_pool():
+    g = Generator(PCG64(6))
+    x = g.normal(size=(2, 3, 5, 4, 7))
+    y, pullback = average_pool({}, x)
+    dy = g.normal(size=y.shape)
+    dx, none = pullback(dy)
+    assert none == {} and y.shape == (2, 4, 7) and dx.shape == x.shape
+    assert_close(y, x.sum(axis=(1, 2)) / 15, scale=4.0)
+    assert_close(np.sum(dx * x), np.sum(dy * y), scale=400.0)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_other_libraries(name, dtype):
+    """The same numbers on every array library, and in float32 within the bound of its own precision."""
+    to = or_skip(name)
+    params, x, g = drawn(7, 3, 4, 5, 6, 9)
+    y, pullback = nn.conv3x3(params, x, stride=2)
+    dy = g.normal(size=y.shape)
+    dx, dparams = pullback(dy)
+    there, back = nn.conv3x3({k: to(p, dtype) for k, p in params.items()}, to(x, dtype), stride=2)
+    down, gradients = back(to(dy, dtype))
+    ulps = 64.0 * float(np.finfo(dtype).eps / np.finfo(float).eps)
+    pairs = [(there, y), (down, dx), *((gradients[k], dparams[k]) for k in params)]
+    for got, expected in pairs:
+        assert str(got.dtype).endswith(dtype)
+        assert_close(np.asarray(to_host(got), dtype=float), expected, scale=1e3, ulps=ulps)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_pytorch_agrees(stride):
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch")
+    params, x, g = drawn(8, 3, 4, 5, 7, 10)
+    y, pullback = nn.conv3x3(params, x, stride=stride)
+    dy = g.normal(size=y.shape)
+    dx, dparams = pullback(dy)
+    theirs = [torch.tensor(a, requires_grad=True) for a in (x, params["weight"], params["bias"])]
+    out = torch.nn.functional.conv2d(*theirs, stride=stride, padding=1)
+    out.backward(torch.tensor(dy))
+    assert_close(y, out.detach().numpy(), scale=1e3)
+    for got, leaf in zip((dx, dparams["weight"], dparams["bias"]), theirs, strict=True):
+        assert_close(got, leaf.grad.numpy(), scale=1e4)
+
+
+def test_what_does_not_fit_is_said():
+    params, x, _ = drawn(9, 2, 3, 4, 5, 5)
+    with pytest.raises(ValueError, match=r"weight must be \(..., out, in, 3, 3\) and x"):
+        nn.conv3x3({**params, "weight": params["weight"][..., :2]}, x)
+    with pytest.raises(ValueError, match="weight must be"):
+        nn.conv3x3(params, x[:, :2])
+    with pytest.raises(ValueError, match="bias must be"):
+        nn.conv3x3({**params, "bias": params["bias"][:1]}, x)
+    with pytest.raises(ValueError, match="stride must be 1 or 2; got 3"):
+        convolution(3)
