@@ -14,7 +14,8 @@ def conv3x3(params: Params, x: Array, *, stride: int = 1) -> tuple[Array, Pullba
     """Return (y, pullback) of images x (..., n, in, H, W) -> y (..., n, out, H', W').
 
     params: weight (..., out, in, 3, 3) and bias (..., out). One zero is put around x and H' = ceil(H / stride), as in PyTorch's
-    ``conv2d`` with padding=1. Leading axes, the runs, broadcast; the gradients have the shapes of what they belong to. Raises ValueError where shapes or stride do not fit.
+    ``conv2d`` with padding=1. Leading axes, the runs, broadcast; the gradients have the shapes of what they belong to.
+    Raises ValueError where shapes or stride do not fit.
     """
     weight, bias = params["weight"], params["bias"]
     if weight.ndim < 4 or weight.shape[-2:] != (3, 3) or x.ndim < 4 or x.shape[-3] != weight.shape[-3]:
