@@ -1,8 +1,9 @@
-"""``python -m refnce solve``: its numbers, its exit status, and one line for every bad input."""
+"""``python -m refnce solve`` and ``mnist``: their output, their exit status, and one line for every bad input."""
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -26,8 +27,12 @@ def files(tmp_path):
 
 def solve(capsys, *arguments):
     """(exit status, standard output, standard error) of the command."""
+    return run(capsys, "solve", *arguments)
+
+
+def run(capsys, *arguments):
     try:
-        status = main(["solve", *map(str, arguments)])
+        status = main([*map(str, arguments)])
     except SystemExit as stop:
         status = stop.code
     out, err = capsys.readouterr()
@@ -214,3 +219,37 @@ def test_as_a_process(files):
     assert done.stderr == ""
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """No files of MNIST, however much this machine has them."""
+    monkeypatch.delenv("REFNCE_MNIST", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give --mnist DIR, set REFNCE_MNIST, or --download the files"),
+        (["--mnist", "{}/gone"], "gone is no folder; name the one of MNIST's four files"),
+        (["--mnist", "{}"], "train-images-idx3-ubyte is missing, and so is train-images-idx3-ubyte.gz"),
+        (["--download"], "which is not installed"),
+        (["--download", "--mnist", "{}"], "not allowed with argument --download"),
+    ],
+    ids=["nowhere", "no folder", "no file", "no pooch", "both"],
+)
+def test_without_mnist_it_is_one_line_and_exit_2(capsys, monkeypatch, nowhere, arguments, complaint):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    status, out, err = run(capsys, "mnist", *(argument.format(nowhere) for argument in arguments))
+    assert status == 2 and out == ""
+    assert complaint in err and err.count("\n") == 1
+
+
+@pytest.mark.skipif(not os.environ.get("REFNCE_MNIST"), reason="REFNCE_MNIST does not name the folder of MNIST's four files")
+@pytest.mark.parametrize("arguments", [[], ["--mnist", os.environ.get("REFNCE_MNIST")]], ids=["variable", "option"])
+def test_with_mnist_it_says_what_is_there(capsys, arguments):
+    status, out, err = run(capsys, "mnist", *arguments)
+    assert status == 0 and err == ""
+    assert out == f"{os.environ['REFNCE_MNIST']}: 60000 training and 10000 test images, every file right to the byte\n"

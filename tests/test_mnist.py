@@ -1,0 +1,402 @@
+"""MNIST: files that are right to the byte or refused in one line, the download, dequantisation, the logit, the moments.
+
+The files are small ones made here; what needs the real ones reads REFNCE_MNIST.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import hashlib
+import http.server
+import math
+import os
+import sys
+import threading
+import tracemalloc
+from fractions import Fraction
+from types import SimpleNamespace
+
+import mpmath
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+from refnce import files, mnist
+from refnce.backend import generator, to_host
+from tests.close import assert_close
+from tests.libraries import OTHERS, or_skip
+
+UNSET = "REFNCE_MNIST does not name the folder of MNIST's four files"
+REAL = pytest.mark.skipif(not os.environ.get("REFNCE_MNIST"), reason=UNSET)
+COUNTS = {"train_images": (6, 28, 28), "train_labels": (6,), "test_images": (4, 28, 28), "test_labels": (4,)}
+EPS = float(np.finfo(float).eps)
+
+
+def idx(array):
+    """The bytes of an IDX file of unsigned bytes."""
+    axes = (0x0800 + array.ndim, *array.shape)
+    return b"".join(number.to_bytes(4, "big") for number in axes) + array.tobytes()
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A folder of four small files, two of them packed, what they hold, and the parts to read them by."""
+    rng, folder = generator(0), tmp_path / "small"
+    folder.mkdir()
+    arrays = {name: rng.integers(256 if len(shape) > 1 else 10, size=shape, dtype=np.uint8) for name, shape in COUNTS.items()}
+    parts = {}
+    for name, array in arrays.items():
+        content, packed = idx(array), gzip.compress(idx(array), mtime=0)
+        digests = (hashlib.sha256(x).hexdigest() for x in (content, packed))
+        parts[name] = mnist.Part(mnist.PARTS[name].name, array.shape, *digests)
+        zipped = name in ("train_images", "test_labels")
+        (folder / f"{parts[name].name}{'.gz' * zipped}").write_bytes(packed if zipped else content)
+    return SimpleNamespace(folder=folder, arrays=arrays, parts=parts)
+
+
+# --- reading
+
+
+@pytest.mark.parametrize("kind", [str, lambda folder: folder], ids=["str", "Path"])
+def test_reads_what_is_there(small, kind):
+    digits = mnist.read(kind(small.folder), parts=small.parts)
+    for name, array in small.arrays.items():
+        found = getattr(digits, name)
+        assert found.dtype == np.uint8 and not found.flags.writeable
+        assert found.shape == ((len(array), 784) if array.ndim == 3 else array.shape)
+        assert np.array_equal(found, array.reshape(found.shape))
+
+
+def replaced(place, byte):
+    return lambda content: content[:place] + bytes([byte]) + content[place + 1 :]
+
+
+DAMAGES = {
+    "empty": (lambda content: b"", "it ends after 0 of 4720 bytes"),
+    "magic of labels": (replaced(3, 1), "it starts with 00000801, where IDX has the magic number 00000803"),
+    "no IDX": (lambda content: b"<!DOCTYPE html>" + content, "it starts with 3c21444f, where IDX"),
+    "half a header": (lambda content: content[:10], "it ends after 10 of 4720 bytes"),
+    "more images": (replaced(7, 7), r"its axes are \[7, 28, 28\]; \[6, 28, 28\] is expected"),
+    "other images": (replaced(15, 27), r"its axes are \[6, 28, 27\]; \[6, 28, 28\] is expected"),
+    "cut": (lambda content: content[:-1], "it ends after 4719 of 4720 bytes"),
+    "longer": (lambda content: content + b"\0", "it is longer than 4720 bytes"),
+    "one bit": (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "the SHA-256 of its content is [0-9a-f]{64}; "),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("packed", [True, False], ids=["gz", "raw"])
+def test_a_damaged_file_is_one_error(small, damage, packed):
+    change, complaint = DAMAGES[damage]
+    path = small.folder / "train-images-idx3-ubyte.gz"
+    content = change(idx(small.arrays["train_images"]))
+    path.unlink()
+    path = path if packed else path.with_suffix("")
+    path.write_bytes(gzip.compress(content) if packed else content)
+    with pytest.raises(files.FileError, match=complaint) as caught:
+        mnist.read(small.folder, parts=small.parts)
+    message = str(caught.value)
+    assert message.startswith(f"{path} is not MNIST's train-images-idx3-ubyte: ") and "\n" not in message
+    assert message.endswith("; remove it, and python -m refnce mnist --download fetches the four files")
+
+
+UNPACKABLE = {
+    "no gzip": (lambda packed: b"IDX" + packed, "Not a gzipped file"),
+    "cut": (lambda packed: packed[:-100], "ended before the end-of-stream marker"),
+    "cut in its checksum": (lambda packed: packed[:-1], "ended before the end-of-stream marker"),
+    "wrong checksum": (lambda packed: packed[:-8] + bytes(4) + packed[-4:], "CRC check failed"),
+    "no deflate": (lambda packed: packed[:10] + b"\xff" * 99 + packed[109:], "while decompressing data"),
+}
+
+
+@pytest.mark.parametrize("damage", UNPACKABLE)
+def test_a_file_that_does_not_unpack_is_one_error(small, damage):
+    change, complaint = UNPACKABLE[damage]
+    path = small.folder / "train-images-idx3-ubyte.gz"
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(files.FileError, match=complaint) as caught:
+        mnist.read(small.folder, parts=small.parts)
+    assert str(caught.value).startswith(f"{path} is not MNIST's") and mnist.REMEDY in str(caught.value)
+
+
+def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(small):
+    bomb = idx(small.arrays["train_images"]) + bytes(50_000_000)
+    (small.folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bomb))
+    del bomb
+    tracemalloc.start()
+    try:
+        with pytest.raises(files.FileError, match="it is longer than 4720 bytes"):
+            mnist.read(small.folder, parts=small.parts)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 1_000_000  # the buffers of the gzip module
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_missing_file_is_named(small, name):
+    for path in small.folder.glob(f"{small.parts[name].name}*"):
+        path.unlink()
+    with pytest.raises(files.FileError) as caught:
+        mnist.read(small.folder, parts=small.parts)
+    stem = small.parts[name].name
+    assert str(caught.value) == f"{small.folder / stem} is missing, and so is {stem}.gz; name another folder, or {mnist.REMEDY}"
+
+
+def test_small_files_are_not_the_known_ones(small):
+    with pytest.raises(files.FileError, match=r"its axes are \[6, 28, 28\]; \[60000, 28, 28\] is expected"):
+        mnist.read(small.folder)
+
+
+# --- where they are
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The user's cache, empty, and no other place known."""
+    monkeypatch.delenv("REFNCE_MNIST", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "refnce" / "mnist"
+
+
+def test_where_looks_in_turn(small, cache, monkeypatch, tmp_path):
+    assert mnist.where() is None and mnist.where("") is None
+    cache.parent.mkdir(parents=True)
+    small.folder.rename(cache)
+    assert mnist.where() == cache
+    monkeypatch.setenv("REFNCE_MNIST", str(tmp_path / "variable"))
+    assert mnist.where() == tmp_path / "variable"
+    assert mnist.where("given") == mnist.where(mnist.Path("given")) == mnist.Path("given")
+    monkeypatch.setenv("REFNCE_MNIST", "")
+    assert mnist.where() == cache
+    (cache / "t10k-labels-idx1-ubyte.gz").unlink()
+    assert mnist.where() is None
+
+
+def test_the_cache_is_in_the_home_folder(small, cache, monkeypatch, tmp_path):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".cache" / "refnce").mkdir(parents=True)
+    small.folder.rename(tmp_path / ".cache" / "refnce" / "mnist")
+    assert mnist.where() == tmp_path / ".cache" / "refnce" / "mnist"
+
+
+# --- the download
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *arguments):
+        pass
+
+
+@contextlib.contextmanager
+def served(folder):
+    """The address under which the folder's files are to be had."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=folder)) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def mirror(small, monkeypatch):
+    """A folder that holds the four files as a mirror does."""
+    pytest.importorskip("pooch", reason="pooch is not installed: pip install 'refnce[mnist]'")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    for name, part in small.parts.items():
+        (small.folder / f"{part.name}.gz").write_bytes(gzip.compress(idx(small.arrays[name]), mtime=0))
+    return small
+
+
+def test_download_goes_on_to_the_next_mirror_and_keeps_what_is_there(mirror, cache, tmp_path):
+    with served(mirror.folder) as address:
+        folder = mnist.download(mirrors=[f"{address}nothing/", address], parts=mirror.parts)
+    assert folder == cache == mnist.where()
+    assert sorted(path.name for path in cache.iterdir()) == sorted(f"{part.name}.gz" for part in mirror.parts.values())
+    assert np.array_equal(mnist.read(folder, parts=mirror.parts).test_labels, mirror.arrays["test_labels"])
+    assert mnist.download(mirrors=[], parts={}) == folder
+    assert mnist.download(mirrors=["http://127.0.0.1:9/"], parts=mirror.parts) == folder  # nothing listens there
+
+
+def test_a_download_with_another_checksum_is_refused(mirror, cache):
+    damaged = mirror.folder / "t10k-images-idx3-ubyte.gz"
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
+    with served(mirror.folder) as address, pytest.raises(files.FileError, match="SHA256 hash") as caught:
+        mnist.download(mirrors=[address], parts=mirror.parts)
+    message = str(caught.value)
+    assert f"{damaged.name} could not be fetched into {cache} ({address}{damaged.name}: " in message and "\n" not in message
+    assert message.endswith("fetch the four by hand into one folder")
+    assert not (cache / damaged.name).exists() and mnist.where() is None
+
+
+def test_a_download_without_a_mirror_says_what_failed_where(mirror, cache):
+    with served(mirror.folder) as address, pytest.raises(files.FileError) as caught:
+        mnist.download(mirrors=[f"{address}a/", f"{address}b/"], parts=mirror.parts)
+    for place in ("a", "b"):
+        assert f"{address}{place}/train-images-idx3-ubyte.gz: 404" in str(caught.value)
+
+
+def test_a_download_without_pooch_names_the_extra(cache, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pooch", None)
+    with pytest.raises(files.FileError, match=r"pip install 'refnce\[mnist\]'"):
+        mnist.download()
+
+
+# --- dequantisation
+
+
+def test_dequantised_is_the_pixel_and_a_uniform_draw():
+    images = generator(1).integers(256, size=(40, 784), dtype=np.uint8)
+    x = mnist.dequantised(images, generator(2))
+    assert x.shape == images.shape and x.dtype == np.float64
+    assert np.array_equal(np.floor(256 * x), images)
+    # A right implementation fails with probability 1e-6.
+    assert stats.kstest((256 * x - images).ravel(), "uniform").pvalue > 1e-6
+    assert np.array_equal(x, mnist.dequantised(images, generator(2)))
+    assert not np.array_equal(x, mnist.dequantised(images, generator(3)))
+
+
+def test_dequantised_stays_below_one():
+    largest = SimpleNamespace(random=lambda shape: np.full(shape, math.nextafter(1.0, 0.0)))
+    x = mnist.dequantised(np.full((1, 2), 255, dtype=np.uint8), largest)
+    assert np.all(x < 1.0) and np.all(np.floor(256 * x) == 255)
+
+
+def test_logit_is_an_option():
+    images = generator(1).integers(256, size=(3, 5), dtype=np.uint8)
+    y = mnist.dequantised(images, generator(2), logit=True)
+    assert np.array_equal(y, mnist.logit_of(mnist.dequantised(images, generator(2))))
+
+
+@pytest.mark.parametrize("function", [mnist.moments, lambda x: mnist.dequantised(x, generator(0))])
+def test_pixels_that_are_no_bytes_are_refused(function):
+    with pytest.raises(TypeError, match="images must hold uint8 pixels, as read; got float64"):
+        function(np.zeros((2, 784)))
+
+
+EDGES = [0.0, 1e-12, 1e-6, 0.03, 0.5, 0.8, 1.0 - 1e-6, 1.0 - 2.0**-53, 1.0]
+
+
+def test_logit_and_its_slope_against_mpmath():
+    """At the ends too, to the rounding of some operations on terms of at most 14, against a derivative taken in 60 digits."""
+    with mpmath.workdps(60):
+        alpha = mpmath.mpf("1e-6")
+
+        def exact(x):
+            s = alpha + (1 - 2 * alpha) * x
+            return mpmath.log(s / (1 - s))
+
+        y = [float(exact(mpmath.mpf(x))) for x in EDGES]
+        slopes = [float(mpmath.log(mpmath.diff(exact, mpmath.mpf(x)))) for x in EDGES]
+    assert_close(mnist.logit_of(np.asarray(EDGES)), np.asarray(y), scale=14.0, ulps=4.0)
+    assert_close(mnist.log_jacobian(np.asarray(EDGES)[:, None]), np.asarray(slopes), scale=14.0, ulps=4.0)
+
+
+def test_log_jacobian_against_finite_differences():
+    x = generator(4).uniform(0.05, 0.95, size=(3, 784))
+    # h balances the central difference's truncation, (h/x)^2/3 < 1.4e-8 of each slope, and its rounding, 4 eps |y|/(h dy/dx).
+    h = 1e-5
+    slopes = (mnist.logit_of(x + h) - mnist.logit_of(x - h)) / (2 * h)
+    assert_close(mnist.log_jacobian(x), np.sum(np.log(slopes), axis=-1), scale=784 * 1.4e-8 / EPS, ulps=1.0)
+
+
+def test_densities_change_variables_by_log_jacobian():
+    """x ~ U[0, 1)^2 has the density exp(-log_jacobian(x(y))) in y: its mass is 1, its mean of y^2 that of the draws."""
+
+    def density(y):
+        x = (special.expit(y) - mnist.ALPHA) / (1 - 2 * mnist.ALPHA)
+        return math.exp(-float(mnist.log_jacobian(np.asarray([x]))))
+
+    end = -math.log(mnist.ALPHA / (1 - mnist.ALPHA))
+    mass, error = integrate.quad(density, -end, end, epsabs=1e-11, limit=200)
+    assert abs(mass - 1.0) <= 1e-9 and error <= 1e-9
+    second, _ = integrate.quad(lambda y: y * y * density(y), -end, end, limit=200)
+    y2 = mnist.logit_of(generator(5).random(100_000)) ** 2
+    assert abs(y2.mean() - second) <= 5 * y2.std() / math.sqrt(y2.size)  # fails by chance once in 1.7 million seeds
+    x = generator(6).random((2, 3, 4))
+    each = [[sum(float(mnist.log_jacobian(p[None])) for p in row) for row in run] for run in x]
+    assert_close(mnist.log_jacobian(x), np.asarray(each), scale=50.0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_logit_on_other_libraries(name, dtype):
+    library, x = or_skip(name), np.asarray([EDGES, EDGES[::-1]]).astype(dtype)
+    ulps = 8 * float(np.finfo(dtype).eps) / EPS
+    for function, scale in ((mnist.logit_of, 14.0), (mnist.log_jacobian, 14.0 * len(EDGES))):
+        found = to_host(function(library(x, dtype)))
+        assert found.dtype == dtype
+        assert_close(found.astype(float), function(x.astype(float)), scale=scale, ulps=ulps)
+
+
+def test_the_logit_refuses_pixels():
+    with pytest.raises(TypeError, match="x must hold float64 or float32 numbers; got uint8"):
+        mnist.logit_of(np.zeros(3, dtype=np.uint8))
+
+
+# --- moments
+
+
+def test_moments_are_the_exact_ones_rounded():
+    images = generator(7).integers(256, size=(23, 5), dtype=np.uint8)
+    images[:, 2] = 0
+    mean, covariance = mnist.moments(images)
+    n, rows = len(images), [[Fraction(int(v)) for v in row] for row in images]
+    centre = [sum(column) / n for column in zip(*rows, strict=True)]
+    for i in range(5):
+        assert mean[i] == float((centre[i] + Fraction(1, 2)) / 256)
+        for j in range(5):
+            scatter = sum((row[i] - centre[i]) * (row[j] - centre[j]) for row in rows) / n
+            exact = float(scatter / 256**2 + Fraction(i == j, 12 * 256**2))
+            assert abs(covariance[i, j] - exact) <= 2 * EPS * abs(exact)  # a quotient, a quotient, a sum of what is positive
+
+
+def test_moments_are_those_of_the_draws():
+    images = generator(8).integers(256, size=(5000, 4), dtype=np.uint8)  # more than one block
+    images[:, 1] //= 128
+    images[:, 2] = images[:, 0] // 2
+    mean, covariance = mnist.moments(images)
+    assert_close(covariance, np.cov(images.T, bias=True) / 256**2 + np.eye(4) / (12 * 256**2), scale=1.0)
+    x = mnist.dequantised(images[generator(9).integers(5000, size=200_000)], generator(10))
+    white = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
+    # 14 means, each normal to a good approximation: one of them is 6 standard errors off once in 36 million seeds.
+    for i in range(4):
+        for sample in (white[i], *(white[i] * white[j] - (i == j) for j in range(i + 1))):
+            assert abs(sample.mean()) <= 6 * sample.std() / math.sqrt(sample.size)
+
+
+def test_pixels_that_never_change_keep_the_variance_of_the_dequantisation():
+    mean, covariance = mnist.moments(np.zeros((10, 3), dtype=np.uint8))
+    assert np.array_equal(mean, np.full(3, 0.5 / 256)) and np.array_equal(covariance, np.eye(3) / (12 * 256**2))
+
+
+# --- the real files
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return mnist.read(os.environ["REFNCE_MNIST"])
+
+
+@REAL
+def test_the_real_digits(digits):
+    assert digits.train_images.shape == (60000, 784) and digits.test_images.shape == (10000, 784)
+    assert np.bincount(digits.train_labels).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    assert np.bincount(digits.test_labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+
+
+@REAL
+def test_the_real_moments_are_regular(digits):
+    mean, covariance = mnist.moments(digits.train_images)
+    assert abs(mean.mean() * 256 - 0.5 - digits.train_images.mean()) <= 256 * 784 * EPS
+    eigenvalues = np.linalg.eigvalsh(covariance)
+    # Pixels of the border never change; LAPACK's eigenvalues are off by some eps of the largest.
+    assert abs(eigenvalues[0] - 1 / (12 * 256**2)) <= 64 * EPS * eigenvalues[-1]
+    assert np.array_equal(covariance, covariance.T)
