@@ -91,8 +91,8 @@ def test_levels_and_flags(capsys, tmp_path):
 
 
 def test_what_must_be_refused(capsys, tmp_path):
-    """By the word, or by nan; a number is none."""
-    for told, status in (("refused", 0), ("nan", 0), ("0x1p+0", 1)):
+    """By the word, or by nan; a number is none, and no numbers are none."""
+    for told, status in (("refused", 0), ("nan", 0), ("nan nan", 0), ("0x1p+0", 1), ("nan 0x1p+0", 1), ("", 1), (" ", 1)):
         path = results(tmp_path / "r.tsv", change=lambda n, q, x, told=told: told if x == "refused" else x)
         assert checked(capsys, path)[0] == status
     path = results(tmp_path / "r.tsv", change=lambda n, q, x: "refused" if n == "nce-001" else x)

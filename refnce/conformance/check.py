@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from refnce.conformance import vectors
-from refnce.conformance.judge import Verdict, verdict, worst
+from refnce.conformance.judge import NOT_REFUSED, Verdict, verdict, worst
 from refnce.conformance.report import Report
 from refnce.conformance.vectors import LARGEST_FILE, Case, Suite
 from refnce.files import FileError
@@ -57,8 +57,8 @@ def _verdict(case: Case, suite: Suite, quantity: str, numbers: str, where: str) 
         return verdict(case, function, quantity, 0.0 if case.refused else math.inf, note=REFUSED)
     found = [_number(word, where) for word in numbers.split()]
     if case.refused:
-        told = all(math.isnan(x) for x in found)
-        return verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else "not refused")
+        told = bool(found) and all(math.isnan(x) for x in found)
+        return verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else NOT_REFUSED)
     expected = case.outputs[quantity]
     if len(found) != len(expected.dec):
         return verdict(case, function, quantity, math.inf, note=f"{len(found)} numbers for {len(expected.dec)}")

@@ -14,6 +14,7 @@ from refnce.conformance.adapter import NOT_PROVIDED, Impl, NotProvided
 from refnce.conformance.answers import CALLS, Answers, Call, answered
 from refnce.conformance.vectors import Case, Expected, Suite
 
+NOT_REFUSED = "not refused"
 LARGEST = {"float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)), "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25))}
 
 
@@ -102,7 +103,7 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
             if case.refused:
                 if quantity in found:
                     told = _all_nan(found[quantity])
-                    yield verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else "not refused")
+                    yield verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else NOT_REFUSED)
             elif quantity in found:
                 yield judge(case, function, quantity, found[quantity], suite.dtype)
             else:
@@ -122,5 +123,7 @@ def _called(call: Call, impl: Impl, case: Case) -> Answers:
 
 
 def _all_nan(x: Any) -> bool:
+    """Whether x holds numbers, all of them nan: no numbers at all refuse nothing."""
     numpy = backend.load("numpy")
-    return bool(numpy.all(numpy.isnan(numpy.asarray(x, dtype=float))))
+    x = numpy.asarray(x, dtype=float)
+    return bool(x.size and numpy.all(numpy.isnan(x)))

@@ -136,6 +136,12 @@ def grad_r_sums(r_data, r_noise, F, *, nu=1.0):
     return r_data.shape[-1] * data, r_noise.shape[-1] * noise
 
 
+def grad_r_of_nothing(r_data, r_noise, F, *, nu=1.0):
+    if 0 in r_data.shape + r_noise.shape:
+        return np.zeros(0), np.zeros(0)
+    return nce.grad_r(r_data, r_noise, F, nu=nu)
+
+
 def grad_r_one_sign(r_data, r_noise, F, *, nu=1.0):
     data, noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     return data, -noise
@@ -444,6 +450,7 @@ WRONG = (
     Wrong("1/(1 + nu) left out", "nce.hess_F", scaled(nce.hess_F, lambda nu: 1 + nu), "off by a factor of 1 + nu."),
     Wrong("log nu left out", "nce.hess_F", shifted(nce.hess_F, lambda nu: -math.log(nu)), WEIGHT),
     Wrong("1/n left out", "nce.grad_r", grad_r_sums, "off by a factor of n."),
+    Wrong("empty samples answered by nothing", "nce.grad_r", grad_r_of_nothing, "not refused"),
     Wrong("both sides with one sign", "nce.grad_r", grad_r_one_sign, "not grad_r_data; its sign is reversed."),
     Wrong("noise not weighted by nu", "nce.grad_r", grad_r_without_weight, "not grad_r_data; off by a factor of 1/nu."),
     Wrong("sign of h", "logz.bar_update", wrong_way, "sign of h"),
