@@ -18,6 +18,10 @@ NOT_REFUSED = "not refused"
 LARGEST = {"float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)), "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25))}
 
 
+class ChangedError(Exception):
+    """An argument was changed in place; the message names it. No refusal of bad input."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """One quantity of one case: its error in units (the worst element), where, and what came instead of numbers, if so."""
@@ -64,7 +68,7 @@ def worst(case: Case, function: str, quantity: str, numbers: list[float], expect
 
 def verdict(case: Case, function: str, quantity: str, error: float, **more: Any) -> Verdict:
     about = {str(name): float(case.inputs[name]) for name in ("F", "nu") if name in case.inputs and case.inputs[name].ndim == 0}
-    for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m")):
+    for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m"), ("x", "n")):
         x = case.inputs.get(name)
         if x is not None:
             about[count] = float(x.shape[-1] if name.startswith("r") else x.shape[-2])
@@ -92,6 +96,9 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
             note = "" if case.refused else f"{NOT_PROVIDED}{function}: {lack}"
             yield verdict(case, function, wanted[0], 0.0 if case.refused else math.nan, note=note)
             continue
+        except ChangedError as error:
+            yield verdict(case, function, wanted[0], math.inf, note=str(error))
+            continue
         except Exception as error:  # whatever an implementation raises is its answer to this case
             what = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             yield verdict(case, function, wanted[0], 0.0 if case.refused else math.inf, note=f"raised {what}")
@@ -118,7 +125,7 @@ def _called(call: Call, impl: Impl, case: Case) -> Answers:
         found = call(impl, inputs)
     for name, x in case.inputs.items():
         if not isinstance(x, str) and inputs[name].tobytes() != x.tobytes():
-            raise ValueError(f"it changed its argument {name}")
+            raise ChangedError(f"it changed its argument {name} in place: work on a copy")
     return found
 
 

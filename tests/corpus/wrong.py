@@ -286,6 +286,10 @@ def loss_by(softplus):
     return call
 
 
+def linear_from_20(x):
+    return np.where(x > 20, x, np.log1p(np.exp(x)))
+
+
 def by_labels(x):
     label = 0.0
     return -(label * log_expit(x) + (1.0 - label) * log_expit(-x))
@@ -393,6 +397,15 @@ def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(0),
     return mlp
 
 
+def averaged(params, x):
+    y, pullback = network()(params, x)
+    return y, lambda dy: pullback(dy / len(x))
+
+
+def slope_in_float32(z):
+    return np.where(z > 0, 1.0, float(np.float32(0.01)))
+
+
 def transposed_square(d, x):
     return x.T @ d if d.shape == x.shape else d.T @ x
 
@@ -422,9 +435,12 @@ def log_plus(x):
 
 
 ERROR_BY_SLOPE = solving(logz.newton, standard_error=error_by_slope)
+OVERLAP_NOT_NORMALISED = solving(logz.newton, overlap=curvature_alone)
 ERROR_BY_N_LESS_1 = solving(logz.newton, standard_error=error_by_n_less_1)
 # What is told of several; "" where nothing to the point is.
 NORMAL = "ordinary numbers"
+STOPPED = "near the root but not at it (most within 4e-07): stopped early"
+ONLY_BIAS = "only d0.bias, d2.bias, d4.bias is wrong, not d0.weight, d2.weight, d4.weight, dx, y; off by a factor of 1/n."
 WEIGHT = "nu is not 1: a log nu or a factor nu or 1/(1 + nu) missing or misplaced"
 BATCHED = "leading axes are independent runs"
 WRONG = (
@@ -437,10 +453,10 @@ WRONG = (
     Wrong("nu taken for m/n", "nce.loss", by_counts, NORMAL),
     Wrong("NaN dropped", "nce.loss", without_nan(nce.loss), "not refused"),
     Wrong("empty samples answered by 0", "nce.loss", with_empty, "not refused"),
-    Wrong("r_data changed in place", "nce.loss", in_place, "it changed its argument"),
+    Wrong("r_data changed in place", "nce.loss", in_place, "it changed its argument r_data in place: work on a copy ("),
     Wrong("log(1 + e^x) overflows", "nce.loss", loss_by(lambda x: np.log1p(np.exp(x))), "an exponential overflows", "C"),
     Wrong("log(1 + e^x) for log1p", "nce.loss", loss_by(log_plus), "log(1 + e^x) must be log1p(e^x)", "C"),
-    Wrong("softplus linear from 20 on", "nce.loss", loss_by(lambda x: np.where(x > 20, x, np.log1p(np.exp(x)))), "", "B"),
+    Wrong("softplus linear from 20 on", "nce.loss", loss_by(linear_from_20), "at least 10 digits are right: a cut-off", "B"),
     Wrong("both labels' terms, one times 0", "nce.loss", loss_by(by_labels), "infinite log-ratios take the limit", "C"),
     Wrong("sign", "nce.grad_F", scaled(nce.grad_F, -1.0), "its sign is reversed"),
     Wrong("noise term of the data", "nce.grad_F", lambda x, y, F, *, nu=1.0: nce.grad_F(x, x, F, nu=nu), NORMAL),
@@ -464,11 +480,11 @@ WRONG = (
     Wrong("no bracket", "logz.newton", searching(without_bracket), "leave the bracket", "C"),
     Wrong("slope of the loss in the error", "logz.newton", ERROR_BY_SLOPE, "not overlap, root; off by a factor of 1 + nu."),
     Wrong("variance with n - 1", "logz.newton", ERROR_BY_N_LESS_1, "not overlap, root; off by a factor of sqrt(n/(n - 1))."),
-    Wrong("overlap not normalised", "logz.newton", solving(logz.newton, overlap=curvature_alone), "off by a factor of 0.25."),
-    Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6), ""),
+    Wrong("overlap not normalised", "logz.newton", OVERLAP_NOT_NORMALISED, "off by a factor of nu/(1 + nu)^2."),
+    Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6), STOPPED),
     Wrong("bracket of +-100", "logz.bisect", between(lambda x, y: (-100.0, 100.0)), "answers 100.0 to", "C"),
     Wrong("bracket of the data alone", "logz.bisect", between(of_data), "the end of a bracket", "C"),
-    Wrong("ten updates called converged", "logz.bar", few_updates, ""),
+    Wrong("ten updates called converged", "logz.bar", few_updates, "called converged where it still moves"),
     Wrong("r for r/2", "ence.loss", lambda x, y, F: ence.loss(2 * x, 2 * y, 2 * F), NORMAL),
     Wrong("1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2."),
     Wrong("both sides by n", "ence.grad_r", ence_by_data, "only grad_r_noise is wrong, not grad_r_data; off by a factor of m/n."),
@@ -482,9 +498,11 @@ WRONG = (
     Wrong("without the Schur term", "expfam.profile_hessian", without_schur, NORMAL),
     Wrong("slope 1 at 0", "nn.mlp", network(slope=lambda z: np.where(z >= 0, 1.0, 0.01)), "a rectifier exactly at 0"),
     Wrong("slope 0.1", "nn.mlp", network(slope=lambda z: np.where(z > 0, 1.0, 0.1)), "y is wrong, not d4.bias"),
-    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(0)), "only d0.bias, d2.bias, d4.bias is wrong"),
+    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(0)), ONLY_BIAS),
     Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.T @ d), "shape (5, 1) for (1, 5)"),
     Wrong("weight gradient transposed where square", "nn.mlp", network(weight=transposed_square), "only d2.weight is wrong"),
+    Wrong("gradients means over samples", "nn.mlp", averaged, "not y; off by a factor of 1/n."),
+    Wrong("slope 0.01 rounded to float32", "nn.mlp", network(slope=slope_in_float32), "a constant of its precision"),
     Wrong("dx without the first slope", "nn.mlp", network(through=False), "only dx is wrong"),
     Wrong("ascends", "optim.sgd", lambda state, gradient, *, rate: (None, rate * gradient), "its sign is reversed"),
     Wrong("largest coordinate for the norm", "optim.ngd", ngd_largest, NORMAL),
@@ -492,7 +510,7 @@ WRONG = (
     Wrong("squares underflow", "optim.ngd", ngd_squares, "factor the largest term out"),
     Wrong("one norm of all runs", "optim.ngd", ngd_together, BATCHED),
     Wrong("no bias correction", "optim.adam", adam_without_correction, NORMAL),
-    Wrong("eps inside the root", "optim.adam", adam_eps_inside, "many digits are right: an approximation"),
+    Wrong("eps inside the root", "optim.adam", adam_eps_inside, "about 8 digits are right: a cut-off, or a constant"),
     Wrong("memory lost", "optim.adam", adam_forgets, NORMAL),
     Wrong("F after theta", "train.trajectory", always_together, "theta's gradient is taken at the new F"),
     Wrong("rate of BAR ignored", "train.trajectory", whole_update, "F has a rate of its own"),
