@@ -3,5 +3,5 @@
 ``python -m figures`` writes NAME.png and NAME.json into a folder; see ``python -m figures --help``.
 """
 
-NAMES = (*(f"fig{k:02d}" for k in range(1, 14)), "beyond01")
-AVAILABLE = ("fig01", "fig02", "fig03", "fig04", "fig05", "fig07", "fig08", "fig09", "fig10", "fig11", "fig12", "beyond01")
+ON_MNIST = ("fig06", "fig13")  # made where the files of MNIST are
+AVAILABLE = (*(f"fig{k:02d}" for k in range(1, 14)), "beyond01")

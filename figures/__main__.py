@@ -1,4 +1,7 @@
-"""Make the figures: ``python -m figures [NAME ...] [--backend B] [--seed N] [--runs N] [--quick] [--out DIR]``."""
+"""Make the figures: ``python -m figures [NAME ...] [--backend B] [--seed N] [--runs N] [--quick] [--out DIR]``.
+
+Figures 6 and 13 also take ``--mnist DIR``, ``--width narrow|full``, ``--steps N`` and ``--resume``.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +18,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
-from figures import AVAILABLE, NAMES, output
+from figures import AVAILABLE, ON_MNIST, output
 from figures.settings import Settings
-from refnce import backend, files
+from refnce import backend, files, mnist
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,13 +38,19 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=_number(1), default=None, metavar="N", help="runs of each setting (default the paper's)")
     parser.add_argument("--quick", action="store_true", help="fewer steps and runs: seconds, to see that it works")
     parser.add_argument("--out", type=Path, default=Path("figures-out"), metavar="DIR", help="default figures-out")
+    digits = parser.add_argument_group(f"{' and '.join(ON_MNIST)}, on MNIST")
+    digits.add_argument("--mnist", type=Path, metavar="DIR", help="the four files (default REFNCE_MNIST, or downloaded ones)")
+    digits.add_argument("--width", choices=("narrow", "full"), default="narrow", help="of ResNet-18: 16..128 or 64..512 channels")
+    digits.add_argument("--steps", type=_number(1), default=None, metavar="N", help="of training (default 600 narrow, 4000 full)")
+    digits.add_argument("--resume", action="store_true", help="go on from the checkpoints of an interrupted run")
     options = parser.parse_args(arguments)
     for name in options.names:
-        if name not in NAMES:
-            parser.error(f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}")
         if name not in AVAILABLE:
-            parser.error(f"{name} is not here yet (MNIST); there are {', '.join(AVAILABLE)}")
-    options.names = list(dict.fromkeys(options.names)) or list(AVAILABLE)
+            parser.error(f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}")
+    named = list(dict.fromkeys(options.names))
+    options.names = named or list(AVAILABLE)
+    if any(name in ON_MNIST for name in options.names):
+        _find_mnist(parser, options, asked=bool(named) or options.mnist is not None)
     try:
         backend.load(options.backend)
     except (ValueError, backend.BackendError) as error:
@@ -52,6 +61,23 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     except OSError as error:
         parser.error(f"--out {options.out} cannot be written: {error.strerror}")
     return options
+
+
+def _find_mnist(parser: Parser, options: argparse.Namespace, asked: bool) -> None:
+    """The folder of the files, checked; where it was not asked for and is not there, these figures are left out with a line."""
+    folder = mnist.where(options.mnist)
+    if folder is None:
+        remedy = "give --mnist DIR, set REFNCE_MNIST, or python -m refnce mnist --download"
+        if asked:
+            parser.error(f"{' and '.join(ON_MNIST)} need MNIST: {remedy}")
+        print(f"{' and '.join(ON_MNIST)} are left out, for want of MNIST: {remedy}")
+        options.names = [name for name in options.names if name not in ON_MNIST]
+        return
+    try:
+        mnist.read(folder)
+    except (files.FileError, OSError) as error:
+        parser.error(f"--mnist: {error}".replace("\n", " "))
+    options.mnist = folder
 
 
 def _number(smallest: int) -> Any:
@@ -93,7 +119,10 @@ def _close_all() -> None:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    settings = Settings(options.backend, options.seed, options.runs, options.quick, progress=True)
+    settings = Settings(
+        options.backend, options.seed, options.runs, options.quick, progress=True,
+        mnist=options.mnist, width=options.width, steps=options.steps, work=options.out / "mnist", resume=options.resume,
+    )  # fmt: skip
     command = shlex.join(["python", "-m", "figures", *arguments])
     try:
         for name in options.names:

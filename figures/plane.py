@@ -9,10 +9,7 @@ decides what the gain is made of: NCE whose F starts at the first batch's root a
 from __future__ import annotations
 
 import math
-import multiprocessing
-import os
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -20,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from figures.settings import Settings
+from figures.workers import keep_freed_memory, side_by_side
 from refnce import laws, logz, mcmc, models, nce, nn, optim, train
 from refnce.backend import generator, to_host
 from refnce.fit import Batches, fit
@@ -88,41 +86,18 @@ def _experiment(backend: str, seed: int, runs: int | None, quick: bool, progress
     together = backend != "numpy"
     batches = [tuple(seeds)] if together else [(s,) for s in seeds]
     jobs = [Job(system, batch, backend, stops, side) for batch in batches]
-    parts = list(settings.track(_side_by_side(jobs), system, len(jobs)))
+    parts = list(settings.track(side_by_side(work, jobs), system, len(jobs)))
     return {"setting": _setting(count, stops), **_merged(system, parts, stops)}
-
-
-def _side_by_side(jobs: list[Job]) -> Iterator[dict[str, Any]]:
-    """Do the jobs, on as many processors as there are, each in a process with one thread of its own."""
-    workers = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if workers < 2:
-        yield from map(work, jobs)
-        return
-    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in threads}
-    os.environ.update(dict.fromkeys(threads, "1"))
-    try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield from pool.map(work, jobs)
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
 def work(job: Job) -> dict[str, Any]:
     """Train all methods of a job, and look at them where it says; host arrays, runs first."""
     if job.backend == "numpy":
-        _keep_freed_memory()
+        keep_freed_memory()
     settings = Settings(job.backend)
     main = _trained(job, settings, METHODS, job.stops)
     side = _trained(job, settings, SIDE, (job.side_steps,))
     return {"main": main, "side": side, "samples": _sampled(job, main["theta"][-1])}
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc's malloc keep freed activations for the next step: it does once an array of this size has been freed."""
-    large = np.ones(4_000_000)
-    del large
 
 
 def _trained(job: Job, settings: Settings, methods: dict[str, Method], stops: tuple[int, ...]) -> dict[str, Any]:

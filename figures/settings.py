@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,22 @@ from refnce import backend
 
 @dataclass(frozen=True)
 class Settings:
-    """backend: name of the array library. runs: None for the paper's number. quick: a coarse version in seconds."""
+    """backend: name of the array library. runs: None for the paper's number. quick: a coarse version in seconds.
+
+    Of the figures on MNIST: mnist, the folder of its files; width, of the network; steps, of training, None for the width's own;
+    work, the folder of the checkpoints; resume, whether to go on from them.
+    """
 
     backend: str = "numpy"
     seed: int = 0
     runs: int | None = None
     quick: bool = False
     progress: bool = False
+    mnist: Path | None = None
+    width: str = "narrow"
+    steps: int | None = None
+    work: Path | None = None
+    resume: bool = False
 
     @property
     def xp(self) -> Any:

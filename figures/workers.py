@@ -1,0 +1,34 @@
+"""Jobs side by side, each in a process with one thread of its own: a small network gains nothing from several threads."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
+
+import numpy as np
+
+
+def side_by_side(work: Callable[[Any], Any], jobs: list[Any]) -> Iterator[Any]:
+    """Yield ``work`` of each job in order, as many at a time as there are processors; a module's function and picklable jobs."""
+    workers = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    if workers < 2:
+        yield from map(work, jobs)
+        return
+    threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in threads}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    try:
+        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+            yield from pool.map(work, jobs)
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def keep_freed_memory() -> None:
+    """Let glibc's malloc keep freed activations for the next step: it does once an array of this size has been freed."""
+    large = np.ones(4_000_000)
+    del large
