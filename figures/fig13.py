@@ -34,7 +34,8 @@ def compute(settings: Settings) -> dict[str, Any]:
     real, again = (held.sample(generator(seed, 2, k), CHAINS) for k in range(2))
     start = noise.sample(generator(seed, 2, 2), CHAINS)
     pictures = {"digits": real, "noise": start}
-    jobs = [Job(settings, name, numbers["thetas"][name][0], numbers["thetas"][name][1], start, k) for k, name in enumerate(SAMPLED)]
+    learnt = numbers["thetas"]
+    jobs = [Job(settings, name, learnt[name][0], learnt[name][1], start, k) for k, name in enumerate(SAMPLED)]
     parallel = side_by_side(sample, jobs) if settings.backend == "numpy" else map(sample, jobs)
     found = dict(zip(SAMPLED, parallel, strict=True))
     pictures |= {name: own.pop("x") for name, own in found.items()}
