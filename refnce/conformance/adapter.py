@@ -154,7 +154,8 @@ def _accepted(function: Any, label: str, kwargs: dict[str, Any]) -> dict[str, An
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
     for name, value in kwargs.items():
-        if name not in parameters and not (name in DEFAULTS and value == DEFAULTS[name]):
+        default = name in DEFAULTS and not getattr(value, "ndim", 0) and value == DEFAULTS[name]
+        if name not in parameters and not default:
             raise NotProvided(f"{label}({name}=)")
     return {name: value for name, value in kwargs.items() if name in parameters}
 

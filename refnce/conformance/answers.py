@@ -29,18 +29,26 @@ def _of_ratios(space: str, name: str, *quantities: str, F: bool = True) -> Call:
     return call
 
 
+# What a case may say beside the samples and nu, and which solvers take it.
+OPTIONS = ("F0", "xtol", "step", "max_updates")
+TAKEN = {"logz.newton": ("F0", "xtol"), "logz.bisect": ("xtol",), "logz.bar": OPTIONS}
+
+
 def _solver(name: str) -> Call:
     def call(impl: Impl, inputs: Inputs) -> Answers:
-        z = getattr(impl.logz, name)(inputs["r_data"], inputs["r_noise"], **_nu(inputs))
+        options = {key: _number(inputs[key]) for key in OPTIONS if key in inputs}
+        if "max_updates" in options:
+            options["max_updates"] = int(options["max_updates"])
+        z = getattr(impl.logz, name)(inputs["r_data"], inputs["r_noise"], **_nu(inputs), **options)
         found = {}
-        for field in ("status", "F", "standard_error", "overlap"):
+        for field in ("status", "converged", "F", "standard_error", "overlap"):
             try:
                 found[field] = getattr(z, field)
             except NotProvided:
                 continue
         status = found.pop("status", None)
         if name == "bar" and status is not None and NOT_CLAIMED & set(status.ravel().tolist()):
-            return {}
+            return {"converged": found["converged"]}
         return {"root": found.pop("F"), **found}
 
     return call
@@ -112,13 +120,15 @@ CALLS: dict[str, dict[str, Call]] = {
 ANSWERED = {
     "nce.grad_r": ("grad_r_data", "grad_r_noise"),
     "ence.grad_r": ("grad_r_data", "grad_r_noise"),
-    **dict.fromkeys(("logz.newton", "logz.bisect", "logz.bar"), ("root", "standard_error", "overlap")),
+    **dict.fromkeys(("logz.newton", "logz.bisect", "logz.bar"), ("root", "standard_error", "overlap", "converged")),
     "nn.mlp": None,
     "train.trajectory": None,
 }
 
 
-def answered(function: str, quantities: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of ``quantities`` that ``function`` answers."""
+def answered(function: str, quantities: tuple[str, ...], inputs: Inputs) -> tuple[str, ...]:
+    """Those of ``quantities`` that ``function`` answers; none where an input is no argument of it."""
+    if any(key in inputs and key not in TAKEN.get(function, OPTIONS) for key in OPTIONS):
+        return ()
     own = ANSWERED.get(function, (function.rpartition(".")[2],))
     return quantities if own is None else tuple(name for name in quantities if name in own)

@@ -36,6 +36,7 @@ def explained(failures: list[Verdict], verdicts: list[Verdict], notes: dict[str,
     beside = {v.quantity for v in verdicts} - {v.quantity for v in failures}
     if numbers and beside:
         lines.append(f"only {', '.join(sorted(wrong))} is wrong, not {', '.join(sorted(beside))}")
+    lines += _of_statuses([v for v in numbers if v.quantity == "converged"])
     numbers = _causes(numbers)
     judged = [v for v in verdicts if v.quantity in {number.quantity for number in numbers}]
     lines += _of_limits(numbers)
@@ -54,9 +55,15 @@ def _of_notes(failures: list[Verdict]) -> list[str]:
 
 
 def _causes(numbers: list[Verdict]) -> list[Verdict]:
-    """Without the statistics at a root that is itself wrong: they follow from it."""
+    """Without statuses, and without the statistics at a root that is itself wrong: they follow from it."""
     lost = {v.id for v in numbers if v.quantity == "root"}
-    return [v for v in numbers if v.quantity == "root" or v.id not in lost]
+    return [v for v in numbers if v.quantity == "root" or v.id not in lost and v.quantity != "converged"]
+
+
+def _of_statuses(told: list[Verdict]) -> list[str]:
+    bold, shy = (sum(v.got == got for v in told) for got in (1.0, 0.0))
+    lines = [f"CONVERGED where there is no root, or none was reached ({_times(bold)})"] * (bold > 0)
+    return lines + [f"not CONVERGED at an easy root ({_times(shy)})"] * (shy > 0)
 
 
 def _of_limits(numbers: list[Verdict]) -> list[str]:
@@ -157,15 +164,18 @@ def _is_factor(v: Verdict, ratio: float, factor: Callable[[dict[str, float]], fl
 
 
 def _of_flags(numbers: list[Verdict], judged: list[Verdict], notes: dict[str, str]) -> list[str]:
-    """The note of the flag that nearly all wrong numbers carry, or of the regimes that fail most.
+    """The note of the rarest flag that all wrong numbers carry, or of the regimes that fail most.
 
     The first flag of a case is its regime; more say what else is particular about it. One that all cases carry tells nothing.
     """
     if not numbers:
         return []
-    for flag in dict.fromkeys(flag for v in numbers for flag in v.flags[1:]):
-        if len(numbers) >= 3 and all(flag in v.flags for v in numbers) and not all(flag in v.flags for v in judged):
-            return [f"{flag}: {notes[flag]}"]
+    common = set.intersection(*(set(v.flags) for v in numbers)) if len(numbers) >= 3 else set()
+    carried = {flag: sum(flag in v.flags for v in judged) for flag in notes if flag in common}
+    telling = [flag for flag in carried if carried[flag] < len(judged)]
+    if telling:
+        flag = min(telling, key=lambda flag: (carried[flag], any(v.flags[0] == flag for v in numbers)))
+        return [f"{flag}: {notes[flag]}"]
     regimes = Counter(v.flags[0] for v in numbers)
     shares = {flag: count / sum(v.flags[0] == flag for v in judged) for flag, count in regimes.items()}
     if shares.get("Normal", 0.0) > 0.2:

@@ -82,7 +82,7 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
     """
     call = CALLS[suite.name][function]
     for case in suite.cases:
-        wanted = answered(function, case.quantities)
+        wanted = answered(function, case.quantities, case.inputs)
         if not wanted:
             continue
         try:
@@ -103,9 +103,9 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
             what = " ".join(f"{type(error).__name__}: {error}".split())[:120]
             yield verdict(case, function, wanted[0], 0.0 if case.refused else math.inf, note=f"raised {what}")
             continue
-        if not found:
+        if set(found) == {"converged"}:
             yield verdict(case, function, wanted[0], math.nan, note=f"{NOT_PROVIDED}{function}: not converged, no root claimed")
-            continue
+            wanted = tuple(quantity for quantity in wanted if quantity in found)
         for quantity in wanted:
             if case.refused:
                 if quantity in found:

@@ -1,7 +1,7 @@
 """Implementations that test the conformance kit: right ones in many styles, and wrong ones with one bug each (``wrong``).
 
 A right one is a module; LEVEL is the level it reaches and SKIP names the kinds of cases that its style cannot do, with the
-reason beside it. None of them calls refnce. What they share is below: the refusals, and the loop over runs.
+reason beside it. None of them calls refnce. What they share is below: the refusals, and the loops over runs.
 """
 
 from __future__ import annotations
@@ -35,5 +35,20 @@ def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
         if not isinstance(found[0], tuple):
             return np.asarray(found, dtype=float).reshape(shape)
         return tuple(np.asarray(part, dtype=float).reshape(*shape, -1) for part in zip(*found, strict=True))
+
+    return call
+
+
+def over_families(f: Callable[..., Any]) -> Callable[..., Any]:
+    """``f(T_data, T_noise, theta, [F,] offset_data, offset_noise, nu=)`` of one run, called for each run of a batch."""
+
+    def call(*args: Any, nu: float = 1.0) -> Any:
+        arrays = [np.asarray(x) for x in args]
+        ranks = (2, 2, 1, 0, 1, 1) if len(args) == 6 else (2, 2, 1, 1, 1)
+        tails = [x.shape[x.ndim - rank :] for x, rank in zip(arrays, ranks, strict=True)]
+        runs = np.broadcast_shapes(*(x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True)))
+        each = [np.broadcast_to(x, (*runs, *tail)) for x, tail in zip(arrays, tails, strict=True)]
+        found = [f(*(x[run] for x in each), nu=nu) for run in np.ndindex(runs)]
+        return np.asarray(found, dtype=float).reshape((*runs, *np.shape(found[0])))
 
     return call

@@ -79,6 +79,8 @@ class ence:
 
 def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
     """The loss as a function of [theta, F] in one vector, and that vector."""
+    if theta.ndim > 1:
+        raise NotImplementedError("several runs of a family")
 
     def loss(x):
         return _nce(T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise, x[-1], nu)
@@ -109,7 +111,7 @@ def mlp(params, x):
     y = x
     for k in range(len(params) // 2):
         y = torch.nn.functional.leaky_relu(y) if k else y
-        y = torch.nn.functional.linear(y, leaves[f"{2 * k}.weight"], leaves[f"{2 * k}.bias"])
+        y = y @ leaves[f"{2 * k}.weight"].mT + leaves[f"{2 * k}.bias"][..., None, :]
 
     def pullback(dy):
         dx, *found = torch.autograd.grad(y, (x, *leaves.values()), dy)

@@ -8,7 +8,7 @@ from functools import wraps
 import mpmath as mp
 import numpy as np
 
-from tests.corpus import over_runs, refuse
+from tests.corpus import over_families, over_runs, refuse
 
 LEVEL = "A"
 SKIP = ()
@@ -166,6 +166,7 @@ class Family:
 
 
 def _at(name):
+    @over_families
     @digits
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         refuse(offset_data, offset_noise, F, nu)
@@ -175,6 +176,7 @@ def _at(name):
 
 
 def _profiled(name, of=lambda x: x):
+    @over_families
     @digits
     def call(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
         refuse(offset_data, offset_noise, nu=nu)

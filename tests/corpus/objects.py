@@ -133,10 +133,10 @@ class Contrast:
         overlap = np.where(none, np.nan, (1.0 + self.nu) / self.nu * bend)
         return Solution(np.where(none, limit, F), np.where(none, NO_ROOT, status), error, overlap)
 
-    def newton(self):
+    def newton(self, F0=None):
         """On log rise - log fall; bisection where a step leaves the bracket, and every third time."""
         lo, hi = self.bracket()
-        F = 0.5 * (lo + hi)
+        F = 0.5 * (lo + hi) if F0 is None else np.clip(F0, lo, hi)
         for k in range(400):
             rise, fall, _ = self.rise_and_fall(F)
             phi = np.log(rise) - np.log(fall)
@@ -149,15 +149,17 @@ class Contrast:
             F = np.where(good, F + step, 0.5 * (lo + hi))
         return self.finish(F, np.full(self.shape, CONVERGED))
 
-    def bar(self, most=30):
+    def bar(self, F0=None, xtol=0.0, step=1.0, max_updates=100):
         """Equation 9; what Newton's method would still move tells when it has arrived."""
-        F = np.mean(self.bracket(), axis=0)
-        for _ in range(most):
+        F = np.mean(self.bracket(), axis=0) if F0 is None else np.broadcast_to(F0, self.shape)
+        for _ in range(max_updates):
             with np.errstate(all="ignore"):
                 h = self.move(F)
                 left = np.abs(self.slope(F)) / self.curvature(F)
-            arrived = left <= 1e-14 * (1.0 + np.abs(F))
-            F = np.where(arrived | ~np.isfinite(h), F, F - h)
+            arrived = left <= np.maximum(xtol, 1e-14 * (1.0 + np.abs(F)))
+            if arrived.all():
+                break
+            F = np.where(arrived | ~np.isfinite(h), F, F - step * h)
         return self.finish(F, np.where(arrived, CONVERGED, MAX_UPDATES))
 
 
@@ -233,8 +235,8 @@ class Surface:
     class logz:
         """The solvers."""
 
-        newton = staticmethod(lambda r_data, r_noise, *, nu=1.0: Contrast(r_data, r_noise, nu).newton())
-        bar = staticmethod(lambda r_data, r_noise, *, nu=1.0: Contrast(r_data, r_noise, nu).bar())
+        newton = staticmethod(lambda r_data, r_noise, *, nu=1.0, F0=None: Contrast(r_data, r_noise, nu).newton(F0))
+        bar = staticmethod(lambda r_data, r_noise, *, nu=1.0, **options: Contrast(r_data, r_noise, nu).bar(**options))
 
     class optim:
         """The optimizers."""

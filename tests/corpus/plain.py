@@ -89,21 +89,29 @@ class expfam:
 
     @staticmethod
     def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        return nce.loss(T_data @ theta + offset_data, T_noise @ theta + offset_noise, F, nu=nu)
+        return nce.loss(*_ratios(T_data, T_noise, theta, offset_data, offset_noise), F, nu=nu)
 
     @staticmethod
     def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        w = nce.grad_r(T_data @ theta + offset_data, T_noise @ theta + offset_noise, F, nu=nu)
-        return w[0] @ _with_F(T_data) + w[1] @ _with_F(T_noise)
+        w = nce.grad_r(*_ratios(T_data, T_noise, theta, offset_data, offset_noise), F, nu=nu)
+        return sum(np.einsum("...i,...ij->...j", each, _with_F(T)) for each, T in zip(w, (T_data, T_noise), strict=True))
 
     @staticmethod
     def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         H = 0.0
         for T, offset, share in ((T_data, offset_data, 1.0), (T_noise, offset_noise, nu)):
-            z = _z(T @ theta + offset, F, nu)
+            z = _z(_ratio(T, theta, offset), F, nu)
             w = _sigmoid(z) * _sigmoid(-z) * share / (1.0 + nu) / z.shape[-1]
-            H = H + np.einsum("i,ij,ik->jk", w, _with_F(T), _with_F(T))
+            H = H + np.einsum("...i,...ij,...ik->...jk", w, _with_F(T), _with_F(T))
         return H
+
+
+def _ratio(T, theta, offset):
+    return np.einsum("...ij,...j->...i", T, theta) + offset
+
+
+def _ratios(T_data, T_noise, theta, offset_data, offset_noise):
+    return _ratio(T_data, theta, offset_data), _ratio(T_noise, theta, offset_noise)
 
 
 def _with_F(T):
@@ -115,14 +123,14 @@ def mlp(params, x):
     inputs = []
     for k in range(depth):
         inputs.append(x)
-        x = x @ params[f"{2 * k}.weight"].T + params[f"{2 * k}.bias"]
+        x = x @ params[f"{2 * k}.weight"].swapaxes(-1, -2) + params[f"{2 * k}.bias"][..., None, :]
         if k + 1 < depth:
             x = np.where(x > 0, x, 0.01 * x)
 
     def pullback(d):
         found = {}
         for k in reversed(range(depth)):
-            found[f"{2 * k}.weight"], found[f"{2 * k}.bias"] = d.T @ inputs[k], d.sum(0)
+            found[f"{2 * k}.weight"], found[f"{2 * k}.bias"] = d.swapaxes(-1, -2) @ inputs[k], d.sum(-2)
             d = d @ params[f"{2 * k}.weight"]
             if k > 0:
                 d = np.where(inputs[k] > 0, d, 0.01 * d)

@@ -104,7 +104,7 @@ def bar_update(data, noise, F, nu):
 
 
 @over_runs
-def _bisect(data, noise, _, nu):
+def _bisect(data, noise, xtol, nu):
     low = np.mean(data == -math.inf) < nu * np.mean(noise > -math.inf)
     high = np.mean(data < math.inf) > nu * np.mean(noise == math.inf)
     if not low or not high:
@@ -114,7 +114,7 @@ def _bisect(data, noise, _, nu):
     lo, hi = min(finite) - reach, max(finite) + reach
     while True:
         middle = 0.5 * lo + 0.5 * hi
-        if hi - lo <= max(math.ulp(middle), 2.0**-52):
+        if hi - lo <= max(xtol, math.ulp(middle), 2.0**-52):
             return middle
         M = _nearest(data, noise, middle, nu)
         count, rest = _parts(data, noise, middle, nu, M)
@@ -125,11 +125,24 @@ def _bisect(data, noise, _, nu):
         lo, hi = (middle if rest <= 0 else lo), (middle if rest >= 0 else hi)
 
 
-def bisect(r_data, r_noise, *, nu=1.0):
-    return _bisect(r_data, r_noise, nu=nu)
+def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
+    return _bisect(r_data, r_noise, xtol, nu=nu)
 
 
 def mlp(params, x):
+    """Run by run."""
+    if x.ndim == 2:
+        return _mlp(params, x)
+    ys, pullbacks = zip(*(_mlp({name: p[k] for name, p in params.items()}, x[k]) for k in range(len(x))), strict=True)
+
+    def pullback(dy):
+        dxs, found = zip(*(back(d) for back, d in zip(pullbacks, dy, strict=True)), strict=True)
+        return np.stack(dxs), {name: np.stack([each[name] for each in found]) for name in params}
+
+    return np.stack(ys), pullback
+
+
+def _mlp(params, x):
     """Sums over neurons by ``fsum``; the pullback walks the layers backwards with lists of lists."""
     layers = [(params[f"{2 * k}.weight"].tolist(), params[f"{2 * k}.bias"].tolist()) for k in range(len(params) // 2)]
     inputs, slopes, h = [], [], x.tolist()

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 from scipy.optimize import brentq, elementwise
 
-from tests.corpus import over_runs, refuse
+from tests.corpus import over_families, over_runs, refuse
 
 LEVEL = "C"
 SKIP = (
@@ -77,11 +77,13 @@ class expfam:
     """The profile of the loss over F (Equations 15, 16)."""
 
     @staticmethod
+    @over_families
     def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
         r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
         return nce.loss(*r, _brentq(*r, nu), nu=nu)
 
     @staticmethod
+    @over_families
     def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
         r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
         z = _brentq(*r, nu) + np.log(nu)
@@ -89,6 +91,7 @@ class expfam:
         return (nu * B @ T_noise - A @ T_data) / (1.0 + nu)
 
     @staticmethod
+    @over_families
     def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
         r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
         z = _brentq(*r, nu) + np.log(nu)

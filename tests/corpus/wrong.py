@@ -156,6 +156,23 @@ def wrong_way(r_data, r_noise, F, *, nu=1.0):
     return 2.0 * np.asarray(F) - logz.bar_update(r_data, r_noise, F, nu=nu)
 
 
+def top_of_all(x):
+    """log mean exp, with the largest term of all runs."""
+    top = np.max(x[np.isfinite(x)], initial=-INF)
+    return top + np.log(np.exp(x - top).mean(-1))
+
+
+def update_of_all(r_data, r_noise, F, *, nu=1.0):
+    right = logz.bar_update(r_data, r_noise, F, nu=nu)
+    log_A, log_B = top_of_all(-softplus(-z_of(r_data, F, nu))), top_of_all(-softplus(z_of(r_noise, F, nu)))
+    return right if right.ndim == 0 else F - log_A + log_B + math.log(nu)
+
+
+def log_z_of_all(r_data, r_noise):
+    right = ence.log_z(r_data, r_noise)
+    return right if right.ndim == 0 else top_of_all(0.5 * r_noise) - top_of_all(-0.5 * r_data)
+
+
 def of_sums(r_data, r_noise, F, *, nu=1.0):
     return logz.bar_update(r_data, r_noise, F, nu=nu) - math.log(r_data.shape[-1] / r_noise.shape[-1])
 
@@ -176,6 +193,50 @@ def plausible(r_data, r_noise, *, nu=1.0):
     return dataclasses.replace(z, F=np.where(z.status == int(logz.Status.NO_ROOT), 0.0, z.F))
 
 
+def nan_for_all(r_data, r_noise, **given):
+    z = logz.newton(r_data, r_noise, **given)
+    return dataclasses.replace(z, F=np.full_like(z.F, np.nan)) if np.isnan(z.F).any() else z
+
+
+def always_converged(r_data, r_noise, **given):
+    z = logz.newton(r_data, r_noise, **given)
+    return dataclasses.replace(z, status=np.zeros_like(z.status))
+
+
+def bar(r_data, r_noise, *, max_updates=80, **given):
+    """As many updates as the cases need that ask for a status, and not the minutes that a thousand zigzags take."""
+    return logz.bar(r_data, r_noise, max_updates=max_updates, **given)
+
+
+def never_converged(r_data, r_noise, **given):
+    z = bar(r_data, r_noise, **given)
+    return dataclasses.replace(z, status=np.full_like(z.status, int(logz.Status.MAX_UPDATES)))
+
+
+def without_limit(r_data, r_noise, *, max_updates=80, **given):
+    return bar(r_data, r_noise, **given)
+
+
+def whole_step(r_data, r_noise, *, step=1.0, **given):
+    return bar(r_data, r_noise, **given)
+
+
+def arrived_anyway(r_data, r_noise, **given):
+    z = bar(r_data, r_noise, **given)
+    return dataclasses.replace(z, status=0 * z.status) if "max_updates" in given else z
+
+
+def near_start(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
+    """Looks for the root within 10 of where it is told to start."""
+    z = logz.newton(r_data, r_noise, nu=nu, xtol=xtol)
+    return z if F0 is None else dataclasses.replace(z, F=np.clip(z.F, F0 - 10.0, F0 + 10.0))
+
+
+def relative(r_data, r_noise, *, nu=1.0, xtol=0.0):
+    F = logz.newton(r_data, r_noise, nu=nu).F
+    return logz.bisect(r_data, r_noise, nu=nu, xtol=xtol * float(np.max(np.abs(F))) if xtol else 0.0)
+
+
 def few_updates(r_data, r_noise, *, nu=1.0):
     z = logz.bar(r_data, r_noise, nu=nu, max_updates=10)
     return SimpleNamespace(F=z.F, status=np.where(z.status == int(logz.Status.NO_ROOT), z.status, 0))
@@ -186,12 +247,17 @@ def ence_by_data(r_data, r_noise, F):
     return data, noise * (r_noise.shape[-1] / r_data.shape[-1])
 
 
+def theta_of_first(T_data, T_noise, theta, *rest, nu=1.0):
+    return expfam.loss(T_data, T_noise, theta.reshape(-1, theta.shape[-1])[0], *rest, nu=nu)
+
+
 def at_zero(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     return expfam.gradient(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu=nu)[..., :-1]
 
 
 def without_schur(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-    F = logz.newton(T_data @ theta + offset_data, T_noise @ theta + offset_noise, nu=nu).F
+    r_data, r_noise = ((T @ theta[..., None])[..., 0] + b for T, b in ((T_data, offset_data), (T_noise, offset_noise)))
+    F = logz.newton(r_data, r_noise, nu=nu).F
     return expfam.hessian(T_data, T_noise, theta, F, offset_data, offset_noise, nu=nu)[..., :-1, :-1]
 
 
@@ -228,6 +294,15 @@ def adam_eps_inside(state, gradient, *, rate):
     return (t, m, v), -rate * (m / (1 - 0.9**t)) / np.sqrt(v / (1 - 0.999**t) + 1e-8)
 
 
+def adam_lazy(state, gradient, *, rate):
+    """What sparse optimizers do: a coordinate whose gradient is 0 stands still, moments and all."""
+    t, m, v = state or (0, np.zeros_like(gradient), np.zeros_like(gradient))
+    seen, t = gradient != 0, t + 1
+    m, v = np.where(seen, 0.9 * m + 0.1 * gradient, m), np.where(seen, 0.999 * v + 0.001 * gradient**2, v)
+    step = -rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    return (t, m, v), np.where(seen, step, 0.0)
+
+
 def adam_forgets(state, gradient, *, rate):
     return None, optim.adam(None, gradient, rate=rate)[1]
 
@@ -252,6 +327,18 @@ def ngd_squares(state, gradient, *, rate):
     return state, -rate * gradient / np.where(norm > 0, norm, 1.0)
 
 
+def ngd_overflow(state, gradient, *, rate):
+    small = largest(gradient) < 1.0
+    return ngd_squares(state, np.where(small, gradient / largest(gradient), gradient), rate=rate)
+
+
+def ngd_all_zero(state, gradient, *, rate):
+    if not gradient.any():
+        return state, np.zeros_like(gradient)
+    direction = gradient / np.abs(gradient).max(-1, keepdims=True)
+    return state, -rate * direction / np.linalg.norm(direction, axis=-1, keepdims=True)
+
+
 def ngd_together(state, gradient, *, rate):
     return state, optim.ngd(None, gradient.ravel(), rate=rate)[1].reshape(gradient.shape)
 
@@ -262,6 +349,17 @@ def always_together(*args, order, **given):
 
 def whole_update(*args, update, rate_F, **given):
     return trajectory(*args, update=update, rate_F=1.0 if update == "bar" else rate_F, **given)
+
+
+def damped(T_data, T_noise, offset_data, offset_noise, theta, F, *, nu=1.0, rate, rate_F, update, order):
+    """F - rate_F (F - root) for the root."""
+    path = []
+    for batch in zip(T_data, T_noise, offset_data, offset_noise, strict=True):
+        given = {"nu": nu, "rate": rate, "rate_F": rate_F, "update": update, "order": order}
+        thetas, Fs = trajectory(*(x[None] for x in batch), theta, F, **given)
+        theta, F = thetas[0], float(Fs[0] if update != "root" or rate_F == 1.0 else F + rate_F * (Fs[0] - F))
+        path.append((theta, F))
+    return tuple(map(np.asarray, zip(*path, strict=True)))
 
 
 def wrong_rates(*args, rate, rate_F, **given):
@@ -372,7 +470,7 @@ def of_data(r_data, r_noise):
 # --- networks ----------------------------------------------------------------------------------------------------------
 
 
-def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(0), weight=lambda d, x: d.T @ x, through=True):
+def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(-2), weight=lambda d, x: d.mT @ x, through=True):
     """A perceptron with a rectifier's slope, a bias's and a weight's gradient of one's own, and perhaps no slope in dx."""
 
     def mlp(params, x):
@@ -380,7 +478,7 @@ def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(0),
         inputs, slopes = [], []
         for k in range(depth):
             inputs.append(x)
-            z = x @ params[f"{2 * k}.weight"].T + params[f"{2 * k}.bias"]
+            z = x @ params[f"{2 * k}.weight"].mT + params[f"{2 * k}.bias"][..., None, :]
             slopes.append(slope(z) if k + 1 < depth else np.ones_like(z))
             x = z * slopes[-1]
 
@@ -399,15 +497,21 @@ def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(0),
 
 def averaged(params, x):
     y, pullback = network()(params, x)
-    return y, lambda dy: pullback(dy / len(x))
+    return y, lambda dy: pullback(dy / x.shape[-2])
 
 
 def slope_in_float32(z):
     return np.where(z > 0, 1.0, float(np.float32(0.01)))
 
 
+def bias_of_all(d):
+    """Summed over the runs as well."""
+    each = d.sum(-2)
+    return np.broadcast_to(each.sum(tuple(range(each.ndim - 1))), each.shape)
+
+
 def transposed_square(d, x):
-    return x.T @ d if d.shape == x.shape else d.T @ x
+    return x.mT @ d if d.shape == x.shape else d.mT @ x
 
 
 def error_by_slope(z, n, m, nu):
@@ -430,6 +534,10 @@ def without_log_nu(r_data, r_noise, F, *, nu=1.0):
     return logz.bar_update(r_data, r_noise, F, nu=nu) - math.log(nu)
 
 
+def softplus(x):
+    return np.logaddexp(0.0, x)
+
+
 def log_plus(x):
     return np.maximum(x, 0) + np.log(1 + np.exp(-np.abs(x)))
 
@@ -440,8 +548,11 @@ ERROR_BY_N_LESS_1 = solving(logz.newton, standard_error=error_by_n_less_1)
 # What is told of several; "" where nothing to the point is.
 NORMAL = "ordinary numbers"
 STOPPED = "near the root but not at it (most within 4e-07): stopped early"
+ONLY_ROOT = "only root is wrong, not converged, overlap, standard_error; NoRoot"
 ONLY_BIAS = "only d0.bias, d2.bias, d4.bias is wrong, not d0.weight, d2.weight, d4.weight, dx, y; off by a factor of 1/n."
 WEIGHT = "nu is not 1: a log nu or a factor nu or 1/(1 + nu) missing or misplaced"
+APART = "Apart: runs 2000 apart in one batch"
+OPTIONS = "Options: F0, xtol, step or max_updates is given"
 BATCHED = "leading axes are independent runs"
 WRONG = (
     Wrong("sums for means", "nce.loss", sums, "off by a factor of n."),
@@ -473,23 +584,34 @@ WRONG = (
     Wrong("log nu left out of h", "logz.bar_update", without_log_nu, WEIGHT),
     Wrong("sums for means", "logz.bar_update", of_sums, NORMAL),
     Wrong("log of a mean of sigmoids", "logz.bar_update", update_of_means, "the logarithm of a mean that is 0", "C"),
+    Wrong("one largest term of all runs", "logz.bar_update", update_of_all, APART, "C"),
     Wrong("sign", "logz.newton", solving(logz.newton, F=lambda z, n, m, nu: -z.F), "its sign is reversed"),
-    Wrong("a number where there is no root", "logz.newton", plausible, "only root is wrong, not overlap, standard_error; NoRoot"),
+    Wrong("a number where there is no root", "logz.newton", plausible, ONLY_ROOT),
+    Wrong("nan for all runs if for one", "logz.newton", nan_for_all, "nan where there is an answer"),
+    Wrong("always CONVERGED", "logz.newton", always_converged, "root, standard_error; CONVERGED where there is no root"),
+    Wrong("leaves the root at F0", "logz.newton", near_start, OPTIONS),
     Wrong("stops where the slope is small", "logz.newton", searching(until_flat), "separate counts from small sides", "C"),
     Wrong("F rounded to float32", "logz.newton", solving(logz.newton, F=in_float32), "float32 inside"),
     Wrong("no bracket", "logz.newton", searching(without_bracket), "leave the bracket", "C"),
-    Wrong("slope of the loss in the error", "logz.newton", ERROR_BY_SLOPE, "not overlap, root; off by a factor of 1 + nu."),
-    Wrong("variance with n - 1", "logz.newton", ERROR_BY_N_LESS_1, "not overlap, root; off by a factor of sqrt(n/(n - 1))."),
+    Wrong("slope of the loss in the error", "logz.newton", ERROR_BY_SLOPE, "overlap, root; off by a factor of 1 + nu."),
+    Wrong("variance with n - 1", "logz.newton", ERROR_BY_N_LESS_1, "overlap, root; off by a factor of sqrt(n/(n - 1))."),
     Wrong("overlap not normalised", "logz.newton", OVERLAP_NOT_NORMALISED, "off by a factor of nu/(1 + nu)^2."),
     Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6), STOPPED),
+    Wrong("xtol times F", "logz.bisect", relative, OPTIONS),
     Wrong("bracket of +-100", "logz.bisect", between(lambda x, y: (-100.0, 100.0)), "answers 100.0 to", "C"),
     Wrong("bracket of the data alone", "logz.bisect", between(of_data), "the end of a bracket", "C"),
     Wrong("ten updates called converged", "logz.bar", few_updates, "called converged where it still moves"),
+    Wrong("never CONVERGED", "logz.bar", never_converged, "not CONVERGED at an easy root"),
+    Wrong("max_updates ignored", "logz.bar", without_limit, "or none was reached"),
+    Wrong("CONVERGED after max_updates", "logz.bar", arrived_anyway, "or none was reached"),
+    Wrong("step ignored", "logz.bar", whole_step, "not CONVERGED at an easy root (once)"),
     Wrong("r for r/2", "ence.loss", lambda x, y, F: ence.loss(2 * x, 2 * y, 2 * F), NORMAL),
     Wrong("1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2."),
     Wrong("both sides by n", "ence.grad_r", ence_by_data, "only grad_r_noise is wrong, not grad_r_data; off by a factor of m/n."),
     Wrong("sign", "ence.log_z", scaled(ence.log_z, -1.0), "its sign is reversed"),
     Wrong("log of a mean of exponentials", "ence.log_z", log_z_of_means, "the logarithm of a mean that is 0", "C"),
+    Wrong("one largest term of all runs", "ence.log_z", log_z_of_all, APART, "C"),
+    Wrong("theta of the first run", "expfam.loss", theta_of_first, BATCHED),
     Wrong("offset left out", "expfam.loss", without_base, NORMAL),
     Wrong("sign of the entry of F", "expfam.gradient", minus_last, "its sign is reversed"),
     Wrong("sign of the entry of F", "expfam.hessian", with_plus_one, "its sign is reversed"),
@@ -498,8 +620,9 @@ WRONG = (
     Wrong("without the Schur term", "expfam.profile_hessian", without_schur, NORMAL),
     Wrong("slope 1 at 0", "nn.mlp", network(slope=lambda z: np.where(z >= 0, 1.0, 0.01)), "a rectifier exactly at 0"),
     Wrong("slope 0.1", "nn.mlp", network(slope=lambda z: np.where(z > 0, 1.0, 0.1)), "y is wrong, not d4.bias"),
-    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(0)), ONLY_BIAS),
-    Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.T @ d), "shape (5, 1) for (1, 5)"),
+    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(-2)), ONLY_BIAS),
+    Wrong("bias gradient of all runs", "nn.mlp", network(bias=bias_of_all), BATCHED),
+    Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.mT @ d), "shape (5, 1) for (1, 5)"),
     Wrong("weight gradient transposed where square", "nn.mlp", network(weight=transposed_square), "only d2.weight is wrong"),
     Wrong("gradients means over samples", "nn.mlp", averaged, "not y; off by a factor of 1/n."),
     Wrong("slope 0.01 rounded to float32", "nn.mlp", network(slope=slope_in_float32), "a constant of its precision"),
@@ -507,12 +630,16 @@ WRONG = (
     Wrong("ascends", "optim.sgd", lambda state, gradient, *, rate: (None, rate * gradient), "its sign is reversed"),
     Wrong("largest coordinate for the norm", "optim.ngd", ngd_largest, NORMAL),
     Wrong("0/0", "optim.ngd", ngd_zero, "a gradient of 0: no step, and no nan"),
-    Wrong("squares underflow", "optim.ngd", ngd_squares, "factor the largest term out"),
+    Wrong("squares underflow", "optim.ngd", ngd_squares, "divide by the largest coordinate"),
+    Wrong("squares overflow", "optim.ngd", ngd_overflow, "Squares: gradients whose squares under- or overflow"),
+    Wrong("0/0 beside a run that moves", "optim.ngd", ngd_all_zero, "a gradient of 0: no step, and no nan"),
     Wrong("one norm of all runs", "optim.ngd", ngd_together, BATCHED),
     Wrong("no bias correction", "optim.adam", adam_without_correction, NORMAL),
     Wrong("eps inside the root", "optim.adam", adam_eps_inside, "about 8 digits are right: a cut-off, or a constant"),
+    Wrong("a gradient of 0 skipped", "optim.adam", adam_lazy, "Sparse: a coordinate that is 0 at some steps"),
     Wrong("memory lost", "optim.adam", adam_forgets, NORMAL),
     Wrong("F after theta", "train.trajectory", always_together, "theta's gradient is taken at the new F"),
     Wrong("rate of BAR ignored", "train.trajectory", whole_update, "F has a rate of its own"),
+    Wrong("root damped", "train.trajectory", damped, "Undamped: a rate_F other than 1 means nothing"),
     Wrong("rates exchanged", "train.trajectory", wrong_rates, ""),
 )

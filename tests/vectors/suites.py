@@ -203,7 +203,7 @@ def _batched(suite: Suite, outputs: Callable[..., dict[str, Any]], *, with_F: bo
 
 
 def over_runs(outputs: Callable[..., dict[str, Any]], r_data: Any, r_noise: Any, **given: Any) -> tuple[dict[str, Any], Any]:
-    """The inputs of a batch, and the outputs of its runs, which are numbers, joined; ``given`` (F, nu) may differ from run to run."""
+    """The inputs of a batch, and the outputs of its runs, numbers, joined; ``given`` are F and nu, which runs may share."""
     shape = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
     data, noise = (np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1]) for r in (r_data, r_noise))
     rest = [np.broadcast_to(x, shape).ravel().tolist() for x in given.values()]
