@@ -49,8 +49,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
             parser.error(f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}")
     named = list(dict.fromkeys(options.names))
     options.names = named or list(AVAILABLE)
-    if any(name in ON_MNIST for name in options.names):
-        _find_mnist(parser, options, asked=bool(named) or options.mnist is not None)
     try:
         backend.load(options.backend)
     except (ValueError, backend.BackendError) as error:
@@ -60,6 +58,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         tempfile.TemporaryFile(dir=options.out).close()
     except OSError as error:
         parser.error(f"--out {options.out} cannot be written: {error.strerror}")
+    if any(name in ON_MNIST for name in options.names):
+        _find_mnist(parser, options, asked=bool(named) or options.mnist is not None)
     return options
 
 
