@@ -22,6 +22,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from figures import rules
+from figures.rules import ROOT_START
 from figures.settings import Settings
 from figures.workers import keep_freed_memory, side_by_side
 from refnce import files, logz, mnist, models, nce, optim, train
@@ -30,23 +32,14 @@ from refnce.fit import Batches, Record, fit
 from refnce.gaussian import Gaussian
 from refnce.nn import resnet
 from refnce.nn.flat import Flat
-from refnce.train import Method, State, Training
+from refnce.train import State, Training
 
 WIDTHS = {"narrow": resnet.NARROW, "full": resnet.FULL}
 STEPS = {"narrow": 400, "full": 4000}
 RUNS = 2
 BATCH = 64
 RATE = 1e-4
-WITH_THETA = Method("gradient", rate=RATE, optimizer=optim.adam)
-ROOT_START = "NCE, F0 the first root"
-METHODS = {
-    "NCE": WITH_THETA,
-    "NCE, F rate 10x": replace(WITH_THETA, rate=10.0 * RATE),
-    "NCE, F by descent, rate 1": Method("gradient", rate=1.0),
-    "BAR": Method("bar"),
-    "binary search": Method("newton", order="first"),
-    ROOT_START: WITH_THETA,
-}
+METHODS = tuple(rules.methods(RATE))
 # What the ranking depends on: one thing changed, half the steps, the first seed.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as above": {}, "rate 1e-3": {"rate": 1e-3}, "batch 16": {"batch": 16}, "F0 = 20": {"F0": 20.0}, "F0 = -20": {"F0": -20.0},
@@ -59,7 +52,7 @@ INTERVAL = 50  # steps between checkpoints: what a kill loses at most
 
 
 @dataclass(frozen=True)
-class Digits:
+class Dequantised:
     """The law of dequantised images: rows drawn with replacement, their noise anew each time."""
 
     images: Any
@@ -82,17 +75,12 @@ class Job:
     variant: str = "as above"
 
 
+@lru_cache(maxsize=1)
 def experiment(settings: Settings) -> dict[str, Any]:
     """Return the numbers of Figure 6 and the trained parameters; computed once for as many figures of a command as ask for it."""
-    return _experiment(replace(settings, progress=False), settings.progress)
-
-
-@lru_cache(maxsize=1)
-def _experiment(settings: Settings, progress: bool) -> dict[str, Any]:
     steps = settings.steps or (8 if settings.quick else STEPS[settings.width])
     runs = settings.runs or (1 if settings.quick else RUNS)
     seeds = [1000 * settings.seed + k for k in range(runs)]
-    settings = replace(settings, progress=progress)
     variants = list(VARIANTS)[: 2 if settings.quick else None]
     main = [(name, seed, steps, "as above") for seed in seeds for name in METHODS]
     side = [(name, seeds[0], max(1, steps // 2), variant) for variant in variants if VARIANTS[variant] for name in VARIED]
@@ -134,17 +122,17 @@ def stops_of(steps: int) -> list[int]:
     return sorted({round(steps ** (k / (STOPS - 1))) for k in range(STOPS)} | {steps})
 
 
-def sources(settings: Settings) -> tuple[Digits, Digits, Gaussian]:
+def sources(settings: Settings) -> tuple[Dequantised, Dequantised, Gaussian]:
     """The training digits, the held-out ones, and the noise."""
     return _sources(settings.mnist, settings.quick)
 
 
 @lru_cache(maxsize=1)
-def _sources(folder: Path | None, quick: bool) -> tuple[Digits, Digits, Gaussian]:
+def _sources(folder: Path | None, quick: bool) -> tuple[Dequantised, Dequantised, Gaussian]:
     assert folder is not None, "figures.__main__ makes these figures with a folder alone"
     digits = mnist.read(folder)
     images = digits.train_images[:2000] if quick else digits.train_images
-    return Digits(images), Digits(digits.test_images), Gaussian(*mnist.moments(images))
+    return Dequantised(images), Dequantised(digits.test_images), Gaussian(*mnist.moments(images))
 
 
 def model_of(width: str) -> tuple[models.Model, Flat]:
@@ -164,10 +152,7 @@ def work(job: Job) -> dict[str, Any]:
     count, rate, F0 = change.get("batch", BATCH), change.get("rate", RATE), change.get("F0", 0.0)
     batches = Batches(data, noise, job.seed, (), count, count)
     looked = _held_out(settings, held, noise, job)
-    method = METHODS[job.method]
-    if method.update == "gradient" and method.optimizer is optim.adam:
-        method = replace(method, rate=method.rate * rate / RATE)  # vanilla NCE's F has theta's rate
-    training = Training(model, (method,), optim.adam, rate, xtol=1e-6)
+    training = Training(model, (rules.methods(rate)[job.method],), optim.adam, rate, xtol=1e-6)
     theta = flat.pack(resnet.log_ratio_initial(flat.shapes, generator(job.seed, 0, 3), 1))
     state = train.start(training, settings.array(theta, "float32"), settings.array(np.full(1, F0), "float32"))
     if job.method == ROOT_START:
@@ -215,7 +200,7 @@ def _paths(job: Job) -> tuple[Path, Path]:
     return job.settings.work / f"{name}.npz", job.settings.work / f"{name}.json"
 
 
-def _held_out(settings: Settings, held: Digits, noise: Gaussian, job: Job) -> Any:
+def _held_out(settings: Settings, held: Dequantised, noise: Gaussian, job: Job) -> Any:
     """The function (model, state) -> the losses of held-out samples, the same for all methods of a seed."""
     count = 64 if settings.quick else HELD
     laws = ((held, generator(job.seed, 1, 0)), (noise, generator(job.seed, 1, 1)))

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from figures import rules
+from figures.rules import ROOT_START
 from figures.settings import Settings
 from figures.workers import keep_freed_memory, side_by_side
 from refnce import laws, logz, mcmc, models, nce, nn, optim, train
@@ -34,16 +36,7 @@ FLAT = Flat(SHAPES)
 RATE = 1e-3
 BATCH = 512
 RUNS = 5
-WITH_THETA = Method("gradient", rate=RATE, optimizer=optim.adam)
-ROOT_START = "NCE, F0 the first root"
-METHODS = {
-    "NCE": WITH_THETA,
-    "NCE, F rate 10x": replace(WITH_THETA, rate=10.0 * RATE),
-    "NCE, F by descent, rate 1": Method("gradient", rate=1.0),
-    "BAR": Method("bar"),
-    "binary search": Method("newton", order="first"),
-    ROOT_START: WITH_THETA,
-}
+METHODS = rules.methods(RATE)
 # How F moves beside that, for the statements of Section 3.5.
 SIDE = {
     "BAR, 2 updates": Method("bar", times=2),
