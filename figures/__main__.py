@@ -41,7 +41,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     digits = parser.add_argument_group(f"{' and '.join(ON_MNIST)}, on MNIST")
     digits.add_argument("--mnist", type=Path, metavar="DIR", help="the four files (default REFNCE_MNIST, or downloaded ones)")
     digits.add_argument("--width", choices=("narrow", "full"), default="narrow", help="of ResNet-18: 16..128 or 64..512 channels")
-    digits.add_argument("--steps", type=_number(1), default=None, metavar="N", help="of training (default 400 narrow, 4000 full)")
+    digits.add_argument("--steps", type=_number(1), default=None, metavar="N", help="of training (default 240 narrow, 4000 full)")
     digits.add_argument("--resume", action="store_true", help="go on from the checkpoints of an interrupted run")
     options = parser.parse_args(arguments)
     for name in options.names:

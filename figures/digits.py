@@ -35,7 +35,7 @@ from refnce.nn.flat import Flat
 from refnce.train import State, Training
 
 WIDTHS = {"narrow": resnet.NARROW, "full": resnet.FULL}
-STEPS = {"narrow": 400, "full": 4000}
+STEPS = {"narrow": 240, "full": 4000}
 RUNS = 2
 BATCH = 64
 RATE = 1e-4

@@ -23,7 +23,7 @@ from refnce.nn import resnet
 
 SAMPLED = ("BAR", "binary search")
 CHAINS = 64
-STEPS, WARMUP, LEAPFROG = 60, 90, 20
+STEPS, WARMUP, LEAPFROG = 40, 60, 20
 SHOWN = 8  # images across and down
 
 

@@ -158,6 +158,32 @@ def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
             yield x[..., start : start + width]
 
 
+def elementwise(f: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+    """``f(*arrays)`` for an ``f`` that works element by element on arrays of one shape and dtype and returns a tuple of such.
+
+    Large arrays of NumPy go through it a block at a time: what it makes on the way stays in cache and costs no new pages.
+    """
+    first = arrays[0]
+    if any(type(x) is not numpy.ndarray or not x.flags.c_contiguous for x in arrays) or first.size <= BLOCK:
+        return f(*arrays)
+    rows = [x.reshape(-1) for x in arrays]
+    results: list[Array] = []
+    for start in range(0, first.size, BLOCK):
+        pieces = f(*(x[start : start + BLOCK] for x in rows))
+        results = results or [numpy.empty(first.shape, piece.dtype) for piece in pieces]
+        for result, piece in zip(results, pieces, strict=True):
+            result.reshape(-1)[start : start + BLOCK] = piece
+    return tuple(results)
+
+
+def with_part(x: Array, index: Any, part: Array) -> Array:
+    """``x`` with ``part`` at ``index``; ``x`` itself, changed, where the library can, so it must be nobody else's."""
+    if array_api_compat.is_jax_array(x):
+        return x.at[index].set(part)
+    x[index] = part
+    return x
+
+
 def run_blocks(*samples: Array) -> list[Any]:
     """Indices that pick a few runs at a time of ``samples`` (runs, n), (runs, m), for the same end; ``...`` alone is all."""
     if any(type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != samples[0].shape[0] for x in samples):

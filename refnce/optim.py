@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce.backend import Array, array_namespace
+from refnce.backend import Array, array_namespace, elementwise
 
 __all__ = ["adam", "ngd", "sgd"]
 
@@ -39,10 +39,15 @@ def adam(state: Any, gradient: Array, *, rate: float) -> tuple[tuple[int, Array,
     beta1, beta2, eps = 0.9, 0.999, 1e-8
     t, m, v = (0, xp.zeros_like(gradient), xp.zeros_like(gradient)) if state is None else state
     t = t + 1
-    m = beta1 * m + (1.0 - beta1) * gradient
-    v = beta2 * v + (1.0 - beta2) * gradient**2
-    m_hat, v_hat = m / (1.0 - beta1**t), v / (1.0 - beta2**t)
-    return (t, m, v), -rate * m_hat / (xp.sqrt(v_hat) + eps)
+
+    def update(gradient: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
+        m = beta1 * m + (1.0 - beta1) * gradient
+        v = beta2 * v + (1.0 - beta2) * gradient**2
+        m_hat, v_hat = m / (1.0 - beta1**t), v / (1.0 - beta2**t)
+        return m, v, -rate * m_hat / (xp.sqrt(v_hat) + eps)
+
+    m, v, change = elementwise(update, gradient, m, v)
+    return (t, m, v), change
 
 
 def mapped(f: Callable[..., Any], *states: Any) -> Any:

@@ -256,6 +256,27 @@ def test_bad_options_of_the_solvers(name, options, error, message):
 # Loading a library by name.
 
 
+@pytest.mark.parametrize("shape", [(backend.BLOCK,), (3, backend.BLOCK + 1), (2, 5, 7, backend.BLOCK // 32)])
+def test_blocks_of_an_elementwise_function_do_not_show(shape):
+    """The same bits as at once, block or no block, for results of several dtypes and for arrays that are not contiguous."""
+    g = np.random.Generator(np.random.PCG64(2))
+    x, y = g.normal(size=(2, *shape))
+    sizes = []
+
+    def f(x, y):
+        sizes.append(x.size)
+        return np.sqrt(x * x + y), x > y
+
+    with np.errstate(invalid="ignore"):
+        for a, b in ((x, y), (x, np.broadcast_to(y[..., :1], shape)), (x.T, y.T)):
+            sizes.clear()
+            root, more = backend.elementwise(f, a, b)
+            split = a.size > backend.BLOCK and a.flags.c_contiguous and b.flags.c_contiguous
+            assert (max(sizes) <= backend.BLOCK) if split else (sizes == [a.size])
+            assert np.array_equal(root, np.sqrt(a * a + b), equal_nan=True) and np.array_equal(more, a > b)
+            assert root.shape == more.shape == a.shape and more.dtype == bool
+
+
 def test_an_unknown_library():
     with pytest.raises(ValueError, match="backend must be one of numpy, cupy, .*; got 'abacus'"):
         backend.load("abacus")

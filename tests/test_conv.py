@@ -11,8 +11,9 @@ from scipy.signal import correlate
 
 from refnce import nn
 from refnce.backend import to_host
-from refnce.nn import winograd
-from refnce.nn.conv3x3 import average_pool, convolution, images_first, images_last, pointwise, spread, thinned
+from refnce.nn import images, winograd
+from refnce.nn.conv3x3 import average_pool, convolution, pointwise
+from refnce.nn.images import images_first, images_last, spread, thinned
 from tests import plain_conv
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -32,7 +33,7 @@ def size_of_terms(weight, x):
     with pytest.MonkeyPatch.context() as patch:
         for name in ("BT", "G", "AT"):
             patch.setattr(winograd, name, tuple(tuple(abs(c) for c in row) for row in getattr(winograd, name)))
-        y, _ = winograd.convolve(images_last(np.abs(x)), np.abs(weight))
+        y, _ = winograd.correlate(images_last(np.abs(x)), np.abs(weight), np.zeros(weight.shape[-4]))
     return images_first(y)
 
 
@@ -86,14 +87,15 @@ def test_the_pullback_is_the_adjoint(stride, H, W, seed):
     assert_close(sum(np.sum(dparams[k] * v[k]) for k in v), np.sum(dy * along_params), scale=1e3 * y.size)
 
 
-def test_blocks_of_images_do_not_show(monkeypatch):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_blocks_of_images_do_not_show(monkeypatch, stride):
     """Images go through the transforms a few at a time; each image alone gives the same output and the gradients add up."""
     params, x, g = drawn(3, 7, 3, 2, 9, 6)
-    whole, pullback = nn.conv3x3(params, x)
+    whole, pullback = nn.conv3x3(params, x, stride=stride)
     dy = g.normal(size=whole.shape)
     dx, dparams = pullback(dy)
-    monkeypatch.setattr(winograd, "TILES", 1)
-    blocked, back = nn.conv3x3(params, x)
+    monkeypatch.setattr(images, "TOGETHER", 1)
+    blocked, back = nn.conv3x3(params, x, stride=stride)
     du, dothers = back(dy)
     assert_close(blocked, whole, scale=1e3)
     assert_close(du, dx, scale=1e3)
@@ -148,6 +150,16 @@ def test_pointwise_is_a_product_at_each_pixel(stride):
     assert_close(dx, expected, scale=8.0)
     assert_close(dparams["weight"], np.einsum("hwno,hwnc->oc", dy, x[::stride, ::stride]), scale=120.0)
     assert_close(dparams["bias"], dy.sum(axis=(0, 1, 2)), scale=120.0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_no_images(stride):
+    params, x, _ = drawn(10, 0, 3, 4, 7, 5)
+    y, pullback = nn.conv3x3(params, x, stride=stride)
+    dx, dparams = pullback(y)
+    assert y.shape == (0, 4, -(-7 // stride), -(-5 // stride)) and dx.shape == x.shape
+    assert {k: p.shape for k, p in dparams.items()} == {k: p.shape for k, p in params.items()}
+    assert not any(p.any() for p in dparams.values())
 
 
 def test_average_pool():

@@ -91,6 +91,26 @@ def same_side(layer, params, x, v_params, v_x, h):
     return np.array_equal(patterns[0], patterns[1]) and np.array_equal(patterns[1], patterns[2])
 
 
+def test_a_chain_asks_for_no_gradient_that_nobody_takes():
+    """Without dx the pullback ends at the first layer that has parameters."""
+
+    def blind(params, x):
+        def pullback(dy, *, dx=True, dparams=True):
+            assert dx, "a layer below all parameters has been pulled back in vain"
+            return 2.0 * dy, {} if dparams else None
+
+        return 2.0 * x, pullback
+
+    g = Generator(PCG64(1))
+    params = {"1.weight": g.normal(size=(3, 2)), "1.bias": g.normal(size=3)}
+    y, pullback = nn.chain(blind, nn.linear, nn.leaky_relu)(params, g.normal(size=(4, 2)))
+    dx, gradients = pullback(y, dx=False)
+    down, same = pullback(y)
+    assert dx is None and down.shape == (4, 2)
+    assert all(np.array_equal(gradients[name], same[name]) for name in params)
+    assert nn.chain(blind)({}, y)[1](y, dx=False) == (None, {})
+
+
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4), seeds)
 def test_the_perceptron_is_its_chain(widths, seed):
     """Written out it is the chain of its layers, to the bit, with runs and without."""

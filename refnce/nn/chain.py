@@ -20,11 +20,12 @@ def chain(*layers: Layer) -> Layer:
         def back(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Array | None, Params | None]:
             gradients: Params = dict.fromkeys(params)
             down: Array | None = dy
-            for k in range(len(layers) - 1, -1, -1):
-                down, mine = pullbacks[k](down, dx=dx or k > 0, dparams=dparams)
+            lowest = 0 if dx else min((k for k, own in enumerate(names) if own), default=len(layers))
+            for k in range(len(layers) - 1, lowest - 1, -1):
+                down, mine = pullbacks[k](down, dx=dx or k > lowest, dparams=dparams)
                 for short, long in names[k] if dparams else ():
                     gradients[long] = mine[short]
-            return down, gradients if dparams else None
+            return (down if dx else None), (gradients if dparams else None)
 
         return x, back
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, device
-from refnce.nn import winograd
+from refnce.backend import Array, array_namespace
+from refnce.nn import strided, winograd
+from refnce.nn.images import images_first, images_last, spread, thinned
 from refnce.nn.layer import Layer, Params, Pullback, match
 from refnce.nn.linear import linear
 
@@ -38,18 +39,19 @@ def convolution(stride: int = 1) -> Layer:
     if stride not in (1, 2):
         raise ValueError(f"stride must be 1 or 2; got {stride!r}")
 
+    correlate = winograd.correlate if stride == 1 else strided.correlate
+
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         weight, bias = params["weight"], params["bias"]
-        y, tiles = winograd.convolve(x, weight)
-        y = thinned(y, stride) + bias[..., None, None, None, :]
+        y, back = correlate(x, weight, bias)
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
-            whole = spread(dy, stride, x.shape[-4], x.shape[-3])
-            down = match(winograd.convolve(whole, winograd.turned(weight))[0], x) if dx else None
+            down, gradient = back(dy, dx, dparams)
+            down = match(down, x) if dx else None
             if not dparams:
                 return down, None
             total = array_namespace(dy).sum(dy, axis=(-4, -3, -2))
-            return down, {"weight": match(winograd.weight_gradient(whole, tiles), weight), "bias": match(total, bias)}
+            return down, {"weight": match(gradient, weight), "bias": match(total, bias)}
 
         return y, pullback
 
@@ -81,32 +83,3 @@ def average_pool(params: Params, x: Array) -> tuple[Array, Pullback]:
         return (xp.broadcast_to(share, x.shape) if dx else None), ({} if dparams else None)
 
     return xp.mean(x, axis=(-4, -3)), pullback
-
-
-def images_last(x: Array) -> Array:
-    """(..., n, C, H, W) -> (..., H, W, n, C)."""
-    return array_namespace(x).moveaxis(x, (-2, -1), (-4, -3))
-
-
-def images_first(x: Array) -> Array:
-    """(..., H, W, n, C) -> (..., n, C, H, W)."""
-    return array_namespace(x).moveaxis(x, (-4, -3), (-2, -1))
-
-
-def thinned(x: Array, stride: int) -> Array:
-    """Every ``stride``-th row and column, from the first."""
-    return x if stride == 1 else x[..., ::stride, ::stride, :, :]
-
-
-def spread(y: Array, stride: int, high: int, wide: int) -> Array:
-    """The adjoint of ``thinned``: y's pixels at their places in an image of high x wide, zeros between."""
-    if stride == 1:
-        return y
-    xp = array_namespace(y)
-    for axis, size in ((-4, high), (-3, wide)):
-        zeros = xp.zeros(y.shape, dtype=y.dtype, device=device(y))
-        pairs = xp.stack([y, *[zeros] * (stride - 1)], axis=axis)
-        place = y.ndim + axis
-        y = xp.reshape(pairs, (*y.shape[:place], y.shape[place] * stride, *y.shape[place + 1 :]))
-        y = y[(*[slice(None)] * place, slice(size), ...)]
-    return y

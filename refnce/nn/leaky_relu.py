@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace
+from refnce.backend import Array, array_namespace, elementwise
 from refnce.nn.layer import Params, Pullback
 
 SLOPE = 0.01
@@ -15,12 +15,12 @@ def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
 
     At the kink, x = 0, the slope is SLOPE. Any number between SLOPE and 1 is a subgradient there; this is PyTorch's choice.
     """
-    factor = slope(x)
+    xp = array_namespace(x)
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
-        return (dy * factor if dx else None), ({} if dparams else None)
+        return (elementwise(lambda dy, x: (dy * slope(x),), dy, x)[0] if dx else None), ({} if dparams else None)
 
-    return x * factor, pullback
+    return elementwise(lambda x: (xp.maximum(x, SLOPE * x),), x)[0], pullback
 
 
 def slope(x: Array) -> Array:

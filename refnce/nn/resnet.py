@@ -12,8 +12,9 @@ from typing import Any
 
 from refnce.backend import Array, array_namespace
 from refnce.nn.chain import chain
-from refnce.nn.conv3x3 import average_pool, convolution, images_first, images_last, pointwise
+from refnce.nn.conv3x3 import average_pool, convolution, pointwise
 from refnce.nn.flat import Shapes
+from refnce.nn.images import images_first, images_last
 from refnce.nn.layer import Layer, Params, Pullback
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear

@@ -17,7 +17,8 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from refnce.backend import Array, array_namespace, asarray, device, on_host, transposed
+from refnce.backend import Array, array_namespace, asarray, device, transposed
+from refnce.nn.images import Backward, batches, meeting, with_images, zeros_around
 
 BT = (
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
@@ -28,45 +29,38 @@ G = (
     (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
 )  # fmt: skip
 AT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
-TILES = 1 << 20  # bytes of a block of transformed tiles: with what is made from them they stay in a core's second-level cache
 
 
-def convolve(x: Array, weight: Array) -> tuple[Array, list[Array]]:
-    """Return (y, tiles): x (..., H, W, n, C) correlated with weight (..., O, C, 3, 3), zeros around it, to y (..., H, W, n, O).
+def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
+    """Return (y, back): x (..., H, W, n, C) correlated with weight (..., O, C, 3, 3), zeros around it, plus bias (..., O).
 
-    tiles: the transformed tiles of x, (..., 36, tiles, C) for each block of images, which ``weight_gradient`` takes.
+    y is (..., H, W, n, O), and ``back(dy, dx, dweight)`` returns what dy pulls back to x and to weight, None for what is not
+    asked for: the transposes of the three transforms, in reverse. A few images go through all of it at a time.
     """
     xp, U = array_namespace(x, weight), _kernels(weight)
-    high, wide = _counts(x)
-    parts, kept = [], []
-    for here in _blocks(x, U):
-        V = _by_tile(xp, _matrix(BT, x), _tiles(xp, x[..., here, :], high, wide), x.shape[-1])
-        parts.append(_untiled(xp, _matrix(AT, x) @ _flat(xp, V @ U), x, high, wide, U.shape[-1]))
+    tiles = _tiles(x)
+    places = batches(x, 36 * x.shape[-1], tiles, U.shape[-1])
+    y, kept = None, []
+    for here in places:
+        V = _transform(xp, _matrix(BT, x), _cut6(xp, x[..., here, :], tiles), x.shape[-1])
+        some = _joined4(xp, _matrix(AT, x) @ _flat(xp, V @ U), x, tiles, U.shape[-1])
+        y = with_images(y, here, some + bias[..., None, None, None, :], x)
         kept.append(V)
-    return (parts[0] if len(parts) == 1 else xp.concat(parts, axis=-2)), kept
 
+    def back(dy: Array, dx: bool, dweight: bool) -> tuple[Any, Any]:
+        A, B = transposed(_matrix(AT, dy)), transposed(_matrix(BT, dy))
+        # For many batches U is worth being made again in this order: a product with its view takes half as long again.
+        across = transposed(U) if len(places) == 1 else _kernels(xp.moveaxis(weight, -4, -3))
+        total = down = None
+        for here, V in zip(places, kept, strict=True):
+            dM = _transform(xp, A, _cut4(xp, dy[..., here, :], tiles), dy.shape[-1])
+            if dweight:
+                total = transposed(V) @ dM if total is None else total + transposed(V) @ dM
+            if dx:
+                down = with_images(down, here, _joined6(xp, B @ _flat(xp, dM @ across), x, tiles, x.shape[-1]), x)
+        return down, (_kernels_back(total) if dweight else None)
 
-def weight_gradient(dy: Array, tiles: list[Array]) -> Array:
-    """dy (..., H, W, n, O) pulled back to the weight (..., O, C, 3, 3) of ``convolve``, for the tiles that it returned."""
-    xp = array_namespace(dy)
-    high, wide = _counts(dy)
-    products, start = [], 0
-    for V in tiles:
-        images = V.shape[-2] // (high * wide)
-        own = dy[..., start : start + images, :]
-        dM = _by_tile(xp, transposed(_matrix(AT, dy)), _cut(xp, own, high, wide), dy.shape[-1])
-        products.append(transposed(V) @ dM)
-        start += images
-    total = sum(products[1:], products[0])
-    dg = transposed(_matrix(G, dy)) @ _flat(xp, total)
-    dg = xp.reshape(dg, (*dg.shape[:-2], 3, 3, *total.shape[-2:]))
-    return xp.moveaxis(dg, (-4, -3, -2, -1), (-2, -1, -3, -4))
-
-
-def turned(weight: Array) -> Array:
-    """The kernel by which dy is pulled back to x: ``convolve(dy, turned(weight))``, the correlation's adjoint."""
-    xp = array_namespace(weight)
-    return xp.flip(xp.moveaxis(weight, -4, -3), axis=(-2, -1))
+    return y, back
 
 
 @lru_cache(maxsize=64)
@@ -87,58 +81,68 @@ def _kernels(weight: Array) -> Array:
     return xp.reshape(U, (*U.shape[:-1], *g.shape[-2:]))
 
 
-def _counts(x: Array) -> tuple[int, int]:
+def _kernels_back(dU: Array) -> Array:
+    """The transformed kernels' gradient pulled back to the weight (..., O, C, 3, 3)."""
+    xp = array_namespace(dU)
+    dg = transposed(_matrix(G, dU)) @ _flat(xp, dU)
+    dg = xp.reshape(dg, (*dg.shape[:-2], 3, 3, *dU.shape[-2:]))
+    return xp.moveaxis(dg, (-4, -3, -2, -1), (-2, -1, -3, -4))
+
+
+def _tiles(x: Array) -> tuple[int, int]:
     """Tiles down and across."""
     return -(-x.shape[-4] // 4), -(-x.shape[-3] // 4)
-
-
-def _blocks(x: Array, U: Array) -> list[slice]:
-    """Images that go together: tiles for a second-level cache, and as many as U is wide, which is read once a block."""
-    n, (high, wide) = x.shape[-2], _counts(x)
-    size = max(TILES // (36 * x.shape[-1] * x.dtype.itemsize), U.shape[-1]) if on_host(x) else n * high * wide
-    few = max(1, size // (high * wide))
-    return [slice(start, start + few) for start in range(0, n, few)]
 
 
 def _flat(xp: Any, x: Array) -> Array:
     return xp.reshape(x, (*x.shape[:-2], x.shape[-2] * x.shape[-1]))
 
 
-def _by_tile(xp: Any, matrix: Array, tiles: Array, channels: int) -> Array:
+def _transform(xp: Any, matrix: Array, tiles: Array, channels: int) -> Array:
     """``matrix`` times the tiles, each a column: (..., 36, tiles, channels)."""
     y = matrix @ tiles
     return xp.reshape(y, (*y.shape[:-1], -1, channels))
 
 
-def _tiles(xp: Any, x: Array, high: int, wide: int) -> Array:
-    """The 6x6 tiles of x, with zeros around it: (..., 36, tiles * C)."""
-    x = _zeros_around(xp, _zeros_around(xp, x, -4, 1, 4 * high + 1 - x.shape[-4]), -3, 1, 4 * wide + 1 - x.shape[-3])
+def _cut6(xp: Any, x: Array, tiles: tuple[int, int]) -> Array:
+    """The overlapping 6x6 tiles of x, with zeros around it: (..., 36, tiles * C)."""
+    high, wide = (4 * count for count in tiles)
+    x = zeros_around(x, (1, high + 1 - x.shape[-4]), (1, wide + 1 - x.shape[-3]))
     places = [(i, j) for i in range(6) for j in range(6)]
-    parts = xp.stack([x[..., i : i + 4 * high - 3 : 4, j : j + 4 * wide - 3 : 4, :, :] for i, j in places], axis=-5)
+    parts = xp.stack([x[..., i : i + high - 3 : 4, j : j + wide - 3 : 4, :, :] for i, j in places], axis=-5)
     return xp.reshape(parts, (*parts.shape[:-4], -1))
 
 
-def _cut(xp: Any, y: Array, high: int, wide: int) -> Array:
+def _joined6(xp: Any, d: Array, x: Array, tiles: tuple[int, int], channels: int) -> Array:
+    """The adjoint of ``_cut6``: an image (..., H, W, n, C), to whose pixels all tiles (..., 36, tiles * C) that hold them add."""
+    d = xp.reshape(d, (*d.shape[:-2], 6, 6, *tiles, -1, channels))
+    rows = xp.stack(_overlap([d[..., i, :, :, :, :, :] for i in range(6)], -4), axis=-4)
+    pixels = xp.stack(_overlap([rows[..., j, :, :, :, :, :] for j in range(6)], -3), axis=-3)
+    return _whole(xp, pixels, x)
+
+
+def _overlap(p: list[Array], axis: int) -> list[Array]:
+    """Four of the six slices of all tiles, to which those that lie in the neighbours have been added."""
+    return [meeting(p[1], p[5], axis, -1), p[2], p[3], meeting(p[4], p[0], axis, +1)]
+
+
+def _cut4(xp: Any, y: Array, tiles: tuple[int, int]) -> Array:
     """The 4x4 tiles of y: (..., 16, tiles * O)."""
-    y = _zeros_around(xp, _zeros_around(xp, y, -4, 0, 4 * high - y.shape[-4]), -3, 0, 4 * wide - y.shape[-3])
+    high, wide = tiles
+    y = zeros_around(y, (0, 4 * high - y.shape[-4]), (0, 4 * wide - y.shape[-3]))
     parts = xp.reshape(y, (*y.shape[:-4], high, 4, wide, 4, *y.shape[-2:]))
     parts = xp.moveaxis(parts, (-5, -3), (-6, -5))
     return xp.reshape(parts, (*parts.shape[:-6], 16, -1))
 
 
-def _untiled(xp: Any, y: Array, x: Array, high: int, wide: int, channels: int) -> Array:
-    """The image (..., H, W, n, O) of 4x4 tiles (..., 16, tiles * O)."""
-    parts = xp.reshape(y, (*y.shape[:-2], 4, 4, high, wide, -1, channels))
-    parts = xp.moveaxis(parts, (-6, -5), (-5, -3))
-    whole = xp.reshape(parts, (*parts.shape[:-6], 4 * high, 4 * wide, *parts.shape[-2:]))
+def _joined4(xp: Any, y: Array, x: Array, tiles: tuple[int, int], channels: int) -> Array:
+    """The adjoint of ``_cut4``: the image (..., H, W, n, O) of tiles (..., 16, tiles * O)."""
+    parts = xp.reshape(y, (*y.shape[:-2], 4, 4, *tiles, -1, channels))
+    return _whole(xp, xp.moveaxis(parts, (-6, -5), (-5, -3)), x)
+
+
+def _whole(xp: Any, parts: Array, x: Array) -> Array:
+    """(..., tiles down, 4, tiles across, 4, n, C) as images of the height and width of x."""
+    high, wide = 4 * parts.shape[-6], 4 * parts.shape[-4]
+    whole = xp.reshape(parts, (*parts.shape[:-6], high, wide, *parts.shape[-2:]))
     return whole[..., : x.shape[-4], : x.shape[-3], :, :]
-
-
-def _zeros_around(xp: Any, x: Array, axis: int, before: int, after: int) -> Array:
-    """x with ``before`` and ``after`` zeros along an axis."""
-    def zeros(count: int) -> list[Array]:
-        shape = list(x.shape)
-        shape[axis] = count
-        return [xp.zeros(tuple(shape), dtype=x.dtype, device=device(x))] if count else []
-
-    return xp.concat([*zeros(before), x, *zeros(after)], axis=axis) if before or after else x

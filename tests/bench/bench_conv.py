@@ -20,8 +20,9 @@ import torch  # noqa: E402
 
 from refnce import models, optim, train  # noqa: E402
 from refnce.nn import resnet  # noqa: E402
-from refnce.nn.conv3x3 import convolution, images_first, images_last  # noqa: E402
+from refnce.nn.conv3x3 import convolution  # noqa: E402
 from refnce.nn.flat import Flat  # noqa: E402
+from refnce.nn.images import images_first, images_last  # noqa: E402
 from refnce.train import Method, Training  # noqa: E402
 from tests import torch_resnet  # noqa: E402
 from tests.bench.timing import ratios, row  # noqa: E402

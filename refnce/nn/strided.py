@@ -1,0 +1,70 @@
+"""3x3 correlation with stride 2: gather the nine pixels under the kernel (im2col), then one product of matrices.
+
+Of the outputs that Winograd's tiles would give three in four are not wanted; for the fourth this has as many products (9 each,
+where a tile's 36 leave 4 of 16) and no transforms.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refnce.backend import Array, array_namespace, transposed
+from refnce.nn.images import Backward, batches, meeting, with_images, zeros_around
+
+
+def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
+    """Return (y, back): every second row and column, from the first, of ``winograd.correlate``, with a ``back`` like its."""
+    xp = array_namespace(x, weight)
+    size = -(-x.shape[-4] // 2), -(-x.shape[-3] // 2)
+    kernel = xp.moveaxis(weight, (-2, -1, -3, -4), (-4, -3, -2, -1))
+    matrix = xp.reshape(kernel, (*kernel.shape[:-4], -1, kernel.shape[-1]))
+    places = batches(x, 9 * x.shape[-1], size, matrix.shape[-1])
+    y, kept = None, []
+    for here in places:
+        near = _columns(xp, x[..., here, :], *size)
+        some = near @ matrix + bias[..., None, :]
+        y = with_images(y, here, xp.reshape(some, (*some.shape[:-2], *size, -1, some.shape[-1])), x)
+        kept.append(near)
+
+    def back(dy: Array, dx: bool, dweight: bool) -> tuple[Any, Any]:
+        across = transposed(matrix)
+        total: Any = None
+        down = None
+        for here, near in zip(places, kept, strict=True):
+            rows = _rows(xp, dy[..., here, :])
+            if dweight:
+                total = transposed(near) @ rows if total is None else total + transposed(near) @ rows
+            if dx:
+                some = rows @ across
+                some = _columns_back(xp, xp.reshape(some, (*some.shape[:-2], *size, -1, 3, 3, x.shape[-1])))
+                down = with_images(down, here, some[..., : x.shape[-4], : x.shape[-3], :, :], x)
+        if dweight:
+            total = xp.reshape(total, (*total.shape[:-2], *kernel.shape[-4:]))
+            total = xp.moveaxis(total, (-4, -3, -2, -1), (-2, -1, -3, -4))
+        return down, (total if dweight else None)
+
+    return y, back
+
+
+def _rows(xp: Any, x: Array) -> Array:
+    return xp.reshape(x, (*x.shape[:-4], -1, x.shape[-1]))
+
+
+def _columns(xp: Any, x: Array, high: int, wide: int) -> Array:
+    """The nine pixels about every second one, (..., rows, 9 C)."""
+    x = zeros_around(x, (1, 2 * high - x.shape[-4]), (1, 2 * wide - x.shape[-3]))
+    places = [(i, j) for i in range(3) for j in range(3)]
+    near = [x[..., i : i + 2 * high - 1 : 2, j : j + 2 * wide - 1 : 2, :, :] for i, j in places]
+    return _rows(xp, xp.concat(near, axis=-1))
+
+
+def _columns_back(xp: Any, d: Array) -> Array:
+    """The adjoint of ``_columns``, (..., H', W', n, 3, 3, C) -> (..., 2 H', 2 W', n, C): an even row has seen the kernel's middle
+    row alone, an odd one the last row from above and the first from below; so have columns.
+    """
+    def woven(first: Array, middle: Array, last: Array, axis: int) -> Array:
+        pairs = xp.stack([middle, meeting(last, first, axis, +1)], axis=axis)
+        return xp.reshape(pairs, (*middle.shape[:axis], 2 * middle.shape[axis], *middle.shape[axis + 1 :]))
+
+    rows = [woven(d[..., 0, j, :], d[..., 1, j, :], d[..., 2, j, :], -4) for j in range(3)]
+    return woven(rows[0], rows[1], rows[2], -3)
