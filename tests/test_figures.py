@@ -116,8 +116,8 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
-    """A signal while Figure 3 is made, after Figure 7: status 130, one line, Figure 7 whole and nothing of Figure 3."""
-    run = [sys.executable, "-m", "figures", "fig07", "fig03", "--runs", "2", "--out", str(tmp_path)]
+    """A signal while Figure 5 is made, after Figure 7: status 130, one line, Figure 7 whole and nothing of Figure 5."""
+    run = [sys.executable, "-m", "figures", "fig07", "fig05", "--runs", "2", "--out", str(tmp_path)]
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
     try:
@@ -125,7 +125,7 @@ def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
         while not (tmp_path / "fig07.png").exists() and time.monotonic() < deadline:
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
-        time.sleep(0.5)  # Figure 3 takes several seconds
+        time.sleep(0.5)  # Figure 5 takes minutes
         process.send_signal(number)
         _, err = process.communicate(timeout=30)
     finally:

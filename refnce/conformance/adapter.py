@@ -17,7 +17,7 @@ SURFACE = {
     "ence": ("loss", "grad_F", "grad_r", "log_z"),
     "logz": ("bar_update", "bar", "bisect", "newton"),
     "expfam": ("loss", "gradient", "hessian", "profile_loss", "profile_gradient", "profile_hessian"),
-    "nn": ("mlp",),
+    "nn": ("mlp", "conv3x3", "quadratic_head"),
     "optim": ("sgd", "ngd", "adam"),
     "train": ("trajectory",),
 }
@@ -26,7 +26,7 @@ SOLVERS = ("bar", "bisect", "newton")
 NOT_PROVIDED = "not provided: "
 FIELDS = ("F", "status", "evaluations", "bracket", "standard_error", "overlap")
 # What the keywords of the surface mean when left out: a foreign function need not take one that is given this value.
-DEFAULTS = {"nu": 1.0, "F0": None, "step": 1.0, "xtol": 0.0}
+DEFAULTS = {"nu": 1.0, "F0": None, "step": 1.0, "xtol": 0.0, "stride": 1, "sign": "negative"}
 
 
 class NotProvided(Exception):
@@ -72,7 +72,7 @@ class Space:
             result = function(*moved, **{key: _moved(x, self._asarray) for key, x in kwargs.items()})
             if name in SOLVERS:
                 return Solution(label, result)
-            if name == "mlp":
+            if self._space == "nn":
                 y, pullback = result
                 return host(y), lambda dy: host(pullback(_moved(dy, self._asarray)))
             if self._space == "optim":  # the state stays what it is

@@ -70,6 +70,20 @@ def _mlp(impl: Impl, inputs: Inputs) -> Answers:
     return {"y": y, "dx": dx} | {f"d{name}": dparams[name] for name in params}
 
 
+def _conv3x3(impl: Impl, inputs: Inputs) -> Answers:
+    params = {name: inputs[name] for name in ("weight", "bias")}
+    y, pullback = impl.nn.conv3x3(params, inputs["x"], stride=int(inputs["stride"]))
+    dx, dparams = pullback(inputs["dy"])
+    return {"y": y, "dx": dx, "dweight": dparams["weight"], "dbias": dparams["bias"]}
+
+
+def _quadratic_head(impl: Impl, inputs: Inputs) -> Answers:
+    params = {name: inputs[name] for name in ("triangle", "b")}
+    r, pullback = impl.nn.quadratic_head(params, inputs["f"], sign=inputs["sign"])
+    df, dparams = pullback(inputs["dy"])
+    return {"r": r, "df": df, "dtriangle": dparams["triangle"], "db": dparams["b"]}
+
+
 def _optimizer(name: str) -> Call:
     def call(impl: Impl, inputs: Inputs) -> Answers:
         state, steps = None, []
@@ -113,6 +127,8 @@ CALLS: dict[str, dict[str, Call]] = {
         for name in ("loss", "gradient", "hessian", "profile_loss", "profile_gradient", "profile_hessian")
     },
     "mlp": {"nn.mlp": _mlp},
+    "conv": {"nn.conv3x3": _conv3x3},
+    "head": {"nn.quadratic_head": _quadratic_head},
     "optim": {f"optim.{name}": _optimizer(name) for name in ("sgd", "ngd", "adam")},
     "trajectory": {"train.trajectory": _trajectory},
 }
@@ -121,7 +137,7 @@ ANSWERED = {
     "nce.grad_r": ("grad_r_data", "grad_r_noise"),
     "ence.grad_r": ("grad_r_data", "grad_r_noise"),
     **dict.fromkeys(("logz.newton", "logz.bisect", "logz.bar"), ("root", "standard_error", "overlap", "converged")),
-    "nn.mlp": None,
+    **dict.fromkeys(("nn.mlp", "nn.conv3x3", "nn.quadratic_head")),
     "train.trajectory": None,
 }
 

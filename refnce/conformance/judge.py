@@ -68,10 +68,10 @@ def worst(case: Case, function: str, quantity: str, numbers: list[float], expect
 
 def verdict(case: Case, function: str, quantity: str, error: float, **more: Any) -> Verdict:
     about = {str(name): float(case.inputs[name]) for name in ("F", "nu") if name in case.inputs and case.inputs[name].ndim == 0}
-    for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m"), ("x", "n")):
+    for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m"), ("x", "n"), ("f", "n")):
         x = case.inputs.get(name)
         if x is not None:
-            about[count] = float(x.shape[-1] if name.startswith("r") else x.shape[-2])
+            about[count] = float(x.shape[-1 if name.startswith("r") else -4 if "stride" in case.inputs else -2])
     return Verdict(case.id, case.flags, function, quantity, error, about=about, **more)
 
 

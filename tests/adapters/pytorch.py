@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch.nn.functional import leaky_relu, linear, logsigmoid
+from torch.nn.functional import leaky_relu, logsigmoid
 
 
 asarray = torch.tensor
@@ -51,7 +51,7 @@ def mlp(params, x):
     leaves = [x, *params.values()]
     y, _ = x, [leaf.requires_grad_() for leaf in leaves]
     for k in range(0, len(params), 2):
-        y = linear(leaky_relu(y, 0.01) if k else y, params[f"{k}.weight"], params[f"{k}.bias"])
+        y = (leaky_relu(y, 0.01) if k else y) @ params[f"{k}.weight"].mT + params[f"{k}.bias"][..., None, :]
 
     def pullback(dy):
         dx, *dparams = torch.autograd.grad(y, leaves, dy)

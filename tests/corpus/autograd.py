@@ -105,19 +105,50 @@ class expfam:
         return torch.autograd.functional.hessian(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
 
 
-def mlp(params, x):
+def _pulled(f, params, x):
+    """``f(leaves, x)``, and its pullback."""
     leaves = {name: value.clone().requires_grad_() for name, value in params.items()}
     x = x.clone().requires_grad_()
-    y = x
-    for k in range(len(params) // 2):
-        y = torch.nn.functional.leaky_relu(y) if k else y
-        y = y @ leaves[f"{2 * k}.weight"].mT + leaves[f"{2 * k}.bias"][..., None, :]
+    y = f(leaves, x)
 
     def pullback(dy):
         dx, *found = torch.autograd.grad(y, (x, *leaves.values()), dy)
         return dx, dict(zip(leaves, found, strict=True))
 
     return y.detach(), pullback
+
+
+def mlp(params, x):
+    def f(leaves, y):
+        for k in range(len(leaves) // 2):
+            y = torch.nn.functional.leaky_relu(y) if k else y
+            y = y @ leaves[f"{2 * k}.weight"].mT + leaves[f"{2 * k}.bias"][..., None, :]
+        return y
+
+    return _pulled(f, params, x)
+
+
+def conv3x3(params, x, *, stride):
+    if params["weight"].shape[-2:] != (3, 3):
+        raise ValueError("the kernel must be 3 x 3")
+
+    def f(leaves, x):
+        if x.ndim == 4:
+            return torch.nn.functional.conv2d(x, leaves["weight"], leaves["bias"], stride=stride, padding=1)
+        return torch.stack([f({name: p[k] for name, p in leaves.items()}, x[k]) for k in range(len(x))])
+
+    return _pulled(f, params, x)
+
+
+def quadratic_head(params, f, *, sign):
+    factor = {"negative": -1.0, "positive": 1.0}[sign]
+
+    def ratio(leaves, f):
+        triangle = leaves["triangle"]
+        L = torch.tril(triangle, -1) + torch.diag_embed(torch.diagonal(triangle, dim1=-2, dim2=-1).exp())
+        return factor * ((f @ L) ** 2).sum(-1, keepdim=True) + f @ leaves["b"][..., None]
+
+    return _pulled(ratio, params, f)
 
 
 def _stepping(make):

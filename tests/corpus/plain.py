@@ -139,6 +139,46 @@ def mlp(params, x):
     return x, pullback
 
 
+def conv3x3(params, x, *, stride):
+    """Nine shifted images, one product each."""
+    weight, bias = params["weight"], params["bias"]
+    if weight.shape[-2:] != (3, 3) or x.shape[-3] != weight.shape[-3] or bias.shape[-1] != weight.shape[-4]:
+        raise ValueError("weight, bias and x do not fit")
+    H, W = x.shape[-2:]
+    wide = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 2)] * 2)
+    places = [(u, v, (..., slice(u, u + H, stride), slice(v, v + W, stride))) for u in range(3) for v in range(3)]
+    seen = "...oc,...nchw->...nohw"
+    y = sum(np.einsum(seen, weight[..., u, v], wide[place]) for u, v, place in places) + bias[..., None, :, None, None]
+
+    def pullback(dy):
+        down, gradient = np.zeros_like(wide), np.zeros_like(weight)
+        for u, v, place in places:
+            down[place] += np.einsum("...oc,...nohw->...nchw", weight[..., u, v], dy)
+            gradient[..., u, v] = np.einsum("...nohw,...nchw->...oc", dy, wide[place])
+        return down[..., 1 : H + 1, 1 : W + 1], {"weight": gradient, "bias": dy.sum((-4, -2, -1))}
+
+    return y, pullback
+
+
+def quadratic_head(params, f, *, sign):
+    """W itself, and its gradient pulled back to L."""
+    triangle, b, k = params["triangle"], params["b"], f.shape[-1]
+    if sign not in ("negative", "positive") or triangle.shape[-2:] != (k, k) or b.shape[-1] != k:
+        raise ValueError("sign, triangle, b and f do not fit")
+    s = 1.0 if sign == "positive" else -1.0
+    L = np.where(np.eye(k, dtype=bool), np.exp(triangle), np.tril(triangle))
+    W = s * L @ L.mT
+    r = np.einsum("...ni,...ij,...nj->...n", f, W, f) + np.einsum("...ni,...i->...n", f, b)
+
+    def pullback(dy):
+        dL = 2.0 * s * np.einsum("...ni,...n,...nj->...ij", f, dy[..., 0], f) @ L
+        own = np.where(np.eye(k, dtype=bool), np.exp(triangle) * dL, np.tril(dL))
+        df = dy * (2.0 * f @ W + b[..., None, :])
+        return df, {"triangle": own, "b": np.einsum("...n,...ni->...i", dy[..., 0], f)}
+
+    return r[..., None], pullback
+
+
 def sgd(state, gradient, *, rate):
     return state, -rate * gradient
 

@@ -7,49 +7,18 @@ way they compute are written as they would be, and judged at level "C", at which
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import math
-from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import expit, log_expit
 
 from refnce import ence, expfam, logz, nce, optim
 from refnce.conformance.trajectory import trajectory
+from tests.corpus.bug import BATCHED, NORMAL, Wrong
+from tests.corpus.wrong_nn import WRONG_NN
 
 INF = math.inf
-BESIDE = {  # what stays right beside a function of each namespace: quick ones
-    "nce": ("nce.loss", "nce.hess_F"),
-    "ence": ("ence.loss", "ence.log_z"),
-    "logz": ("logz.newton", "nce.loss"),
-    "expfam": ("expfam.loss", "expfam.gradient", "expfam.profile_gradient", "expfam.profile_hessian"),
-    "nn": ("nn.mlp", "optim.sgd"),
-    "optim": ("optim.sgd", "optim.ngd", "optim.adam"),
-    "train": ("train.trajectory", "optim.sgd"),
-}
-
-
-class Wrong(NamedTuple):
-    """One bug: what it is, the function that has it, that function, a part of what is told of it, the level of judgement."""
-
-    bug: str
-    breaks: str
-    function: Callable[..., Any]
-    told: str
-    level: str = "A"
-
-    @property
-    def implementation(self) -> Any:
-        """An object with the wrong function and right ones beside it."""
-        spaces: dict[str, SimpleNamespace] = {}
-        for label in (*BESIDE[self.breaks.split(".")[0]], self.breaks):
-            space, _, name = label.partition(".")
-            module = importlib.import_module("refnce.conformance.trajectory" if space == "train" else f"refnce.{space}")
-            function = self.function if label == self.breaks else getattr(module, name)
-            setattr(spaces.setdefault(space, SimpleNamespace()), name, function)
-        return SimpleNamespace(**spaces)
 
 
 # --- changes of what refnce answers -----------------------------------------------------------------------------------
@@ -467,53 +436,6 @@ def of_data(r_data, r_noise):
     return np.nan_to_num(r_data.min(-1)), np.nan_to_num(r_data.max(-1))
 
 
-# --- networks ----------------------------------------------------------------------------------------------------------
-
-
-def network(slope=lambda z: np.where(z > 0, 1.0, 0.01), bias=lambda d: d.sum(-2), weight=lambda d, x: d.mT @ x, through=True):
-    """A perceptron with a rectifier's slope, a bias's and a weight's gradient of one's own, and perhaps no slope in dx."""
-
-    def mlp(params, x):
-        depth = len(params) // 2
-        inputs, slopes = [], []
-        for k in range(depth):
-            inputs.append(x)
-            z = x @ params[f"{2 * k}.weight"].mT + params[f"{2 * k}.bias"][..., None, :]
-            slopes.append(slope(z) if k + 1 < depth else np.ones_like(z))
-            x = z * slopes[-1]
-
-        def pullback(d):
-            found = {}
-            for k in reversed(range(depth)):
-                d = d * slopes[k]
-                found[f"{2 * k}.weight"], found[f"{2 * k}.bias"] = weight(d, inputs[k]), bias(d)
-                d = d @ params[f"{2 * k}.weight"] / (1.0 if through or k else slopes[0].mean())
-            return d, found
-
-        return x, pullback
-
-    return mlp
-
-
-def averaged(params, x):
-    y, pullback = network()(params, x)
-    return y, lambda dy: pullback(dy / x.shape[-2])
-
-
-def slope_in_float32(z):
-    return np.where(z > 0, 1.0, float(np.float32(0.01)))
-
-
-def bias_of_all(d):
-    """Summed over the runs as well."""
-    each = d.sum(-2)
-    return np.broadcast_to(each.sum(tuple(range(each.ndim - 1))), each.shape)
-
-
-def transposed_square(d, x):
-    return x.mT @ d if d.shape == x.shape else d.mT @ x
-
-
 def error_by_slope(z, n, m, nu):
     return (1 + nu) * z.standard_error
 
@@ -546,15 +468,12 @@ ERROR_BY_SLOPE = solving(logz.newton, standard_error=error_by_slope)
 OVERLAP_NOT_NORMALISED = solving(logz.newton, overlap=curvature_alone)
 ERROR_BY_N_LESS_1 = solving(logz.newton, standard_error=error_by_n_less_1)
 # What is told of several; "" where nothing to the point is.
-NORMAL = "ordinary numbers"
 STOPPED = "near the root but not at it (most within 4e-07): stopped early"
 ONLY_ROOT = "only root is wrong, not converged, overlap, standard_error; NoRoot"
-ONLY_BIAS = "only d0.bias, d2.bias, d4.bias is wrong, not d0.weight, d2.weight, d4.weight, dx, y; off by a factor of 1/n."
 WEIGHT = "nu is not 1: a log nu or a factor nu or 1/(1 + nu) missing or misplaced"
 APART = "Apart: runs 2000 apart in one batch"
 OPTIONS = "Options: F0, xtol, step or max_updates is given"
-BATCHED = "leading axes are independent runs"
-WRONG = (
+WRONG: tuple[Wrong, ...] = (
     Wrong("sums for means", "nce.loss", sums, "off by a factor of n."),
     Wrong("noise not weighted by nu", "nce.loss", without_weight, WEIGHT),
     Wrong("1/(1 + nu) left out", "nce.loss", scaled(nce.loss, lambda nu: 1 + nu), "off by a factor of 1 + nu."),
@@ -618,15 +537,6 @@ WRONG = (
     Wrong("at an old F", "expfam.profile_loss", loss_at_zero, NORMAL),
     Wrong("at an old F", "expfam.profile_gradient", at_zero, NORMAL),
     Wrong("without the Schur term", "expfam.profile_hessian", without_schur, NORMAL),
-    Wrong("slope 1 at 0", "nn.mlp", network(slope=lambda z: np.where(z >= 0, 1.0, 0.01)), "a rectifier exactly at 0"),
-    Wrong("slope 0.1", "nn.mlp", network(slope=lambda z: np.where(z > 0, 1.0, 0.1)), "y is wrong, not d4.bias"),
-    Wrong("bias gradient a mean", "nn.mlp", network(bias=lambda d: d.mean(-2)), ONLY_BIAS),
-    Wrong("bias gradient of all runs", "nn.mlp", network(bias=bias_of_all), BATCHED),
-    Wrong("weight gradient transposed", "nn.mlp", network(weight=lambda d, x: x.mT @ d), "shape (5, 1) for (1, 5)"),
-    Wrong("weight gradient transposed where square", "nn.mlp", network(weight=transposed_square), "only d2.weight is wrong"),
-    Wrong("gradients means over samples", "nn.mlp", averaged, "not y; off by a factor of 1/n."),
-    Wrong("slope 0.01 rounded to float32", "nn.mlp", network(slope=slope_in_float32), "a constant of its precision"),
-    Wrong("dx without the first slope", "nn.mlp", network(through=False), "only dx is wrong"),
     Wrong("ascends", "optim.sgd", lambda state, gradient, *, rate: (None, rate * gradient), "its sign is reversed"),
     Wrong("largest coordinate for the norm", "optim.ngd", ngd_largest, NORMAL),
     Wrong("0/0", "optim.ngd", ngd_zero, "a gradient of 0: no step, and no nan"),
@@ -642,4 +552,5 @@ WRONG = (
     Wrong("rate of BAR ignored", "train.trajectory", whole_update, "F has a rate of its own"),
     Wrong("root damped", "train.trajectory", damped, "Undamped: a rate_F other than 1 means nothing"),
     Wrong("rates exchanged", "train.trajectory", wrong_rates, ""),
+    *WRONG_NN,
 )

@@ -37,6 +37,11 @@ HEADER: dict[str, Any] = {
         "ence: loss = mean exp(-(r_data - F)/2)/2 + mean exp((r_noise - F)/2)/2, grad_F its derivative,"
         " log_z = log mean exp(r_noise/2) - log mean exp(-r_data/2)",
         "expfam: r = T theta + offset; gradient and hessian in [theta, F]; profile_*: F is the root at theta",
+        "conv: y[i, o, a, b] = bias[o] + sum over c, u, v of weight[o, c, u, v] x[i, c, stride a + u - 1, stride b + v - 1],"
+        " x being 0 outside; d* pull back dy. Units: those of the sum as it stands times 32, which fast convolutions lose;"
+        " for a 0 that no product was added to, those of the largest sum of its array",
+        "head: r = b f -+ f^T L L^T f, L lower triangular, below its diagonal triangle and on it exp of triangle's (what is"
+        " above it counts for nothing), - for sign negative and + for positive; d* pull back dy",
         "mlp: y of affine layers x weight^T + bias with leaky rectifiers (slope 0.01 for x <= 0) between; d* pull back dy",
         "optim: the steps of sgd, ngd (-rate g/|g|, 0 where g is 0) and adam (betas 0.9 and 0.999, bias correction,"
         " eps = 1e-8 outside the root) for one gradient after another",

@@ -11,7 +11,7 @@ import numpy as np
 from tests import certified
 from tests.certified import Exact
 from tests.regimes import rng
-from tests.vectors import suites
+from tests.vectors import resnet, suites
 from tests.vectors.records import Suite
 from tests.vectors.suites import exact_inputs, flagged, over_runs, pair
 
@@ -25,6 +25,8 @@ def every(dtype: str) -> Iterator[Suite]:
         (suites.ence, ence),
         (suites.expfam, expfam),
         (suites.mlp, mlp),
+        (resnet.conv, None),
+        (resnet.head, None),
         (suites.optim, optim),
         (suites.trajectory, None),
     ):
