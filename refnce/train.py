@@ -158,6 +158,11 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     training, F = state.training, state.F
     xp = array_namespace(F)
     r_data, r_noise, pullback = training.model(state.theta, x_data, x_noise)
+    if not r_data.shape[:-1] == r_noise.shape[:-1] == F.shape:
+        raise ValueError(
+            f"the model must give log-ratios (*{tuple(F.shape)}, n), of the runs of F; got {tuple(r_data.shape)} and"
+            f" {tuple(r_noise.shape)}: samples and the noise's parameters must be of these runs or of none (of none with apart)"
+        )
     # The loss at a finite F is finite just where no data have p = 0 and no noise p = inf.
     lossless = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
     if not _surely(lossless):  # the solvers refuse NaN

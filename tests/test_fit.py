@@ -132,6 +132,18 @@ def test_apart_is_together():
     assert_close(other.loss, one.loss, scale=1.0, ulps=2.0**24)
 
 
+def test_a_noise_law_of_several_runs_is_not_for_runs_apart():
+    """Together each run has its own law; alone a run would be given the log-ratios of all, which is said."""
+    noise = laws.UnitGaussian(np.array([[[0.0]], [[1.0]]]))
+    training = Training(models.exponential_family(laws.UnitGaussian, noise), METHODS, optim.sgd, 0.1)
+    begin = train.start(training, np.zeros((2, len(METHODS), 1)), np.zeros((2, len(METHODS))))
+    x, y = np.ones((2, 4, 1)), np.zeros((2, 3, 1))
+    after, _ = fit(begin, lambda k: (x, y), 2)
+    assert not np.array_equal(after.F[0], after.F[1])
+    with pytest.raises(ValueError, match=r"the model must give log-ratios \(\*\(1,\), n\).* got \(2, 1, 4\).*of none with apart"):
+        fit(begin, lambda k: (x, y), 2, apart=True)
+
+
 @pytest.mark.parametrize("count", [0, 3])
 def test_split_and_join_are_inverse(count):
     state = line() if count == 0 else fit(line(), batches(), count)[0]
