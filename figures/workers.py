@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -21,11 +23,24 @@ def side_by_side(work: Callable[[Any], Any], jobs: list[Any]) -> Iterator[Any]:
     before = {name: os.environ.get(name) for name in threads}
     os.environ.update(dict.fromkeys(threads, "1"))
     try:
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            yield from pool.map(work, jobs)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(workers, context, _begin) as pool:
+            try:
+                yield from pool.map(work, jobs)
+            except BaseException:  # an interruption too does not wait for what is under way
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in multiprocessing.active_children():
+                    process.terminate()
+                raise
     finally:
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _begin() -> None:
+    """In a worker: a Ctrl-C, which reaches every process of a terminal, is the parent's to answer; its SIGTERM ends the job."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which takes a temporary file away, as dying at once does not
 
 
 def keep_freed_memory() -> None:
