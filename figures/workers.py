@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
@@ -38,9 +39,20 @@ def side_by_side(work: Callable[[Any], Any], jobs: list[Any]) -> Iterator[Any]:
 
 
 def _begin() -> None:
-    """In a worker: a Ctrl-C, which reaches every process of a terminal, is the parent's to answer; its SIGTERM ends the job."""
+    """In a worker: a Ctrl-C, which reaches every process of a terminal, is the parent's to answer; its SIGTERM ends the job.
+
+    A parent that was killed outright cannot send one: its workers would wait for more work for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which takes a temporary file away, as dying at once does not
+    threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end_with_the_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "a worker has a parent"
+    parent.join()
+    os._exit(1)
 
 
 def keep_freed_memory() -> None:
