@@ -48,6 +48,26 @@ def draw(numbers: dict[str, Any]) -> Any:
     return figure
 
 
+def late(numbers: dict[str, Any], name: str) -> Any:
+    """log10 of the losses (K, runs) of the recorded batches of a method's second half of training."""
+    curves = numbers["curves"]
+    second = np.asarray(curves["step"]) >= numbers["setting"]["steps"] // 2
+    with np.errstate(divide="ignore"):
+        return np.log10(_array(curves[name]["loss"])[second])
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """For every method and seed: batches of the second half of training, then held-out samples at its end, as Markdown."""
+    titles = ("median batch", "worst batch", "held-out, own F", "held-out, F at their root", "F", "its held-out root")
+    rows = ["| log10 loss, by seed | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
+    for name in digits.METHODS:
+        losses, curve = late(numbers, name), numbers["curves"][name]
+        ends = [_array(curve[what])[-1] for what in ("held_loss", "held_best", "F", "held_root")]
+        cells = [np.median(losses, axis=0), losses.max(axis=0), *np.log10(ends[:2]), *ends[2:]]
+        rows.append(f"| {name} | " + " | ".join(", ".join(f"{x:.1f}" for x in cell) for cell in cells) + " |")
+    return "\n".join(rows)
+
+
 def _varied(axis: Any, varied: dict[str, Any], steps: int) -> None:
     """Full marks: batches of training; open ones: held-out samples; both at the method's own F."""
     for k, endings in enumerate(varied.values()):

@@ -40,7 +40,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     found = dict(zip(SAMPLED, parallel, strict=True))
     pictures |= {name: own.pop("x") for name, own in found.items()}
     errors = {name: nearest_error(x, again) for name, x in pictures.items()}
-    shown = {name: np.round(np.clip(x[:side], 0.0, 1.0) * 255).astype(int) for name, x in pictures.items()}
+    shown = {name: [_digits(image) for image in x[:side]] for name, x in pictures.items()}
     steps, warmup, leapfrog = _lengths(settings)
     sampling = {"chains": CHAINS, "steps": steps, "warmup": warmup, "leapfrog": leapfrog, "coordinates": "whitened by the noise"}
     return {"setting": numbers["setting"] | sampling, "samplers": found, "nearest_error": errors, "pictures": shown}
@@ -113,13 +113,19 @@ def nearest_error(x: Any, y: Any) -> float:
     return float(np.mean(own[distance.argmin(axis=-1)] != own))
 
 
+def _digits(image: Any) -> str:
+    """An image as a hexadecimal digit for each pixel, 0 black and f white: what a picture of this size shows."""
+    return "".join(f"{level:x}" for level in np.round(np.clip(image, 0.0, 1.0) * 15).astype(int))
+
+
 def draw(numbers: dict[str, Any]) -> Any:
     pictures = numbers["pictures"]
     figure, axes = style.canvas(1, len(pictures), 3.4 * len(pictures), 4.3)
     figure.suptitle("Figure 13: images sampled from the learnt energy", fontsize=11)
     for axis, (name, images) in zip(axes[0], pictures.items(), strict=True):
-        tiles = np.asarray(images).reshape(SHOWN, SHOWN, 28, 28).transpose(0, 2, 1, 3).reshape(28 * SHOWN, 28 * SHOWN)
-        axis.imshow(tiles, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        pixels = np.asarray([[int(level, 16) for level in image] for image in images])
+        tiles = pixels.reshape(SHOWN, SHOWN, 28, 28).transpose(0, 2, 1, 3).reshape(28 * SHOWN, 28 * SHOWN)
+        axis.imshow(tiles, cmap="gray", vmin=0, vmax=15, interpolation="nearest")
         lines = [name if name in ("digits", "noise") else f"HMC, energy of {name}"]
         if name in numbers["samplers"]:
             own = numbers["samplers"][name]

@@ -1,0 +1,111 @@
+"""The paper's statements on MNIST (Section 4.3, Figures 6 and 13), judged from the committed figure numbers.
+
+As in test_experiments: verdicts are recomputed from figures/gallery/*.json. The rerun of the first steps needs the digits.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
+pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
+
+from figures import digits, fig06, fig13  # noqa: E402
+from figures.settings import Settings  # noqa: E402
+
+GALLERY = Path(__file__).parent.parent / "figures" / "gallery"
+SOLVED = ("BAR", "binary search")
+DESCENT = "NCE, F by descent, rate 1"  # the rate that BAR has, as the paper says of its higher one
+claim = pytest.mark.claim
+
+
+@pytest.fixture(scope="module")
+def losses():
+    return json.loads((GALLERY / "fig06.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def images():
+    return json.loads((GALLERY / "fig13.json").read_text())
+
+
+def held(numbers, name, what="held_loss", look=-1):
+    """log10 (runs,) at a look at held-out samples."""
+    return np.log10(np.asarray(numbers["curves"][name][what][look], dtype=float))
+
+
+def median(numbers, name, start, stop):
+    """The median log10 loss (runs,) of the batches of steps from start to stop."""
+    step = np.asarray(numbers["curves"]["step"])
+    found = np.asarray(numbers["curves"][name]["loss"], dtype=float)[(step >= start) & (step < stop)]
+    return np.median(np.log10(found), axis=0)
+
+
+@pytest.mark.skipif(not os.environ.get("REFNCE_MNIST"), reason="REFNCE_MNIST is not set: the folder of MNIST's four files")
+@pytest.mark.parametrize("name", ["NCE", "BAR", "binary search"])
+def test_the_first_steps_rerun(losses, monkeypatch, tmp_path, name):
+    """Six steps of the first seed. float32 on another CPU rounds otherwise, which Adam at its first steps magnifies."""
+    monkeypatch.setattr(digits, "HELD", 8)
+    settings = Settings(mnist=Path(os.environ["REFNCE_MNIST"]), work=tmp_path)
+    found = digits.work(digits.Job(name, 0, settings, 6, 0))
+    curve = losses["curves"][name]
+    assert found["step"].tolist() == losses["curves"]["step"][:2] == [0, 5]
+    for k in range(2):
+        assert abs(found["loss"][k] / curve["loss"][k][0] - 1.0) <= 1e-3
+        assert abs(found["F"][k] - curve["F"][k][0]) <= 1e-3
+
+
+def test_the_gallery_s_table_is_that_of_its_numbers(losses):
+    assert fig06.table(losses) in (GALLERY / "README.md").read_text()
+
+
+@claim(
+    "Section 4.3",
+    "on MNIST BAR and binary search reach losses two to three orders of magnitude under NCE's (Figure 6)",
+    kind="experiment",
+    verdict="holds corrected",
+    why="true of the batch whose root F is (three orders and more for binary search), because a network separates batches; BAR's "
+    "batches swing between 1e-20 and 1, their median not under NCE's. On held-out digits neither is steadily better than NCE",
+)
+def test_orders_of_magnitude(evidence, losses):
+    late = {name: np.median(fig06.late(losses, name), axis=0) for name in digits.METHODS}
+    evidence("median log10 loss of batches, second half: " + ", ".join(f"{name} {v.round(1)}" for name, v in late.items()))
+    own = {name: held(losses, name) for name in digits.METHODS}
+    evidence("held-out, at the method's F: " + ", ".join(f"{name} {v.round(1)}" for name, v in own.items()))
+    assert np.all(late["binary search"] < late["NCE"] - 3.0)
+    bar = fig06.late(losses, "BAR")
+    assert np.all(bar.min(axis=0) < -15.0) and np.all(bar.max(axis=0) > -0.1)
+    assert np.all(late["BAR"] > late["NCE"])
+    # Of the last two looks at held-out digits, with two seeds, NCE wins some against each and never loses by as much as claimed.
+    for name in SOLVED:
+        gains = np.concatenate([held(losses, "NCE", look=look) - held(losses, name, look=look) for look in (-2, -1)])
+        assert np.any(gains < 0.0) and np.all(gains < 2.0)
+
+
+@claim(
+    "Section 4.3",
+    "on MNIST NCE with a higher rate of F, the one that BAR has, does better than NCE and worse than BAR and binary search",
+    kind="experiment",
+    verdict="holds corrected",
+    why="on the way (steps 60 to 120), there no worse than BAR; in the end it is no better than NCE. Only binary search stays "
+    "under both, on its own batches",
+)
+def test_higher_rate_of_F_on_mnist(evidence, losses):
+    for start, stop in ((60, 120), (180, 240)):
+        found = {name: median(losses, name, start, stop) for name in ("NCE", DESCENT, *SOLVED)}
+        evidence(f"median log10 loss, steps {start} to {stop}: " + ", ".join(f"{k} {v.round(2)}" for k, v in found.items()))
+        if start == 60:
+            assert np.all(found[DESCENT] < found["NCE"] - 0.3) and np.all(np.abs(found["BAR"] - found[DESCENT]) < 0.3)
+        else:
+            assert np.all(np.abs(found[DESCENT] - found["NCE"]) < 0.3)
+        assert np.all(found["binary search"] < found[DESCENT] - 2.0)
+
+
+def test_settings_are_those_of_the_code(losses, images):
+    setting = losses["setting"]
+    assert (setting["steps"], setting["runs"], setting["batch"]) == (digits.STEPS["narrow"], digits.RUNS, digits.BATCH)
+    assert {key: images["setting"][key] for key in setting} == setting
+    assert (images["setting"]["chains"], images["setting"]["steps"]) == (fig13.CHAINS, setting["steps"])
