@@ -26,7 +26,7 @@ from figures import rules
 from figures.rules import ROOT_START
 from figures.settings import Settings
 from figures.workers import keep_freed_memory, side_by_side
-from refnce import files, logz, mnist, models, nce, optim, train
+from refnce import files, logz, mnist, models, nce, optim, pixels, train
 from refnce.backend import Array, array_namespace, generator, to_host
 from refnce.fit import Batches, Record, fit
 from refnce.gaussian import Gaussian
@@ -60,7 +60,7 @@ class Dequantised:
     def sample(self, rng: Any, *shape: int) -> Any:
         """Draw (*shape, 784)."""
         rows = rng.integers(len(self.images), size=shape)
-        return mnist.dequantised(self.images[rows], rng)
+        return pixels.dequantised(self.images[rows], rng)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _sources(folder: Path | None, quick: bool) -> tuple[Dequantised, Dequantised
     assert folder is not None, "figures.__main__ makes these figures with a folder alone"
     digits = mnist.read(folder)
     images = digits.train_images[:2000] if quick else digits.train_images
-    return Dequantised(images), Dequantised(digits.test_images), Gaussian(*mnist.moments(images))
+    return Dequantised(images), Dequantised(digits.test_images), Gaussian(*pixels.moments(images))
 
 
 def model_of(width: str) -> tuple[models.Model, Flat]:
