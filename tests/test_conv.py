@@ -152,6 +152,34 @@ def test_pointwise_is_a_product_at_each_pixel(stride):
     assert_close(dparams["bias"], dy.sum(axis=(0, 1, 2)), scale=120.0)
 
 
+LAYERS = {
+    "convolution": convolution(), "convolution, stride 2": convolution(2), "pointwise": pointwise(),
+    "pointwise, stride 2": pointwise(2), "average_pool": average_pool,
+    "chain": nn.chain(average_pool, nn.linear, nn.leaky_relu),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", LAYERS)
+def test_halves_of_a_pullback(monkeypatch, name, dtype):
+    """Each half is None where it is not asked for and the same bits where it is, in the dtype of its input, blocks or none."""
+    monkeypatch.setattr(images, "TOGETHER", 1)
+    g = Generator(PCG64(11))
+    kernel = (3, 2, 3, 3) if name.startswith("conv") else (3, 2)
+    params = {"weight": g.normal(size=kernel), "bias": g.normal(size=3)}
+    params = {"average_pool": {}, "chain": {f"1.{k}": p for k, p in params.items()}}.get(name, params)
+    params = {k: p.astype(dtype) for k, p in params.items()}
+    x = g.normal(size=(6, 5, 4, 2)).astype(dtype)
+    y, pullback = LAYERS[name](params, x)
+    dy = g.normal(size=y.shape).astype(dtype)
+    dx, dparams = pullback(dy)
+    down, none = pullback(dy, dparams=False)
+    nothing, gradients = pullback(dy, dx=False)
+    assert none is None and nothing is None and gradients.keys() == dparams.keys() == params.keys()
+    assert np.array_equal(down, dx) and all(np.array_equal(gradients[k], dparams[k]) for k in params)
+    assert {a.dtype.name for a in (y, dx, *dparams.values())} == {dtype}
+
+
 @pytest.mark.parametrize("stride", [1, 2])
 def test_no_images(stride):
     params, x, _ = drawn(10, 0, 3, 4, 7, 5)

@@ -329,7 +329,8 @@ def test_names_and_shapes_of_parameters_are_checked():
     with pytest.raises(ValueError, match="params must be named 0.weight, 0.bias, 2.weight, .*; got .*7.weight, 7.bias"):
         nn.mlp(extra, x)
     for layers, names in (((nn.linear, nn.leaky_relu), params), ((nn.linear,), {"weight": params["0.weight"]})):
-        with pytest.raises(ValueError, match=f"params of a chain of {len(layers)} layers must be named 0.NAME to"):
+        says = f"params of a chain of {len(layers)} layers must be named 0.NAME to {len(layers) - 1}.NAME; got"
+        with pytest.raises(ValueError, match=says):
             nn.chain(*layers)(names, x)
     shapes = nn.mlp_shapes(2, 4, 1)
     with pytest.raises(ValueError, match=r"0.weight must be \(..., 4, 2\); got shape \(2, 4\)"):

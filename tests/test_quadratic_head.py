@@ -136,3 +136,6 @@ def test_what_does_not_fit_is_said():
         nn.quadratic_head(params, f, sign="minus")
     with pytest.raises(ValueError, match=r"triangle must be \(..., 3, 3\) and b \(..., 3\) for f"):
         nn.quadratic_head(params, f[:, :3])
+    for name, part in (("triangle", params["triangle"][:2, :2]), ("b", params["b"][:2])):
+        with pytest.raises(ValueError, match="triangle must be"):
+            nn.quadratic_head({**params, name: part}, f)
