@@ -41,7 +41,8 @@ def median(numbers, name, start, stop):
     """The median log10 loss (runs,) of the batches of steps from start to stop."""
     step = np.asarray(numbers["curves"]["step"])
     found = np.asarray(numbers["curves"][name]["loss"], dtype=float)[(step >= start) & (step < stop)]
-    return np.median(np.log10(found), axis=0)
+    with np.errstate(divide="ignore"):  # a separated batch's loss can be 0 in float32
+        return np.median(np.log10(found), axis=0)
 
 
 @pytest.mark.skipif(not os.environ.get("REFNCE_MNIST"), reason="REFNCE_MNIST is not set: the folder of MNIST's four files")
@@ -52,10 +53,12 @@ def test_the_first_steps_rerun(losses, monkeypatch, tmp_path, name):
     settings = Settings(mnist=Path(os.environ["REFNCE_MNIST"]), work=tmp_path)
     found = digits.work(digits.Job(name, 0, settings, 6, 0))
     curve = losses["curves"][name]
-    assert found["step"].tolist() == losses["curves"]["step"][:2] == [0, 5]
-    for k in range(2):
-        assert abs(found["loss"][k] / curve["loss"][k][0] - 1.0) <= 1e-3
-        assert abs(found["F"][k] - curve["F"][k][0]) <= 1e-3
+    common = [step for step in found["step"].tolist() if step in losses["curves"]["step"]]
+    assert len(common) >= 3
+    for step in common:
+        k, j = found["step"].tolist().index(step), losses["curves"]["step"].index(step)
+        assert abs(found["loss"][k] / curve["loss"][j][0] - 1.0) <= 1e-3
+        assert abs(found["F"][k] - curve["F"][j][0]) <= 1e-3
 
 
 def test_the_gallery_s_table_is_that_of_its_numbers(losses):
@@ -107,5 +110,6 @@ def test_higher_rate_of_F_on_mnist(evidence, losses):
 def test_settings_are_those_of_the_code(losses, images):
     setting = losses["setting"]
     assert (setting["steps"], setting["runs"], setting["batch"]) == (digits.STEPS["narrow"], digits.RUNS, digits.BATCH)
-    assert {key: images["setting"][key] for key in setting} == setting
-    assert (images["setting"]["chains"], images["setting"]["steps"]) == (fig13.CHAINS, setting["steps"])
+    here = images["setting"]  # whose steps are those of the sampler
+    assert {key: here[key] for key in setting if key != "steps"} == {key: x for key, x in setting.items() if key != "steps"}
+    assert (here["chains"], here["steps"], here["warmup"]) == (fig13.CHAINS, fig13.STEPS, fig13.WARMUP)
