@@ -81,16 +81,16 @@ def experiment(settings: Settings) -> dict[str, Any]:
     steps = settings.steps or (8 if settings.quick else STEPS[settings.width])
     runs = settings.runs or (1 if settings.quick else RUNS)
     seeds = [1000 * settings.seed + k for k in range(runs)]
+    until = max(1, steps // 2)
     variants = list(VARIANTS)[: 2 if settings.quick else None]
     main = [(name, seed, steps, "as above") for seed in seeds for name in METHODS]
-    side = [(name, seeds[0], max(1, steps // 2), variant) for variant in variants if VARIANTS[variant] for name in VARIED]
+    side = [(name, seeds[0], until, variant) for variant in variants if VARIANTS[variant] for name in VARIED]
     jobs = [Job(name, seed, settings, length, k, variant) for k, (name, seed, length, variant) in enumerate(main + side)]
     if not settings.resume:
         for job in jobs:
             for path in _paths(job):
                 path.unlink(missing_ok=True)
-    parallel = partial(side_by_side, work) if settings.backend == "numpy" else partial(map, work)
-    found = list(parallel(jobs))
+    found = list(side_by_side(work, jobs, settings.backend))
     curves: dict[str, Any] = {"step": found[0]["step"], "stops": stops_of(steps)}
     for name in METHODS:
         mine = [one for job, one in zip(jobs, found, strict=True) if job.method == name and job.variant == "as above"]
@@ -98,7 +98,6 @@ def experiment(settings: Settings) -> dict[str, Any]:
         curves[name] = {key: np.stack([one[key] for one in mine], axis=-1) for key in keys}
         curves[name]["seconds"] = np.asarray([one["seconds"] for one in mine])
     first = {(job.method, job.variant): one for job, one in zip(jobs, found, strict=True) if job.seed == seeds[0]}
-    until = max(1, steps // 2)
     varied = {variant: {name: _ending(first[name, variant], until) for name in VARIED} for variant in variants}
     thetas = {name: (first[name, "as above"]["theta"], first[name, "as above"]["F"][-1]) for name in METHODS}
     setting = {

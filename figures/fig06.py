@@ -48,12 +48,18 @@ def draw(numbers: dict[str, Any]) -> Any:
     return figure
 
 
-def late(numbers: dict[str, Any], name: str) -> Any:
-    """log10 of the losses (K, runs) of the recorded batches of a method's second half of training."""
+def losses(numbers: dict[str, Any], name: str, start: int, stop: int) -> Any:
+    """log10 of the losses (K, runs) of a method's recorded batches of the steps from start to stop; float32's 0 is -inf."""
     curves = numbers["curves"]
-    second = np.asarray(curves["step"]) >= numbers["setting"]["steps"] // 2
+    step = np.asarray(curves["step"])
     with np.errstate(divide="ignore"):
-        return np.log10(_array(curves[name]["loss"])[second])
+        return np.log10(_array(curves[name]["loss"])[(step >= start) & (step < stop)])
+
+
+def late(numbers: dict[str, Any], name: str) -> Any:
+    """``losses`` of the second half of training."""
+    steps = numbers["setting"]["steps"]
+    return losses(numbers, name, steps // 2, steps)
 
 
 def table(numbers: dict[str, Any]) -> str:
@@ -61,9 +67,9 @@ def table(numbers: dict[str, Any]) -> str:
     titles = ("median batch", "worst batch", "held-out, own F", "held-out, F at their root", "F", "its held-out root")
     rows = ["| log10 loss, by seed | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
     for name in digits.METHODS:
-        losses, curve = late(numbers, name), numbers["curves"][name]
+        batches, curve = late(numbers, name), numbers["curves"][name]
         ends = [_array(curve[what])[-1] for what in ("held_loss", "held_best", "F", "held_root")]
-        cells = [np.median(losses, axis=0), losses.max(axis=0), *np.log10(ends[:2]), *ends[2:]]
+        cells = [np.median(batches, axis=0), batches.max(axis=0), *np.log10(ends[:2]), *ends[2:]]
         rows.append(f"| {name} | " + " | ".join(", ".join(f"{x:.1f}" for x in cell) for cell in cells) + " |")
     return "\n".join(rows)
 

@@ -36,8 +36,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     pictures = {"digits": real, "noise": start}
     learnt = numbers["thetas"]
     jobs = [Job(settings, name, learnt[name][0], learnt[name][1], start, k) for k, name in enumerate(SAMPLED)]
-    parallel = side_by_side(sample, jobs) if settings.backend == "numpy" else map(sample, jobs)
-    found = dict(zip(SAMPLED, parallel, strict=True))
+    found = dict(zip(SAMPLED, side_by_side(sample, jobs, settings.backend), strict=True))
     pictures |= {name: own.pop("x") for name, own in found.items()}
     errors = {name: nearest_error(x, again) for name, x in pictures.items()}
     shown = {name: [_digits(image) for image in x[:side]] for name, x in pictures.items()}

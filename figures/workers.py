@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 
 
-def side_by_side(work: Callable[[Any], Any], jobs: list[Any]) -> Iterator[Any]:
-    """Yield ``work`` of each job in order, as many at a time as there are processors; a module's function and picklable jobs."""
+def side_by_side(work: Callable[[Any], Any], jobs: list[Any], backend: str = "numpy") -> Iterator[Any]:
+    """Yield ``work`` of each job in order, as many at a time as there are processors; a module's function and picklable jobs.
+
+    On another backend than NumPy one after another: they would share an accelerator.
+    """
     workers = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    if workers < 2:
+    if workers < 2 or backend != "numpy":
         yield from map(work, jobs)
         return
     threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import subprocess
 import sys
@@ -13,6 +12,7 @@ import pytest
 
 from refnce import logz
 from refnce.__main__ import main
+from tests.real_mnist import FOLDER, REAL
 
 R_DATA = np.random.Generator(np.random.PCG64(1)).normal(1.0, 1.0, size=40)
 R_NOISE = np.random.Generator(np.random.PCG64(2)).normal(-1.0, 1.0, size=60)
@@ -247,9 +247,9 @@ def test_without_mnist_it_is_one_line_and_exit_2(capsys, monkeypatch, nowhere, a
     assert complaint in err and err.count("\n") == 1
 
 
-@pytest.mark.skipif(not os.environ.get("REFNCE_MNIST"), reason="REFNCE_MNIST does not name the folder of MNIST's four files")
-@pytest.mark.parametrize("arguments", [[], ["--mnist", os.environ.get("REFNCE_MNIST")]], ids=["variable", "option"])
+@REAL
+@pytest.mark.parametrize("arguments", [[], ["--mnist", FOLDER]], ids=["variable", "option"])
 def test_with_mnist_it_says_what_is_there(capsys, arguments):
     status, out, err = run(capsys, "mnist", *arguments)
     assert status == 0 and err == ""
-    assert out == f"{os.environ['REFNCE_MNIST']}: 60000 training and 10000 test images, every file right to the byte\n"
+    assert out == f"{FOLDER}: 60000 training and 10000 test images, every file right to the byte\n"

@@ -20,6 +20,7 @@ from figures import __main__ as command  # noqa: E402
 from figures import digits, output, recording  # noqa: E402
 from figures.settings import Settings  # noqa: E402
 from refnce import files, mnist  # noqa: E402
+from tests.real_mnist import FOLDER, REAL  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
 
@@ -189,10 +190,10 @@ def test_without_mnist(tmp_path, monkeypatch, capsys):
     assert "fig06 and fig13 are left out, for want of MNIST" in capsys.readouterr().out
 
 
-@pytest.mark.skipif("REFNCE_MNIST" not in os.environ, reason="REFNCE_MNIST is not set: the folder of MNIST's four files")
+@REAL
 def test_mnist_training_resumes_to_the_same_bits(tmp_path):
     """Killed between two looks at held-out digits, a training goes on from its checkpoint to the numbers of one never stopped."""
-    settings = Settings(quick=True, mnist=Path(os.environ["REFNCE_MNIST"]), work=tmp_path / "whole")
+    settings = Settings(quick=True, mnist=Path(FOLDER), work=tmp_path / "whole")
     whole = digits.work(digits.Job("BAR", 0, settings, 7, 0))
     again = digits.replace(settings, work=tmp_path / "stopped")
     job = digits.Job("BAR", 0, again, 7, 0)

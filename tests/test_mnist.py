@@ -10,7 +10,6 @@ import functools
 import gzip
 import hashlib
 import http.server
-import os
 import sys
 import threading
 import tracemalloc
@@ -21,9 +20,8 @@ import pytest
 
 from refnce import files, mnist, pixels
 from refnce.backend import generator
+from tests.real_mnist import FOLDER, REAL
 
-UNSET = "REFNCE_MNIST does not name the folder of MNIST's four files"
-REAL = pytest.mark.skipif(not os.environ.get("REFNCE_MNIST"), reason=UNSET)
 COUNTS = {"train_images": (6, 28, 28), "train_labels": (6,), "test_images": (4, 28, 28), "test_labels": (4,)}
 EPS = float(np.finfo(float).eps)
 
@@ -248,7 +246,7 @@ def test_a_download_without_pooch_names_the_extra(cache, monkeypatch):
 
 @pytest.fixture(scope="module")
 def digits():
-    return mnist.read(os.environ["REFNCE_MNIST"])
+    return mnist.read(FOLDER)
 
 
 @REAL

@@ -6,7 +6,7 @@ from typing import Any
 
 from refnce.backend import Array, array_namespace
 from refnce.nn import strided, winograd
-from refnce.nn.images import images_first, images_last, spread, thinned
+from refnce.nn.images import images_first, images_last, rows_of, spread, thinned
 from refnce.nn.layer import Layer, Params, Pullback, match
 from refnce.nn.linear import linear
 
@@ -63,10 +63,10 @@ def pointwise(stride: int = 1) -> Layer:
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         xp, thin = array_namespace(x), thinned(x, stride)
-        y, inner = linear(params, xp.reshape(thin, (*thin.shape[:-4], -1, thin.shape[-1])))
+        y, inner = linear(params, rows_of(thin))
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
-            down, gradients = inner(xp.reshape(dy, (*dy.shape[:-4], -1, dy.shape[-1])), dx=dx, dparams=dparams)
+            down, gradients = inner(rows_of(dy), dx=dx, dparams=dparams)
             return (spread(xp.reshape(down, thin.shape), stride, x.shape[-4], x.shape[-3]) if dx else None), gradients
 
         return xp.reshape(y, (*y.shape[:-2], *thin.shape[-4:-1], y.shape[-1])), pullback

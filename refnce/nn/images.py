@@ -21,6 +21,21 @@ def images_first(x: Array) -> Array:
     return array_namespace(x).moveaxis(x, (-4, -3), (-2, -1))
 
 
+def kernel_last(weight: Array) -> Array:
+    """(..., O, C, 3, 3) -> (..., 3, 3, C, O)."""
+    return array_namespace(weight).moveaxis(weight, (-2, -1, -3, -4), (-4, -3, -2, -1))
+
+
+def kernel_first(weight: Array) -> Array:
+    """(..., 3, 3, C, O) -> (..., O, C, 3, 3)."""
+    return array_namespace(weight).moveaxis(weight, (-4, -3, -2, -1), (-2, -1, -3, -4))
+
+
+def rows_of(x: Array) -> Array:
+    """(..., H, W, n, C) -> (..., H W n, C)."""
+    return array_namespace(x).reshape(x, (*x.shape[:-4], x.shape[-4] * x.shape[-3] * x.shape[-2], x.shape[-1]))
+
+
 def thinned(x: Array, stride: int) -> Array:
     """Every ``stride``-th row and column, from the first."""
     return x if stride == 1 else x[..., ::stride, ::stride, :, :]

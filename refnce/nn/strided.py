@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from refnce.backend import Array, array_namespace, transposed
-from refnce.nn.images import Backward, batches, meeting, with_images, zeros_around
+from refnce.nn.images import Backward, batches, kernel_first, kernel_last, meeting, rows_of, with_images, zeros_around
 
 
 def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
     """Return (y, back): every second row and column, from the first, of ``winograd.correlate``, with a ``back`` like its."""
     xp = array_namespace(x, weight)
     size = -(-x.shape[-4] // 2), -(-x.shape[-3] // 2)
-    kernel = xp.moveaxis(weight, (-2, -1, -3, -4), (-4, -3, -2, -1))
+    kernel = kernel_last(weight)
     matrix = xp.reshape(kernel, (*kernel.shape[:-4], -1, kernel.shape[-1]))
     places = batches(x, 9 * x.shape[-1], size, matrix.shape[-1])
     y, kept = None, []
@@ -31,7 +31,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         total: Any = None
         down = None
         for here, near in zip(places, kept, strict=True):
-            rows = _rows(xp, dy[..., here, :])
+            rows = rows_of(dy[..., here, :])
             if dweight:
                 total = transposed(near) @ rows if total is None else total + transposed(near) @ rows
             if dx:
@@ -39,15 +39,10 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
                 some = _columns_back(xp, xp.reshape(some, (*some.shape[:-2], *size, -1, 3, 3, x.shape[-1])))
                 down = with_images(down, here, some[..., : x.shape[-4], : x.shape[-3], :, :], x)
         if dweight:
-            total = xp.reshape(total, (*total.shape[:-2], *kernel.shape[-4:]))
-            total = xp.moveaxis(total, (-4, -3, -2, -1), (-2, -1, -3, -4))
+            total = kernel_first(xp.reshape(total, (*total.shape[:-2], *kernel.shape[-4:])))
         return down, (total if dweight else None)
 
     return y, back
-
-
-def _rows(xp: Any, x: Array) -> Array:
-    return xp.reshape(x, (*x.shape[:-4], -1, x.shape[-1]))
 
 
 def _columns(xp: Any, x: Array, high: int, wide: int) -> Array:
@@ -55,7 +50,7 @@ def _columns(xp: Any, x: Array, high: int, wide: int) -> Array:
     x = zeros_around(x, (1, 2 * high - x.shape[-4]), (1, 2 * wide - x.shape[-3]))
     places = [(i, j) for i in range(3) for j in range(3)]
     near = [x[..., i : i + 2 * high - 1 : 2, j : j + 2 * wide - 1 : 2, :, :] for i, j in places]
-    return _rows(xp, xp.concat(near, axis=-1))
+    return rows_of(xp.concat(near, axis=-1))
 
 
 def _columns_back(xp: Any, d: Array) -> Array:

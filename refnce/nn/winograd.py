@@ -18,7 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from refnce.backend import Array, array_namespace, asarray, device, transposed
-from refnce.nn.images import Backward, batches, meeting, with_images, zeros_around
+from refnce.nn.images import Backward, batches, kernel_first, kernel_last, meeting, with_images, zeros_around
 
 BT = (
     (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
@@ -76,7 +76,7 @@ def _matrix(matrix: Any, like: Array) -> Array:
 def _kernels(weight: Array) -> Array:
     """The transformed kernels (..., 36, C, O)."""
     xp = array_namespace(weight)
-    g = xp.moveaxis(weight, (-2, -1, -3, -4), (-4, -3, -2, -1))
+    g = kernel_last(weight)
     U = _matrix(G, weight) @ xp.reshape(g, (*g.shape[:-4], 9, g.shape[-2] * g.shape[-1]))
     return xp.reshape(U, (*U.shape[:-1], *g.shape[-2:]))
 
@@ -85,8 +85,7 @@ def _kernels_back(dU: Array) -> Array:
     """The transformed kernels' gradient pulled back to the weight (..., O, C, 3, 3)."""
     xp = array_namespace(dU)
     dg = transposed(_matrix(G, dU)) @ _flat(xp, dU)
-    dg = xp.reshape(dg, (*dg.shape[:-2], 3, 3, *dU.shape[-2:]))
-    return xp.moveaxis(dg, (-4, -3, -2, -1), (-2, -1, -3, -4))
+    return kernel_first(xp.reshape(dg, (*dg.shape[:-2], 3, 3, *dU.shape[-2:])))
 
 
 def _tiles(x: Array) -> tuple[int, int]:

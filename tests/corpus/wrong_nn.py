@@ -101,10 +101,6 @@ def edges_repeated(params, x, *, stride):
     return around[..., 1:-1, 1:-1][..., ::stride, ::stride], pullback
 
 
-def with_dx(change):
-    return lambda dx, dparams: (change(dx), dparams)
-
-
 def with_gradient(name, change):
     return lambda dx, dparams: (dx, {**dparams, name: change(dparams[name])})
 

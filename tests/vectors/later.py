@@ -118,13 +118,6 @@ def ence(suite: Suite) -> None:
     suite.add("Apart Batched Unequal", "three runs", inputs, joined)
 
 
-def _stacked(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The outputs of runs, arrays in C order, as those of a batch."""
-    return {
-        name: ((len(runs), *shape), [exact for run in runs for exact in run[name][1]]) for name, (shape, _) in runs[0].items()
-    }
-
-
 def expfam(suite: Suite) -> None:
     names, k = ("T_data", "T_noise", "offset_data", "offset_noise"), 2
     for seed, runs, shared, nu in ((1, 3, False, 1.0), (2, 2, True, 0.5)):
@@ -138,7 +131,7 @@ def expfam(suite: Suite) -> None:
         found = [suites.family_outputs([x[i] for x in each], theta[i], float(F[i]), nu) for i in range(runs)]
         comment = f"{runs} runs" + ", one noise" * shared
         inputs = {**dict(zip(names, arrays, strict=True)), "theta": theta, "F": F, "nu": nu}
-        suite.add(flagged("Batched Unequal", 1, 1, nu), comment, inputs, _stacked(found))
+        suite.add(flagged("Batched Unequal", 1, 1, nu), comment, inputs, suites.stacked(found))
 
 
 def mlp(suite: Suite) -> None:
@@ -150,7 +143,7 @@ def mlp(suite: Suite) -> None:
             params[f"{2 * k}.bias"] = exact_inputs(0.5 * g.normal(size=(runs, after)), suite.dtype)
         x, dy = (exact_inputs(g.normal(size=(runs, n, c)), suite.dtype) for c in (widths[0], widths[-1]))
         found = [suites.network_outputs({name: p[i] for name, p in params.items()}, x[i], dy[i]) for i in range(runs)]
-        suite.add("Batched", f"{runs} runs, widths {widths}, {n} samples", {**params, "x": x, "dy": dy}, _stacked(found))
+        suite.add("Batched", f"{runs} runs, widths {widths}, {n} samples", {**params, "x": x, "dy": dy}, suites.stacked(found))
 
 
 def optim(suite: Suite) -> None:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from tests.certified import Exact, certify_all
 from tests.regimes import rng
 from tests.vectors.balls import ZERO, Matrix, Sized, dot, matrix, sized, total, transposed
 from tests.vectors.records import Suite
-from tests.vectors.suites import exact_inputs
+from tests.vectors.suites import certified_parts, exact_inputs, stacked
 
 Outputs = dict[str, Any]
 # Fast convolutions (Winograd's, Fourier's) add up terms larger than those of the definition, up to this much as it turns out.
@@ -80,7 +79,7 @@ def _images(dtype: str, seed: int, runs: tuple[int, ...], n: int, C: int, O: int
 
 def _conv_outputs(inputs: dict[str, Any]) -> Outputs:
     shapes = {name: inputs[name.removeprefix("d")].shape for name in ("dx", "dweight", "dbias")} | {"y": inputs["dy"].shape}
-    exacts = _certified(lambda: _convolved(**inputs))
+    exacts = certified_parts(lambda: _convolved(**inputs))
     largest = {name: max(exact.scale for exact in exacts[name]) for name in exacts}  # for a 0 that no product has been added to
     return {
         name: (shapes[name], [exact._replace(scale=FAST * (exact.scale or largest[name])) for exact in exacts[name]])
@@ -132,18 +131,11 @@ def _features(dtype: str, seed: int, runs: tuple[int, ...], n: int, k: int, sign
 
 def _head_outputs(inputs: dict[str, Any]) -> Outputs:
     shapes = {f"d{name}": inputs[name].shape for name in ("f", "triangle", "b")} | {"r": inputs["dy"].shape}
-    exacts = _certified(lambda: _headed(**inputs))
+    exacts = certified_parts(lambda: _headed(**inputs))
     return {name: (shapes[name], exacts[name]) for name in exacts}
-
-
-def _certified(formula: Callable[[], dict[str, list[Sized]]]) -> dict[str, list[Exact]]:
-    """Each list of ``formula``, certain to 40 digits."""
-    sizes = {name: len(xs) for name, xs in formula().items()}
-    exacts: Iterator[Exact] = iter(certify_all(lambda: [(x.value, x.size) for xs in formula().values() for x in xs]))
-    return {name: [next(exacts) for _ in range(size)] for name, size in sizes.items()}
 
 
 def _of_runs(outputs: Callable[[dict[str, Any]], Outputs], inputs: dict[str, Any], runs: int) -> Outputs:
     """The outputs of all runs of a batch, joined."""
     each = [outputs({name: x[k] if isinstance(x, np.ndarray) else x for name, x in inputs.items()}) for k in range(runs)]
-    return {name: ((runs, *shape), [x for one in each for x in one[name][1]]) for name, (shape, _) in each[0].items()}
+    return stacked(each)

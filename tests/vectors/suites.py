@@ -335,18 +335,23 @@ def mlp(suite: Suite) -> None:
 
 
 def network_outputs(params: Any, x: np.ndarray, dy: np.ndarray) -> dict[str, Any]:
-    exacts = _split(params, x, dy)
+    exacts = certified_parts(lambda: network.mlp(params, x, dy))
     shapes = {"y": dy.shape, "dx": x.shape} | {f"d{name}": p.shape for name, p in params.items()}
     return {name: (shape, exacts[name]) for name, shape in shapes.items()}
 
 
-def _split(params: Any, x: np.ndarray, dy: np.ndarray) -> dict[str, list[Exact]]:
-    sizes = {name: len(xs) for name, xs in network.mlp(params, x, dy).items()}
-    exacts = _certified(lambda: [x for xs in network.mlp(params, x, dy).values() for x in xs])
-    found, start = {}, 0
-    for name, size in sizes.items():
-        found[name], start = exacts[start : start + size], start + size
-    return found
+def certified_parts(formula: Callable[[], dict[str, list[Sized]]]) -> dict[str, list[Exact]]:
+    """Each list of ``formula``, certain to 40 digits."""
+    sizes = {name: len(xs) for name, xs in formula().items()}
+    exacts = iter(_certified(lambda: [x for xs in formula().values() for x in xs]))
+    return {name: [next(exacts) for _ in range(size)] for name, size in sizes.items()}
+
+
+def stacked(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """The outputs of runs, arrays in C order, as those of a batch."""
+    return {
+        name: ((len(runs), *shape), [exact for run in runs for exact in run[name][1]]) for name, (shape, _) in runs[0].items()
+    }
 
 
 def optim(suite: Suite) -> None:
