@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -47,8 +47,19 @@ def _begin() -> None:
     A parent that was killed outright cannot send one: its workers would wait for more work for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which takes a temporary file away, as dying at once does not
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _end(number: int, frame: Any) -> NoReturn:
+    """Leave by an exit, which takes a temporary file away as dying at once does not.
+
+    The pool hands an exit inside a job back as its result and goes on with the next job: so in a second this ends regardless.
+    """
+    timer = threading.Timer(1.0, os._exit, (1,))
+    timer.daemon = True
+    timer.start()
+    sys.exit(1)
 
 
 def _end_with_the_parent() -> None:

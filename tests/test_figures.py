@@ -121,20 +121,53 @@ def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
     run = [sys.executable, "-m", "figures", "fig07", "fig05", "--runs", "2", "--out", str(tmp_path)]
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
-    try:
-        deadline = time.monotonic() + 120.0
-        while not (tmp_path / "fig07.png").exists() and time.monotonic() < deadline:
-            assert process.poll() is None, process.stderr.read()
-            time.sleep(0.05)
-        time.sleep(0.5)  # Figure 5 takes minutes
-        process.send_signal(number)
-        _, err = process.communicate(timeout=30)
-    finally:
-        process.kill()
+    with process:
+        try:
+            deadline = time.monotonic() + 120.0
+            while not (tmp_path / "fig07.png").exists() and time.monotonic() < deadline:
+                assert process.poll() is None, process.stderr.read()
+                time.sleep(0.05)
+            time.sleep(0.5)  # Figure 5 takes minutes
+            process.send_signal(number)
+            _, err = process.communicate(timeout=30)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert err == "figures: interrupted; the files written so far are whole\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fig07.json", "fig07.png"]
     assert json.loads((tmp_path / "fig07.json").read_text())["figure"] == "fig07"
+
+
+LONG_JOBS = """
+import pathlib, sys, time
+from figures.workers import side_by_side
+
+def work(name):
+    pathlib.Path(name).touch()
+    time.sleep(600)
+
+if __name__ == "__main__":
+    list(side_by_side(work, [f"{sys.argv[1]}/job{k}" for k in range(9)]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one processor: no workers")
+def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp_path):
+    """And none goes on with the next job, which may lie in its queue already: a second later all are gone."""
+    (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen([sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)], env=environment, stderr=subprocess.PIPE)
+    with process:
+        try:
+            deadline = time.monotonic() + 60.0
+            while not (tmp_path / "job1").exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+            begun = sorted(tmp_path.glob("job*"))
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=30)  # which waits for the workers too: they hold the same pipe
+        finally:
+            process.kill()
+    assert begun and err.endswith(b"KeyboardInterrupt\n")
 
 
 def test_json_is_plain_short_and_exact():
