@@ -184,6 +184,14 @@ def with_part(x: Array, index: Any, part: Array) -> Array:
     return x
 
 
+def added(x: Array, index: Any, part: Array) -> Array:
+    """``x`` with ``part`` added at ``index``, as ``with_part`` puts it there."""
+    if array_api_compat.is_jax_array(x):
+        return x.at[index].add(part)
+    x[index] += part
+    return x
+
+
 def run_blocks(*samples: Array) -> list[Any]:
     """Indices that pick a few runs at a time of ``samples`` (runs, n), (runs, m), for the same end; ``...`` alone is all."""
     if any(type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != samples[0].shape[0] for x in samples):

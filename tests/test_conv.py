@@ -11,7 +11,7 @@ from scipy.signal import correlate
 
 from refnce import nn
 from refnce.backend import to_host
-from refnce.nn import images, winograd
+from refnce.nn import images, tiles, winograd
 from refnce.nn.conv3x3 import average_pool, convolution, pointwise
 from refnce.nn.images import images_first, images_last, spread, thinned
 from tests import plain_conv
@@ -38,8 +38,8 @@ def size_of_terms(weight, x):
 
 
 def roundings(C):
-    """Sums of 36, 9, C and 36 terms, and as many products: no term of the result is rounded more often."""
-    return 2 * (36 + 9 + C + 36)
+    """Sums of 3 (twice), 6 (twice), C and 6 (twice) terms, and as many products: no term of the result is rounded more often."""
+    return 2 * (6 + 12 + C + 12)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -127,6 +127,45 @@ def test_runs_are_one_array_program(stride, own):
         assert_close(dparams[name], expected, scale=1e4)
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_bias_with_runs_of_its_own(stride):
+    params, x, _ = drawn(12, 2, 2, 3, 5, 7)
+    biases = np.stack([params["bias"], -params["bias"]])
+    y, pullback = nn.conv3x3({**params, "bias": biases}, x, stride=stride)
+    for k in range(2):
+        assert_close(y[k], nn.conv3x3({**params, "bias": biases[k]}, x, stride=stride)[0], scale=1e3)
+    dx, dparams = pullback(np.ones(y.shape))
+    assert dx.shape == x.shape and dparams["weight"].shape == params["weight"].shape
+    assert np.array_equal(dparams["bias"], np.full((2, 3), y[0, :, 0].size))
+
+
+@given(down=st.integers(1, 3), across=st.integers(1, 3), runs=st.sampled_from([(), (2,)]), seed=seeds)
+def test_joins_are_the_adjoints_of_cuts(down, across, runs, seed):
+    """<cut x, t> = <x, join t>, in integers, so exactly; and tiles cut from an image hold the pixels they are said to hold."""
+    g = Generator(PCG64(seed))
+    for cut, join, k, border in ((tiles.cut6, tiles.joined6, 6, 1), (tiles.cut4, tiles.joined4, 4, 0)):
+        x = g.integers(-9, 9, size=(*runs, 4 * down + 2 * border, 4 * across + 2 * border, 2, 3))
+        cuts = cut(cut(x, -4), -3)
+        t = g.integers(-9, 9, size=cuts.shape)
+        assert cuts.shape == (*runs, k, k, down, across, 2, 3)
+        assert np.sum(cuts * t) == np.sum(x * join(join(t, -3), -4))
+        assert np.array_equal(cuts[..., 2, 3, -1, 0, :, :], x[..., 4 * down - 2, 3, :, :])
+
+
+@given(H=SIZES, W=SIZES, step=st.integers(1, 4), few=st.integers(1, 3), border=st.sampled_from([0, 1]), seed=seeds)
+def test_strips_make_an_image(H, W, step, few, border, seed):
+    g = Generator(PCG64(seed))
+    x = g.integers(-9, 9, size=(H, W, 3, 2))
+    strips = [(slice(k, k + few), top, top + step) for k in range(0, 3, few) for top in range(0, -(-H // 4), step)]
+    cuts = [tiles.strip(x, place, border) for place in strips]
+    t = [g.integers(-9, 9, size=cut.shape) for cut in cuts]
+    whole = None
+    for place, some in zip(strips, t, strict=True):
+        whole = tiles.joined(whole, some, x, place, border)
+    assert whole.shape == x.shape
+    assert sum(np.sum(a * b) for a, b in zip(cuts, t, strict=True)) == np.sum(x * whole)
+
+
 @given(stride=st.sampled_from([1, 2]), H=SIZES, W=SIZES, seed=seeds)
 def test_spread_is_the_adjoint_of_thinned(stride, H, W, seed):
     g = Generator(PCG64(seed))
@@ -203,14 +242,15 @@ def test_average_pool():
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_other_libraries(name, dtype):
+@pytest.mark.parametrize("stride", [1, 2])
+def test_other_libraries(name, stride, dtype):
     """The same numbers on every array library, and in float32 within the bound of its own precision."""
     to = or_skip(name)
     params, x, g = drawn(7, 3, 4, 5, 6, 9)
-    y, pullback = nn.conv3x3(params, x, stride=2)
+    y, pullback = nn.conv3x3(params, x, stride=stride)
     dy = g.normal(size=y.shape)
     dx, dparams = pullback(dy)
-    there, back = nn.conv3x3({k: to(p, dtype) for k, p in params.items()}, to(x, dtype), stride=2)
+    there, back = nn.conv3x3({k: to(p, dtype) for k, p in params.items()}, to(x, dtype), stride=stride)
     down, gradients = back(to(dy, dtype))
     ulps = 64.0 * float(np.finfo(dtype).eps / np.finfo(float).eps)
     pairs = [(there, y), (down, dx), *((gradients[k], dparams[k]) for k in params)]

@@ -155,8 +155,8 @@ if __name__ == "__main__":
 def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp_path):
     """And none goes on with the next job, which may lie in its queue already: a second later all are gone."""
     (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)], env=environment, stderr=subprocess.PIPE)
+    run = [sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)]
+    process = subprocess.Popen(run, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
     with process:
         try:
             deadline = time.monotonic() + 60.0

@@ -46,12 +46,9 @@ def convolution(stride: int = 1) -> Layer:
         y, back = correlate(x, weight, bias)
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
-            down, gradient = back(dy, dx, dparams)
-            down = match(down, x) if dx else None
-            if not dparams:
-                return down, None
-            total = array_namespace(dy).sum(dy, axis=(-4, -3, -2))
-            return down, {"weight": match(gradient, weight), "bias": match(total, bias)}
+            down, dweight, dbias = back(dy, dx, dparams)
+            gradients = {"weight": match(dweight, weight), "bias": match(dbias, bias)} if dparams else None
+            return (match(down, x) if dx else None), gradients
 
         return y, pullback
 

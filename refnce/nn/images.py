@@ -7,7 +7,7 @@ from typing import Any
 
 from refnce.backend import Array, array_namespace, device, on_host, with_part
 
-Backward = Callable[[Array, bool, bool], tuple[Any, Any]]
+Backward = Callable[[Array, bool, bool], tuple[Any, Any, Any]]
 TOGETHER = 1 << 20  # bytes gathered from a few images: with what is made from them they stay in a core's second-level cache
 
 

@@ -26,21 +26,23 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         y = with_images(y, here, xp.reshape(some, (*some.shape[:-2], *size, -1, some.shape[-1])), x)
         kept.append(near)
 
-    def back(dy: Array, dx: bool, dweight: bool) -> tuple[Any, Any]:
+    def back(dy: Array, dx: bool, dparams: bool) -> tuple[Any, Any, Any]:
         across = transposed(matrix)
         total: Any = None
+        dbias: Any = None
         down = None
         for here, near in zip(places, kept, strict=True):
             rows = rows_of(dy[..., here, :])
-            if dweight:
-                total = transposed(near) @ rows if total is None else total + transposed(near) @ rows
+            if dparams:
+                mine, each = transposed(near) @ rows, xp.sum(rows, axis=-2)
+                total, dbias = (mine, each) if total is None else (total + mine, dbias + each)
             if dx:
                 some = rows @ across
                 some = _columns_back(xp, xp.reshape(some, (*some.shape[:-2], *size, -1, 3, 3, x.shape[-1])))
                 down = with_images(down, here, some[..., : x.shape[-4], : x.shape[-3], :, :], x)
-        if dweight:
+        if dparams:
             total = kernel_first(xp.reshape(total, (*total.shape[:-2], *kernel.shape[-4:])))
-        return down, (total if dweight else None)
+        return down, total, dbias
 
     return y, back
 
