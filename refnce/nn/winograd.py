@@ -47,7 +47,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
     for place in strips:
         V = _inward(B, cut6, strip(x, place, 1))
         size, V = V.shape[-4:-1], _rows(xp, V)
-        # A^T takes a number at the point 1 to all 16 outputs: the bias goes in there, to one product in 36, as its gradient comes out.
+        # A^T takes a number at the point 1 to all 16 outputs: so the bias goes in there, and its gradient comes out.
         M = added(V @ U, (..., 1, 1, slice(None), slice(None)), bias[..., None, :])
         y = joined(y, _outward(A, joined4, xp.reshape(M, (*M.shape[:-2], *size, M.shape[-1]))), x, place, 0)
         kept.append(V)
