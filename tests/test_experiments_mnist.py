@@ -1,7 +1,7 @@
 """The paper's statements on MNIST (Section 4.3, Figures 6 and 13), judged from the committed figure numbers.
 
 As in test_experiments: verdicts are recomputed from figures/gallery/*.json. The rerun of the first steps needs the digits.
-Two seeds and 240 steps are chaotic: other roundings, of another version of the convolution, gave other numbers after some 60 steps.
+Two seeds and 240 steps are chaotic: other roundings, of another version of the convolution, gave other numbers after 60 to 180 steps.
 The thresholds hold for the figures of both versions, 05c890f and the one committed.
 """
 
