@@ -60,20 +60,6 @@ def zeros_around(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> A
     return with_part(zeros, (..., slice(above, above + high), slice(left, left + wide), slice(None), slice(None)), x)
 
 
-def meeting(own: Array, other: Array, axis: int, step: int) -> Array:
-    """own[k] + other[k + step] along an axis, ``step`` 1 or -1; own[k] where there is no such k + step."""
-    xp, size = array_namespace(own), own.shape[axis]
-    if size == 1:
-        return own
-
-    def part(x: Array, start: int, stop: int) -> Array:
-        return x[(..., slice(start, stop), *(slice(None),) * (-1 - axis))]
-
-    if step > 0:
-        return xp.concat([part(own, 0, size - 1) + part(other, 1, size), part(own, size - 1, size)], axis=axis)
-    return xp.concat([part(own, 0, 1), part(own, 1, size) + part(other, 0, size - 1)], axis=axis)
-
-
 def batches(x: Array, numbers: int, places: tuple[int, int], out: int) -> list[slice]:
     """Images of x that go together, where ``numbers`` are gathered at each of ``places`` of an image for ``out`` channels.
 

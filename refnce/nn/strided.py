@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, transposed
-from refnce.nn.images import Backward, batches, kernel_first, kernel_last, meeting, rows_of, with_images, zeros_around
+from refnce.backend import Array, added, array_namespace, transposed
+from refnce.nn.images import Backward, batches, kernel_first, kernel_last, rows_of, with_images, zeros_around
 
 
 def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
@@ -59,9 +59,13 @@ def _columns_back(xp: Any, d: Array) -> Array:
     """The adjoint of ``_columns``, (..., H', W', n, 3, 3, C) -> (..., 2 H', 2 W', n, C): an even row has seen the kernel's middle
     row alone, an odd one the last row from above and the first from below; so have columns.
     """
-    def woven(first: Array, middle: Array, last: Array, axis: int) -> Array:
-        pairs = xp.stack([middle, meeting(last, first, axis, +1)], axis=axis)
-        return xp.reshape(pairs, (*middle.shape[:axis], 2 * middle.shape[axis], *middle.shape[axis + 1 :]))
+    rows = [_woven(d[..., 0, j, :], d[..., 1, j, :], d[..., 2, j, :], -4) for j in range(3)]
+    return _woven(rows[0], rows[1], rows[2], -3)
 
-    rows = [woven(d[..., 0, j, :], d[..., 1, j, :], d[..., 2, j, :], -4) for j in range(3)]
-    return woven(rows[0], rows[1], rows[2], -3)
+
+def _woven(first: Array, middle: Array, last: Array, axis: int) -> Array:
+    """Along an axis the even places from ``middle``, the odd from ``last`` and from the next of ``first``, where there is one."""
+    xp, after = array_namespace(first), (slice(None),) * (-1 - axis)
+    pairs = xp.stack([middle, last], axis=axis)
+    pairs = added(pairs, (..., slice(0, -1), 1, *after), first[(..., slice(1, None), *after)])
+    return xp.reshape(pairs, (*first.shape[:axis], 2 * first.shape[axis], *first.shape[axis + 1 :]))
