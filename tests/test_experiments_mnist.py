@@ -1,7 +1,7 @@
 """The paper's statements on MNIST (Section 4.3, Figures 6 and 13), judged from the committed figure numbers.
 
 As in test_experiments: verdicts are recomputed from figures/gallery/*.json. The rerun of the first steps needs the digits.
-Two seeds and 240 steps are chaotic: other roundings, of another version of the convolution, gave other numbers after 60 to 180 steps.
+Training is chaotic: other roundings, of another version of the convolution, gave other numbers after 60 to 180 of the 240 steps.
 The thresholds hold for the figures of both versions, 05c890f and the one committed.
 """
 
@@ -65,7 +65,7 @@ def test_the_gallery_s_table_is_that_of_its_numbers(losses):
     kind="experiment",
     verdict="holds corrected",
     why="true of the batch whose root F is (three orders and more for binary search), because a network separates batches; BAR's "
-    "batches swing between 1e-12 or less and 1, their median not under NCE's. On held-out digits neither is steadily better than NCE",
+    "batches swing between 1e-12 or less and 1, their median not under NCE's. On held-out digits neither is steadily better",
 )
 def test_orders_of_magnitude(evidence, losses):
     late = {name: np.median(fig06.late(losses, name), axis=0) for name in digits.METHODS}

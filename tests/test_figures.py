@@ -115,12 +115,17 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
     assert [p.name for p in tmp_path.iterdir()] == ["fig01.json"] and target.read_bytes() == b"old"
 
 
+def hear_interrupts():
+    """In a child: what a shell starts in the background ignores SIGINT, and its children do, these tests included."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
     """A signal while Figure 5 is made, after Figure 7: status 130, one line, Figure 7 whole and nothing of Figure 5."""
     run = [sys.executable, "-m", "figures", "fig07", "fig05", "--runs", "2", "--out", str(tmp_path)]
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
+    process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=hear_interrupts, **pipes)
     with process:
         try:
             deadline = time.monotonic() + 120.0
@@ -156,7 +161,8 @@ def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp
     """And none goes on with the next job, which may lie in its queue already: a second later all are gone."""
     (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
     run = [sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)]
-    process = subprocess.Popen(run, env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(run, env=environment, stderr=subprocess.PIPE, preexec_fn=hear_interrupts)
     with process:
         try:
             deadline = time.monotonic() + 60.0
