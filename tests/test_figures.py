@@ -115,17 +115,20 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
     assert [p.name for p in tmp_path.iterdir()] == ["fig01.json"] and target.read_bytes() == b"old"
 
 
-def hear_interrupts():
-    """In a child: what a shell starts in the background ignores SIGINT, and its children do, these tests included."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+@pytest.fixture
+def hears_interrupts():
+    """What a shell starts in the background ignores SIGINT, and so would the children of these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_leaves_nothing_half_written(tmp_path, number):
+def test_interrupted_run_leaves_nothing_half_written(tmp_path, hears_interrupts, number):
     """A signal while Figure 5 is made, after Figure 7: status 130, one line, Figure 7 whole and nothing of Figure 5."""
     run = [sys.executable, "-m", "figures", "fig07", "fig05", "--runs", "2", "--out", str(tmp_path)]
     pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, preexec_fn=hear_interrupts, **pipes)
+    process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
     with process:
         try:
             deadline = time.monotonic() + 120.0
@@ -157,12 +160,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one processor: no workers")
-def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp_path):
+def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp_path, hears_interrupts):
     """And none goes on with the next job, which may lie in its queue already: a second later all are gone."""
     (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
     run = [sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(run, env=environment, stderr=subprocess.PIPE, preexec_fn=hear_interrupts)
+    process = subprocess.Popen(run, env=environment, stderr=subprocess.PIPE)
     with process:
         try:
             deadline = time.monotonic() + 60.0
