@@ -56,10 +56,9 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         chunks = _chunks(theta, x, width)
         parts = [layer(params, x[..., None, chunk, :]) for chunk in chunks]
         E = parts[0][0] if len(parts) == 1 else xp.concat([y for y, _ in parts], axis=-2)
-        # Of each sample as it was drawn, its coordinates apart in memory.
         r = E[..., 0]
         if noise is not None:
-            r = r - xp.concat([noise.log_density(x_data), noise.log_density(x_noise)], axis=-1)[..., None, :]
+            r = r - noise.log_density(x)[..., None, :]
 
         def pullback(dr_data: Array, dr_noise: Array) -> Array:
             dr = xp.concat([dr_data, dr_noise], axis=-1)
