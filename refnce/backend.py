@@ -159,7 +159,7 @@ def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
 
 
 def elementwise(f: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
-    """``f(*arrays)`` for an ``f`` that works element by element on arrays of one shape and dtype and returns a tuple of such.
+    """``f(*arrays)`` for an ``f`` that works element by element on arrays of one shape and returns a tuple of such.
 
     Large arrays of NumPy go through it a block at a time: what it makes on the way stays in cache and costs no new pages.
     """

@@ -42,13 +42,13 @@ def convolution(stride: int = 1) -> Layer:
     correlate = winograd.correlate if stride == 1 else strided.correlate
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        weight, bias = params["weight"], params["bias"]
+        weight, bias, shape = params["weight"], params["bias"], x.shape  # x itself need not be kept for the way back
         y, back = correlate(x, weight, bias)
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
             down, dweight, dbias = back(dy, dx, dparams)
-            gradients = {"weight": match(dweight, weight), "bias": match(dbias, bias)} if dparams else None
-            return (match(down, x) if dx else None), gradients
+            gradients = {"weight": match(dweight, weight.shape), "bias": match(dbias, bias.shape)} if dparams else None
+            return (match(down, shape) if dx else None), gradients
 
         return y, pullback
 

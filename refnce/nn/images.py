@@ -70,11 +70,11 @@ def batches(x: Array, numbers: int, places: tuple[int, int], out: int) -> list[s
     return [slice(start, start + few) for start in range(0, max(1, n), few)]
 
 
-def with_images(whole: Array | None, here: slice, some: Array, x: Array) -> Array:
-    """``whole``, made for as many images as x has where it is None, with ``some`` of them at ``here``."""
-    if some.shape[-2] == x.shape[-2]:
+def with_images(whole: Array | None, here: slice, some: Array, n: int) -> Array:
+    """``whole``, made for n images where it is None, with ``some`` of them at ``here``."""
+    if some.shape[-2] == n:
         return some
     if whole is None:
-        shape = (*some.shape[:-2], x.shape[-2], some.shape[-1])
+        shape = (*some.shape[:-2], n, some.shape[-1])
         whole = array_namespace(some).empty(shape, dtype=some.dtype, device=device(some))
     return with_part(whole, (..., here, slice(None)), some)

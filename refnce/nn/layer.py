@@ -27,13 +27,13 @@ class Layer(Protocol):
     def __call__(self, params: Params, x: Array) -> tuple[Array, Pullback]: ...
 
 
-def match(gradient: Array, like: Array) -> Array:
-    """Sum ``gradient`` over the axes along which ``like`` was broadcast."""
-    if gradient.shape == like.shape:
+def match(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Sum ``gradient`` over the axes along which an array of ``shape`` was broadcast."""
+    if gradient.shape == shape:
         return gradient
     xp = array_namespace(gradient)
-    extra = gradient.ndim - like.ndim
+    extra = gradient.ndim - len(shape)
     if extra:
         gradient = xp.sum(gradient, axis=tuple(range(extra)))
-    stretched = tuple(k for k, (a, b) in enumerate(zip(gradient.shape, like.shape, strict=True)) if a != b)
+    stretched = tuple(k for k, (a, b) in enumerate(zip(gradient.shape, shape, strict=True)) if a != b)
     return xp.sum(gradient, axis=stretched, keepdims=True) if stretched else gradient

@@ -21,7 +21,7 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
     inputs, slopes = [x], []
     for weight, bias in names[:-1]:
         z = affine(inputs[-1], params[weight], params[bias])
-        slopes.append(slope(z))
+        slopes.append(slope(z > 0, z.dtype))
         inputs.append(z * slopes[-1])
     y = affine(inputs[-1], params[names[-1][0]], params[names[-1][1]])
 
@@ -33,7 +33,7 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
                 found[weight], found[bias] = gradients(dy, inputs[k], params[weight], params[bias])
             if k > 0:
                 dy = through(dy, params[weight]) * slopes[k - 1]
-        down = match(through(dy, params[names[0][0]]), x) if dx else None
+        down = match(through(dy, params[names[0][0]]), x.shape) if dx else None
         return down, (found if dparams else None)
 
     return y, pullback

@@ -34,12 +34,12 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> tuple
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
         dz = (2.0 * factor) * z * dy
-        down = match(dz @ transposed(L) + dy * b[..., None, :], f) if dx else None
+        down = match(dz @ transposed(L) + dy * b[..., None, :], f.shape) if dx else None
         if not dparams:
             return down, None
         dL = transposed(f) @ dz
         gradient = xp.tril(dL, k=-1) + _on_diagonal(diagonal * xp.linalg.diagonal(dL))
-        return down, {"triangle": match(gradient, triangle), "b": match((transposed(f) @ dy)[..., 0], b)}
+        return down, {"triangle": match(gradient, triangle.shape), "b": match((transposed(f) @ dy)[..., 0], b.shape)}
 
     return r, pullback
 

@@ -14,16 +14,16 @@ from refnce.nn.images import Backward, batches, kernel_first, kernel_last, rows_
 
 def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
     """Return (y, back): every second row and column, from the first, of ``winograd.correlate``, with a ``back`` like its."""
-    xp = array_namespace(x, weight)
-    size = -(-x.shape[-4] // 2), -(-x.shape[-3] // 2)
+    xp, (high, wide, n, channels) = array_namespace(x, weight), x.shape[-4:]
+    size = -(-high // 2), -(-wide // 2)
     kernel = kernel_last(weight)
     matrix = xp.reshape(kernel, (*kernel.shape[:-4], -1, kernel.shape[-1]))
-    places = batches(x, 9 * x.shape[-1], size, matrix.shape[-1])
+    places = batches(x, 9 * channels, size, matrix.shape[-1])
     y, kept = None, []
     for here in places:
         near = _columns(xp, x[..., here, :], *size)
         some = near @ matrix + bias[..., None, :]
-        y = with_images(y, here, xp.reshape(some, (*some.shape[:-2], *size, -1, some.shape[-1])), x)
+        y = with_images(y, here, xp.reshape(some, (*some.shape[:-2], *size, -1, some.shape[-1])), n)
         kept.append(near)
 
     def back(dy: Array, dx: bool, dparams: bool) -> tuple[Any, Any, Any]:
@@ -38,8 +38,8 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
                 total, dbias = (mine, each) if total is None else (total + mine, dbias + each)
             if dx:
                 some = rows @ across
-                some = _columns_back(xp, xp.reshape(some, (*some.shape[:-2], *size, -1, 3, 3, x.shape[-1])))
-                down = with_images(down, here, some[..., : x.shape[-4], : x.shape[-3], :, :], x)
+                some = _columns_back(xp, xp.reshape(some, (*some.shape[:-2], *size, -1, 3, 3, channels)))
+                down = with_images(down, here, some[..., :high, :wide, :, :], n)
         if dparams:
             total = kernel_first(xp.reshape(total, (*total.shape[:-2], *kernel.shape[-4:])))
         return down, total, dbias

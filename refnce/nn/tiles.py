@@ -33,16 +33,16 @@ def strip(x: Array, place: Place, border: int) -> Array:
     return zeros_around(inside, (max(-first, 0), max(last - high, 0)), (border, -wide % 4 + border))
 
 
-def joined(whole: Array | None, some: Array, x: Array, place: Place, border: int) -> Array:
-    """The adjoint of ``strip``: ``whole``, of the size of x and made where it is None, to which strip ``some`` adds."""
-    xp, (here, top, _), (high, wide, count) = array_namespace(some), place, x.shape[-4:-1]
+def joined(whole: Array | None, some: Array, size: tuple[int, ...], place: Place, border: int) -> Array:
+    """The adjoint of ``strip``: ``whole``, of ``size`` (H, W, n) and made where it is None, to which strip ``some`` adds."""
+    xp, (here, top, _), (high, wide, _) = array_namespace(some), place, size
     first = 4 * top - border
     start = max(first, 0)
     some = some[..., start - first : high - first, border : border + wide, :, :]
-    if some.shape[-4:-1] == x.shape[-4:-1]:
+    if some.shape[-4:-1] == size:
         return some
     if whole is None:
-        whole = xp.empty((*some.shape[:-4], high, wide, count, some.shape[-1]), dtype=some.dtype, device=device(some))
+        whole = xp.empty((*some.shape[:-4], *size, some.shape[-1]), dtype=some.dtype, device=device(some))
     met = start + (2 * border if top else 0)  # the rows up to here are those of the strip above too
     whole = added(whole, (..., slice(start, met), slice(None), here, slice(None)), some[..., : met - start, :, :, :])
     rest = some[..., met - start :, :, :, :]

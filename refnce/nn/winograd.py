@@ -39,7 +39,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
     y is (..., H, W, n, O), and ``back(dy, dx, dparams)`` returns what dy pulls back to x, to weight and to bias, None for what is
     not asked for: the transposes of the three transforms, in reverse.
     """
-    xp = array_namespace(x, weight)
+    xp, extent = array_namespace(x, weight), x.shape[-4:-1]
     weight, _ = xp.broadcast_arrays(weight, bias[..., None, None, None])
     U, A, B = _kernels(weight), _matrix(AT, x), _matrix(BT, x)
     strips = places(x, U.shape[-1])
@@ -49,7 +49,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         size, V = V.shape[-4:-1], _rows(xp, V)
         # A^T takes a number at the point 1 to all 16 outputs: so the bias goes in there, and its gradient comes out.
         M = added(V @ U, (..., 1, 1, slice(None), slice(None)), bias[..., None, :])
-        y = joined(y, _outward(A, joined4, xp.reshape(M, (*M.shape[:-2], *size, M.shape[-1]))), x, place, 0)
+        y = joined(y, _outward(A, joined4, xp.reshape(M, (*M.shape[:-2], *size, M.shape[-1]))), extent, place, 0)
         kept.append(V)
 
     def back(dy: Array, dx: bool, dparams: bool) -> tuple[Any, Any, Any]:
@@ -65,7 +65,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
             if dx:
                 dV = dM @ across
                 some = _outward(transposed(B), joined6, xp.reshape(dV, (*dV.shape[:-2], *size, dV.shape[-1])))
-                down = joined(down, some, x, place, 1)
+                down = joined(down, some, extent, place, 1)
         return down, (_kernels_back(total) if dparams else None), dbias
 
     return y, back
