@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests import certified, regimes
+from tests import certified, in_mpmath, regimes
 from tests.strategies import infinite_samples, moderate, nus, pairs
 from tests.ulps import eps, error_in_units, ulp
 
@@ -18,28 +18,8 @@ from tests.ulps import eps, error_in_units, ulp
 def by_mpmath(r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, digits: int) -> dict[str, mpmath.mpf]:
     """The formulas as DESIGN writes them, in plain arithmetic of so many digits."""
     with mpmath.workdps(digits):
-        u, v = mpmath.mpf(F) + mpmath.log(nu), mpmath.mpf(nu)
-        x, y = [u - mpmath.mpf(r) for r in r_data.tolist()], [mpmath.mpf(r) - u for r in r_noise.tolist()]
-
-        def mean(f: object, z: list[mpmath.mpf]) -> mpmath.mpf:
-            return mpmath.fsum(f(a) for a in z) / len(z)  # type: ignore[operator]
-
-        def sigmoid(a: mpmath.mpf) -> mpmath.mpf:
-            return 1 / (1 + mpmath.exp(-a))
-
-        def softplus(a: mpmath.mpf) -> mpmath.mpf:
-            return mpmath.log(1 + mpmath.exp(a))
-
-        def slope(a: mpmath.mpf) -> mpmath.mpf:
-            return sigmoid(a) * sigmoid(-a)
-
-        A, B = mean(sigmoid, x), mean(sigmoid, y)
-        return {
-            "loss": (mean(softplus, x) + v * mean(softplus, y)) / (1 + v),
-            "grad_F": (A - v * B) / (1 + v),
-            "hess_F": (mean(slope, x) + v * mean(slope, y)) / (1 + v),
-            "bar_update": mpmath.mpf(F) - mpmath.log(A) + mpmath.log(B) + mpmath.log(v),
-        }
+        found = in_mpmath.nce(*map(in_mpmath.to_mp, (r_data, r_noise)), mpmath.mpf(F), mpmath.mpf(nu))
+        return {name: found[name] for name in ("loss", "grad_F", "hess_F", "bar_update")}
 
 
 @given(pairs(moderate()), st.floats(-10, 10), nus)
@@ -61,25 +41,13 @@ def test_root_error_and_overlap_agree_with_mpmath(pair, nu):
     r_data, r_noise = pair
     root = certified.root(r_data, r_noise, nu)
     with mpmath.workdps(90):
-        v = mpmath.mpf(nu)
-
-        def balance(F):
-            u = F + mpmath.log(v)
-            A = mpmath.fsum(1 / (1 + mpmath.exp(mpmath.mpf(r) - u)) for r in r_data.tolist()) / r_data.size
-            return A - v * mpmath.fsum(1 / (1 + mpmath.exp(u - mpmath.mpf(r))) for r in r_noise.tolist()) / r_noise.size
-
-        F = root.F.value
+        samples, v, F = [in_mpmath.to_mp(r) for r in (r_data, r_noise)], mpmath.mpf(nu), root.F.value
         width = mpmath.mpf(10) ** -39
-        assert balance(F - width) < 0 < balance(F + width)
-        u = F + mpmath.log(v)
-        s = [[1 / (1 + mpmath.exp(mpmath.mpf(r) - u)) for r in sample.tolist()] for sample in (r_data, r_noise)]
-        means = [mpmath.fsum(x) / len(x) for x in s]
-        variances = [mpmath.fsum((a - mean) ** 2 for a in x) / len(x) for x, mean in zip(s, means, strict=True)]
-        slopes = [mpmath.fsum(a * (1 - a) for a in x) / len(x) for x in s]
-        slope = slopes[0] + v * slopes[1]
-        assert abs(root.overlap.value / ((1 + v) / v * slope) - 1) < mpmath.mpf(10) ** -35
+        assert in_mpmath.balance(*samples, F - width, v) < 0 < in_mpmath.balance(*samples, F + width, v)
+        found = in_mpmath.at_root(*samples, F, v)
+        error = found["standard_error"]
+        assert abs(root.overlap.value / found["overlap"] - 1) < mpmath.mpf(10) ** -35
         if min(r_data.size, r_noise.size) > 1:
-            error = mpmath.sqrt(variances[0] / r_data.size + v * v * variances[1] / r_noise.size) / slope
             assert abs(root.standard_error.value - error) <= mpmath.mpf(10) ** -35 * max(1, error)
         else:
             assert mpmath.isnan(root.standard_error.value)

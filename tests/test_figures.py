@@ -116,31 +116,39 @@ def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
 
 
 @pytest.fixture
-def hears_interrupts():
-    """What a shell starts in the background ignores SIGINT, and so would the children of these tests."""
+def interrupt():
+    """Run a program, send it a signal a while after a file is there; its status and what it and its children say on stderr.
+
+    What a shell starts in the background ignores SIGINT, and so would the children of these tests.
+    """
+
+    def interrupted(run, awaited, number, after=0.0, **environment):
+        pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, **environment}, **pipes)
+        with process:
+            try:
+                deadline = time.monotonic() + 120.0
+                while not awaited.exists() and time.monotonic() < deadline:
+                    assert process.poll() is None, process.stderr.read()
+                    time.sleep(0.05)
+                time.sleep(after)
+                process.send_signal(number)
+                _, err = process.communicate(timeout=30)  # which waits for its children too: they hold the same pipe
+            finally:
+                process.kill()
+        return process.returncode, err
+
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
+    yield interrupted
     signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_run_leaves_nothing_half_written(tmp_path, hears_interrupts, number):
-    """A signal while Figure 5 is made, after Figure 7: status 130, one line, Figure 7 whole and nothing of Figure 5."""
+def test_interrupted_run_leaves_nothing_half_written(tmp_path, interrupt, number):
+    """A signal while Figure 5, of minutes, is made after Figure 7: status 130, one line, Figure 7 whole, nothing of Figure 5."""
     run = [sys.executable, "-m", "figures", "fig07", "fig05", "--runs", "2", "--out", str(tmp_path)]
-    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(run, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes)
-    with process:
-        try:
-            deadline = time.monotonic() + 120.0
-            while not (tmp_path / "fig07.png").exists() and time.monotonic() < deadline:
-                assert process.poll() is None, process.stderr.read()
-                time.sleep(0.05)
-            time.sleep(0.5)  # Figure 5 takes minutes
-            process.send_signal(number)
-            _, err = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    assert process.returncode == 130
+    status, err = interrupt(run, tmp_path / "fig07.png", number, after=0.5, OMP_NUM_THREADS="1")
+    assert status == 130
     assert err == "figures: interrupted; the files written so far are whole\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fig07.json", "fig07.png"]
     assert json.loads((tmp_path / "fig07.json").read_text())["figure"] == "fig07"
@@ -160,23 +168,12 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2, reason="one processor: no workers")
-def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp_path, hears_interrupts):
+def test_workers_in_the_middle_of_a_job_end_with_their_parent_s_interruption(tmp_path, interrupt):
     """And none goes on with the next job, which may lie in its queue already: a second later all are gone."""
     (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
     run = [sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen(run, env=environment, stderr=subprocess.PIPE)
-    with process:
-        try:
-            deadline = time.monotonic() + 60.0
-            while not (tmp_path / "job1").exists() and time.monotonic() < deadline:
-                time.sleep(0.05)
-            begun = sorted(tmp_path.glob("job*"))
-            process.send_signal(signal.SIGINT)
-            _, err = process.communicate(timeout=30)  # which waits for the workers too: they hold the same pipe
-        finally:
-            process.kill()
-    assert begun and err.endswith(b"KeyboardInterrupt\n")
+    _, err = interrupt(run, tmp_path / "job1", signal.SIGINT, PYTHONPATH=str(ROOT))
+    assert (tmp_path / "job1").exists() and err.endswith("KeyboardInterrupt\n")
 
 
 def test_json_is_plain_short_and_exact():

@@ -1,13 +1,12 @@
 """The shipped test vectors derived a second time: plain formulas in mpmath at two precisions, derivatives as differences.
 
-Nothing of the generator is used: no ball arithmetic, no formula of a derivative, no backward pass. Left out are samples of 10^4
-numbers and infinite log-ratios, whose limits are a matter of definition and tested in test_certified.
+Nothing of the generator is used: no ball arithmetic, and for families and layers no formula of a derivative. Left out are
+samples of 10^4 numbers and infinite log-ratios, whose limits are a matter of definition and tested in test_certified.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from fractions import Fraction
 from typing import Any
 
 import mpmath
@@ -15,6 +14,8 @@ import numpy as np
 import pytest
 
 from refnce.conformance import vectors
+from tests import plain_conv
+from tests.in_mpmath import at_root, balance, ence, exp, loss, nce, root, sides, sqrt, to_mp
 from tests.regimes import rng
 
 PRECISIONS = (150, 250), (700, 1200), (2000, 2500)
@@ -28,8 +29,6 @@ pytestmark = pytest.mark.claim(
     where="refnce.conformance",
 )
 
-exp, log1p, sqrt = (np.frompyfunc(f, 1, 1) for f in (mpmath.exp, mpmath.log1p, mpmath.sqrt))
-to_mp = np.frompyfunc(mpmath.mpf, 1, 1)
 Inputs = dict[str, Any]
 
 
@@ -121,45 +120,12 @@ def direction(shape: tuple[int, ...]) -> Any:
     return to_mp(rng(1).integers(1, 9, size=shape).astype(float))
 
 
-def mean(x: Any) -> Any:
-    return np.sum(x, axis=-1) / x.shape[-1]
-
-
-def sigmoid(x: Any) -> Any:
-    return 1 / (1 + exp(-x))
-
-
-def loss(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
-    u = F + mpmath.log(nu)
-    return (mean(log1p(exp(u - r_data))) + nu * mean(log1p(exp(r_noise - u)))) / (1 + nu)
-
-
-def sides(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Any, Any]:
-    """A and nu B of Equation 3."""
-    u = F + mpmath.log(nu)
-    return mean(sigmoid(u - r_data)), nu * mean(sigmoid(r_noise - u))
-
-
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_nce(dtype):
     names = "loss", "grad_F", "hess_F", "bar_update", "grad_r_data", "grad_r_noise"
     for case in cases(dtype, "nce"):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             compare(f"{case.id} {run}", lambda x=x: nce(**x), *of_run(case, run, *names))
-
-
-def nce(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Inputs:
-    u = F + mpmath.log(nu)
-    s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
-    A, B = mean(s), mean(t)
-    return {
-        "loss": loss(r_data, r_noise, F, nu),
-        "grad_F": (A - nu * B) / (1 + nu),
-        "hess_F": (mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))) / (1 + nu),
-        "bar_update": F - mpmath.log(A) + mpmath.log(nu * B),
-        "grad_r_data": -s / (r_data.size * (1 + nu)),
-        "grad_r_noise": nu * t / (r_noise.size * (1 + nu)),
-    }
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -172,24 +138,6 @@ def test_logz(dtype):
             # F has 40 digits, and the weights under it turn as fast as e^F.
             sizes = {name: 100 * (1 + abs(F)) * abs(truth) for name, truth in truths.items()}
             compare(f"{case.id} {run}", lambda x=x, F=F: at_root(x["r_data"], x["r_noise"], F, x["nu"]), truths, units, sizes)
-
-
-def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Inputs:
-    u = F + mpmath.log(nu)
-    s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
-    steepness = mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))
-    variances = [mean((x - mean(x)) ** 2) for x in (s, t)]
-    error = mpmath.sqrt(variances[0] / s.size + nu**2 * variances[1] / t.size) / steepness
-    return {"overlap": (1 + nu) / nu * steepness, "standard_error": error if min(s.size, t.size) > 1 else mpmath.nan}
-
-
-def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
-    """A - nu B, the ones among its sigmoids counted, in fractions, since they may cancel to e^-100000."""
-    u = F + mpmath.log(nu)
-    one, other = r_data < u, r_noise > u
-    ones = Fraction(int(np.sum(one)), one.size) - Fraction(float(nu)) * Fraction(int(np.sum(other)), other.size)
-    small = [mean(np.where(at, -1, 1) * sigmoid(-abs(r - u))) for at, r in ((one, r_data), (other, r_noise))]
-    return mpmath.mpf(ones.numerator) / ones.denominator + small[0] - nu * small[1]
 
 
 def proved_root(name: str, r_data: Any, r_noise: Any, F: Any, nu: Any) -> None:
@@ -208,33 +156,6 @@ def test_ence(dtype):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             truths = of_run(case, run, "loss", "grad_F", "log_z", "grad_r_data", "grad_r_noise")
             compare(f"{case.id} {run}", lambda x=x: ence(**x), *truths)
-
-
-def ence(r_data: Any, r_noise: Any, F: Any) -> Inputs:
-    a, b = exp((F - r_data) / 2), exp((r_noise - F) / 2)
-    return {
-        "loss": (mean(a) + mean(b)) / 2,
-        "grad_F": (mean(a) - mean(b)) / 4,
-        "log_z": mpmath.log(mean(exp(r_noise / 2))) - mpmath.log(mean(exp(-r_data / 2))),
-        "grad_r_data": -a / (4 * a.size),
-        "grad_r_noise": b / (4 * b.size),
-    }
-
-
-def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
-    """By Newton's steps on log A - log nu B, whose slope is above 0, from what bisection leaves."""
-    both = np.concatenate([r_data, r_noise])
-    low, high = min(both) - 50, max(both) + 50
-    for _ in range(50):
-        middle = (low + high) / 2
-        A, B = sides(r_data, r_noise, middle, nu)
-        low, high = (middle, high) if A < B else (low, middle)
-    F = (low + high) / 2
-    for _ in range(6):
-        u = F + mpmath.log(nu)
-        s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
-        F -= mpmath.log(mean(s) / (nu * mean(t))) / (mean(s * (1 - s)) / mean(s) + mean(t * (1 - t)) / mean(t))
-    return F
 
 
 def family_loss(x: Inputs) -> Any:
@@ -290,15 +211,7 @@ def mlp(x: Inputs) -> Any:
 
 
 def conv(x: Inputs) -> Any:
-    """Nine products, one for each place of the kernel."""
-    weight, image, stride = x["weight"], x["x"], int(x["stride"])
-    high, wide = image.shape[-2:]
-    padded = np.pad(image, ((0, 0), (0, 0), (1, 1), (1, 1)), constant_values=mpmath.mpf(0))
-    y: Any = x["bias"][:, None, None]
-    for i, j in np.ndindex(3, 3):
-        seen = padded[:, :, i : i + high : stride, j : j + wide : stride]
-        y = y + np.moveaxis(np.tensordot(seen, weight[:, :, i, j], axes=(1, 1)), -1, 1)
-    return y
+    return plain_conv.forward(x["weight"], x["bias"], x["x"], int(x["stride"]))
 
 
 def head(x: Inputs) -> Any:

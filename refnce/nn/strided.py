@@ -35,7 +35,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
             rows = rows_of(dy[..., here, :])
             if dparams:
                 mine, each = transposed(near) @ rows, xp.sum(rows, axis=-2)
-                total, dbias = (mine, each) if total is None else (total + mine, dbias + each)
+                total, dbias = (mine, each) if total is None else (added(total, ..., mine), dbias + each)
             if dx:
                 some = rows @ across
                 some = _columns_back(xp, xp.reshape(some, (*some.shape[:-2], *size, -1, 3, 3, channels)))

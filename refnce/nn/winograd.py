@@ -19,7 +19,7 @@ from functools import lru_cache
 from typing import Any
 
 from refnce.backend import Array, added, array_namespace, asarray, device, transposed
-from refnce.nn.images import Backward, kernel_first, kernel_last
+from refnce.nn.images import Backward, kernel_first, kernel_last, rows_of
 from refnce.nn.tiles import cut4, cut6, joined, joined4, joined6, places, strip
 
 BT = (
@@ -46,7 +46,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
     y, kept = None, []
     for place in strips:
         V = _inward(B, cut6, strip(x, place, 1))
-        size, V = V.shape[-4:-1], _rows(xp, V)
+        size, V = V.shape[-4:-1], rows_of(V)
         # A^T takes a number at the point 1 to all 16 outputs: so the bias goes in there, and its gradient comes out.
         M = added(V @ U, (..., 1, 1, slice(None), slice(None)), bias[..., None, :])
         y = joined(y, _outward(A, joined4, xp.reshape(M, (*M.shape[:-2], *size, M.shape[-1]))), extent, place, 0)
@@ -58,7 +58,7 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         total = dbias = down = None
         for place, V in zip(strips, kept, strict=True):
             dM = _inward(transposed(A), cut4, strip(dy, place, 0))
-            size, dM = dM.shape[-4:-1], _rows(xp, dM)
+            size, dM = dM.shape[-4:-1], rows_of(dM)
             if dparams:
                 mine, each = transposed(V) @ dM, xp.sum(dM[..., 1, 1, :, :], axis=-2)
                 total, dbias = (mine, each) if total is None else (added(total, ..., mine), dbias + each)
@@ -99,11 +99,6 @@ def _kernels_back(dU: Array) -> Array:
     """The transformed kernels' gradient pulled back to the weight (..., O, C, 3, 3)."""
     matrix = transposed(_matrix(G, dU))
     return kernel_first(_along(matrix, _along(matrix, dU, -4), -3))
-
-
-def _rows(xp: Any, x: Array) -> Array:
-    """(..., down, across, n, C) -> (..., down across n, C)."""
-    return xp.reshape(x, (*x.shape[:-4], math.prod(x.shape[-4:-1]), x.shape[-1]))
 
 
 def _matrix(matrix: tuple[tuple[float, ...], ...], like: Array) -> Array:

@@ -1,0 +1,90 @@
+"""The functions of log-ratios as their formulas stand, on object arrays of mpmath's numbers, at its present precision."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+
+exp, log1p, sqrt = (np.frompyfunc(f, 1, 1) for f in (mpmath.exp, mpmath.log1p, mpmath.sqrt))
+to_mp = np.frompyfunc(mpmath.mpf, 1, 1)
+
+
+def mean(x: Any) -> Any:
+    return np.sum(x, axis=-1) / x.shape[-1]
+
+
+def sigmoid(x: Any) -> Any:
+    return 1 / (1 + exp(-x))
+
+
+def loss(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
+    u = F + mpmath.log(nu)
+    return (mean(log1p(exp(u - r_data))) + nu * mean(log1p(exp(r_noise - u)))) / (1 + nu)
+
+
+def sides(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Any, Any]:
+    """A and nu B of Equation 3."""
+    u = F + mpmath.log(nu)
+    return mean(sigmoid(u - r_data)), nu * mean(sigmoid(r_noise - u))
+
+
+def nce(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
+    u = F + mpmath.log(nu)
+    s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
+    A, B = mean(s), mean(t)
+    return {
+        "loss": loss(r_data, r_noise, F, nu),
+        "grad_F": (A - nu * B) / (1 + nu),
+        "hess_F": (mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))) / (1 + nu),
+        "bar_update": F - mpmath.log(A) + mpmath.log(nu * B),
+        "grad_r_data": -s / (r_data.size * (1 + nu)),
+        "grad_r_noise": nu * t / (r_noise.size * (1 + nu)),
+    }
+
+
+def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
+    u = F + mpmath.log(nu)
+    s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
+    steepness = mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))
+    variances = [mean((x - mean(x)) ** 2) for x in (s, t)]
+    error = mpmath.sqrt(variances[0] / s.size + nu**2 * variances[1] / t.size) / steepness
+    return {"overlap": (1 + nu) / nu * steepness, "standard_error": error if min(s.size, t.size) > 1 else mpmath.nan}
+
+
+def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
+    """A - nu B, the ones among its sigmoids counted, in fractions, since they may cancel to e^-100000."""
+    u = F + mpmath.log(nu)
+    one, other = r_data < u, r_noise > u
+    ones = Fraction(int(np.sum(one)), one.size) - Fraction(float(nu)) * Fraction(int(np.sum(other)), other.size)
+    small = [mean(np.where(at, -1, 1) * sigmoid(-abs(r - u))) for at, r in ((one, r_data), (other, r_noise))]
+    return mpmath.mpf(ones.numerator) / ones.denominator + small[0] - nu * small[1]
+
+
+def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
+    """By Newton's steps on log A - log nu B, whose slope is above 0, from what bisection leaves."""
+    both = np.concatenate([r_data, r_noise])
+    low, high = min(both) - 50, max(both) + 50
+    for _ in range(50):
+        middle = (low + high) / 2
+        A, B = sides(r_data, r_noise, middle, nu)
+        low, high = (middle, high) if A < B else (low, middle)
+    F = (low + high) / 2
+    for _ in range(6):
+        u = F + mpmath.log(nu)
+        s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
+        F -= mpmath.log(mean(s) / (nu * mean(t))) / (mean(s * (1 - s)) / mean(s) + mean(t * (1 - t)) / mean(t))
+    return F
+
+
+def ence(r_data: Any, r_noise: Any, F: Any) -> dict[str, Any]:
+    a, b = exp((F - r_data) / 2), exp((r_noise - F) / 2)
+    return {
+        "loss": (mean(a) + mean(b)) / 2,
+        "grad_F": (mean(a) - mean(b)) / 4,
+        "log_z": mpmath.log(mean(exp(r_noise / 2))) - mpmath.log(mean(exp(-r_data / 2))),
+        "grad_r_data": -a / (4 * a.size),
+        "grad_r_noise": b / (4 * b.size),
+    }
