@@ -20,7 +20,8 @@ from typing import Any, NoReturn
 
 from figures import AVAILABLE, ON_MNIST, output
 from figures.settings import Settings
-from refnce import backend, files, mnist
+from refnce import files, mnist
+from refnce.array import backend
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,8 +17,8 @@ import numpy as np
 
 from figures import style
 from figures.settings import Settings
-from refnce import ence, laws, logz, nce, optim
-from refnce.backend import generator
+from refnce import distributions, ence, logz, nce, optim
+from refnce.array.backend import make_rng
 
 ON_HOST = True  # small arrays and quadrature: NumPy, whatever the backend
 NEAR = 0.5  # theta has arrived when it is this near to theta*
@@ -173,15 +173,15 @@ def walked(
 
 
 def line(settings: Settings, runs: int, steps: int) -> dict[str, Any]:
-    data, noise = laws.UnitGaussian(np.asarray([16.0])), laws.UnitGaussian(np.asarray([0.0]))
-    constant_offset = 0.5 * laws.LOG_2PI
+    data, noise = distributions.UnitGaussian(np.asarray([16.0])), distributions.UnitGaussian(np.asarray([0.0]))
+    constant_offset = 0.5 * distributions.LOG_2PI
     exact = Quadrature(data, noise, -14.0, 30.0)
 
     def batches() -> Iterator[Batch]:
         k = 0
         while True:
-            yield Batch(data.sample(generator(settings.seed, 21, k), runs, BATCH["line"]),
-                        noise.sample(generator(settings.seed, 22, k), runs, BATCH["line"]))  # fmt: skip
+            yield Batch(data.sample(make_rng(settings.seed, 21, k), runs, BATCH["line"]),
+                        noise.sample(make_rng(settings.seed, 22, k), runs, BATCH["line"]))  # fmt: skip
             k += 1
 
     def forever() -> Iterator[Quadrature]:
@@ -198,19 +198,19 @@ def line(settings: Settings, runs: int, steps: int) -> dict[str, Any]:
 
 def sixteen(settings: Settings, runs: int, steps: int) -> dict[str, Any]:
     zeros = np.zeros((runs, 1, 16))
-    data = laws.DiagonalGaussian(zeros, generator(settings.seed, 23).uniform(6.0, 12.0, zeros.shape))
-    noise, first = laws.UnitGaussian(np.zeros(16)), laws.DiagonalGaussian(zeros, zeros + 1.0)
+    data = distributions.DiagonalGaussian(zeros, make_rng(settings.seed, 23).uniform(6.0, 12.0, zeros.shape))
+    noise, first = distributions.UnitGaussian(np.zeros(16)), distributions.DiagonalGaussian(zeros, zeros + 1.0)
 
     def batches() -> Iterator[Batch]:
         k = 0
         while True:
-            x = data.sample(generator(settings.seed, 24, k), runs, BATCH["16-d"])
-            y = noise.sample(generator(settings.seed, 25, k), runs, BATCH["16-d"])
+            x = data.sample(make_rng(settings.seed, 24, k), runs, BATCH["16-d"])
+            y = noise.sample(make_rng(settings.seed, 25, k), runs, BATCH["16-d"])
             yield Batch(np.ascontiguousarray(data.statistics(x)), np.ascontiguousarray(data.statistics(y)))
             k += 1
 
     def offset(T: Any) -> Any:  # log h = 0, and log q from the squares that T holds
-        return 0.5 * T[..., :16].sum(axis=-1) + 8.0 * laws.LOG_2PI
+        return 0.5 * T[..., :16].sum(axis=-1) + 8.0 * distributions.LOG_2PI
 
     start = first.theta[:, 0], first.log_z[:, 0]
     walks = walked(settings, "16 dimensions", batches(), offset, start, steps, ways(0.1, 0.03))

@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from figures import plane, style
+from figures import style, toy2d
 from figures.settings import Settings
 
 WINDOW = 5  # recorded losses, each of one batch, are averaged over so many
 
 
 def compute(settings: Settings, system: str) -> dict[str, Any]:
-    """The numbers of ``plane.experiment`` that this picture shows."""
-    numbers = plane.experiment(settings, system)
+    """The numbers of ``toy2d.experiment`` that this picture shows."""
+    numbers = toy2d.experiment(settings, system)
     return {"system": system, **{name: numbers[name] for name in ("setting", "floor", "main", "side")}}
 
 
@@ -22,11 +22,11 @@ def draw(numbers: dict[str, Any], heading: str) -> Any:
     figure, axes = style.canvas(2, 3, 14.0, 8.0)
     figure.suptitle(heading, fontsize=11)
     floor, stops = numbers["floor"], numbers["setting"]["stops"]
-    _losses(axes[0, 0], numbers["main"], plane.METHODS)
+    _losses(axes[0, 0], numbers["main"], toy2d.METHODS)
     axes[0, 0].axhline(np.log(floor), color="black", ls=":", lw=1.0, label="loss of the truth")
     axes[0, 0].set(ylabel="log NCE loss", title="log of the NCE loss")
     axes[0, 0].set_ylim(np.log(floor) - 0.03, np.log(0.72))
-    _losses(axes[0, 1], numbers["main"], plane.METHODS, "excess")
+    _losses(axes[0, 1], numbers["main"], toy2d.METHODS, "excess")
     axes[0, 1].set(ylabel="loss - loss of the truth", yscale="log", title="loss above the truth's on the same batches")
     axes[0, 1].set_ylim(5e-4, 0.6)
     for axis, what, label in (
@@ -34,14 +34,14 @@ def draw(numbers: dict[str, Any], heading: str) -> Any:
         (axes[1, 0], "tv", "total variation"),
         (axes[1, 1], "log_z_error", "F - log Z of the model"),
     ):
-        for name in plane.METHODS:
+        for name in toy2d.METHODS:
             style.band(axis, stops, numbers["main"][name][what], name, zigzag=False, marker="o", ms=3)
         axis.set(xlabel="training step", ylabel=label, xscale="log", title=label)
     for axis in (axes[0, 2], axes[1, 0]):
         axis.set_yscale("log")
     axes[1, 1].axhline(0.0, color="black", ls=":", lw=1.0)
     axes[1, 1].set_yscale("symlog", linthresh=0.1)
-    _losses(axes[1, 2], numbers["side"], plane.SIDE, "excess")
+    _losses(axes[1, 2], numbers["side"], toy2d.SIDE, "excess")
     until = numbers["side"]["step"][-1]
     main = {name: numbers["main"][name] for name in ("BAR", "NCE")}
     _losses(axes[1, 2], {"step": numbers["main"]["step"], **main}, main, "excess")
@@ -62,7 +62,7 @@ def table(numbers: dict[str, Any]) -> str:
 
     stops = numbers["setting"]["stops"]
     rows = [f"| {numbers['system']} | " + " | ".join(f"{stop} steps" for stop in stops) + " |", "|---" * (len(stops) + 1) + "|"]
-    for name in plane.METHODS:
+    for name in toy2d.METHODS:
         rows.append(f"| {name} | " + " | ".join(cell(numbers["main"][name], k) for k in range(len(stops))) + " |")
     return "\n".join(rows)
 

@@ -13,8 +13,8 @@ import numpy as np
 
 from figures import style
 from figures.settings import Settings
-from refnce import laws, logz, nce
-from refnce.backend import to_host
+from refnce import distributions, logz, nce
+from refnce.array.backend import to_numpy
 
 RUNS = 100
 BATCH = 512
@@ -23,8 +23,8 @@ SIZES = (128, 512, 2048)
 STARTS = (0.0, 40.0)
 UPDATES = 16
 SHOWN = {"BAR": 10, "binary search": 30, "NCE": 300, "NCE, F rate 10x": 300}
-LAW = laws.RingMixture(dimension=20, components=10, radius=4.0)
-NOISE = laws.UnitGaussian(np.zeros(20))
+LAW = distributions.RingMixture(dimension=20, components=10, radius=4.0)
+NOISE = distributions.UnitGaussian(np.zeros(20))
 
 
 def log_ratios(settings: Settings, n: int, runs: int, stream: int) -> tuple[Any, Any]:
@@ -49,7 +49,7 @@ def compute(settings: Settings) -> dict[str, Any]:
     for stream, n in enumerate(settings.track(sizes, "fig01")):
         ratios = log_ratios(settings, n, runs, stream)
         root = logz.newton(*ratios)
-        F_root = to_host(root.F)
+        F_root = to_numpy(root.F)
         if n == BATCH:
             paths = {
                 "BAR": bar_path(settings, *ratios, 0.0, UPDATES),
@@ -58,7 +58,7 @@ def compute(settings: Settings) -> dict[str, Any]:
                 "NCE, F rate 10x": descent_path(settings, *ratios, 10.0, SHOWN["NCE, F rate 10x"]),
             }
             numbers["root"] = F_root
-            numbers["newton_evaluations"] = to_host(logz.newton(*ratios, xtol=TOLERANCE).evaluations)
+            numbers["newton_evaluations"] = to_numpy(logz.newton(*ratios, xtol=TOLERANCE).evaluations)
             for name, path in paths.items():
                 every = max(1, SHOWN[name] // 60)
                 shown = path[: SHOWN[name] + 1 : every]
@@ -106,7 +106,7 @@ def bar_path(settings: Settings, r_data: Any, r_noise: Any, F0: float, updates: 
     path = [F]
     for _ in range(updates):
         path.append(logz.bar_update(r_data, r_noise, path[-1]))
-    return np.stack([to_host(F) for F in path])
+    return np.stack([to_numpy(F) for F in path])
 
 
 def descent_path(settings: Settings, r_data: Any, r_noise: Any, rate: float, updates: int) -> Any:
@@ -114,7 +114,7 @@ def descent_path(settings: Settings, r_data: Any, r_noise: Any, rate: float, upd
     path = [settings.array(np.zeros(r_data.shape[:-1]))]
     for _ in range(updates):
         path.append(path[-1] - rate * nce.grad_F(r_data, r_noise, path[-1]))
-    return np.stack([to_host(F) for F in path])
+    return np.stack([to_numpy(F) for F in path])
 
 
 def search_path(settings: Settings, r_data: Any, r_noise: Any, halvings: int) -> Any:
@@ -128,7 +128,7 @@ def search_path(settings: Settings, r_data: Any, r_noise: Any, halvings: int) ->
         path.append(middle)
         rising = nce.grad_F(r_data, r_noise, middle) > 0
         lo, hi = xp.where(rising, lo, middle), xp.where(rising, middle, hi)
-    return np.stack([to_host(F) for F in path])
+    return np.stack([to_numpy(F) for F in path])
 
 
 def draw(numbers: dict[str, Any]) -> Any:

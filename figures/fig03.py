@@ -14,8 +14,9 @@ import numpy as np
 
 from figures import recording, style
 from figures.settings import Settings
-from refnce import laws, models, train
-from refnce.train import Method
+from refnce import distributions, train
+from refnce.train import models
+from refnce.train.algorithm1 import Method
 
 DIMENSION = 16
 BATCH = 1024
@@ -54,15 +55,15 @@ def curves(settings: Settings, runs: int, steps: int, rate: float, start: str, *
     """Distances to [theta*, F*] (K, runs) by method, and of theta alone."""
     streams = settings.generators(3, 9)[3 * stream : 3 * stream + 3]
     zeros, ones = np.zeros((runs, 1, DIMENSION)), np.ones((runs, 1, DIMENSION))
-    data = laws.DiagonalGaussian(zeros, streams[0].uniform(6.0, 12.0, ones.shape))
-    noise = laws.UnitGaussian(np.zeros(DIMENSION))
+    data = distributions.DiagonalGaussian(zeros, streams[0].uniform(6.0, 12.0, ones.shape))
+    noise = distributions.UnitGaussian(np.zeros(DIMENSION))
     if start == "noise":
-        first = laws.DiagonalGaussian(zeros, ones)
+        first = distributions.DiagonalGaussian(zeros, ones)
         theta0, F0 = first.theta, first.log_z
     else:
         theta0, F0 = streams[0].standard_normal((runs, 1, 2 * DIMENSION)), streams[0].standard_normal((runs, 1))
     ways = methods(rate)
-    training = train.Training(models.exponential_family(laws.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL)
+    training = train.Training(models.exponential_family(distributions.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL)
     state = train.start(
         training, settings.array(np.repeat(theta0, len(ways), axis=1)), settings.array(np.repeat(F0, len(ways), axis=1))
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from figures import digits, style
+from figures import mnist_experiment, style
 from figures.settings import Settings
 
 WINDOW = 5  # recorded losses, each of one batch, of which the geometric mean is drawn
@@ -14,7 +14,7 @@ LOWEST = 1e-30
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    numbers = digits.experiment(settings)
+    numbers = mnist_experiment.experiment(settings)
     return {"setting": numbers["setting"], "curves": numbers["curves"], "varied": numbers["varied"]}
 
 
@@ -24,7 +24,7 @@ def draw(numbers: dict[str, Any]) -> Any:
     network = numbers["setting"]["network"].split(",")[0]
     figure.suptitle(f"Figure 6: NCE loss on MNIST, {network}, widths up to {_widest(numbers)}", fontsize=11)
     step, stops = np.asarray(curves["step"], dtype=float) + 1, curves["stops"]
-    for name in digits.METHODS:
+    for name in mnist_experiment.METHODS:
         mine = curves[name]
         _band(axes[0, 0], _smooth(step), _smooth(np.log10(np.maximum(_array(mine["loss"]), LOWEST))), name)
         _band(axes[0, 1], stops, np.log10(np.maximum(_array(mine["held_loss"]), LOWEST)), name)
@@ -66,7 +66,7 @@ def table(numbers: dict[str, Any]) -> str:
     """For every method and seed: batches of the second half of training, then held-out samples at its end, as Markdown."""
     titles = ("median batch", "worst batch", "held-out, own F", "held-out, F at their root", "F", "its held-out root")
     rows = ["| log10 loss, by seed | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
-    for name in digits.METHODS:
+    for name in mnist_experiment.METHODS:
         batches, curve = late(numbers, name), numbers["curves"][name]
         ends = [_array(curve[what])[-1] for what in ("held_loss", "held_best", "F", "held_root")]
         cells = [np.median(batches, axis=0), batches.max(axis=0), *np.log10(ends[:2]), *ends[2:]]

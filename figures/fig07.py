@@ -13,8 +13,8 @@ import numpy as np
 from figures import style
 from figures.fig01 import _histogram, bar_path
 from figures.settings import Settings
-from refnce import laws, logz, nce
-from refnce.backend import to_host
+from refnce import distributions, logz, nce
+from refnce.array.backend import to_numpy
 
 DISTANCES = tuple(range(4, 17))
 SHOWN = (4, 8, 12, 16)
@@ -30,30 +30,30 @@ def log_ratios(settings: Settings, runs: int) -> tuple[Any, Any]:
     rng_data, rng_noise = settings.generators(7, 2)
     x = d + rng_data.standard_normal((len(DISTANCES), runs, BATCH))
     y = rng_noise.standard_normal((len(DISTANCES), runs, BATCH))
-    return settings.array(d * x + 0.5 * laws.LOG_2PI), settings.array(d * y + 0.5 * laws.LOG_2PI)
+    return settings.array(d * x + 0.5 * distributions.LOG_2PI), settings.array(d * y + 0.5 * distributions.LOG_2PI)
 
 
 def compute(settings: Settings) -> dict[str, Any]:
     runs = settings.runs or RUNS
     r_data, r_noise = log_ratios(settings, runs)
     root = logz.newton(r_data, r_noise).F
-    F_root = to_host(root)
+    F_root = to_numpy(root)
     path = np.empty((0,))
     for _ in settings.track(range(1), "fig07"):
         path = bar_path(settings, r_data, r_noise, 0.0, UPDATES)
     error = path - F_root
     A = -2.0 * settings.xp.sum(nce.grad_r(r_data, r_noise, root)[0], axis=-1)
-    slope = to_host(2.0 * nce.hess_F(r_data, r_noise, root) / A)
+    slope = to_numpy(2.0 * nce.hess_F(r_data, r_noise, root) / A)
     within = np.abs(error) <= TOLERANCE
     updates = np.where(within.any(axis=0), within.argmax(axis=0), -1)
-    status = to_host(logz.bar(r_data, r_noise, F0=0.0, xtol=TOLERANCE).status)
+    status = to_numpy(logz.bar(r_data, r_noise, F0=0.0, xtol=TOLERANCE).status)
     growth = np.abs(error[1:]) - np.abs(error[:-1])
     return {
         "setting": {"data": "N(d, 1)", "noise": "N(0, 1)", "batch": BATCH, "runs": runs, "F0": 0.0, "updates": UPDATES},
         "distance": DISTANCES,
         "paths": {str(d): path[:31, DISTANCES.index(d), 0] for d in SHOWN},
         "roots": {str(d): F_root[DISTANCES.index(d), 0] for d in SHOWN},
-        "F_star": {str(d): d * d / 2 + 0.5 * laws.LOG_2PI for d in SHOWN},
+        "F_star": {str(d): d * d / 2 + 0.5 * distributions.LOG_2PI for d in SHOWN},
         "slope": slope,
         "last_error": np.abs(error[-1]),
         "updates": [_histogram(row) for row in updates],

@@ -14,11 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from figures import digits, style
+from figures import mnist_experiment, style
 from figures.settings import Settings
-from figures.workers import side_by_side
-from refnce import mcmc, models
-from refnce.backend import array_namespace, generator, to_host, transposed
+from figures.parallel import side_by_side
+from refnce import sampling
+from refnce.train import models
+from refnce.array.backend import array_namespace, make_rng, to_numpy, matrix_transpose
 from refnce.nn import resnet
 
 SAMPLED = ("BAR", "binary search")
@@ -28,11 +29,11 @@ SHOWN = 8  # images across and down
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    numbers = digits.experiment(settings)
-    _, held, noise = digits.sources(settings)
+    numbers = mnist_experiment.experiment(settings)
+    _, held, noise = mnist_experiment.sources(settings)
     seed, side = settings.seed, SHOWN**2
-    real, again = (held.sample(generator(seed, 2, k), CHAINS) for k in range(2))
-    start = noise.sample(generator(seed, 2, 2), CHAINS)
+    real, again = (held.sample(make_rng(seed, 2, k), CHAINS) for k in range(2))
+    start = noise.sample(make_rng(seed, 2, 2), CHAINS)
     pictures = {"digits": real, "noise": start}
     learnt = numbers["thetas"]
     jobs = [Job(settings, name, learnt[name][0], learnt[name][1], start, k) for k, name in enumerate(SAMPLED)]
@@ -60,17 +61,17 @@ class Job:
 def sample(job: Job) -> dict[str, Any]:
     """Run the chains of one energy; x (chains, 784), where they end, and what tells whether to trust them."""
     settings = job.settings
-    _, _, noise = digits.sources(settings)
+    _, _, noise = mnist_experiment.sources(settings)
     density = _density(settings, noise, settings.array(job.theta, "float32"))
     z = settings.array(noise.whitened(job.start), "float32")
     steps, warmup, leapfrog = _lengths(settings)
-    chains = mcmc.hmc(
-        density, z, generator(settings.seed, 3, job.place), steps=steps, warmup=warmup, leapfrog=leapfrog, step_size=0.01,
+    chains = sampling.hmc(
+        density, z, make_rng(settings.seed, 3, job.place), steps=steps, warmup=warmup, leapfrog=leapfrog, step_size=0.01,
         track=lambda each: settings.track(each, f"HMC, {job.method}", warmup + steps),
     )  # fmt: skip
-    x = noise.coloured(to_host(chains.samples[-1, ...]).astype(float))
+    x = noise.coloured(to_numpy(chains.samples[-1, ...]).astype(float))
     return {
-        "x": x, "F": float(job.F), "acceptance": float(np.mean(to_host(chains.acceptance))), "step_size": chains.step_size,
+        "x": x, "F": float(job.F), "acceptance": float(np.mean(to_numpy(chains.acceptance))), "step_size": chains.step_size,
         "r_hat_max": float(np.max(chains.r_hat)), "r_hat_median": float(np.median(chains.r_hat)),
         "ess_min": float(np.min(chains.ess)), "log_ratio": _ratios(density, settings, noise, x),
     }  # fmt: skip
@@ -83,13 +84,13 @@ def _lengths(settings: Settings) -> tuple[int, int, int]:
 
 def _density(settings: Settings, noise: Any, theta: Any) -> Any:
     """z -> (r(x) - |z|^2/2, its slope) at x = mean + L z."""
-    widths = digits.WIDTHS[settings.width]
+    widths = mnist_experiment.WIDTHS[settings.width]
     ratio = models.energy(resnet.log_ratio(widths), resnet.log_ratio_shapes(widths), theta)
     mean, factor = (settings.array(x, "float32") for x in (noise.mean, noise.factor))
 
     def density(z: Any) -> tuple[Any, Any]:
         xp = array_namespace(z)
-        r, slope = ratio(mean + z @ transposed(factor))
+        r, slope = ratio(mean + z @ matrix_transpose(factor))
         return r - 0.5 * xp.sum(z * z, axis=-1), slope @ factor - z
 
     return density
@@ -99,7 +100,7 @@ def _ratios(density: Any, settings: Settings, noise: Any, x: Any) -> float:
     """The mean log-ratio r of images."""
     z = settings.array(noise.whitened(x), "float32")
     E, _ = density(z)
-    return float(np.mean(to_host(E) + 0.5 * np.sum(to_host(z) ** 2, axis=-1)))
+    return float(np.mean(to_numpy(E) + 0.5 * np.sum(to_numpy(z) ** 2, axis=-1)))
 
 
 def nearest_error(x: Any, y: Any) -> float:

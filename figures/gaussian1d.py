@@ -12,8 +12,9 @@ import numpy as np
 
 from figures import recording
 from figures.settings import Settings
-from refnce import laws, models, train
-from refnce.train import Method
+from refnce import distributions, train
+from refnce.train import models
+from refnce.train.algorithm1 import Method
 
 METHODS = {
     "NCE": Method("gradient", rate=1.0),
@@ -36,7 +37,7 @@ def setting(settings: Settings, distance: float, *, steps: int | None = None, co
     """
     runs = settings.runs or RUNS
     steps = steps or (200 if settings.quick else STEPS)
-    data, noise = laws.UnitGaussian(np.asarray([distance])), laws.UnitGaussian(np.asarray([0.0]))
+    data, noise = distributions.UnitGaussian(np.asarray([distance])), distributions.UnitGaussian(np.asarray([0.0]))
     streams = settings.generators(int(100 + distance), 4)
     batches = recording.beside(
         recording.fresh(settings, data, noise, streams[:2], runs, BATCH),
@@ -80,7 +81,7 @@ def setting(settings: Settings, distance: float, *, steps: int | None = None, co
 def longer(settings: Settings, distance: float, steps: int) -> dict[str, Any]:
     """theta (K, runs) under BAR as printed, on fresh batches for ``steps`` steps."""
     runs = settings.runs or RUNS
-    data, noise = laws.UnitGaussian(np.asarray([distance])), laws.UnitGaussian(np.asarray([0.0]))
+    data, noise = distributions.UnitGaussian(np.asarray([distance])), distributions.UnitGaussian(np.asarray([0.0]))
     training = train.Training(models.exponential_family(data, noise), (METHODS["BAR"],), rate=1.0)
     state = train.start(training, settings.array(np.zeros((runs, 1, 1))), settings.array(np.zeros((runs, 1))))
     batches = recording.fresh(settings, data, noise, settings.generators(int(200 + distance), 2), runs, BATCH)

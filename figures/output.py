@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from figures.settings import Settings
-from refnce import backend
+from refnce.array import backend
 
 DIGITS = 7
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from figures.settings import Settings
 from refnce import nce, train
-from refnce.backend import array_namespace, asarray, device, to_host
+from refnce.array.backend import array_namespace, asarray, device, to_numpy
 
 
 def fresh(settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int) -> Iterator[tuple[Any, Any]]:
@@ -52,7 +52,7 @@ def record(state: train.State, batches: Iterable[tuple[Any, Any]], keep: list[in
             r_data, r_noise, _ = training.model(state.theta, x_data, x_noise)
             loss = nce.loss(r_data, r_noise, F, nu=training.nu)
             for name, value in zip(path, (state.theta, F, loss, after.theta, after.F), strict=True):
-                path[name].append(to_host(value))
+                path[name].append(to_numpy(value))
         state = after
     return {"step": np.asarray(keep), **{name: np.stack(values) for name, values in path.items()}}
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from refnce import backend
+from refnce.array import backend
 
 
 @dataclass(frozen=True)

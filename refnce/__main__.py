@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from refnce import backend, logz, mnist
-from refnce.conformance import vectors
+from refnce import logz, mnist
+from refnce.array import backend
+from refnce.conformance import cases
 from refnce.conformance.check import check
 from refnce.conformance.report import Report, flags_of
 
@@ -52,7 +53,7 @@ def _solve(options: argparse.Namespace) -> int:
     xp = _load(options.backend)
     found = METHODS[options.method](backend.asarray(r_data, xp), backend.asarray(r_noise, xp), nu=nu)
     print(_report(found, options.work, options.json, n=r_data.shape[0], m=r_noise.shape[0], nu=nu), flush=True)
-    return 0 if bool(backend.to_host(found.converged)) else 1
+    return 0 if bool(backend.to_numpy(found.converged)) else 1
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -66,7 +67,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _vectors(options: argparse.Namespace) -> int:
-    print(vectors.FOLDER, flush=True)
+    print(cases.FOLDER, flush=True)
     return 0
 
 
@@ -104,7 +105,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Judge lines of id, quantity and hexadecimal numbers, with tabs between. See docs/conformance.md.",
     )
     results.add_argument("results", metavar="RESULTS", type=Path)
-    results.add_argument("--level", choices=list(vectors.LEVELS), default="A", help="A: 4 units (default), B: 64, C: 2^20")
+    results.add_argument("--level", choices=list(cases.LEVELS), default="A", help="A: 4 units (default), B: 64, C: 2^20")
     results.add_argument("--skip-flags", default="", metavar="FLAGS", help="kinds of cases to leave out, with commas between")
     results.add_argument("--json", action="store_true", help="print one JSON object")
     commands.add_parser("vectors", help="print the folder of the test vectors", description="Print their folder.")
@@ -180,10 +181,10 @@ def _load(name: str) -> Any:
 
 
 def _report(found: logz.LogZ, work: bool, as_json: bool, **inputs: Any) -> str:
-    F, error, overlap = (float(backend.to_host(x)) for x in (found.F, found.standard_error, found.overlap))
+    F, error, overlap = (float(backend.to_numpy(x)) for x in (found.F, found.standard_error, found.overlap))
     name, value = ("Delta f", 0.0 - F) if work else ("F", F)
-    status = logz.Status(int(backend.to_host(found.status))).name
-    evaluations, trusted = int(backend.to_host(found.evaluations)), bool(backend.to_host(found.trusted))
+    status = logz.Status(int(backend.to_numpy(found.status))).name
+    evaluations, trusted = int(backend.to_numpy(found.evaluations)), bool(backend.to_numpy(found.trusted))
     if as_json:
         numbers = {name.replace(" ", "_"): value, "standard_error": error, "overlap": overlap}
         record: dict[str, Any] = {key: x if math.isfinite(x) else None for key, x in numbers.items()}

@@ -19,14 +19,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.backend import Array, array_namespace, quiet
-from refnce.entry import check_arrays, check_F, check_no_nan, check_samples, rows, runs_shape
-from refnce.special import two_sum
+from refnce.array.backend import Array, array_namespace, ignore_fp_errors
+from refnce.array.validation import check_arrays, check_F, check_no_nan, check_samples, rows, runs_shape
+from refnce.array.special import two_sum
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
 
 
-@quiet()
+@ignore_fp_errors()
 def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     """Return the exponential loss L (...); r_data (..., n), r_noise (..., m), F a number or (...), broadcast.
 
@@ -39,7 +39,7 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
 
-@quiet()
+@ignore_fp_errors()
 def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     """Return dL/dF (...). Arguments and errors as in ``loss``.
 
@@ -50,7 +50,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     return _times_exp(0.25 * (data - noise), p)  # its derivative
 
 
-@quiet()
+@ignore_fp_errors()
 def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     """Return (dL/dr_data (..., n), dL/dr_noise (..., m)), the weights that a model's pullback takes.
 
@@ -64,7 +64,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     return _times_exp(c_data * (-0.25 / n), x_data), _times_exp(c_noise * (0.25 / m), x_noise)
 
 
-@quiet()
+@ignore_fp_errors()
 def log_z(r_data: Array, r_noise: Array) -> Array:
     """Return F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}] (...), the F that minimises the loss.
 

@@ -22,13 +22,13 @@ import math
 from typing import Any
 
 from refnce import logz, nce
-from refnce.backend import Array, array_namespace, host_bool, quiet
-from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, runs_shape
+from refnce.array.backend import Array, array_namespace, all_true, ignore_fp_errors
+from refnce.array.validation import check_arrays, check_F, check_no_nan, check_nu, check_samples, runs_shape
 
 __all__ = ["gradient", "hessian", "loss", "profile_gradient", "profile_hessian", "profile_loss"]
 
 
-@quiet()
+@ignore_fp_errors()
 def loss(
     T_data: Array,
     T_noise: Array,
@@ -50,7 +50,7 @@ def loss(
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
-@quiet()
+@ignore_fp_errors()
 def gradient(
     T_data: Array,
     T_noise: Array,
@@ -69,7 +69,7 @@ def gradient(
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
-@quiet()
+@ignore_fp_errors()
 def hessian(
     T_data: Array,
     T_noise: Array,
@@ -96,7 +96,7 @@ def hessian(
     return curvature[..., None, None] * xp.concat([upper, lower], axis=-2)  # Eq. (14)
 
 
-@quiet()
+@ignore_fp_errors()
 def profile_loss(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
@@ -109,7 +109,7 @@ def profile_loss(
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
-@quiet()
+@ignore_fp_errors()
 def profile_gradient(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
@@ -124,7 +124,7 @@ def profile_gradient(
     return _where_solved(solved[..., None], _pull(D_data, dr_data) + _pull(D_noise, dr_noise))  # Eq. (15)
 
 
-@quiet()
+@ignore_fp_errors()
 def profile_hessian(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
 ) -> Array:
@@ -236,7 +236,7 @@ def _check_shapes(
 def _check_finite(**arrays: Array) -> None:
     for name, x in arrays.items():
         bad = ~array_namespace(x).isfinite(x)
-        if not host_bool(~bad):
+        if not all_true(~bad):
             count = int(array_namespace(x).count_nonzero(bad))
             raise ValueError(
                 f"{name} holds {count} NaN or infinite numbers in shape {tuple(x.shape)}; it must be finite "

@@ -11,8 +11,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from refnce import backend
-from refnce.backend import Array
+from refnce.array import backend
+from refnce.array.backend import Array
 
 Shape = tuple[int | None, ...]
 Expected = dict[str, tuple[Shape, str]]  # shape and dtype of each array by name

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refnce.backend import Array, load
+from refnce.array.backend import Array, load
 from refnce.files import FileError
 
 __all__ = ["Digits", "Part", "download", "read", "where"]

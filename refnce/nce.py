@@ -26,9 +26,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.backend import Array, Namespace, array_namespace, blocks, by_runs, machine_eps, quiet
-from refnce.entry import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
-from refnce.special import log_pair, total, two_product, two_sum
+from refnce.array.backend import Array, Namespace, array_namespace, blocks, in_run_blocks, machine_eps, ignore_fp_errors
+from refnce.array.validation import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
@@ -58,7 +58,7 @@ class Balance(NamedTuple):
         return self.count + (self.U[0] - self.D[0])
 
 
-@quiet()
+@ignore_fp_errors()
 def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return the NCE loss (...), Definition 3.1 and Equation 1 (normalised by 1 + nu, which is 2 in the paper).
 
@@ -72,7 +72,7 @@ def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     return _loss(r_data, r_noise, F, nu)
 
 
-@quiet()
+@ignore_fp_errors()
 def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return dL/dF = (A - nu B)/(1 + nu) (...), Equation 3: increasing in F, from -nu/(1 + nu) to 1/(1 + nu).
 
@@ -83,7 +83,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     return g.c + (g.U[0] - g.D[0])  # Eq. (3)
 
 
-@quiet()
+@ignore_fp_errors()
 def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return d2L/dF2 = (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu) >= 0 (...), Equation 4.
 
@@ -94,7 +94,7 @@ def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     return g.U[1] + g.D[1]  # Eq. (4)
 
 
-@quiet()
+@ignore_fp_errors()
 def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[Array, Array]:
     """Return (dL/dr_data (..., n), dL/dr_noise (..., m)): the weights that a model's pullback takes (the chain rule).
 
@@ -105,7 +105,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[A
     return _sigmoid(r_data, F, nu, +1.0) * -w_data, _sigmoid(r_noise, F, nu, -1.0) * w_noise
 
 
-@by_runs
+@in_run_blocks
 def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
     w_data, w_noise, _ = weights(r_data.shape[-1], r_noise.shape[-1], nu)
     (data,) = over_blocks(lambda x: [_softplus(x, F, nu, +1.0)], r_data)
@@ -120,7 +120,7 @@ def weights(n: int, m: int, nu: float) -> tuple[float, float, float]:
     return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact))), float(1 / (n * m * (1 + exact)))
 
 
-@by_runs
+@in_run_blocks
 def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
     """Return (A - nu B)/(1 + nu) in the parts named in this module's docstring, for checked arguments, with derivatives.
 
@@ -163,8 +163,8 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
 
 def over_blocks(f: Callable[[Array], list[Array]], r: Array) -> list[Array]:
     """The sums over the last axis of the arrays that ``f`` makes of r, block by block."""
-    parts = [[total(v) for v in f(x)] for x in blocks(r)]
-    return parts[0] if len(parts) == 1 else [total(array_namespace(r).stack(k, axis=-1)) for k in zip(*parts, strict=True)]
+    parts = [[pairwise_sum(v) for v in f(x)] for x in blocks(r)]
+    return parts[0] if len(parts) == 1 else [pairwise_sum(array_namespace(r).stack(k, axis=-1)) for k in zip(*parts, strict=True)]
 
 
 def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array, Array]:
@@ -174,7 +174,7 @@ def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, 
     """
     xp = array_namespace(r)
     eps = machine_eps(r.dtype, xp)
-    log_nu, log_nu_low = log_pair(nu, eps)
+    log_nu, log_nu_low = log_double_double(nu, eps)
     high, low = two_sum(F, xp.full_like(F, log_nu)) if nu != 1.0 else (F, None)
     z, e = two_sum(high[..., None], -r)
     if low is not None:

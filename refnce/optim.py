@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce.backend import Array, array_namespace, elementwise
+from refnce.array.backend import Array, array_namespace, elementwise
 
 __all__ = ["adam", "ngd", "sgd"]
 

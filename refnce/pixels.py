@@ -1,7 +1,7 @@
 """Images of bytes as continuous data (Section 4.3): dequantised, perhaps through a logit, and the moments for the noise.
 
     x = dequantised(digits.train_images[:64], rng)         # (pixel + U[0, 1))/256, in [0, 1)
-    noise = Gaussian(*moments(digits.train_images))        # refnce.gaussian: mean and covariance of such x
+    noise = Gaussian(*moments(digits.train_images))        # refnce.distributions.gaussian: mean and covariance of such x
 
 The paper says no more than "dequantized". The figures use x as it is; ``logit=True`` is the choice of Rhodes et al. 2020.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.backend import Array, array_namespace
-from refnce.entry import check_arrays
+from refnce.array.backend import Array, array_namespace
+from refnce.array.validation import check_arrays
 
 __all__ = ["dequantised", "log_jacobian", "logit_of", "moments"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from refnce import backend
-from refnce.conformance.adapter import SURFACE, Impl, UnusableError, on_refnce
+from refnce.array import backend
+from refnce.conformance.surface import SURFACE, Impl, UnusableError, on_refnce
 from tests.libraries import Library
 
 # The functions of log-ratios, whose signatures and array libraries have tests of their own.

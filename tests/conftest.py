@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator
 import hypothesis
 import pytest
 
-from refnce import backend
-from refnce.conformance.adapter import NOT_PROVIDED, Impl, NotProvided, UnusableError, on_module
+from refnce.array import backend
+from refnce.conformance.surface import NOT_PROVIDED, Impl, NotProvided, UnusableError, on_module
 from tests import adapter, oracle
 from tests.ledger import Ledger
 
@@ -68,7 +68,7 @@ ORACLE = pytest.StashKey[oracle.Oracle]()
 
 @pytest.fixture(scope="session")
 def impl(pytestconfig: pytest.Config) -> Impl:
-    """The implementation under test, called with NumPy arrays; see refnce/conformance/adapter.py."""
+    """The implementation under test, called with NumPy arrays; see refnce/conformance/surface.py."""
     return pytestconfig.stash[IMPL]
 
 

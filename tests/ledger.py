@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from refnce.conformance.adapter import NOT_PROVIDED
+from refnce.conformance.surface import NOT_PROVIDED
 from tests import claims
 
 

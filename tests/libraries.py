@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from refnce import backend
+from refnce.array import backend
 
 OTHERS = ("array_api_strict", "torch", "jax", "cupy")
 

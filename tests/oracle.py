@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from refnce import files
-from refnce.conformance.judge import Verdict
+from refnce.conformance.score import Verdict
 from refnce.conformance.report import Report, flags_of
-from refnce.conformance.vectors import LEVELS, Suite
+from refnce.conformance.cases import LEVELS, Suite
 
 KEY = "verdicts"
 

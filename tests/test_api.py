@@ -13,7 +13,7 @@ import pytest
 
 import refnce
 from refnce import logz
-from refnce.conformance.adapter import FIELDS
+from refnce.conformance.surface import FIELDS
 from tests.adapter import CORE
 
 SAMPLES = "(r_data, r_noise, F, *, nu=1.0)"

@@ -13,18 +13,18 @@ from pathlib import Path
 import pytest
 
 from refnce.__main__ import main
-from refnce.conformance import conform, vectors
-from refnce.conformance.answers import CALLS
-from refnce.conformance.judge import judged
+from refnce.conformance import cases, conform
+from refnce.conformance.calls import CALLS
+from refnce.conformance.score import judged
 from tests.conftest import ORACLE
 
-STEMS = [path.stem for path in vectors.shipped()]
+STEMS = [path.stem for path in cases.shipped()]
 FUNCTIONS = [(stem, function) for stem in STEMS for function in CALLS[stem.split(".")[0]]]
 
 
 @lru_cache(maxsize=None)
 def suite(stem):
-    return vectors.load(vectors.FOLDER / f"{stem}.json")
+    return cases.load(cases.FOLDER / f"{stem}.json")
 
 
 @pytest.mark.claim(
@@ -46,7 +46,7 @@ def results(path, *, change=lambda name, quantity, numbers: numbers, stems=("nce
     """The right answers, each through ``change``; one that becomes None is left out."""
     lines = ["# id, quantity, numbers", ""]
     for stem in stems:
-        for row in (vectors.FOLDER / f"{stem}.tsv").read_text().splitlines()[1:]:
+        for row in (cases.FOLDER / f"{stem}.tsv").read_text().splitlines()[1:]:
             name, role, quantity, _, numbers, *_ = row.split("\t")
             if role == "out" and (told := change(name, quantity, numbers)) is not None:
                 lines.append(f"{name}\t{quantity}\t{told}")
@@ -137,7 +137,7 @@ def test_c(capsys, tmp_path):
         pytest.skip("no C compiler (cc) here")
     subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-o", tmp_path / "nce", LANGUAGES / "nce.c", "-lm"], check=True)
     with (tmp_path / "r.tsv").open("w") as out:
-        subprocess.run([tmp_path / "nce", vectors.FOLDER / "nce.float64.tsv"], stdout=out, check=True)
+        subprocess.run([tmp_path / "nce", cases.FOLDER / "nce.float64.tsv"], stdout=out, check=True)
     judged_as(capsys, tmp_path / "r.tsv", {"Plateau", "Subnormal", "Underflow", "CountsCancel", "Gap", "Huge"}, 1400)
 
 
@@ -147,7 +147,7 @@ def test_javascript(capsys, tmp_path):
     if node is None:
         pytest.skip("no JavaScript (node) here")
     with (tmp_path / "r.tsv").open("w") as out:
-        subprocess.run([node, LANGUAGES / "logz.mjs", vectors.FOLDER / "logz.float64.tsv"], stdout=out, check=True)
+        subprocess.run([node, LANGUAGES / "logz.mjs", cases.FOLDER / "logz.float64.tsv"], stdout=out, check=True)
     hard = {"Plateau", "Subnormal", "Underflow", "CountsCancel", "Gap", "Huge", "Ties", "Edge"}
     judged_as(capsys, tmp_path / "r.tsv", hard, 150)
 

@@ -10,7 +10,7 @@ from numpy.random import PCG64, Generator
 from scipy.signal import correlate
 
 from refnce import nn
-from refnce.backend import to_host
+from refnce.array.backend import to_numpy
 from refnce.nn import images, tiles, winograd
 from refnce.nn.conv3x3 import average_pool, convolution, pointwise
 from refnce.nn.images import images_first, images_last, spread, thinned
@@ -256,7 +256,7 @@ def test_other_libraries(name, stride, dtype):
     pairs = [(there, y), (down, dx), *((gradients[k], dparams[k]) for k in params)]
     for got, expected in pairs:
         assert str(got.dtype).endswith(dtype)
-        assert_close(np.asarray(to_host(got), dtype=float), expected, scale=1e3, ulps=ulps)
+        assert_close(np.asarray(to_numpy(got), dtype=float), expected, scale=1e3, ulps=ulps)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

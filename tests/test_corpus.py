@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from refnce.conformance import conform
-from refnce.conformance.adapter import SURFACE
+from refnce.conformance.surface import SURFACE
 from tests.corpus.wrong import WRONG
 
 RIGHT = {

@@ -12,7 +12,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from refnce import laws, models, optim, train
+from refnce import distributions, optim, train
+from refnce.train import models
 
 pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
 pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
@@ -332,7 +333,7 @@ def test_figure_nine(line, evidence):
 
 def noise_floor(distance, runs, steps, first):
     """Mean distance (runs, 2) of BAR and of binary search to the optimum over the steps from ``first`` on."""
-    data, noise = laws.UnitGaussian(np.array([distance])), laws.UnitGaussian(np.array([0.0]))
+    data, noise = distributions.UnitGaussian(np.array([distance])), distributions.UnitGaussian(np.array([0.0]))
     methods = tuple(gaussian1d.METHODS[name] for name in ("BAR", "binary search"))
     training = train.Training(models.exponential_family(data, noise), methods, xtol=gaussian1d.XTOL)
     # from the optimum, where the way there no longer matters
@@ -400,7 +401,7 @@ def test_sixteen_dimensions(evidence):
 @pytest.mark.parametrize("distance", [4.0, 16.0])
 @pytest.mark.parametrize(("optimizer", "rate"), [(optim.adam, 0.05), (optim.ngd, 0.1)])
 def test_other_optimizers(evidence, distance, optimizer, rate):
-    data, noise = laws.UnitGaussian(np.array([distance])), laws.UnitGaussian(np.array([0.0]))
+    data, noise = distributions.UnitGaussian(np.array([distance])), distributions.UnitGaussian(np.array([0.0]))
     methods = (train.Method("gradient"), train.Method("bar"), train.Method("newton", order="first"))
     training = train.Training(models.exponential_family(data, noise), methods, optimizer, rate, xtol=1e-9)
     state = train.start(training, np.zeros((5, 3, 1)), np.zeros((5, 3)))

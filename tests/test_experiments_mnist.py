@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
 pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
 
-from figures import digits, fig06, fig13  # noqa: E402
+from figures import fig06, fig13, mnist_experiment  # noqa: E402
 from figures.settings import Settings  # noqa: E402
 from tests.real_mnist import FOLDER, REAL  # noqa: E402
 
@@ -43,9 +43,9 @@ def held(numbers, name, what="held_loss", look=-1):
 @pytest.mark.parametrize("name", ["NCE", "BAR", "binary search"])
 def test_the_first_steps_rerun(losses, monkeypatch, tmp_path, name):
     """Six steps of the first seed. float32 on another CPU rounds otherwise, which Adam at its first steps magnifies."""
-    monkeypatch.setattr(digits, "HELD", 8)
+    monkeypatch.setattr(mnist_experiment, "HELD", 8)
     settings = Settings(mnist=Path(FOLDER), work=tmp_path)
-    found = digits.work(digits.Job(name, 0, settings, 6, 0))
+    found = mnist_experiment.work(mnist_experiment.Job(name, 0, settings, 6, 0))
     curve = losses["curves"][name]
     common = [step for step in found["step"].tolist() if step in losses["curves"]["step"]]
     assert len(common) >= 3
@@ -68,9 +68,9 @@ def test_the_gallery_s_table_is_that_of_its_numbers(losses):
     "batches swing between 1e-12 or less and 1, their median not under NCE's. On held-out digits neither is steadily better",
 )
 def test_orders_of_magnitude(evidence, losses):
-    late = {name: np.median(fig06.late(losses, name), axis=0) for name in digits.METHODS}
+    late = {name: np.median(fig06.late(losses, name), axis=0) for name in mnist_experiment.METHODS}
     evidence("median log10 loss of batches, second half: " + ", ".join(f"{name} {v.round(1)}" for name, v in late.items()))
-    own = {name: held(losses, name) for name in digits.METHODS}
+    own = {name: held(losses, name) for name in mnist_experiment.METHODS}
     evidence("held-out, at the method's F: " + ", ".join(f"{name} {v.round(1)}" for name, v in own.items()))
     assert np.all(late["binary search"] < late["NCE"] - 3.0)
     bar = fig06.late(losses, "BAR")
@@ -103,7 +103,7 @@ def test_higher_rate_of_F_on_mnist(evidence, losses):
 
 def test_settings_are_those_of_the_code(losses, images):
     setting = losses["setting"]
-    assert (setting["steps"], setting["runs"], setting["batch"]) == (digits.STEPS["narrow"], digits.RUNS, digits.BATCH)
+    assert (setting["steps"], setting["runs"], setting["batch"]) == (mnist_experiment.STEPS["narrow"], mnist_experiment.RUNS, mnist_experiment.BATCH)
     here = images["setting"]  # whose steps are those of the sampler
     assert {key: here[key] for key in setting if key != "steps"} == {key: x for key, x in setting.items() if key != "steps"}
     assert (here["chains"], here["steps"], here["warmup"]) == (fig13.CHAINS, fig13.STEPS, fig13.WARMUP)

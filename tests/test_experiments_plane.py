@@ -13,9 +13,9 @@ import pytest
 pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
 pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
 
-from figures import beyond01, curves as losses, plane  # noqa: E402
+from figures import beyond01, curves as losses, toy2d  # noqa: E402
 from figures.settings import Settings  # noqa: E402
-from refnce import laws  # noqa: E402
+from refnce import distributions  # noqa: E402
 
 GALLERY = Path(__file__).parent.parent / "figures" / "gallery"
 FIGURES = {"8-Gaussians": ("fig04", "fig05"), "pinwheel": ("fig11", "fig12")}
@@ -34,7 +34,7 @@ def curves():
 
 def at(numbers, name, what, stop, kind="main"):
     """(runs,) after ``stop`` steps."""
-    stops = numbers["setting"]["stops"] if kind == "main" else [plane.SIDE_STEPS]
+    stops = numbers["setting"]["stops"] if kind == "main" else [toy2d.SIDE_STEPS]
     return np.asarray(numbers[kind][name][what][stops.index(stop)])
 
 
@@ -51,9 +51,9 @@ def excess(numbers, name, start, stop, kind="main"):
 def test_network_reruns(curves, system):
     """The first 41 steps of the first seed: float32 on another CPU rounds otherwise, which Adam at 1e-3 magnifies a little."""
     numbers = curves[system]
-    job = plane.Job(system, (0,), "numpy", (41,), 21)
-    for kind, methods, stops in (("main", plane.METHODS, (41,)), ("side", plane.SIDE, (21,))):
-        rerun = plane._trained(job, Settings(), methods, stops)
+    job = toy2d.Job(system, (0,), "numpy", (41,), 21)
+    for kind, methods, stops in (("main", toy2d.METHODS, (41,)), ("side", toy2d.SIDE, (21,))):
+        rerun = toy2d._trained(job, Settings(), methods, stops)
         for k, step in enumerate(rerun["step"].tolist()):
             row = numbers[kind]["step"].index(step)
             for j, name in enumerate(methods):
@@ -61,7 +61,7 @@ def test_network_reruns(curves, system):
                 assert abs(rerun["loss"][k, 0, j] / loss - 1) <= 5e-4, (kind, name, step)
                 above = numbers[kind][name]["excess"][row][0]
                 assert abs(rerun["loss"][k, 0, j] - rerun["truth_loss"][k, 0] - above) <= 5e-4 * loss + 1e-5
-    assert numbers["floor"] == pytest.approx(plane.floor(system), rel=1e-6)
+    assert numbers["floor"] == pytest.approx(toy2d.floor(system), rel=1e-6)
 
 
 def test_the_gallery_s_tables_are_those_of_its_numbers(curves):
@@ -72,18 +72,18 @@ def test_the_gallery_s_tables_are_those_of_its_numbers(curves):
 
 def test_the_floor_is_the_loss_of_the_truth_on_samples():
     """The quadrature against 40 batches of 512: 5 standard errors."""
-    for system, law in plane.SYSTEMS.items():
+    for system, law in toy2d.SYSTEMS.items():
         g = np.random.Generator(np.random.PCG64(3))
-        losses = plane._truth_loss(law, law.sample(g, 40, 512), plane.NOISE.sample(g, 40, 512))
-        assert abs(losses.mean() - plane.floor(system)) <= 5 * losses.std() / 40**0.5
+        losses = toy2d._truth_loss(law, law.sample(g, 40, 512), toy2d.NOISE.sample(g, 40, 512))
+        assert abs(losses.mean() - toy2d.floor(system)) <= 5 * losses.std() / 40**0.5
 
 
 def test_qualities_of_the_truth_itself(monkeypatch):
     """Were the network the truth, KL and total variation would be 0 and the error of F that of log Z."""
-    for system, law in plane.SYSTEMS.items():
-        E = law.energy(plane.grid()[0])
-        monkeypatch.setattr(plane, "log_model", lambda theta, x, E=E: np.broadcast_to(E, (*theta.shape[:-1], len(x))))
-        found = plane.qualities(system, np.zeros((1, 2, 3, 1)), np.full((1, 2, 3), law.log_z))
+    for system, law in toy2d.SYSTEMS.items():
+        E = law.energy(toy2d.grid()[0])
+        monkeypatch.setattr(toy2d, "log_model", lambda theta, x, E=E: np.broadcast_to(E, (*theta.shape[:-1], len(x))))
+        found = toy2d.qualities(system, np.zeros((1, 2, 3, 1)), np.full((1, 2, 3), law.log_z))
         # The truth has some 1e-5 of its mass outside the square.
         assert np.max(np.abs(found["kl"])) <= 1e-12 and np.max(np.abs(found["tv"])) <= 1e-12
         assert found["kl"].shape == (1, 2, 3) and np.max(np.abs(found["log_z_error"])) <= 1e-3
@@ -106,12 +106,12 @@ def test_beyond_reruns():
 
 def test_quadrature_and_batches_agree_where_both_can():
     """At a distance of 1 the expectations over 200000 samples are those by quadrature, to 5 standard errors."""
-    data, noise = laws.UnitGaussian(np.asarray([1.0])), laws.UnitGaussian(np.asarray([0.0]))
+    data, noise = distributions.UnitGaussian(np.asarray([1.0])), distributions.UnitGaussian(np.asarray([0.0]))
     g = np.random.Generator(np.random.PCG64(4))
     exact = beyond01.Quadrature(data, noise, -9.0, 10.0)
     x, y = data.sample(g, 1, 200_000), noise.sample(g, 1, 200_000)
     batch, theta, F = beyond01.Batch(x, y), 0.7, np.asarray([0.9])
-    ratios = [theta * z[..., 0] + 0.5 * laws.LOG_2PI for z in (exact.T_data, exact.T_noise, x, y)]
+    ratios = [theta * z[..., 0] + 0.5 * distributions.LOG_2PI for z in (exact.T_data, exact.T_noise, x, y)]
     ratios = [r if r.ndim == 2 else r[None, :] for r in ratios]
     pairs = [
         (exact.root(*ratios[:2]), batch.root(*ratios[2:]), 0.005),
@@ -185,7 +185,7 @@ def test_gains_are_marginal_in_the_end(evidence, curves):
 )
 def test_higher_rate_of_F_on_the_plane(evidence, curves):
     for system, numbers in curves.items():
-        kl = {name: at(numbers, name, "kl", 1000).mean() for name in plane.METHODS}
+        kl = {name: at(numbers, name, "kl", 1000).mean() for name in toy2d.METHODS}
         ten, descent = kl["NCE, F rate 10x"] / kl["NCE"], kl["NCE, F by descent, rate 1"] / kl["NCE"]
         bar = kl["BAR"] / kl["NCE"]
         evidence(f"{system}, KL after 1000 steps over NCE's: 10x {ten:.2f}, descent at rate 1 {descent:.2f}, BAR {bar:.2f}")
@@ -204,15 +204,15 @@ def test_higher_rate_of_F_on_the_plane(evidence, curves):
 def test_the_gain_is_the_first_value_of_F(evidence, curves):
     for system, numbers in curves.items():
         for stop in (1000, 2000, 5000):
-            kl = {name: at(numbers, name, "kl", stop) for name in ("NCE", plane.ROOT_START, *SOLVED)}
+            kl = {name: at(numbers, name, "kl", stop) for name in ("NCE", toy2d.ROOT_START, *SOLVED)}
             best = min(kl[name].mean() for name in SOLVED)
-            gain = (kl["NCE"].mean() - kl[plane.ROOT_START].mean()) / (kl["NCE"].mean() - best)
+            gain = (kl["NCE"].mean() - kl[toy2d.ROOT_START].mean()) / (kl["NCE"].mean() - best)
             evidence(f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}% of what the better of the two does")
             assert gain > 0.65
             if stop < 5000:  # by then five seeds hardly tell any of them apart
-                assert gain > 0.95 and np.all(kl[plane.ROOT_START] < kl["NCE"])
+                assert gain > 0.95 and np.all(kl[toy2d.ROOT_START] < kl["NCE"])
         # The excess of the loss says the same over the steps between.
-        assert np.all(excess(numbers, plane.ROOT_START, 600, 1000) < 1.35 * excess(numbers, "BAR", 600, 1000))
+        assert np.all(excess(numbers, toy2d.ROOT_START, 600, 1000) < 1.35 * excess(numbers, "BAR", 600, 1000))
 
 
 @claim("Section 3.5", "one BAR update a step is enough: repeating it brings nothing", kind="experiment")
@@ -241,7 +241,7 @@ def test_samples_of_the_learnt_energy():
     """HMC draws lie where the data are; its chains keep to the mode they fell into, which R-hat says."""
     for system, (_, name) in FIGURES.items():
         numbers = committed(name)
-        samples, law = numbers["samples"], plane.SYSTEMS[system]
+        samples, law = numbers["samples"], toy2d.SYSTEMS[system]
         x, data = np.asarray(samples["model"]), np.asarray(samples["data"])
         inside = np.mean(law.log_density(x) > np.quantile(law.log_density(data), 0.01))
         assert inside > 0.9 and 0.6 < samples["acceptance"] < 0.95 and max(samples["r_hat"]) > 1.1

@@ -17,7 +17,7 @@ pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[f
 
 import figures  # noqa: E402
 from figures import __main__ as command  # noqa: E402
-from figures import digits, output, recording  # noqa: E402
+from figures import mnist_experiment, output, recording  # noqa: E402
 from figures.settings import Settings  # noqa: E402
 from refnce import files, mnist  # noqa: E402
 from tests.real_mnist import FOLDER, REAL  # noqa: E402
@@ -156,7 +156,7 @@ def test_interrupted_run_leaves_nothing_half_written(tmp_path, interrupt, number
 
 LONG_JOBS = """
 import pathlib, sys, time
-from figures.workers import side_by_side
+from figures.parallel import side_by_side
 
 def work(name):
     pathlib.Path(name).touch()
@@ -192,9 +192,9 @@ def test_kept_shows_both_ends_of_a_two_cycle():
 
 def test_draws_do_not_depend_on_blocks():
     """``fresh`` draws in blocks; step by step from the same streams gives the same batches."""
-    from refnce import laws
+    from refnce import distributions
 
-    data, noise = laws.UnitGaussian(np.ones(2)), laws.UnitGaussian(np.zeros(2))
+    data, noise = distributions.UnitGaussian(np.ones(2)), distributions.UnitGaussian(np.zeros(2))
     settings = Settings(seed=4)
     source = recording.fresh(settings, data, noise, settings.generators(1, 2), 3, 5)
     rng = settings.generators(1, 2)
@@ -233,10 +233,10 @@ def test_without_mnist(tmp_path, monkeypatch, capsys):
 def test_mnist_training_resumes_to_the_same_bits(tmp_path):
     """Killed between two looks at held-out digits, a training goes on from its checkpoint to the numbers of one never stopped."""
     settings = Settings(quick=True, mnist=Path(FOLDER), work=tmp_path / "whole")
-    whole = digits.work(digits.Job("BAR", 0, settings, 7, 0))
-    again = digits.replace(settings, work=tmp_path / "stopped")
-    job = digits.Job("BAR", 0, again, 7, 0)
-    real, looks = digits._held_out, []
+    whole = mnist_experiment.work(mnist_experiment.Job("BAR", 0, settings, 7, 0))
+    again = mnist_experiment.replace(settings, work=tmp_path / "stopped")
+    job = mnist_experiment.Job("BAR", 0, again, 7, 0)
+    real, looks = mnist_experiment._held_out, []
 
     def stopping(*arguments):
         look = real(*arguments)
@@ -250,10 +250,10 @@ def test_mnist_training_resumes_to_the_same_bits(tmp_path):
         return once
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(digits, "_held_out", stopping)
+        patch.setattr(mnist_experiment, "_held_out", stopping)
         with pytest.raises(KeyboardInterrupt):
-            digits.work(job)
+            mnist_experiment.work(job)
     assert looks[-1] == 4
-    resumed = digits.work(job)
+    resumed = mnist_experiment.work(job)
     for name in ("step", "loss", "F", "theta", "held_loss", "held_root"):
         assert np.array_equal(resumed[name], whole[name]), name

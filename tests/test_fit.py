@@ -16,15 +16,16 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 
-from refnce import ence, files, laws, logz, models, nce, nn, optim, train
-from refnce.apart import join, split
-from refnce.backend import generator, to_host
-from refnce.fit import Batches, fit
-from refnce.nn.flat import Flat
-from refnce.train import Method, Stopped, Training
+from refnce import distributions, ence, files, logz, nce, nn, optim, train
+from refnce.train import models
+from refnce.train.apart import join, split
+from refnce.array.backend import make_rng, to_numpy
+from refnce.train.fit import Batches, fit
+from refnce.nn.params import Flat
+from refnce.train.algorithm1 import Method, Stopped, Training
 from tests.close import assert_close
 
-DATA, NOISE = laws.UnitGaussian(np.asarray([1.0])), laws.UnitGaussian(np.asarray([0.0]))
+DATA, NOISE = distributions.UnitGaussian(np.asarray([1.0])), distributions.UnitGaussian(np.asarray([0.0]))
 FAMILY = models.exponential_family(DATA, NOISE)
 METHODS = (
     Method("gradient", rate=0.5),
@@ -35,7 +36,7 @@ METHODS = (
     Method("newton", order="first"),
 )
 SHAPES = nn.mlp_shapes(2, 8, 4, 1)
-RING, WIDE = laws.RingMixture(2, 8, 2.8, sd=0.35), laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+RING, WIDE = distributions.RingMixture(2, 8, 2.8, sd=0.35), distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 
 
 def line(runs=2, methods=METHODS, optimizer=optim.adam, rate=0.05, **options):
@@ -49,7 +50,7 @@ def batches(runs=2, n=30, m=20, seed=3):
 
 def plane(runs=2, methods=METHODS[:3]):
     """A small network on the 8-Gaussians."""
-    theta = Flat(SHAPES).pack(nn.initial(SHAPES, generator(1), runs, 1))
+    theta = Flat(SHAPES).pack(nn.initial(SHAPES, make_rng(1), runs, 1))
     training = Training(models.network(nn.mlp, SHAPES, WIDE), methods, optim.adam, 1e-2)
     return train.start(training, np.repeat(theta, len(methods), axis=1), np.zeros((runs, len(methods))))
 
@@ -134,8 +135,8 @@ def test_apart_is_together():
 
 def test_a_noise_law_of_several_runs_is_not_for_runs_apart():
     """Together each run has its own law; alone a run would be given the log-ratios of all, which is said."""
-    noise = laws.UnitGaussian(np.array([[[0.0]], [[1.0]]]))
-    training = Training(models.exponential_family(laws.UnitGaussian, noise), METHODS, optim.sgd, 0.1)
+    noise = distributions.UnitGaussian(np.array([[[0.0]], [[1.0]]]))
+    training = Training(models.exponential_family(distributions.UnitGaussian, noise), METHODS, optim.sgd, 0.1)
     begin = train.start(training, np.zeros((2, len(METHODS), 1)), np.zeros((2, len(METHODS))))
     x, y = np.ones((2, 4, 1)), np.zeros((2, 3, 1))
     after, _ = fit(begin, lambda k: (x, y), 2)
@@ -402,7 +403,7 @@ def test_what_an_optimizer_remembers_is_kept(tmp_path, optimizer, apart):
 
 
 def test_arrays_in_any_order_of_memory_are_read_back(tmp_path):
-    plain = laws.UnitGaussian(np.zeros(2))
+    plain = distributions.UnitGaussian(np.zeros(2))
     training = Training(models.exponential_family(plain, plain), (Method("bar"),) * 3, optim.adam, 0.1)
     begin, draws = train.start(training, np.asfortranarray(np.zeros((3, 2))), np.zeros(3)), Batches(plain, plain, 0, (), 8, 8)
     fit(begin, draws, 1, path=tmp_path / "training.npz")
@@ -655,7 +656,7 @@ def test_random_damage_is_seen(tmp_path):
     """A thousand files of flipped bytes: a FileError of one line, or the training to the bit where only a date was hit."""
     path = tmp_path / "training.npz"
     state, _ = fit(line(methods=METHODS[:3]), batches(), 2, path=path)
-    good, rng, read = path.read_bytes(), generator(0), 0
+    good, rng, read = path.read_bytes(), make_rng(0), 0
     for _ in range(1000):
         content = bytearray(good)
         for place in rng.integers(len(good), size=rng.integers(1, 5)):
@@ -708,7 +709,7 @@ def test_an_optimum_is_checked_and_may_be_of_the_library():
     _, expected = fit(line(), batches(), 2, optimum=(DATA.theta, DATA.log_z))
     given = tuple(strict.asarray(np.asarray(x), device=strict.Device("device1")) for x in (DATA.theta, DATA.log_z))
     assert np.array_equal(fit(line(), batches(), 2, optimum=given)[1].distance, expected.distance)
-    wide = laws.UnitGaussian(np.zeros(2))
+    wide = distributions.UnitGaussian(np.zeros(2))
     state = train.start(Training(models.exponential_family(wide, wide), METHODS[:1]), np.zeros((1, 2)), np.zeros(1))
     for theta, F in ((np.zeros(1), 0.0), (np.zeros(7), 0.0), (np.zeros((5, 1, 2)), 0.0), (0.0, 0.0), (np.zeros(2), np.zeros(3))):
         with pytest.raises(ValueError, match=r"optimum must be \(theta\*, F\*\), theta\* \(..., 2\), which broadcast against"):
@@ -721,7 +722,7 @@ def test_apart_on_another_device():
     apart, _ = fit(train.start(state.training, *moved), batches(), 3, apart=True)
     here, _ = fit(state, batches(), 3, apart=True)
     assert apart.F.device == strict.Device("device1")
-    assert_close(to_host(apart.F), here.F, scale=20.0, ulps=1000)
+    assert_close(to_numpy(apart.F), here.F, scale=20.0, ulps=1000)
 
 
 def test_an_interrupted_write_leaves_the_old_checkpoint(tmp_path, monkeypatch):

@@ -9,24 +9,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from refnce import gaussian
-from refnce.backend import generator, to_host
-from refnce.fit import Batches
-from refnce.gaussian import Gaussian
-from refnce.laws import DiagonalGaussian
+from refnce.distributions import gaussian
+from refnce.array.backend import make_rng, to_numpy
+from refnce.train.fit import Batches
+from refnce.distributions.gaussian import Gaussian
+from refnce.distributions.laws import DiagonalGaussian
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
 
 D = 6
-MIXING = generator(0).normal(size=(D, D))
-MEAN, COVARIANCE = generator(1).normal(size=D), MIXING @ MIXING.T + 0.1 * np.eye(D)
+MIXING = make_rng(0).normal(size=(D, D))
+MEAN, COVARIANCE = make_rng(1).normal(size=D), MIXING @ MIXING.T + 0.1 * np.eye(D)
 LAW = Gaussian(MEAN, COVARIANCE)
 CONDITION = float(np.linalg.cond(COVARIANCE))
 EPS = float(np.finfo(float).eps)
 
 
 def points(*shape):
-    return MEAN + 2.0 * generator(2).normal(size=(*shape, D))
+    return MEAN + 2.0 * make_rng(2).normal(size=(*shape, D))
 
 
 def square(x):
@@ -44,15 +44,15 @@ def test_density_against_scipy():
 
 
 def test_a_diagonal_covariance_is_the_diagonal_law():
-    variance = generator(3).uniform(0.5, 2.0, D)
+    variance = make_rng(3).uniform(0.5, 2.0, D)
     ours, theirs = Gaussian(MEAN, np.diag(variance)), DiagonalGaussian(MEAN, variance)
     x = points(20)
     assert_close(ours.log_density(x), theirs.log_density(x), scale=100.0)
-    assert np.array_equal(ours.sample(generator(4), 1), theirs.sample(generator(4), 1))
+    assert np.array_equal(ours.sample(make_rng(4), 1), theirs.sample(make_rng(4), 1))
 
 
 def test_score_against_central_differences():
-    x, rng = points(7), generator(5)
+    x, rng = points(7), make_rng(5)
     for _ in range(10):
         v = rng.normal(size=x.shape)
         # log q is quadratic, of which a central difference is exact whatever its step: one about as large as x - mean has the
@@ -73,13 +73,13 @@ def test_whitened_coordinates():
     assert np.array_equal(LAW.factor, np.tril(LAW.factor))
     flat = stats.norm.logpdf(z).sum(axis=-1) - np.log(np.diag(LAW.factor)).sum()
     assert_close(LAW.log_density(x), flat, scale=CONDITION * (square(x) + D))
-    assert np.array_equal(LAW.sample(generator(9), 4), LAW.coloured(generator(9).standard_normal((4, D))))
+    assert np.array_equal(LAW.sample(make_rng(9), 4), LAW.coloured(make_rng(9).standard_normal((4, D))))
 
 
 def test_draws_have_the_moments():
     """Whitened by NumPy's factor they are N(0, I): two chi-squared statistics, each wrongly refused once in a million seeds."""
     n = 100_000
-    z = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (LAW.sample(generator(6), n) - MEAN).T)
+    z = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (LAW.sample(make_rng(6), n) - MEAN).T)
     tails = (0.5e-6, 1 - 0.5e-6)
     low, high = stats.chi2(D).ppf(tails)
     assert low <= n * np.sum(z.mean(axis=1) ** 2) <= high
@@ -91,14 +91,14 @@ def test_draws_have_the_moments():
 
 
 def test_draws_depend_on_the_seed_alone():
-    whole = LAW.sample(generator(7), 4, 5)
-    rng = generator(7)
+    whole = LAW.sample(make_rng(7), 4, 5)
+    rng = make_rng(7)
     assert_close(np.concatenate([LAW.sample(rng, 3, 5), LAW.sample(rng, 1, 5)]), whole, scale=10.0)
     assert whole.shape == (4, 5, D) and whole.flags.c_contiguous
-    assert LAW.sample(generator(7)).shape == (D,)
-    assert_close(LAW.sample(generator(7)), whole[0, 0], scale=10.0)
-    assert np.array_equal(whole, LAW.sample(generator(7), 4, 5))
-    assert not np.array_equal(whole, LAW.sample(generator(8), 4, 5))
+    assert LAW.sample(make_rng(7)).shape == (D,)
+    assert_close(LAW.sample(make_rng(7)), whole[0, 0], scale=10.0)
+    assert np.array_equal(whole, LAW.sample(make_rng(7), 4, 5))
+    assert not np.array_equal(whole, LAW.sample(make_rng(8), 4, 5))
 
 
 def test_it_is_noise_for_batches():
@@ -125,7 +125,7 @@ def test_array_libraries_agree(name, dtype):
     for function, scale in sizes.items():
         value = getattr(LAW, function)(there)
         assert value.device == there.device and value.dtype == there.dtype
-        assert_close(to_host(value).astype(float), getattr(LAW, function)(exact), scale=scale, ulps=2 * D * eps / EPS)
+        assert_close(to_numpy(value).astype(float), getattr(LAW, function)(exact), scale=scale, ulps=2 * D * eps / EPS)
 
 
 def test_constants_are_moved_once(monkeypatch):
@@ -193,7 +193,7 @@ def test_bad_means_are_named():
     with pytest.raises(TypeError, match="covariance must hold float64 or float32 numbers; got int64"):
         Gaussian(np.zeros(2), np.eye(2, dtype=np.int64))
     library = or_skip("array_api_strict")
-    with pytest.raises(TypeError, match="covariance must be a host array; got Array: convert it with refnce.backend.to_host"):
+    with pytest.raises(TypeError, match="covariance must be a host array; got Array: convert it with refnce.array.backend.to_numpy"):
         Gaussian(np.zeros(2), library(np.eye(2)))
 
 

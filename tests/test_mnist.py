@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from refnce import files, mnist, pixels
-from refnce.backend import generator
+from refnce.array.backend import make_rng
 from tests.real_mnist import FOLDER, REAL
 
 COUNTS = {"train_images": (6, 28, 28), "train_labels": (6,), "test_images": (4, 28, 28), "test_labels": (4,)}
@@ -35,7 +35,7 @@ def idx(array):
 @pytest.fixture
 def small(tmp_path):
     """A folder of four small files, two of them packed, what they hold, and the parts to read them by."""
-    rng, folder = generator(0), tmp_path / "small"
+    rng, folder = make_rng(0), tmp_path / "small"
     folder.mkdir()
     arrays = {name: rng.integers(256 if len(shape) > 1 else 10, size=shape, dtype=np.uint8) for name, shape in COUNTS.items()}
     parts = {}

@@ -10,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
 
-from refnce import backend, laws, models, nce, nn
-from refnce.nn.flat import Flat
+from refnce import distributions, nce, nn
+from refnce.array import backend
+from refnce.train import models
+from refnce.nn.params import Flat
 from refnce.nn.layer import match
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -247,7 +249,7 @@ def test_flat_parameters_round_trip():
         flat.unpack(np.zeros(8706))
 
 
-NOISE = laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 
 
 def network_loss(theta, F, x, y, nu=1.0):
@@ -289,7 +291,7 @@ def test_other_libraries_agree(name, dtype):
     their_dx, their_dparams = back(library(np.ones_like(y), dtype))
     eps = float(np.finfo(dtype).eps)
     for a, b in [(y, theirs), (dx, their_dx), *((dparams[k], their_dparams[k]) for k in params)]:
-        b = backend.to_host(b)
+        b = backend.to_numpy(b)
         assert b.dtype == dtype
         # Some ulps of sums of at most 16 terms, three layers deep.
         assert np.max(np.abs(a - b)) <= 64 * eps * (1 + np.max(np.abs(a)))

@@ -12,7 +12,7 @@ import pytest
 from scipy import integrate, special, stats
 
 from refnce import pixels
-from refnce.backend import generator, to_host
+from refnce.array.backend import make_rng, to_numpy
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
 
@@ -23,14 +23,14 @@ EPS = float(np.finfo(float).eps)
 
 
 def test_dequantised_is_the_pixel_and_a_uniform_draw():
-    images = generator(1).integers(256, size=(40, 784), dtype=np.uint8)
-    x = pixels.dequantised(images, generator(2))
+    images = make_rng(1).integers(256, size=(40, 784), dtype=np.uint8)
+    x = pixels.dequantised(images, make_rng(2))
     assert x.shape == images.shape and x.dtype == np.float64
     assert np.array_equal(np.floor(256 * x), images)
     # A right implementation fails with probability 1e-6.
     assert stats.kstest((256 * x - images).ravel(), "uniform").pvalue > 1e-6
-    assert np.array_equal(x, pixels.dequantised(images, generator(2)))
-    assert not np.array_equal(x, pixels.dequantised(images, generator(3)))
+    assert np.array_equal(x, pixels.dequantised(images, make_rng(2)))
+    assert not np.array_equal(x, pixels.dequantised(images, make_rng(3)))
 
 
 def test_dequantised_stays_below_one():
@@ -40,12 +40,12 @@ def test_dequantised_stays_below_one():
 
 
 def test_logit_is_an_option():
-    images = generator(1).integers(256, size=(3, 5), dtype=np.uint8)
-    y = pixels.dequantised(images, generator(2), logit=True)
-    assert np.array_equal(y, pixels.logit_of(pixels.dequantised(images, generator(2))))
+    images = make_rng(1).integers(256, size=(3, 5), dtype=np.uint8)
+    y = pixels.dequantised(images, make_rng(2), logit=True)
+    assert np.array_equal(y, pixels.logit_of(pixels.dequantised(images, make_rng(2))))
 
 
-@pytest.mark.parametrize("function", [pixels.moments, lambda x: pixels.dequantised(x, generator(0))])
+@pytest.mark.parametrize("function", [pixels.moments, lambda x: pixels.dequantised(x, make_rng(0))])
 def test_pixels_that_are_no_bytes_are_refused(function):
     with pytest.raises(TypeError, match="images must hold uint8 pixels, as read; got float64"):
         function(np.zeros((2, 784)))
@@ -70,7 +70,7 @@ def test_logit_and_its_slope_against_mpmath():
 
 
 def test_log_jacobian_against_finite_differences():
-    x = generator(4).uniform(0.05, 0.95, size=(3, 784))
+    x = make_rng(4).uniform(0.05, 0.95, size=(3, 784))
     # h balances the central difference's truncation, (h/x)^2/3 < 1.4e-8 of each slope, and its rounding, 4 eps |y|/(h dy/dx).
     h = 1e-5
     slopes = (pixels.logit_of(x + h) - pixels.logit_of(x - h)) / (2 * h)
@@ -88,9 +88,9 @@ def test_densities_change_variables_by_log_jacobian():
     mass, error = integrate.quad(density, -end, end, epsabs=1e-11, limit=200)
     assert abs(mass - 1.0) <= 1e-9 and error <= 1e-9
     second, _ = integrate.quad(lambda y: y * y * density(y), -end, end, limit=200)
-    y2 = pixels.logit_of(generator(5).random(100_000)) ** 2
+    y2 = pixels.logit_of(make_rng(5).random(100_000)) ** 2
     assert abs(y2.mean() - second) <= 5 * y2.std() / math.sqrt(y2.size)  # fails by chance once in 1.7 million seeds
-    x = generator(6).random((2, 3, 4))
+    x = make_rng(6).random((2, 3, 4))
     each = [[sum(float(pixels.log_jacobian(p[None])) for p in row) for row in run] for run in x]
     assert_close(pixels.log_jacobian(x), np.asarray(each), scale=50.0)
 
@@ -101,7 +101,7 @@ def test_the_logit_on_other_libraries(name, dtype):
     library, x = or_skip(name), np.asarray([EDGES, EDGES[::-1]]).astype(dtype)
     ulps = 8 * float(np.finfo(dtype).eps) / EPS
     for function, scale in ((pixels.logit_of, 14.0), (pixels.log_jacobian, 14.0 * len(EDGES))):
-        found = to_host(function(library(x, dtype)))
+        found = to_numpy(function(library(x, dtype)))
         assert found.dtype == dtype
         assert_close(found.astype(float), function(x.astype(float)), scale=scale, ulps=ulps)
 
@@ -115,7 +115,7 @@ def test_the_logit_refuses_pixels():
 
 
 def test_moments_are_the_exact_ones_rounded():
-    images = generator(7).integers(256, size=(23, 5), dtype=np.uint8)
+    images = make_rng(7).integers(256, size=(23, 5), dtype=np.uint8)
     images[:, 2] = 0
     mean, covariance = pixels.moments(images)
     n, rows = len(images), [[Fraction(int(v)) for v in row] for row in images]
@@ -129,12 +129,12 @@ def test_moments_are_the_exact_ones_rounded():
 
 
 def test_moments_are_those_of_the_draws():
-    images = generator(8).integers(256, size=(5000, 4), dtype=np.uint8)  # more than one block
+    images = make_rng(8).integers(256, size=(5000, 4), dtype=np.uint8)  # more than one block
     images[:, 1] //= 128
     images[:, 2] = images[:, 0] // 2
     mean, covariance = pixels.moments(images)
     assert_close(covariance, np.cov(images.T, bias=True) / 256**2 + np.eye(4) / (12 * 256**2), scale=1.0)
-    x = pixels.dequantised(images[generator(9).integers(5000, size=200_000)], generator(10))
+    x = pixels.dequantised(images[make_rng(9).integers(5000, size=200_000)], make_rng(10))
     white = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
     # 14 means, each normal to a good approximation: one of them is 6 standard errors off once in 36 million seeds.
     for i in range(4):

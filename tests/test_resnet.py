@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from numpy.random import PCG64, Generator
 
-from refnce import laws, models, nce, nn
-from refnce.backend import to_host
+from refnce import distributions, nce, nn
+from refnce.train import models
+from refnce.array.backend import to_numpy
 from refnce.nn import resnet
-from refnce.nn.flat import Flat
+from refnce.nn.params import Flat
 from tests import torch_resnet
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -109,7 +110,7 @@ def test_without_a_noise_law_the_network_is_the_log_ratio():
     params, x, _ = drawn(3, runs=(1,))
     theta, layer = Flat(SHAPES).pack(params), resnet.log_ratio(WIDTHS, side=9)
     r_data, r_noise, _ = models.network(layer, SHAPES, None)(theta, x[0, :1], x[0, 1:])
-    law = laws.DiagonalGaussian(np.zeros(81), np.ones(81))
+    law = distributions.DiagonalGaussian(np.zeros(81), np.ones(81))
     with_law, _, _ = models.network(layer, SHAPES, law)(theta, x[0, :1], x[0, 1:])
     whole = layer(params, x)[0][..., 0]
     assert_close(np.concatenate([r_data, r_noise], axis=-1), whole, scale=1e3 * np.max(np.abs(whole)))
@@ -141,7 +142,7 @@ def test_other_libraries(name):
     there, back = layer({k: to(p) for k, p in params.items()}, to(x))
     down, gradients = back(to(np.ones_like(y)))
     for got, expected in ((there, y), (down, dx), *((gradients[k], dparams[k]) for k in params)):
-        assert_close(to_host(got), expected, scale=1e3 * np.max(np.abs(expected)) + 1e-12)
+        assert_close(to_numpy(got), expected, scale=1e3 * np.max(np.abs(expected)) + 1e-12)
 
 
 def test_images_of_another_size_are_refused():

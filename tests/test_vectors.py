@@ -10,12 +10,12 @@ from fractions import Fraction
 import jsonschema
 import pytest
 
-from refnce.conformance import vectors
-from refnce.conformance.judge import error_in_units
-from refnce.conformance.vectors import FileError
+from refnce.conformance import cases
+from refnce.conformance.score import error_in_units
+from refnce.conformance.cases import FileError
 from tests.vectors import generate
 
-PATHS = vectors.shipped()
+PATHS = cases.shipped()
 FILES = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS])
 
 
@@ -28,13 +28,13 @@ FILES = pytest.mark.parametrize("path", PATHS, ids=[path.stem for path in PATHS]
 def test_they_are_regenerated_bit_for_bit():
     found = generate.generated()
     for name, content in found.items():
-        assert (vectors.FOLDER / name).read_bytes() == content, name
-    assert {path.name for path in vectors.FOLDER.iterdir()} - set(found) == {"schema.json"}
+        assert (cases.FOLDER / name).read_bytes() == content, name
+    assert {path.name for path in cases.FOLDER.iterdir()} - set(found) == {"schema.json"}
 
 
 @FILES
 def test_they_are_in_their_schema(path):
-    jsonschema.validate(json.loads(path.read_text()), json.loads((vectors.FOLDER / "schema.json").read_text()))
+    jsonschema.validate(json.loads(path.read_text()), json.loads((cases.FOLDER / "schema.json").read_text()))
 
 
 @FILES
@@ -89,7 +89,7 @@ def test_an_error_is_counted_exactly():
 
 
 def _broken(change):
-    content = json.loads((vectors.FOLDER / "optim.float64.json").read_text())
+    content = json.loads((cases.FOLDER / "optim.float64.json").read_text())
     change(content)
     return json.dumps(content)
 
@@ -100,7 +100,7 @@ def _first(content):
 
 DAMAGES = {
     "empty": "",
-    "cut": (vectors.FOLDER / "optim.float64.json").read_text()[:5000],
+    "cut": (cases.FOLDER / "optim.float64.json").read_text()[:5000],
     "no object": "[1, 2]",
     "deep": "[" * 100_000,
     "another schema": _broken(lambda c: c.update(schema=2)),
@@ -127,24 +127,24 @@ def test_a_damaged_file_is_one_line(tmp_path, damage):
     path = tmp_path / "optim.float64.json"
     path.write_text(DAMAGES[damage])
     with pytest.raises(FileError) as error:
-        vectors.load(path)
+        cases.load(path)
     assert str(path) in str(error.value) or "x.npy" in str(error.value)
     assert "\n" not in str(error.value) and len(str(error.value)) < 400
 
 
 def test_an_array_beside_the_file_is_known_by_its_digest(tmp_path):
-    for name in ("nce.float64.json", *(path.name for path in vectors.FOLDER.glob("nce-*.npy"))):
-        shutil.copy(vectors.FOLDER / name, tmp_path / name)
-    assert vectors.load(tmp_path / "nce.float64.json").cases
+    for name in ("nce.float64.json", *(path.name for path in cases.FOLDER.glob("nce-*.npy"))):
+        shutil.copy(cases.FOLDER / name, tmp_path / name)
+    assert cases.load(tmp_path / "nce.float64.json").cases
     array = next(tmp_path.glob("nce-*.npy"))
     content = bytearray(array.read_bytes())
     content[-1] ^= 1
     array.write_bytes(content)
     with pytest.raises(FileError, match="SHA-256 differs"):
-        vectors.load(tmp_path / "nce.float64.json")
+        cases.load(tmp_path / "nce.float64.json")
 
 
 def test_a_withdrawn_case_is_left_out(tmp_path):
     path = tmp_path / "optim.float64.json"
     path.write_text(_broken(lambda c: _first(c).update(withdrawn="its digits were wrong")))
-    assert len(vectors.load(path).cases) == len(vectors.load(vectors.FOLDER / path.name).cases) - 1
+    assert len(cases.load(path).cases) == len(cases.load(cases.FOLDER / path.name).cases) - 1

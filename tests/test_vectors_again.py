@@ -13,7 +13,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from refnce.conformance import vectors
+from refnce.conformance import cases
 from tests import plain_conv
 from tests.in_mpmath import at_root, balance, ence, exp, loss, nce, root, sides, sqrt, to_mp
 from tests.regimes import rng
@@ -38,26 +38,26 @@ def _digits():
         yield
 
 
-def cases(dtype: str, name: str) -> Iterator[vectors.Case]:
-    suite = vectors.load(vectors.FOLDER / f"{name}.{dtype}.json")
+def _cases(dtype: str, name: str) -> Iterator[cases.Case]:
+    suite = cases.load(cases.FOLDER / f"{name}.{dtype}.json")
     for case in suite.cases:
         if case.outputs and not {"Infinite", "Large"} & set(case.flags):
             yield case
 
 
-def expected(case: vectors.Case, name: str) -> Any:
+def expected(case: cases.Case, name: str) -> Any:
     out = case.outputs[name]
     return np.asarray([mpmath.mpf(word) for word in out.dec], dtype=object).reshape(out.shape)
 
 
-def of_run(case: vectors.Case, run: tuple[int, ...], *names: str) -> tuple[Inputs, Inputs]:
+def of_run(case: cases.Case, run: tuple[int, ...], *names: str) -> tuple[Inputs, Inputs]:
     """What the file says of those of ``names`` that the case has, and their units."""
     names = tuple(name for name in names if name in case.outputs)
     units = {name: np.asarray(case.outputs[name].unit, dtype=object).reshape(case.outputs[name].shape)[run] for name in names}
     return {name: expected(case, name)[run] for name in names}, units
 
 
-def runs_of(case: vectors.Case, **axes: int) -> Iterator[tuple[tuple[int, ...], Inputs]]:
+def runs_of(case: cases.Case, **axes: int) -> Iterator[tuple[tuple[int, ...], Inputs]]:
     """Each run of a case whose arrays have ``axes`` axes and the leading ones of the runs: (its index, its inputs in mpmath)."""
     given = {name: x if isinstance(x, str) else np.asarray(x, dtype=float) for name, x in case.inputs.items()}
     lead = {name: x.ndim - axes.get(name, 0) for name, x in given.items() if not isinstance(x, str)}
@@ -123,14 +123,14 @@ def direction(shape: tuple[int, ...]) -> Any:
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_nce(dtype):
     names = "loss", "grad_F", "hess_F", "bar_update", "grad_r_data", "grad_r_noise"
-    for case in cases(dtype, "nce"):
+    for case in _cases(dtype, "nce"):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             compare(f"{case.id} {run}", lambda x=x: nce(**x), *of_run(case, run, *names))
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_logz(dtype):
-    for case in cases(dtype, "logz"):
+    for case in _cases(dtype, "logz"):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             F = expected(case, "root")[run]
             proved_root(f"{case.id} {run}", x["r_data"], x["r_noise"], F, x["nu"])
@@ -152,7 +152,7 @@ def proved_root(name: str, r_data: Any, r_noise: Any, F: Any, nu: Any) -> None:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_ence(dtype):
-    for case in cases(dtype, "ence"):
+    for case in _cases(dtype, "ence"):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             truths = of_run(case, run, "loss", "grad_F", "log_z", "grad_r_data", "grad_r_noise")
             compare(f"{case.id} {run}", lambda x=x: ence(**x), *truths)
@@ -168,7 +168,7 @@ def family_loss(x: Inputs) -> Any:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_expfam(dtype):
-    for case in cases(dtype, "expfam"):
+    for case in _cases(dtype, "expfam"):
         for run, x in runs_of(case, T_data=2, T_noise=2, offset_data=1, offset_noise=1, theta=1):
             for prefix, point in (("", np.append(x["theta"], x["F"])), ("profile_", x["theta"])):
                 here, v = {**x, "point": point}, direction(point.shape)
@@ -183,7 +183,7 @@ def test_expfam(dtype):
                 assert np.array_equal(H, H.T)
 
 
-def gradients(case: vectors.Case, run: tuple[int, ...], forward: Callable[[Inputs], Any], x: Inputs, y: str) -> None:
+def gradients(case: cases.Case, run: tuple[int, ...], forward: Callable[[Inputs], Any], x: Inputs, y: str) -> None:
     """y of the file, and what it says dy pulls back to each input, along one direction of it."""
     truth = expected(case, y)[run]
     got, sizes = forward(x), abs(truth) + np.max(abs(truth))
@@ -226,7 +226,7 @@ def head(x: Inputs) -> Any:
 def test_layers(suite, dtype):
     forward, y = {"mlp": (mlp, "y"), "conv": (conv, "y"), "head": (head, "r")}[suite]
     axes = {"conv": {"weight": 4, "bias": 1, "x": 4, "dy": 4}, "head": {"triangle": 2, "b": 1, "f": 2, "dy": 2}}.get(suite)
-    for case in cases(dtype, suite):
+    for case in _cases(dtype, suite):
         own = axes or {name: 1 if name.endswith("bias") else 2 for name in case.inputs}
         for run, x in runs_of(case, **own):
             gradients(case, run, forward, x, y)
@@ -234,7 +234,7 @@ def test_layers(suite, dtype):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_optim(dtype):
-    for case in cases(dtype, "optim"):
+    for case in _cases(dtype, "optim"):
         rate, g = mpmath.mpf(float(case.inputs["rate"])), to_mp(np.asarray(case.inputs["gradients"], dtype=float))
 
         compare(case.id, lambda g=g, rate=rate: optimizers(g, rate), *of_run(case, (), "sgd", "ngd", "adam"))
@@ -273,7 +273,7 @@ def travelled(x: Inputs) -> tuple[Any, Any]:
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_trajectory(dtype):
-    for case in cases(dtype, "trajectory"):
+    for case in _cases(dtype, "trajectory"):
         for _, x in runs_of(case, T_data=3, T_noise=3, offset_data=2, offset_noise=2, theta=1):
             sizes = {name: abs(expected(case, name)) + 1 for name in ("theta", "F")}
             truths, units = of_run(case, (), *sizes)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from refnce.conformance import vectors
-from refnce.conformance.adapter import Impl, NotProvided, on_object
-from refnce.conformance.answers import CALLS
-from refnce.conformance.judge import judged
+from refnce.conformance import cases
+from refnce.conformance.surface import Impl, NotProvided, on_object
+from refnce.conformance.calls import CALLS
+from refnce.conformance.score import judged
 from refnce.conformance.report import Report
 
 __all__ = ["conform"]
@@ -28,7 +28,7 @@ def conform(
     """
     impl = module if isinstance(module, Impl) else on_object(getattr(module, "__name__", type(module).__name__), module)
     report = Report(level, skipped=frozenset(skip_flags))
-    for path in vectors.shipped():
+    for path in cases.shipped():
         if path.stem.rpartition(".")[2] not in dtypes:
             continue
         suite = _suite(path)
@@ -41,4 +41,4 @@ def conform(
     return report
 
 
-_suite = lru_cache(maxsize=None)(vectors.load)
+_suite = lru_cache(maxsize=None)(cases.load)

@@ -6,10 +6,10 @@ import math
 from collections import Counter
 from pathlib import Path
 
-from refnce.conformance import vectors
-from refnce.conformance.judge import NOT_REFUSED, Verdict, verdict, worst
+from refnce.conformance import cases
+from refnce.conformance.score import NOT_REFUSED, Verdict, verdict, worst
 from refnce.conformance.report import Report
-from refnce.conformance.vectors import LARGEST_FILE, Case, Suite
+from refnce.conformance.cases import LARGEST_FILE, Case, Suite
 from refnce.files import FileError
 
 REFUSED = "refused"
@@ -22,8 +22,8 @@ def check(path: Path, report: Report) -> Report:
     JavaScript's equivalent print them (0x1.8p+1, inf, nan); or "refused" for them. Empty lines and lines that begin with # are
     left out. Raises FileError, one line, for anything else, and OSError.
     """
-    suites = [vectors.load(file) for file in vectors.shipped()]
-    cases = {case.id: (case, suite) for suite in suites for case in suite.cases}
+    suites = [cases.load(file) for file in cases.shipped()]
+    known = {case.id: (case, suite) for suite in suites for case in suite.cases}
     for suite in suites:
         report.notes |= suite.notes
     answers: dict[tuple[str, str], str] = {}
@@ -40,12 +40,12 @@ def check(path: Path, report: Report) -> Report:
         quantity, tab, numbers = rest.partition("\t")
         if not tab:
             raise FileError(f"{path}, line {number}: {line[:60]!r} is not id, quantity and numbers with tabs between")
-        if name not in cases or quantity not in cases[name][0].quantities:
+        if name not in known or quantity not in known[name][0].quantities:
             raise FileError(f"{path}, line {number}: no test vector asks {name[:40]!r} for {quantity[:40]!r}")
         if (name, quantity) in answers:
             raise FileError(f"{path}, line {number}: {name} {quantity} is answered twice")
         answers[name, quantity] = numbers
-        case, suite = cases[name]
+        case, suite = known[name]
         report.add([_verdict(case, suite, quantity, numbers, f"{path}, line {number}")])
     _count_missing(report, suites, answers)
     return report

@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
-from refnce.conformance.judge import Verdict
+from refnce.conformance.score import Verdict
 
 # Factors that a forgotten or misplaced division is off by, from the n, m and nu of a case.
 FACTORS: dict[str, Callable[[dict[str, float]], float]] = {

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from refnce.conformance.adapter import NOT_PROVIDED
+from refnce.conformance.surface import NOT_PROVIDED
 from refnce.conformance.diagnosis import explained
-from refnce.conformance.judge import Verdict
-from refnce.conformance.vectors import LEVELS
+from refnce.conformance.score import Verdict
+from refnce.conformance.cases import LEVELS
 
 
 def flags_of(text: str) -> frozenset[str]:

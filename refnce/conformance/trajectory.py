@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refnce import train
-from refnce.backend import Array, array_namespace, asarray, device
+from refnce.array.backend import Array, array_namespace, asarray, device
 
 __all__ = ["trajectory"]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, blocks, by_runs, device, host_bool, machine_eps, quiet
-from refnce.entry import check_F, runs_shape
+from refnce.array.backend import Array, array_namespace, blocks, in_run_blocks, device, all_true, machine_eps, ignore_fp_errors
+from refnce.array.validation import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, finished
 from refnce.nce import balance, odds, over_blocks
-from refnce.special import log_pair, two_sum
+from refnce.array.special import log_double_double, two_sum
 
 
-@quiet()
+@ignore_fp_errors()
 def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return F - h(F), h = log A - log B - log nu (...): one BAR update, Equation 10 (Equation 11 is minus it).
 
@@ -25,14 +25,14 @@ def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Arr
     return _update(r_data, r_noise, F, nu)[0]
 
 
-@by_runs
+@in_run_blocks
 def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array, Array]:
     """Return (F - h, h, |(A - nu B)/(A - nu B)'|): the update, the step and the distance that Newton sees to the root."""
     xp = array_namespace(r_data, r_noise)
     M_d, V_d = _mean_sigmoid(r_data, F, nu, +1.0)
     M_n, V_n = _mean_sigmoid(r_noise, F, nu, -1.0)
     # F - h = F + log nu + M_d - M_n + log(V_n/V_d), the large terms summed in twofold precision: they may cancel.
-    high, low = log_pair(nu, machine_eps(F.dtype, xp))
+    high, low = log_double_double(nu, machine_eps(F.dtype, xp))
     ratio = V_n / V_d
     log_ratio = xp.log(ratio)
     rest = xp.where(xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, xp.zeros_like(ratio))
@@ -68,7 +68,7 @@ def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Ar
     return M, sums / r.shape[-1]
 
 
-@quiet()
+@ignore_fp_errors()
 def bar(
     r_data: Array,
     r_noise: Array,
@@ -126,7 +126,7 @@ def bar(
             F = xp.where(running, F_next, F)
         running = running & ~cycle
         last = move
-        if host_bool(~running):
+        if all_true(~running):
             break
     slack = 4.0 * (eps + eps * xp.abs(F))  # the sign of h is good to the units that the update is
     lo, hi = xp.where(cycle, lo, xp.minimum(lo, F - slack)), xp.where(cycle, hi, xp.maximum(hi, F + slack))

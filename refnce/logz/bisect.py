@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from refnce.backend import Array, device, host_bool, machine_eps, quiet, waits
+from refnce.array.backend import Array, device, all_true, machine_eps, ignore_fp_errors, is_async_device
 from refnce.logz.bracket import bracket, enter
 from refnce.logz.powers import Samples
 from refnce.logz.result import LogZ, finished
@@ -14,7 +14,7 @@ from refnce.nce import balance
 BLUR = 65536.0
 
 
-@quiet()
+@ignore_fp_errors()
 def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0) -> LogZ:
     """Return the root of A = nu B by bisection, Section 3.3; log-ratios (..., n) and (..., m).
 
@@ -36,7 +36,7 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
     halvings = max(0, math.ceil(math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0))
     plain = None
     # Then no odds over- or underflow, wherever the middle is.
-    if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not waits(lo):
+    if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not is_async_device(lo):
         plain = Samples(xp, r_data, r_noise, xp)
         plain.weigh(0.5 * lo + 0.5 * hi + math.log(nu))
     for _ in range(halvings):
@@ -58,4 +58,4 @@ def _plain_sign(samples: Samples, F: Array, nu: float) -> Array | None:
     (A,), (B,) = samples.sums(F + math.log(nu), 1)
     A, B = A / samples.n, B * (nu / samples.m)
     blur = BLUR * machine_eps(F.dtype, samples.xp)
-    return A - B if host_bool(abs(A - B) > blur * (A + B)) else None
+    return A - B if all_true(abs(A - B) > blur * (A + B)) else None

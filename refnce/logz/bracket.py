@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.backend import Array, Namespace, array_namespace, host_bool, plain
-from refnce.entry import LARGEST, check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
-from refnce.special import two_product
+from refnce.array.backend import Array, Namespace, array_namespace, all_true, all_numpy_float64
+from refnce.array.validation import LARGEST, check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.array.special import two_product
 
 
 class Bracket(NamedTuple):
@@ -24,7 +24,7 @@ def enter(r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True
     nu = check_nu(nu)
     if isinstance(xtol, bool) or not isinstance(xtol, (int, float)) or not 0 <= xtol <= LARGEST:
         raise ValueError(f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}")
-    if plain(r_data, r_noise) and r_data.ndim == r_noise.ndim == 1 and 0 not in r_data.shape + r_noise.shape:
+    if all_numpy_float64(r_data, r_noise) and r_data.ndim == r_noise.ndim == 1 and 0 not in r_data.shape + r_noise.shape:
         xp = array_namespace(r_data)  # nothing more to ask: the checks take as long as a pass over 512 samples
     else:
         xp = check_arrays(r_data=r_data, r_noise=r_noise)
@@ -60,7 +60,7 @@ def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
     xp = array_namespace(r_data, r_noise)
     lo = xp.minimum(xp.min(r_data, axis=-1), xp.min(r_noise, axis=-1))
     hi = xp.maximum(xp.max(r_data, axis=-1), xp.max(r_noise, axis=-1))
-    if host_bool(xp.isfinite(lo)) and host_bool(xp.isfinite(hi)):
+    if all_true(xp.isfinite(lo)) and all_true(xp.isfinite(hi)):
         return Bracket(lo, hi, xp.zeros_like(lo) != 0, xp.zeros_like(lo))
     n, m = r_data.shape[-1], r_noise.shape[-1]
     a_minus, a_plus, lo_data, hi_data = _infinite(r_data)

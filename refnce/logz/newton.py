@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.backend import Array, Namespace, array_namespace, device, host_bool, quiet, waits
-from refnce.entry import check_no_nan, runs_shape
+from refnce.array.backend import Array, Namespace, array_namespace, device, all_true, ignore_fp_errors, is_async_device
+from refnce.array.validation import check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, finished
@@ -19,7 +19,7 @@ TINY = 128  # samples in all, under which the median's gap is a better start tha
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 
 
-@quiet()
+@ignore_fp_errors()
 def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0) -> LogZ:
     """Return the root of A = nu B to max(xtol, 4 units); log-ratios (..., n) and (..., m).
 
@@ -44,7 +44,7 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
         passes = 1 + int(F0 is None)
         if fast is not None:
             proven = _proven(xp, fast, int(F0 is None))
-            if host_bool(fast.sure):
+            if all_true(fast.sure):
                 return proven
             passes = proven.evaluations
     check_no_nan(r_data=r_data, r_noise=r_noise)
@@ -117,7 +117,7 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done
-        if (not waits(F) or k % 8 == 7) and host_bool(~running):
+        if (not is_async_device(F) or k % 8 == 7) and all_true(~running):
             break
     reach = 2.0 * xp.abs(step) + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
     slack = 4.0 * (eps + eps * xp.abs(F))

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from refnce.backend import BLOCK, Array, Namespace, blocks, host_bool, on_host, run_blocks, waits
+from refnce.array.backend import BLOCK, Array, Namespace, blocks, all_true, is_numpy, run_blocks, is_async_device
 from refnce.logz.series import Derivatives
-from refnce.special import total, two_sum
+from refnce.array.special import pairwise_sum, two_sum
 
 ORDERS = (1, 2, 3, 6, 8)  # how many powers a pass may sum
 # The largest |log s| whose eighth power is still a float, by the bits of the dtype.
@@ -77,7 +77,7 @@ class Samples:
         self.samples = [(r_data[k], r_noise[k]) for k in self.pieces]
         self.width = max(next(blocks(r, LONG)).shape[-1] for r in self.samples[0])
         # On a CPU NumPy's dot product beats its sum; elsewhere the sum is as fast and adds in pairs.
-        self.ones = _ones(xp, self.width, r_data.dtype, "cpu") if on_host(r_data) else None
+        self.ones = _ones(xp, self.width, r_data.dtype, "cpu") if is_numpy(r_data) else None
 
     def means(self) -> Array:
         """The sum of both means."""
@@ -85,7 +85,7 @@ class Samples:
 
     def weigh(self, G: Array) -> None:
         """Compute the odds, about the first G where it is far from 0; those of a long sample are computed in every pass."""
-        near = not waits(G) and host_bool(abs(G) <= REACH[self.xp.finfo(self.samples[0][0].dtype).bits])
+        near = not is_async_device(G) and all_true(abs(G) <= REACH[self.xp.finfo(self.samples[0][0].dtype).bits])
         self.centre = 0.0 if near else G
         pieces = zip(self.pieces, self.samples, strict=True)
         self.odds = [[self._of(r, 0.0 if near else self._column(G, k)) for r in both] for k, both in pieces]
@@ -158,7 +158,7 @@ def _sum(xp: Namespace, x: Array, ones: Array | None) -> Array:
     if n <= SHORT:
         return xp.vecdot(x[..., :cut], ones[:cut]) + rest
     rows = xp.reshape(x[..., :cut], (*x.shape[:-1], cut // SHORT, SHORT))
-    return total(xp.vecdot(rows, ones[:SHORT])) + rest
+    return pairwise_sum(xp.vecdot(rows, ones[:SHORT])) + rest
 
 
 def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array | None, order: int) -> Sums:

@@ -15,10 +15,10 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.backend import BLOCK, Array, Namespace, device, host_bool, machine_eps, on_host, plain, waits
+from refnce.array.backend import BLOCK, Array, Namespace, device, all_true, machine_eps, is_numpy, all_numpy_float64, is_async_device
 from refnce.logz.powers import ORDERS, Pair, Samples, derivatives, moved
 from refnce.logz.series import SLOPE, reversion
-from refnce.special import log_pair, two_sum
+from refnce.array.special import log_double_double, two_sum
 
 PASSES = 5
 BLIND_PASSES = 3  # made before the host first looks at the result, where looking means waiting for an accelerator
@@ -54,25 +54,25 @@ def solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: fl
 def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float) -> Root:
     n, m = r_data.shape[-1], r_noise.shape[-1]
     eps = machine_eps(r_data.dtype, xp)
-    log_nu, log_nu_low = log_pair(nu, eps)
+    log_nu, log_nu_low = log_double_double(nu, eps)
     tol = max(xtol, eps)
     # The standard error is right to 1e-6, to the last digits with xtol = 0; for these the last pass takes a third power.
     last, fine = (2, max(1e-6, 4096.0 * eps)) if xtol > 0.0 else (3, 4096.0 * eps)
-    ready = not waits(r_data)
+    ready = not is_async_device(r_data)
     # Python's floats do the arithmetic of a single run in a fraction of the time of NumPy's scalars.
-    single = r_data.ndim == r_noise.ndim == 1 and plain(r_data, r_noise)
+    single = r_data.ndim == r_noise.ndim == 1 and all_numpy_float64(r_data, r_noise)
     calc = math if single else xp
     samples = Pair(xp, r_data, r_noise) if single and n == m <= BLOCK else Samples(xp, r_data, r_noise, calc)
     order = 3
     if F0 is not None:
         G = (float(F0) if single else F0) + log_nu
-    elif max(n, m) <= BLOCK or not on_host(r_data):
+    elif max(n, m) <= BLOCK or not is_numpy(r_data):
         G = 0.5 * (samples.means() + log_nu)
     else:
         part = _solve(xp, _sixteenth(xp, r_data), _sixteenth(xp, r_noise), None, nu, 1e-3)
         G = part.F + log_nu
         # As many powers as mostly let one pass be enough, or all.
-        order = next((k for k in ORDERS if k > order and host_bool(0.5 * (2.5 * part.standard_error) ** k <= tol)), ORDERS[-1])
+        order = next((k for k in ORDERS if k > order and all_true(0.5 * (2.5 * part.standard_error) ** k <= tol)), ORDERS[-1])
     samples.weigh(G)
     for passes in range(1, PASSES + 1):
         A, B = samples.sums(G, order)
@@ -82,10 +82,10 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
         # What the series in u miss, half as much again for the terms that follow and for u > step: in F, and in mean s^2.
         missed = 1.5 * distance**order * (A[-1] / A[0] + B[-1] / B[0]) / slope
         close = steep & (missed <= tol) & (order * distance ** (order - 1) <= fine)
-        if passes == PASSES or (ready or passes >= BLIND_PASSES) and host_bool(close | (steep ^ True)):
+        if passes == PASSES or (ready or passes >= BLIND_PASSES) and all_true(close | (steep ^ True)):
             break
         G = G + step
-        order = last if ready and host_bool(distance <= SHORT) else 6
+        order = last if ready and all_true(distance <= SHORT) else 6
     more = 0.0 * step
     for _ in range(2):  # once more where the standard error would notice
         step = step + more
@@ -93,7 +93,7 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
         mean_B, square_B = moved(B, calc.expm1(-step), m)
         hess = (mean_A - square_A) + nu * (mean_B - square_B)
         more = calc.log(nu * mean_B / mean_A) * mean_A / hess
-        if ready and host_bool(abs(more) <= fine):
+        if ready and all_true(abs(more) <= fine):
             break
     # F = G + step + more - log nu, summed in twofold precision.
     F, rest = two_sum(G, step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
-from refnce.backend import Array, array_namespace, blocks, by_runs
+from refnce.array.backend import Array, array_namespace, blocks, in_run_blocks
 from refnce.logz.bracket import Bracket
 from refnce.nce import balance, odds
 
@@ -68,7 +68,7 @@ def finished(start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tu
     return LogZ(F, status, evaluations, ends, *sampling(r_data, r_noise, F, nu))
 
 
-@by_runs
+@in_run_blocks
 def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
     """Return (standard_error, overlap) at F (...), for checked arguments.
 

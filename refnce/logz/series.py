@@ -7,7 +7,7 @@ built from the cumulants of numbers in [0, 1]; phi2, the second derivative of ph
 
 from __future__ import annotations
 
-from refnce.backend import Array
+from refnce.array.backend import Array
 
 Derivatives = tuple[Array, ...]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from refnce.backend import Array
+from refnce.array.backend import Array
 from refnce.nn.layer import Layer, Params, Pullback
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace
 from refnce.nn import strided, winograd
 from refnce.nn.images import images_first, images_last, rows_of, spread, thinned
 from refnce.nn.layer import Layer, Params, Pullback, match

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce.backend import Array, array_namespace, device, on_host, with_part
+from refnce.array.backend import Array, array_namespace, device, is_numpy, with_part
 
 Backward = Callable[[Array, bool, bool], tuple[Any, Any, Any]]
 TOGETHER = 1 << 20  # bytes gathered from a few images: with what is made from them they stay in a core's second-level cache
@@ -66,7 +66,7 @@ def batches(x: Array, numbers: int, places: tuple[int, int], out: int) -> list[s
     They fill a second-level cache; and they are so many that the kernel, which is read once for all of them, is no larger.
     """
     n, each = x.shape[-2], places[0] * places[1]
-    few = max(1, max(TOGETHER // (numbers * x.dtype.itemsize), out) // each if on_host(x) else n)
+    few = max(1, max(TOGETHER // (numbers * x.dtype.itemsize), out) // each if is_numpy(x) else n)
     return [slice(start, start + few) for start in range(0, max(1, n), few)]
 
 

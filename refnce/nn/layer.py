@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from refnce.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace
 
 Params = dict[str, Array]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, elementwise
+from refnce.array.backend import Array, array_namespace, elementwise
 from refnce.nn.layer import Params, Pullback
 
 SLOPE = 0.01

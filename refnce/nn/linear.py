@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, device, transposed
+from refnce.array.backend import Array, array_namespace, device, matrix_transpose
 from refnce.nn.layer import Params, Pullback, match
 
 
@@ -24,7 +24,7 @@ def linear(params: Params, x: Array) -> tuple[Array, Pullback]:
 
 def affine(x: Array, weight: Array, bias: Array) -> Array:
     """x weight^T + bias."""
-    return x @ transposed(weight) + bias[..., None, :]
+    return x @ matrix_transpose(weight) + bias[..., None, :]
 
 
 def through(dy: Array, weight: Array) -> Array:
@@ -34,6 +34,6 @@ def through(dy: Array, weight: Array) -> Array:
 
 def gradients(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
     """dy pulled back through ``affine`` to its weight and bias; the sum over samples as a product, which a CPU does fastest."""
-    across = transposed(dy)
+    across = matrix_transpose(dy)
     ones = array_namespace(dy).ones((dy.shape[-2], 1), dtype=dy.dtype, device=device(dy))
     return match(across @ x, weight.shape), match((across @ ones)[..., 0], bias.shape)

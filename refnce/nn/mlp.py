@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from refnce.backend import Array
+from refnce.array.backend import Array
 from refnce.nn.layer import Params, Pullback, match
 from refnce.nn.leaky_relu import slope
 from refnce.nn.linear import affine, gradients, through

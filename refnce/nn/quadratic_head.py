@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, array_namespace, device, transposed
+from refnce.array.backend import Array, array_namespace, device, matrix_transpose
 from refnce.nn.layer import Layer, Params, Pullback, match
 
 SIGNS = {"negative": -1.0, "positive": 1.0}
@@ -34,12 +34,12 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> tuple
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
         dz = (2.0 * factor) * z * dy
-        down = match(dz @ transposed(L) + dy * b[..., None, :], f.shape) if dx else None
+        down = match(dz @ matrix_transpose(L) + dy * b[..., None, :], f.shape) if dx else None
         if not dparams:
             return down, None
-        dL = transposed(f) @ dz
+        dL = matrix_transpose(f) @ dz
         gradient = xp.tril(dL, k=-1) + _on_diagonal(diagonal * xp.linalg.diagonal(dL))
-        return down, {"triangle": match(gradient, triangle.shape), "b": match((transposed(f) @ dy)[..., 0], b.shape)}
+        return down, {"triangle": match(gradient, triangle.shape), "b": match((matrix_transpose(f) @ dy)[..., 0], b.shape)}
 
     return r, pullback
 

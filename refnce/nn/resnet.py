@@ -10,10 +10,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace
 from refnce.nn.chain import chain
 from refnce.nn.conv3x3 import average_pool, convolution, pointwise
-from refnce.nn.flat import Shapes
+from refnce.nn.params import Shapes
 from refnce.nn.images import images_first, images_last
 from refnce.nn.layer import Layer, Params, Pullback
 from refnce.nn.leaky_relu import leaky_relu

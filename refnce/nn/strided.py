@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, added, array_namespace, transposed
+from refnce.array.backend import Array, added, array_namespace, matrix_transpose
 from refnce.nn.images import Backward, batches, kernel_first, kernel_last, rows_of, with_images, zeros_around
 
 
@@ -27,14 +27,14 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         kept.append(near)
 
     def back(dy: Array, dx: bool, dparams: bool) -> tuple[Any, Any, Any]:
-        across = transposed(matrix)
+        across = matrix_transpose(matrix)
         total: Any = None
         dbias: Any = None
         down = None
         for here, near in zip(places, kept, strict=True):
             rows = rows_of(dy[..., here, :])
             if dparams:
-                mine, each = transposed(near) @ rows, xp.sum(rows, axis=-2)
+                mine, each = matrix_transpose(near) @ rows, xp.sum(rows, axis=-2)
                 total, dbias = (mine, each) if total is None else (added(total, ..., mine), dbias + each)
             if dx:
                 some = rows @ across

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.backend import Array, added, array_namespace, device, on_host, with_part
+from refnce.array.backend import Array, added, array_namespace, device, is_numpy, with_part
 from refnce.nn.images import batches, zeros_around
 
 Place = tuple[slice, int, int]
@@ -19,7 +19,7 @@ def places(x: Array, out: int) -> list[Place]:
     On the host a strip has one row of tiles of a few images, so that it stays in cache; elsewhere there is one of all.
     """
     high, wide = (-(-size // 4) for size in x.shape[-4:-2])
-    step = 1 if on_host(x) else high
+    step = 1 if is_numpy(x) else high
     few = batches(x, 36 * x.shape[-1], (step, wide), out)
     return [(here, top, top + step) for here in few for top in range(0, high, step)]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from refnce.backend import Array, added, array_namespace, asarray, device, transposed
+from refnce.array.backend import Array, added, array_namespace, asarray, device, matrix_transpose
 from refnce.nn.images import Backward, kernel_first, kernel_last, rows_of
 from refnce.nn.tiles import cut4, cut6, joined, joined4, joined6, places, strip
 
@@ -54,17 +54,17 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
 
     def back(dy: Array, dx: bool, dparams: bool) -> tuple[Any, Any, Any]:
         # For many strips U is worth being made again in this order: a product with its view takes half as long again.
-        across = transposed(U) if len(strips) == 1 else _kernels(xp.moveaxis(weight, -4, -3))
+        across = matrix_transpose(U) if len(strips) == 1 else _kernels(xp.moveaxis(weight, -4, -3))
         total = dbias = down = None
         for place, V in zip(strips, kept, strict=True):
-            dM = _inward(transposed(A), cut4, strip(dy, place, 0))
+            dM = _inward(matrix_transpose(A), cut4, strip(dy, place, 0))
             size, dM = dM.shape[-4:-1], rows_of(dM)
             if dparams:
-                mine, each = transposed(V) @ dM, xp.sum(dM[..., 1, 1, :, :], axis=-2)
+                mine, each = matrix_transpose(V) @ dM, xp.sum(dM[..., 1, 1, :, :], axis=-2)
                 total, dbias = (mine, each) if total is None else (added(total, ..., mine), dbias + each)
             if dx:
                 dV = dM @ across
-                some = _outward(transposed(B), joined6, xp.reshape(dV, (*dV.shape[:-2], *size, dV.shape[-1])))
+                some = _outward(matrix_transpose(B), joined6, xp.reshape(dV, (*dV.shape[:-2], *size, dV.shape[-1])))
                 down = joined(down, some, extent, place, 1)
         return down, (_kernels_back(total) if dparams else None), dbias
 
@@ -97,7 +97,7 @@ def _kernels(weight: Array) -> Array:
 
 def _kernels_back(dU: Array) -> Array:
     """The transformed kernels' gradient pulled back to the weight (..., O, C, 3, 3)."""
-    matrix = transposed(_matrix(G, dU))
+    matrix = matrix_transpose(_matrix(G, dU))
     return kernel_first(_along(matrix, _along(matrix, dU, -4), -3))
 
 

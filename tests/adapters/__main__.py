@@ -10,7 +10,7 @@ import warnings
 from datetime import date
 
 from refnce.conformance import conform
-from refnce.conformance.vectors import LEVELS
+from refnce.conformance.cases import LEVELS
 
 LIBRARIES = {"pytorch": "torch", "jax_x64": "jax", "pymbar_bar": "pymbar", "scipy_root": "scipy"}
 

@@ -18,12 +18,13 @@ from typing import Any  # noqa: E402
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
-from refnce import models, optim, train  # noqa: E402
+from refnce import optim, train  # noqa: E402
+from refnce.train import models  # noqa: E402
 from refnce.nn import resnet  # noqa: E402
 from refnce.nn.conv3x3 import convolution  # noqa: E402
-from refnce.nn.flat import Flat  # noqa: E402
+from refnce.nn.params import Flat  # noqa: E402
 from refnce.nn.images import images_first, images_last  # noqa: E402
-from refnce.train import Method, Training  # noqa: E402
+from refnce.train.algorithm1 import Method, Training  # noqa: E402
 from tests import torch_resnet  # noqa: E402
 from tests.bench.timing import ratios, row  # noqa: E402
 

@@ -25,18 +25,19 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from refnce import laws, mcmc, models, nn, optim, train  # noqa: E402
-from refnce.apart import samples, split  # noqa: E402
-from refnce.nn.flat import Flat  # noqa: E402
-from refnce.train import Method, Training  # noqa: E402
+from refnce import distributions, nn, optim, sampling, train  # noqa: E402
+from refnce.train import models  # noqa: E402
+from refnce.train.apart import samples, split  # noqa: E402
+from refnce.nn.params import Flat  # noqa: E402
+from refnce.train.algorithm1 import Method, Training  # noqa: E402
 from tests.bench.timing import ratios, row  # noqa: E402
 
 BATCH = 512
 RATE = 1e-3
 SHAPES = nn.mlp_shapes(2, 128, 64, 1)
 FLAT = Flat(SHAPES)
-NOISE = laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
-DATA = laws.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5)
+NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+DATA = distributions.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5)
 # forward, gradient in the weights, gradient in the activations of all but the first layer
 FLOPS = 2 * 2 * BATCH * (3 * (2 * 128 + 128 * 64 + 64) - 2 * 128)
 METHODS = (
@@ -100,7 +101,7 @@ class Torch:
                 self.models.append((run, method, net, F, torch.optim.Adam(groups, lr=RATE)))
 
     def log_q(self, x: Any) -> Any:
-        return -0.25 * (x * x).sum(-1) - (np.log(2.0) + laws.LOG_2PI)
+        return -0.25 * (x * x).sum(-1) - (np.log(2.0) + distributions.LOG_2PI)
 
     def step(self) -> None:
         torch = self.torch
@@ -154,7 +155,7 @@ class Jax:
             return (x @ params["4.weight"].T + params["4.bias"])[:, 0]
 
         def ratio(params: Any, x: Any) -> Any:
-            return energy(params, x) + 0.25 * jnp.sum(x * x, axis=-1) + (np.log(2.0) + laws.LOG_2PI)
+            return energy(params, x) + 0.25 * jnp.sum(x * x, axis=-1) + (np.log(2.0) + distributions.LOG_2PI)
 
         def loss(params: Any, F: Any, x: Any, y: Any) -> Any:
             r_data, r_noise = ratio(params, x), ratio(params, y)
@@ -277,12 +278,12 @@ def chains_table(peers: dict[str, Any]) -> list[str]:
     return rows
 
 
-def _trajectories(density: Any, x: np.ndarray, steps: int, length: int) -> mcmc.Chains:
-    return mcmc.hmc(density, x, rng(6), steps=steps, warmup=0, leapfrog=length, step_size=0.1)
+def _trajectories(density: Any, x: np.ndarray, steps: int, length: int) -> sampling.Chains:
+    return sampling.hmc(density, x, rng(6), steps=steps, warmup=0, leapfrog=length, step_size=0.1)
 
 
 def _lengths(steps: int, length: int) -> np.ndarray:
-    """Those that ``mcmc.hmc`` draws from this seed."""
+    """Those that ``sampling.hmc`` draws from this seed."""
     return rng(6).spawn(3)[2].integers(1, length + 1, size=steps)
 
 

@@ -22,8 +22,9 @@ from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
 
-from refnce import laws, models, train  # noqa: E402
-from refnce.train import Method  # noqa: E402
+from refnce import distributions, train  # noqa: E402
+from refnce.train import models  # noqa: E402
+from refnce.train.algorithm1 import Method  # noqa: E402
 
 RUNS, BATCH, XTOL = 5, 1024, 1e-6
 BLOCK = 16  # batches are drawn in blocks of steps, as a training draws them
@@ -34,14 +35,14 @@ AIM = {1: 25.0, 16: 15.0}
 
 def problem(d: int) -> tuple[Any, Any, Any, Any, Any, float]:
     """Data and noise laws, the family, theta0 and F0 (runs, 1, ...), and the rate: Figure 9's setting and Figure 3's."""
-    noise = laws.UnitGaussian(np.zeros(d))
+    noise = distributions.UnitGaussian(np.zeros(d))
     if d == 1:
-        return laws.UnitGaussian(np.full(1, 4.0)), noise, laws.UnitGaussian, np.zeros((RUNS, 1, 1)), np.zeros((RUNS, 1)), 1.0
+        return distributions.UnitGaussian(np.full(1, 4.0)), noise, distributions.UnitGaussian, np.zeros((RUNS, 1, 1)), np.zeros((RUNS, 1)), 1.0
     rng = np.random.Generator(np.random.PCG64(1))
     zeros = np.zeros((RUNS, 1, d))
-    first = laws.DiagonalGaussian(zeros, zeros + 1.0)
-    data = laws.DiagonalGaussian(zeros, rng.uniform(6.0, 12.0, zeros.shape))
-    return data, noise, laws.DiagonalGaussian, first.theta, first.log_z, 0.1
+    first = distributions.DiagonalGaussian(zeros, zeros + 1.0)
+    data = distributions.DiagonalGaussian(zeros, rng.uniform(6.0, 12.0, zeros.shape))
+    return data, noise, distributions.DiagonalGaussian, first.theta, first.log_z, 0.1
 
 
 def refnce_state(d: int, solver: str) -> train.State:
@@ -70,9 +71,9 @@ class TorchLoop:
 
     def log_ratios(self, x: Any, theta: Any) -> Any:
         if self.d == 1:
-            return x @ theta + 0.5 * laws.LOG_2PI
+            return x @ theta + 0.5 * distributions.LOG_2PI
         statistics = self.torch.cat([x * x, x], dim=-1)
-        return statistics @ theta + 0.5 * (x * x).sum(-1) + 0.5 * self.d * laws.LOG_2PI
+        return statistics @ theta + 0.5 * (x * x).sum(-1) + 0.5 * self.d * distributions.LOG_2PI
 
     def step(self, x_data: Any, x_noise: Any) -> None:
         torch = self.torch

@@ -6,17 +6,22 @@ Statistical tests are on fixed seeds; each states how often a right sampler woul
 from __future__ import annotations
 
 import math
+import sys
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from refnce import backend, laws, mcmc, models, nn
-from refnce.nn.flat import Flat
+from refnce import distributions, nn, sampling
+from refnce.array import backend
+from refnce.train import models
+from refnce.nn.params import Flat
 from tests.libraries import OTHERS, or_skip
 
+HMC = sys.modules["refnce.sampling.hmc"]  # the package's ``hmc`` is the function
+
 SIGMAS = 5.0  # a normal variable is further out with chance 5.7e-7
-SAMPLERS = pytest.mark.parametrize("sampler", [mcmc.hmc, mcmc.mala])
+SAMPLERS = pytest.mark.parametrize("sampler", [sampling.hmc, sampling.mala])
 
 
 def rng(seed=0):
@@ -50,8 +55,8 @@ def test_trajectories_reverse(length):
     """With the momentum turned round, a trajectory comes back: to the rounding of its steps."""
     x, p = rng(1).normal(size=(50, 2)), rng(2).normal(size=(50, 2))
     size = np.asarray(0.3)
-    x1, p1, _, slope1 = mcmc._leapfrog(gaussian, x, p, gaussian(x)[1], size, length)
-    x2, p2, E2, _ = mcmc._leapfrog(gaussian, x1, -p1, slope1, size, length)
+    x1, p1, _, slope1 = HMC._leapfrog(gaussian, x, p, gaussian(x)[1], size, length)
+    x2, p2, E2, _ = HMC._leapfrog(gaussian, x1, -p1, slope1, size, length)
     assert np.max(np.abs(x2 - x)) <= 64 * length * np.finfo(float).eps * 8 and np.max(np.abs(p2 + p)) <= 64 * length * 2e-15
     assert np.max(np.abs(E2 - gaussian(x)[0])) <= 1e-12
     assert np.max(np.abs(x1 - x)) > 0.1
@@ -64,7 +69,7 @@ def test_trajectories_preserve_volume(length):
 
     def flow(z):
         x = np.asarray([[z[0]]])
-        x1, p1, _, _ = mcmc._leapfrog(skewed, x, np.asarray([[z[1]]]), skewed(x)[1], size, length)
+        x1, p1, _, _ = HMC._leapfrog(skewed, x, np.asarray([[z[1]]]), skewed(x)[1], size, length)
         return np.asarray([x1.item(), p1.item()])
 
     J = np.stack([(flow(z + h * e) - flow(z - h * e)) / (2 * h) for e in np.eye(2)], axis=1)
@@ -75,7 +80,7 @@ def test_trajectories_preserve_volume(length):
 def test_detailed_balance(leapfrog, step_size):
     """At stationarity E[f(x) g(x')] = E[g(x) f(x')] for any f and g; half of the proposals are rejected or nearly so."""
     x = gumbel(3, 200_000)
-    chains = mcmc.hmc(skewed, x, rng(4), steps=1, warmup=0, leapfrog=leapfrog, step_size=step_size)
+    chains = sampling.hmc(skewed, x, rng(4), steps=1, warmup=0, leapfrog=leapfrog, step_size=step_size)
     assert 0.3 < np.mean(chains.acceptance) < 0.9
     before, after = x[:, 0], chains.samples[0, :, 0]
     for f, g in ((np.tanh, np.square), (np.exp, np.sign), (np.sin, np.arctan)):
@@ -100,7 +105,7 @@ def test_known_moments(sampler):
     x = chains.samples.reshape(-1, 2)
     assert np.all(np.abs(x.mean(axis=0) - [1.0, -1.0]) <= SIGMAS * SCALE / np.sqrt(chains.ess))
     squares = (chains.samples - np.asarray([1.0, -1.0])) ** 2
-    _, ess = mcmc.diagnose(squares)
+    _, ess = sampling.diagnose(squares)
     assert np.all(np.abs(squares.mean(axis=(0, 1)) - SCALE**2) <= SIGMAS * math.sqrt(2.0) * SCALE**2 / np.sqrt(ess))
     assert np.all(chains.r_hat < 1.01) and np.all(chains.ess > 1000)
 
@@ -144,20 +149,20 @@ def test_the_warm_up_finds_the_step_size(sampler, target):
 
 def test_the_step_size_moves_in_the_warm_up_alone():
     x = rng(13).normal(size=(8, 2))
-    fixed = mcmc.hmc(gaussian, x, rng(14), steps=50, warmup=0, step_size=0.37)
+    fixed = sampling.hmc(gaussian, x, rng(14), steps=50, warmup=0, step_size=0.37)
     assert fixed.step_size == 0.37
     sizes = []
 
-    class Watched(mcmc._DualAveraging):
+    class Watched(HMC._DualAveraging):
         def update(self, acceptance):
             sizes.append(float(super().update(acceptance)))
             return np.asarray(sizes[-1])
 
-    original, mcmc._DualAveraging = mcmc._DualAveraging, Watched
+    original, HMC._DualAveraging = sampling._DualAveraging, Watched
     try:
-        chains = mcmc.hmc(gaussian, x, rng(14), steps=50, warmup=20)
+        chains = sampling.hmc(gaussian, x, rng(14), steps=50, warmup=20)
     finally:
-        mcmc._DualAveraging = original
+        HMC._DualAveraging = original
     assert len(sizes) == 20 and len(set(sizes)) == 20 and chains.step_size not in sizes
     assert min(sizes) < chains.step_size < max(sizes)
 
@@ -167,20 +172,20 @@ def test_the_step_size_moves_in_the_warm_up_alone():
 
 def test_the_same_seed_gives_the_same_samples_in_any_blocks(monkeypatch):
     x = rng(15).normal(size=(4, 2))
-    whole = mcmc.hmc(gaussian, x, rng(16), steps=100, warmup=30)
+    whole = sampling.hmc(gaussian, x, rng(16), steps=100, warmup=30)
     for block in (1, 7, 1000):
-        monkeypatch.setattr(mcmc, "BLOCK", block)
-        assert np.array_equal(mcmc.hmc(gaussian, x, rng(16), steps=100, warmup=30).samples, whole.samples)
-    assert not np.array_equal(mcmc.hmc(gaussian, x, rng(17), steps=100, warmup=30).samples, whole.samples)
+        monkeypatch.setattr(HMC, "BLOCK", block)
+        assert np.array_equal(sampling.hmc(gaussian, x, rng(16), steps=100, warmup=30).samples, whole.samples)
+    assert not np.array_equal(sampling.hmc(gaussian, x, rng(17), steps=100, warmup=30).samples, whole.samples)
 
 
 def test_leading_axes_are_runs():
     x = rng(18).normal(size=(3, 5, 2))
-    chains = mcmc.hmc(gaussian, x, rng(19), steps=60, warmup=10)
+    chains = sampling.hmc(gaussian, x, rng(19), steps=60, warmup=10)
     assert chains.samples.shape == (60, 3, 5, 2) and chains.acceptance.shape == (3, 5)
     assert chains.r_hat.shape == chains.ess.shape == (3, 2)
     for k in range(3):
-        alone = mcmc.diagnose(chains.samples[:, k])
+        alone = sampling.diagnose(chains.samples[:, k])
         assert np.allclose(alone[0], chains.r_hat[k], rtol=1e-12) and np.allclose(alone[1], chains.ess[k], rtol=1e-12)
 
 
@@ -192,10 +197,10 @@ def test_a_chain_stays_where_the_energy_is_finite():
         out = np.any(np.abs(x) > 1.0, axis=-1)
         return np.where(out, np.nan, E), np.where(out[..., None], np.inf, slope)
 
-    chains = mcmc.hmc(walled, np.zeros((16, 2)), rng(20), steps=200, warmup=50)
+    chains = sampling.hmc(walled, np.zeros((16, 2)), rng(20), steps=200, warmup=50)
     assert np.all(np.abs(chains.samples) <= 1.0) and np.all(chains.acceptance > 0.1)
     with pytest.raises(ValueError, match="x must start each chain where its energy is finite; 2 of 4 do not"):
-        mcmc.hmc(walled, np.asarray([[0.0, 0.0], [2.0, 0.0], [0.0, 0.5], [0.0, -3.0]]), rng(21), steps=10, warmup=0)
+        sampling.hmc(walled, np.asarray([[0.0, 0.0], [2.0, 0.0], [0.0, 0.5], [0.0, -3.0]]), rng(21), steps=10, warmup=0)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +221,7 @@ def test_a_chain_stays_where_the_energy_is_finite():
 )
 def test_bad_input_is_named(change, message):
     with pytest.raises(ValueError) as error:
-        mcmc.hmc(gaussian, np.zeros((2, 2)), rng(), **({"steps": 5, "warmup": 5} | change))
+        sampling.hmc(gaussian, np.zeros((2, 2)), rng(), **({"steps": 5, "warmup": 5} | change))
     assert str(error.value) == message
 
 
@@ -242,23 +247,23 @@ def test_a_chain_does_not_enter_an_infinite_energy():
         E, slope = gaussian(x)
         return np.where(np.abs(x[..., 0]) > 1.0, np.inf, E), slope
 
-    chains = mcmc.hmc(pole, np.zeros((6, 2)), rng(30), steps=100, warmup=0, step_size=0.3)
+    chains = sampling.hmc(pole, np.zeros((6, 2)), rng(30), steps=100, warmup=0, step_size=0.3)
     assert np.all(np.abs(chains.samples[..., 0]) <= 1.0) and np.all(chains.samples[90:].std(axis=0) > 0.0)
 
 
 def test_random_streams_are_not_those_of_a_training():
     """generator(7).spawn(1)[0] is generator(7, 0): what hmc draws with it must not be what the batches of a seed are made of."""
     for key in ((), (0,), (3,)):
-        parent = backend.generator(7, *key)
-        own = {float(stream.random()) for _ in range(2) for stream in mcmc._streams(parent, 3)}
+        parent = backend.make_rng(7, *key)
+        own = {float(stream.random()) for _ in range(2) for stream in HMC._streams(parent, 3)}
         more = [(), *((k,) for k in range(4)), *((k, way) for k in range(4) for way in range(3))]
-        others = {float(backend.generator(7, *key, *rest).random()) for rest in more}
+        others = {float(backend.make_rng(7, *key, *rest).random()) for rest in more}
         assert len(own) == 6 and not own & others
 
 
 def test_progress():
     counted = []
-    mcmc.mala(gaussian, np.zeros((2, 2)), rng(), steps=6, warmup=4, track=lambda steps: (counted.append(k) or k for k in steps))
+    sampling.mala(gaussian, np.zeros((2, 2)), rng(), steps=6, warmup=4, track=lambda steps: (counted.append(k) or k for k in steps))
     assert counted == list(range(10))
 
 
@@ -272,9 +277,9 @@ def test_other_libraries_sample_the_same(name):
         return -0.5 * library.xp.sum(z**2, axis=-1), -z / library(SCALE)
 
     x = rng(22).normal(size=(4, 2))
-    here = mcmc.hmc(gaussian, x, rng(23), steps=10, warmup=10)
-    there = mcmc.hmc(theirs, library(x), rng(23), steps=10, warmup=10)
-    assert np.max(np.abs(backend.to_host(there.samples) - here.samples)) <= 1e-9
+    here = sampling.hmc(gaussian, x, rng(23), steps=10, warmup=10)
+    there = sampling.hmc(theirs, library(x), rng(23), steps=10, warmup=10)
+    assert np.max(np.abs(backend.to_numpy(there.samples) - here.samples)) <= 1e-9
     assert abs(there.step_size - here.step_size) <= 1e-9 and np.allclose(there.r_hat, here.r_hat, rtol=1e-6)
 
 
@@ -285,12 +290,12 @@ def test_r_hat_is_its_formula_and_sees_chains_apart():
     x = rng(24).normal(size=(101, 4, 1))
     halves = np.concatenate([x[:50], x[51:]], axis=1)[..., 0]  # of an odd number the middle one belongs to neither
     W, B = halves.var(axis=0, ddof=1).mean(), 50 * halves.mean(axis=0).var(ddof=1)
-    r_hat, _ = mcmc.diagnose(x)
+    r_hat, _ = sampling.diagnose(x)
     assert abs(r_hat[0] - math.sqrt((49 / 50 * W + B / 50) / W)) <= 1e-12
-    assert mcmc.diagnose(x + np.asarray([0.0, 0.0, 0.0, 3.0])[:, None])[0][0] > 1.3
+    assert sampling.diagnose(x + np.asarray([0.0, 0.0, 0.0, 3.0])[:, None])[0][0] > 1.3
     drifting = x + np.linspace(0.0, 3.0, 101)[:, None, None]  # each chain alone drifts: only its halves tell
     # Halves 1.5 apart, half of that squared over their own variance 1 + 1.5^2/12: sqrt(1 + 0.64/1.19) = 1.24, give or take.
-    assert mcmc.diagnose(drifting)[0][0] > 1.15
+    assert sampling.diagnose(drifting)[0][0] > 1.15
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, -0.5])
@@ -302,18 +307,18 @@ def test_effective_samples_of_an_autoregression(phi):
     x[0] = g.normal(size=(chains, 1))
     for k in range(1, n):
         x[k] = phi * x[k - 1] + noise[k]
-    _, ess = mcmc.diagnose(x)
+    _, ess = sampling.diagnose(x)
     exact = n * chains * (1 - phi) / (1 + phi)
     # Geyer's sum over some 2/(1 - |phi|) lags of correlations known to 1/sqrt(32000).
     assert abs(ess[0] / exact - 1) <= 0.2
 
 
 def test_diagnostics_of_what_is_too_short_or_stands_still():
-    r_hat, ess = mcmc.diagnose(rng(26).normal(size=(3, 4, 2)))
+    r_hat, ess = sampling.diagnose(rng(26).normal(size=(3, 4, 2)))
     assert np.all(np.isnan(r_hat)) and np.all(np.isnan(ess)) and r_hat.shape == (2,)
-    r_hat, ess = mcmc.diagnose(np.zeros((10, 4, 2)))
+    r_hat, ess = sampling.diagnose(np.zeros((10, 4, 2)))
     assert np.all(np.isnan(r_hat)) and np.all(np.isnan(ess))
-    r_hat, ess = mcmc.diagnose(np.full((50, 4, 1), 0.1))  # whose mean is not 0.1
+    r_hat, ess = sampling.diagnose(np.full((50, 4, 1), 0.1))  # whose mean is not 0.1
     assert np.isnan(r_hat[0]) and np.isnan(ess[0])
 
 
@@ -335,20 +340,20 @@ def test_effective_samples_by_hand():
         while rho[t] + rho[t + 1] > 0:
             least = min(least, rho[t] + rho[t + 1])
             time, t = time + 2.0 * least, t + 2
-        assert abs(mcmc.diagnose(x[..., None])[1][0] / (n * m / (time + max(rho[t], 0.0))) - 1.0) <= 1e-10
+        assert abs(sampling.diagnose(x[..., None])[1][0] / (n * m / (time + max(rho[t], 0.0))) - 1.0) <= 1e-10
 
 
 def test_laws_of_the_plane_can_be_sampled():
     """The pinwheel's own density, its slope by differences: what HMC draws has the law's radius, to 5 standard errors."""
-    law, h = laws.Pinwheel(), 1e-5
+    law, h = distributions.Pinwheel(), 1e-5
 
     def density(x):
         slopes = [(law.energy(x + h * e) - law.energy(x - h * e)) / (2 * h) for e in np.eye(2)]
         return law.energy(x), np.stack(slopes, axis=-1)
 
-    chains = mcmc.hmc(density, law.sample(rng(27), 64), rng(28), steps=400, warmup=100)
+    chains = sampling.hmc(density, law.sample(rng(27), 64), rng(28), steps=400, warmup=100)
     radius = np.linalg.norm(chains.samples, axis=-1, keepdims=True)
-    _, ess = mcmc.diagnose(radius)
+    _, ess = sampling.diagnose(radius)
     exact = np.linalg.norm(law.sample(rng(29), 200_000), axis=-1)
     error = math.sqrt(radius.var() / ess[0] + exact.var() / exact.size)
     assert abs(radius.mean() - exact.mean()) <= SIGMAS * error

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from refnce import backend
+from refnce.array import backend
 
 # The oracle surface: what another module may provide, by namespace. ``train.trajectory`` is the kit's own (see ``trajectory``).
 SURFACE = {
@@ -106,7 +106,7 @@ def host(x: Any) -> Any:
     """Arrays of any library, alone, in a tuple or in a dict, as NumPy arrays."""
     if isinstance(x, dict):
         return {key: host(part) for key, part in x.items()}
-    return tuple(host(part) for part in x) if isinstance(x, (tuple, list)) else backend.to_host(x)
+    return tuple(host(part) for part in x) if isinstance(x, (tuple, list)) else backend.to_numpy(x)
 
 
 def on_refnce(name: str, asarray: Callable[[Any], Any]) -> Impl:

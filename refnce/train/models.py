@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce.backend import Array, array_namespace, on_host
-from refnce.nn.flat import Flat, Shapes
+from refnce.array.backend import Array, array_namespace, is_numpy
+from refnce.nn.params import Flat, Shapes
 from refnce.nn.layer import Layer
 
 __all__ = ["energy", "exponential_family", "network"]
@@ -22,7 +22,7 @@ CHUNK = 1 << 20  # bytes of an activation: with its slope and its gradient it th
 def exponential_family(family: Any, noise: Any) -> Model:
     """Return the model r = <T(x), theta> + log_base(x) - log q(x) of Equation 2, T and log_base those of ``family``.
 
-    ``family`` is a class or instance of ``refnce.laws`` with statistics and log_base, ``noise`` a law with log_density.
+    ``family`` is a class or instance of ``refnce.distributions.laws`` with statistics and log_base, ``noise`` a law with log_density.
     """
 
     def ratio(theta: Array, x: Array) -> tuple[Array, Array]:
@@ -72,7 +72,7 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
 
 def _chunks(theta: Array, x: Array, width: int) -> list[slice]:
     """Which samples go through the network together."""
-    rows = x.shape[-2] if width == 0 or not on_host(theta) else max(64, CHUNK // (width * theta.dtype.itemsize))
+    rows = x.shape[-2] if width == 0 or not is_numpy(theta) else max(64, CHUNK // (width * theta.dtype.itemsize))
     return [slice(start, start + rows) for start in range(0, x.shape[-2], rows)]
 
 

@@ -7,12 +7,12 @@ import struct
 from decimal import Context, Decimal
 from functools import lru_cache
 
-from refnce.backend import Array, array_namespace, on_host, quiet
+from refnce.array.backend import Array, array_namespace, is_numpy, ignore_fp_errors
 
 __all__ = ["log_sigmoid", "logmeanexp", "sigmoid", "softplus"]
 
 
-@quiet()
+@ignore_fp_errors()
 def sigmoid(x: Array) -> Array:
     """Return 1/(1 + exp(-x)) elementwise, with full relative accuracy down to the smallest subnormal."""
     xp = array_namespace(x)
@@ -20,7 +20,7 @@ def sigmoid(x: Array) -> Array:
     return xp.where(x >= 0, 1.0, q) / (1.0 + q)
 
 
-@quiet()
+@ignore_fp_errors()
 def softplus(x: Array) -> Array:
     """Return log(1 + exp(x)) elementwise; softplus(-inf) = 0, softplus(inf) = inf."""
     xp = array_namespace(x)
@@ -32,7 +32,7 @@ def log_sigmoid(x: Array) -> Array:
     return -softplus(-x)
 
 
-@quiet()
+@ignore_fp_errors()
 def logmeanexp(x: Array) -> Array:
     """Return log(mean(exp(x))) over the last axis, x (..., n) -> (...); of -inf alone it is -inf, with +inf it is +inf."""
     xp = array_namespace(x)
@@ -63,14 +63,14 @@ def _halves(a: Array) -> tuple[Array, Array]:
     return high, a - high
 
 
-def total(x: Array) -> Array:
+def pairwise_sum(x: Array) -> Array:
     """Return the sum over the last axis.
 
     NumPy adds 16 numbers of a row one after another, and where they are equal all roundings go one way; added in halves they do
     not add up.
     """
     xp = array_namespace(x)
-    while on_host(x) and x.shape[-1] > 16:
+    while is_numpy(x) and x.shape[-1] > 16:
         half, odd = divmod(x.shape[-1], 2)
         folded = x[..., :half] + x[..., half : 2 * half]
         if odd:
@@ -80,7 +80,7 @@ def total(x: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def log_pair(nu: float, eps: float = 2.0**-52) -> tuple[float, float]:
+def log_double_double(nu: float, eps: float = 2.0**-52) -> tuple[float, float]:
     """Return (high, low) with high = log nu as a number of that eps (float64 or float32), high + low = log nu to 2^-106."""
     high = math.log(nu)
     if eps > 2.0**-52:

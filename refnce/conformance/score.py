@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from refnce import backend
-from refnce.conformance.adapter import NOT_PROVIDED, Impl, NotProvided
-from refnce.conformance.answers import CALLS, Answers, Call, answered
-from refnce.conformance.vectors import Case, Expected, Suite
+from refnce.array import backend
+from refnce.conformance.surface import NOT_PROVIDED, Impl, NotProvided
+from refnce.conformance.calls import CALLS, Answers, Call, answered
+from refnce.conformance.cases import Case, Expected, Suite
 
 NOT_REFUSED = "not refused"
 LARGEST = {"float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)), "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25))}

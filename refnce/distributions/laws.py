@@ -22,9 +22,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.backend import Array, array_namespace, asarray, device, host_bool
-from refnce.entry import check_arrays
-from refnce.special import logmeanexp
+from refnce.array.backend import Array, array_namespace, asarray, device, all_true
+from refnce.array.validation import check_arrays
+from refnce.array.special import logmeanexp
 
 __all__ = ["DiagonalGaussian", "Pinwheel", "RingMixture", "UnitGaussian"]
 
@@ -83,7 +83,7 @@ class DiagonalGaussian:
     def __post_init__(self) -> None:
         if self.mean.shape != self.variance.shape:
             raise ValueError(f"mean and variance must have one shape; got {self.mean.shape} and {self.variance.shape}")
-        if not host_bool(self.variance > 0):
+        if not all_true(self.variance > 0):
             raise ValueError(f"variance must be > 0; got {self.variance.min()}")
 
     @property

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce import backend
-from refnce.conformance.adapter import Impl, NotProvided
+from refnce.array import backend
+from refnce.conformance.surface import Impl, NotProvided
 from refnce.logz import Status
 
 Inputs = dict[str, Any]

@@ -16,27 +16,28 @@ from typing import Any
 
 import numpy as np
 
-from figures import rules
-from figures.rules import ROOT_START
+from figures import methods
+from figures.methods import ROOT_START
 from figures.settings import Settings
-from figures.workers import keep_freed_memory, side_by_side
-from refnce import laws, logz, mcmc, models, nce, nn, optim, train
-from refnce.backend import generator, to_host
-from refnce.fit import Batches, fit
-from refnce.nn.flat import Flat
-from refnce.train import Method, Training
+from figures.parallel import keep_freed_memory, side_by_side
+from refnce import distributions, logz, nce, nn, optim, sampling, train
+from refnce.train import models
+from refnce.array.backend import make_rng, to_numpy
+from refnce.train.fit import Batches, fit
+from refnce.nn.params import Flat
+from refnce.train.algorithm1 import Method, Training
 
 SYSTEMS: dict[str, Any] = {
-    "8-Gaussians": laws.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5),
-    "pinwheel": laws.Pinwheel(),
+    "8-Gaussians": distributions.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5),
+    "pinwheel": distributions.Pinwheel(),
 }
-NOISE = laws.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 SHAPES = nn.mlp_shapes(2, 128, 64, 1)
 FLAT = Flat(SHAPES)
 RATE = 1e-3
 BATCH = 512
 RUNS = 5
-METHODS = rules.methods(RATE)
+METHODS = methods.methods(RATE)
 # How F moves beside that, for the statements of Section 3.5.
 SIDE = {
     "BAR, 2 updates": Method("bar", times=2),
@@ -103,7 +104,7 @@ def _trained(job: Job, settings: Settings, methods: dict[str, Method], stops: tu
 
     network = models.network(nn.mlp, SHAPES, NOISE, width=128)
     training = Training(network, tuple(methods.values()), optim.adam, RATE, xtol=1e-6)
-    theta = np.stack([FLAT.pack(nn.initial(SHAPES, generator(s, 0, 3))) for s in job.seeds])[:, None, :]
+    theta = np.stack([FLAT.pack(nn.initial(SHAPES, make_rng(s, 0, 3))) for s in job.seeds])[:, None, :]
     theta = settings.array(np.repeat(theta, len(methods), axis=1), "float32")
     F = settings.array(np.zeros((runs, len(methods))), "float32")
     if ROOT_START in methods:
@@ -112,7 +113,7 @@ def _trained(job: Job, settings: Settings, methods: dict[str, Method], stops: tu
     for stop in stops:
         state, record = fit(state, batches, stop, every=EVERY, apart=job.backend == "numpy")
         rows.append(record)
-        looks.append((to_host(state.theta).astype(float), to_host(state.F).astype(float)))
+        looks.append((to_numpy(state.theta).astype(float), to_numpy(state.F).astype(float)))
     step = np.concatenate([row.step for row in rows])
     return {
         "step": step,
@@ -192,10 +193,10 @@ def _sampled(job: Job, theta: Any) -> dict[str, Any]:
         E, slope = energy(x)
         return np.where(np.any(np.abs(x) > HALF, axis=-1), -np.inf, E), slope
 
-    start = NOISE.sample(generator(job.seeds[0], 0, 4), 64)
+    start = NOISE.sample(make_rng(job.seeds[0], 0, 4), 64)
     start = np.clip(start, -HALF, HALF)
     steps = 20 if job.side_steps < SIDE_STEPS else 400
-    chains = mcmc.hmc(walled, start, generator(job.seeds[0], 0, 5), steps=steps, warmup=steps // 2)
+    chains = sampling.hmc(walled, start, make_rng(job.seeds[0], 0, 5), steps=steps, warmup=steps // 2)
     return {
         "x": chains.samples[-8:].reshape(-1, 2), "acceptance": chains.acceptance.mean(), "r_hat": chains.r_hat, "ess": chains.ess,
         "draws": steps * 64,
@@ -211,13 +212,13 @@ def _setting(runs: int, stops: Iterable[int]) -> dict[str, Any]:
 
 def _merged(system: str, parts: list[dict[str, Any]], stops: tuple[int, ...]) -> dict[str, Any]:
     numbers: dict[str, Any] = {"floor": floor(system), "main": {}, "side": {}}
-    for kind, methods in (("main", METHODS), ("side", SIDE)):
+    for kind, table in (("main", METHODS), ("side", SIDE)):
         theta, F = (np.concatenate([part[kind][name] for part in parts], axis=1) for name in ("theta", "F"))
         loss = np.concatenate([part[kind]["loss"] for part in parts], axis=1)
         excess = loss - np.concatenate([part[kind]["truth_loss"] for part in parts], axis=1)[..., None]
         quality = qualities(system, theta, F)
         numbers[kind]["step"] = parts[0][kind]["step"]
-        for k, name in enumerate(methods):
+        for k, name in enumerate(table):
             losses = {"loss": np.round(loss[..., k], 5), "excess": np.round(excess[..., k], 5)}
             curves = {**losses, **{what: values[..., k] for what, values in quality.items()}}
             numbers[kind][name] = curves
@@ -233,5 +234,5 @@ def _merged(system: str, parts: list[dict[str, Any]], stops: tuple[int, ...]) ->
             images[str(stop)] = np.round(np.exp(E - _log_mass(E, (2.0 * HALF / PIXELS) ** 2)), 4)
         numbers["densities"][name] = images
     numbers["samples"] = {"model": np.round(parts[0]["samples"].pop("x"), 3), **parts[0]["samples"]}
-    numbers["samples"]["data"] = np.round(SYSTEMS[system].sample(generator(7, 0, 6), 512), 3)
+    numbers["samples"]["data"] = np.round(SYSTEMS[system].sample(make_rng(7, 0, 6), 512), 3)
     return numbers

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from refnce import backend
+from refnce.array import backend
 from refnce.files import FileError
 
 FOLDER = Path(__file__).parent / "data"

@@ -7,9 +7,9 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
-from refnce.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace
 from refnce.optim import mapped
-from refnce.train import State
+from refnce.train.algorithm1 import State
 
 Place = tuple[tuple[int, ...], int | None]  # which run, and which method (None: all of all)
 Parts = dict[Place, State]

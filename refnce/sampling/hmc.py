@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.backend import Array, array_namespace, asarray, device, quiet, to_host
-from refnce.entry import check_arrays
+from refnce.array.backend import Array, array_namespace, asarray, device, ignore_fp_errors, to_numpy
+from refnce.array.validation import check_arrays
 
 __all__ = ["Chains", "diagnose", "hmc", "mala"]
 
 Density = Callable[[Array], tuple[Array, Array]]
-KEY = 0x686D63  # of this module's random streams: a Generator's own children have the keys of ``backend.generator``
+KEY = 0x686D63  # of this module's random streams: a Generator's own children have the keys of ``backend.make_rng``
 BLOCK = 64  # steps whose random numbers are drawn and moved together; what is drawn does not depend on it
 
 
@@ -37,7 +37,7 @@ class Chains:
     ess: Any
 
 
-@quiet()
+@ignore_fp_errors()
 def hmc(
     density: Density,
     x: Array,
@@ -64,7 +64,7 @@ def hmc(
     if x.ndim < 2:
         raise ValueError(f"x must be (..., chains, d); got shape {tuple(x.shape)}: one chain is x[None, :]")
     if not hasattr(rng, "bit_generator"):
-        raise TypeError(f"rng must be a NumPy Generator; got {type(rng).__name__}: pass backend.generator(seed)")
+        raise TypeError(f"rng must be a NumPy Generator; got {type(rng).__name__}: pass backend.make_rng(seed)")
     for name, count, least in (("steps", steps, 1), ("warmup", warmup, 0), ("leapfrog", leapfrog, 1)):
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise ValueError(f"{name} must be a whole number >= {least}; got {count!r}")
@@ -169,7 +169,7 @@ def _chance(x: Array, rng: Any, leapfrog: int, steps: int) -> Iterator[tuple[Arr
 
 def _streams(rng: Any, count: int) -> list[Any]:
     """Generators that are rng's descendants, others at each call: under a key of their own, since rng.spawn would give those that
-    ``backend.generator`` gives to the steps of a training."""
+    ``backend.make_rng`` gives to the steps of a training."""
     child = rng.bit_generator.seed_seq.spawn(1)[0]
     own = type(child)(child.entropy, spawn_key=(*child.spawn_key, KEY))
     return [type(rng)(type(rng.bit_generator)(seed)) for seed in own.spawn(count)]
@@ -182,7 +182,7 @@ def diagnose(samples: Array) -> tuple[Any, Any]:
     ess is the effective number of samples of all chains together, by Geyer's initial monotone sequence and the last even term
     after it (Vehtari et al. 2021).
     """
-    x = to_host(samples)
+    x = to_numpy(samples)
     xp = array_namespace(x)
     n = x.shape[0] // 2
     if n < 2:
@@ -191,7 +191,7 @@ def diagnose(samples: Array) -> tuple[Any, Any]:
     halves = xp.concat([x[:n], x[-n:]], axis=-2).astype(xp.float64)
     halves = halves - halves[:1, ..., :1, :]  # what never moved is then exactly 0, and has no variance by rounding
     m = halves.shape[-2]
-    with quiet():
+    with ignore_fp_errors():
         means = xp.mean(halves, axis=0)
         within = xp.mean(xp.var(halves, axis=0, correction=1), axis=-2)
         between = xp.var(means, axis=-2, correction=1)  # of the means, so B/n

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refnce import optim
-from refnce.train import Method
+from refnce.train.algorithm1 import Method
 
 ROOT_START = "NCE, F0 the first root"
 

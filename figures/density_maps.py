@@ -6,21 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from figures import plane, style
+from figures import style, toy2d
 from figures.settings import Settings
 
 
 def compute(settings: Settings, system: str) -> dict[str, Any]:
-    """The numbers of ``plane.experiment`` that this picture shows."""
-    numbers = plane.experiment(settings, system)
-    kl = {name: numbers["main"][name]["kl"] for name in plane.METHODS}
+    """The numbers of ``toy2d.experiment`` that this picture shows."""
+    numbers = toy2d.experiment(settings, system)
+    kl = {name: numbers["main"][name]["kl"] for name in toy2d.METHODS}
     parts = ("setting", "pixels", "truth", "densities", "samples")
     return {"system": system, "kl": kl, **{name: numbers[name] for name in parts}}
 
 
 def draw(numbers: dict[str, Any], title: str) -> Any:
-    stops = [stop for stop in numbers["setting"]["stops"] if stop in plane.SHOWN] or numbers["setting"]["stops"]
-    names = list(plane.METHODS)
+    stops = [stop for stop in numbers["setting"]["stops"] if stop in toy2d.SHOWN] or numbers["setting"]["stops"]
+    names = list(toy2d.METHODS)
     figure, axes = style.canvas(len(stops), len(names) + 2, 2.1 * (len(names) + 2), 2.35 * len(stops) + 0.5)
     figure.suptitle(title, fontsize=11)
     top, truth = max(numbers["truth"]), numbers["truth"]
@@ -32,14 +32,14 @@ def draw(numbers: dict[str, Any], title: str) -> Any:
             _image(axis, numbers, numbers["densities"][name][str(stop)], top, f"{name}\nKL {kl:.3f}")
     _scatter(axes[:, -1], numbers["samples"])
     for axis in axes.ravel():
-        axis.set(xticks=[], yticks=[], aspect="equal", xlim=(-plane.HALF, plane.HALF), ylim=(-plane.HALF, plane.HALF))
+        axis.set(xticks=[], yticks=[], aspect="equal", xlim=(-toy2d.HALF, toy2d.HALF), ylim=(-toy2d.HALF, toy2d.HALF))
         axis.grid(False)
     return figure
 
 
 def _image(axis: Any, numbers: dict[str, Any], values: Any, top: float, title: str) -> None:
     image = np.asarray(values).reshape(numbers["pixels"], numbers["pixels"])
-    box = (-plane.HALF, plane.HALF, -plane.HALF, plane.HALF)
+    box = (-toy2d.HALF, toy2d.HALF, -toy2d.HALF, toy2d.HALF)
     axis.imshow(image, origin="lower", extent=box, cmap="magma", vmin=0.0, vmax=top, interpolation="bilinear")
     axis.set_title(title, fontsize=8)
 

@@ -85,7 +85,7 @@ def device(x: Array) -> Any:
     return "cpu" if isinstance(x, (numpy.ndarray, numpy.generic)) else array_api_compat.device(x)
 
 
-def transposed(x: Array) -> Array:
+def matrix_transpose(x: Array) -> Array:
     """``x`` (..., m, n) with its last two axes exchanged; NumPy's own method, being C, spares a layer a microsecond."""
     return x.swapaxes(-1, -2) if type(x) is numpy.ndarray else array_namespace(x).matrix_transpose(x)
 
@@ -95,7 +95,7 @@ def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Arr
     return xp.asarray(x, dtype=dtype, device=device)
 
 
-def to_host(x: Array) -> Any:
+def to_numpy(x: Array) -> Any:
     """Return array ``x`` as a NumPy array on the host."""
     if isinstance(x, (numpy.ndarray, numpy.generic)):
         return numpy.asarray(x)
@@ -110,36 +110,36 @@ def to_host(x: Array) -> Any:
     return numpy.asarray(x)
 
 
-def generator(seed: int, *key: int) -> Any:
+def make_rng(seed: int, *key: int) -> Any:
     """Return NumPy's Generator(PCG64) of ``seed`` and ``key``: other keys give independent streams."""
     return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence(seed, spawn_key=key)))
 
 
-def host_bool(x: Array) -> bool:
+def all_true(x: Array) -> bool:
     """Whether every element of the boolean array ``x`` is true: one synchronisation of the host with the device."""
     if getattr(x, "ndim", 0) == 0:
         return bool(x)
     return bool(array_namespace(x).all(x))
 
 
-def quiet() -> Any:
+def ignore_fp_errors() -> Any:
     """Silence NumPy's floating-point warnings inside one function (decorator): overflow to the limit is meant here."""
     return numpy.errstate(all="ignore")
 
 
-def on_host(x: Array) -> bool:
+def is_numpy(x: Array) -> bool:
     """Whether ``x`` is NumPy's (or a Python float)."""
     return isinstance(x, (numpy.ndarray, numpy.generic, float))
 
 
-def waits(x: Array) -> bool:
+def is_async_device(x: Array) -> bool:
     """Whether reading a number of ``x`` waits for an accelerator; loops then run some trips before they look."""
-    if on_host(x):
+    if is_numpy(x):
         return False
     return array_api_compat.is_cupy_array(x) or any(k in str(device(x)).lower() for k in ("cuda", "gpu", "rocm"))
 
 
-def plain(*arrays: Array) -> bool:
+def all_numpy_float64(*arrays: Array) -> bool:
     """Whether all are NumPy arrays of float64, of which nothing more need be asked (other checks take a microsecond)."""
     for x in arrays:
         if type(x) is not numpy.ndarray or x.dtype != numpy.float64:
@@ -200,7 +200,7 @@ def run_blocks(*samples: Array) -> list[Any]:
     return [slice(i, i + few) for i in range(0, runs, few)] if runs > few else [...]
 
 
-def by_runs(f: Callable[..., Any]) -> Callable[..., Any]:
+def in_run_blocks(f: Callable[..., Any]) -> Callable[..., Any]:
     """Let ``f(r_data, r_noise, F, nu, ...)`` see many runs (runs, n) a few at a time, so that what it makes stays in cache.
 
     ``f`` returns an array over the runs or a tuple or list of them, such inside included.

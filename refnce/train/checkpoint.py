@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from refnce import files
-from refnce.backend import array_namespace, asarray, device, host_bool, to_host
+from refnce.array.backend import array_namespace, asarray, device, all_true, to_numpy
 from refnce.optim import mapped
-from refnce.train import State, Stopped, Training
+from refnce.train.algorithm1 import State, Stopped, Training
 
 ARRAYS = ("theta", "F", "stopped", "stopped_at")
 NUMBERS = (bool, int, float)
@@ -22,7 +22,7 @@ def write(path: Path, state: State, rows: Rows, about: About) -> None:
     """Put the state and the rows at ``path`` in one move; ``about`` must be the same when they are read back."""
     leaves = _leaves(state, state.memory)
     numbers = {name: leaf for name, leaf in leaves.items() if type(leaf) in NUMBERS}
-    arrays = {name: to_host(leaf) for name, leaf in leaves.items() if name not in numbers}
+    arrays = {name: to_numpy(leaf) for name, leaf in leaves.items() if name not in numbers}
     meta = {"about": about | describe(state.training), "count": state.count, "numbers": numbers}
     files.save(path, arrays | {f"record.{name}": column for name, column in rows.items()}, meta)
 
@@ -34,7 +34,7 @@ def read(path: Path, begin: State, columns: files.Expected, about: About) -> tup
     """
     memory = _memory(begin)
     leaves = _leaves(begin, memory)
-    arrays = {name: to_host(leaf) for name, leaf in leaves.items() if type(leaf) not in NUMBERS}
+    arrays = {name: to_numpy(leaf) for name, leaf in leaves.items() if type(leaf) not in NUMBERS}
     expected: Any = {name: (tuple(x.shape), str(x.dtype)) for name, x in arrays.items()}
     found, meta = files.load(path, expected | {f"record.{name}": shape for name, shape in columns.items()})
     _compare(path, meta.get("about"), about | describe(begin.training))
@@ -46,7 +46,7 @@ def read(path: Path, begin: State, columns: files.Expected, about: About) -> tup
         and isinstance(numbers, dict)
         and numbers.keys() == leaves.keys() - arrays.keys()
         and all(_alike(number, leaves[name]) for name, number in numbers.items())
-        and all(host_bool(array_namespace(found[name]).isfinite(found[name])) for name in ("theta", "F"))
+        and all(all_true(array_namespace(found[name]).isfinite(found[name])) for name in ("theta", "F"))
         and {int(code) for code in found["stopped"].ravel()} <= set(Stopped)
         and len({column.shape[0] for column in rows.values()}) <= 1
     )

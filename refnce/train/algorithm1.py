@@ -20,9 +20,9 @@ from itertools import groupby
 from typing import Any
 
 from refnce import ence, logz
-from refnce.backend import Array, array_namespace, asarray, device, host_bool, quiet, waits
-from refnce.entry import check_arrays, check_nu
-from refnce.models import Model
+from refnce.array.backend import Array, array_namespace, asarray, device, all_true, ignore_fp_errors, is_async_device
+from refnce.array.validation import check_arrays, check_nu
+from refnce.train.models import Model
 from refnce.optim import sgd
 
 __all__ = ["Method", "State", "Stopped", "Training", "start", "step"]
@@ -142,13 +142,13 @@ def start(training: Training, theta: Array, F: Array) -> State:
             f" got {tuple(theta.shape)} and {tuple(F.shape)}"
         )
     for name, x in (("theta", theta), ("F", F)):
-        if not host_bool(xp.isfinite(x)):
+        if not all_true(xp.isfinite(x)):
             raise ValueError(f"{name} must be finite; got NaN or an infinity in shape {tuple(x.shape)}: start elsewhere")
     none = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
     return State(theta, F, (None,) * (1 + len(training.groups)), training, 0, none, none - 1)
 
 
-@quiet()
+@ignore_fp_errors()
 def step(state: State, x_data: Array, x_noise: Array) -> State:
     """Return the state after one step of Algorithm 1 on the samples x_data (..., n, d) and x_noise (..., m, d).
 
@@ -213,7 +213,7 @@ def _only_finite(state: State, lossless: Array, theta: Array, F: Array, memory: 
 
 def _surely(each: Array) -> bool:
     """Whether all are true, where asking costs nothing."""
-    return not waits(each) and host_bool(each)
+    return not is_async_device(each) and all_true(each)
 
 
 def _finite(F: Array, before: Array) -> Array:
@@ -260,7 +260,7 @@ def _move_F(state: State, k: int, r_data: Array, r_noise: Array, weights: Any) -
             slope = data - noise  # Eq. (3)
         else:
             slope, seen = xp.log(data) - xp.log(noise), (data > 0) & (noise > 0)  # Eq. (11)
-            if not host_bool(seen):  # a class that underflows as a whole has no logarithm until its largest term is factored out
+            if not all_true(seen):  # a class that underflows as a whole has no logarithm until its largest term is factored out
                 slope = xp.where(seen, slope, at - logz.bar_update(r_data, r_noise, at, nu=nu))
         memory, change = method.optimizer(memory, slope[..., None], rate=rate)
         F, weights = F + change[..., 0], None  # what is not finite stays so, and stops the run

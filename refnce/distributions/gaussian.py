@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from refnce.backend import Array, array_namespace, asarray, device, host_bool, machine_eps, on_host, transposed
-from refnce.entry import check_arrays
-from refnce.laws import LOG_2PI
+from refnce.array.backend import Array, array_namespace, asarray, device, all_true, machine_eps, is_numpy, matrix_transpose
+from refnce.array.validation import check_arrays
+from refnce.distributions.laws import LOG_2PI
 
 __all__ = ["Gaussian"]
 
@@ -62,12 +62,12 @@ class Gaussian:
     def whitened(self, x: Array) -> Array:
         """z = L^-1 (x - mean) (..., d) of x (..., d)."""
         mean, _, inverse = self._beside(x)
-        return array_namespace(x).matmul(x - mean, transposed(inverse))
+        return array_namespace(x).matmul(x - mean, matrix_transpose(inverse))
 
     def coloured(self, z: Array) -> Array:
         """x = mean + L z (..., d) of z (..., d)."""
         mean, L, _ = self._beside(z)
-        return mean + array_namespace(z).matmul(z, transposed(L))
+        return mean + array_namespace(z).matmul(z, matrix_transpose(L))
 
     def _beside(self, x: Array) -> list[Array]:
         """mean, L and L^-1 in the library, dtype and device of x, which must be (..., d)."""
@@ -84,13 +84,13 @@ class Gaussian:
 def _cholesky(mean: Array, covariance: Array) -> Array:
     """The lower factor of the covariance in float64, once both arguments are known to make sense."""
     for name, array in (("mean", mean), ("covariance", covariance)):
-        if not on_host(array):
-            raise TypeError(f"{name} must be a host array; got {type(array).__name__}: convert it with refnce.backend.to_host")
+        if not is_numpy(array):
+            raise TypeError(f"{name} must be a host array; got {type(array).__name__}: convert it with refnce.array.backend.to_numpy")
     xp = check_arrays(mean=mean, covariance=covariance)
     if mean.ndim != 1 or covariance.shape != (mean.shape[0], mean.shape[0]):
         raise ValueError(f"mean must be (d,) and covariance (d, d); got shapes {mean.shape} and {covariance.shape}")
     C = xp.astype(covariance, xp.float64)
-    if not (host_bool(xp.isfinite(mean)) and host_bool(xp.isfinite(C))):
+    if not (all_true(xp.isfinite(mean)) and all_true(xp.isfinite(C))):
         raise ValueError("mean and covariance must be finite; got NaN or an infinity: drop those samples or coordinates")
     off, half = float(xp.max(xp.abs(C - C.T), initial=0.0)), math.sqrt(machine_eps(covariance.dtype, xp))
     if off > half * float(xp.max(xp.abs(C), initial=0.0)):
@@ -102,7 +102,7 @@ def _cholesky(mean: Array, covariance: Array) -> Array:
         L = xp.zeros_like(C)
     # A pivot that is but the rounding of the sums it comes from is no variance that the data have (Higham, Theorem 10.3).
     variance = xp.linalg.diagonal(C)
-    if not host_bool(xp.linalg.diagonal(L) ** 2 > (len(C) + 1) * machine_eps(xp.float64, xp) * variance):
+    if not all_true(xp.linalg.diagonal(L) ** 2 > (len(C) + 1) * machine_eps(xp.float64, xp) * variance):
         eigenvalues = xp.linalg.eigvalsh(C)
         raise ValueError(
             f"covariance must be positive definite; its eigenvalues are from {eigenvalues[0]:g} to {eigenvalues[-1]:g}: "

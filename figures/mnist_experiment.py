@@ -22,24 +22,25 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from figures import rules
-from figures.rules import ROOT_START
+from figures import methods
+from figures.methods import ROOT_START
 from figures.settings import Settings
-from figures.workers import keep_freed_memory, side_by_side
-from refnce import files, logz, mnist, models, nce, optim, pixels, train
-from refnce.backend import Array, array_namespace, generator, to_host
-from refnce.fit import Batches, Record, fit
-from refnce.gaussian import Gaussian
+from figures.parallel import keep_freed_memory, side_by_side
+from refnce import files, logz, mnist, nce, optim, pixels, train
+from refnce.train import models
+from refnce.array.backend import Array, array_namespace, make_rng, to_numpy
+from refnce.train.fit import Batches, Record, fit
+from refnce.distributions.gaussian import Gaussian
 from refnce.nn import resnet
-from refnce.nn.flat import Flat
-from refnce.train import State, Training
+from refnce.nn.params import Flat
+from refnce.train.algorithm1 import State, Training
 
 WIDTHS = {"narrow": resnet.NARROW, "full": resnet.FULL}
 STEPS = {"narrow": 240, "full": 4000}
 RUNS = 2
 BATCH = 64
 RATE = 1e-4
-METHODS = tuple(rules.methods(RATE))
+METHODS = tuple(methods.methods(RATE))
 # What the ranking depends on: one thing changed, half the steps, the first seed.
 VARIANTS: dict[str, dict[str, Any]] = {
     "as above": {}, "rate 1e-3": {"rate": 1e-3}, "batch 16": {"batch": 16}, "F0 = 20": {"F0": 20.0}, "F0 = -20": {"F0": -20.0},
@@ -151,8 +152,8 @@ def work(job: Job) -> dict[str, Any]:
     count, rate, F0 = change.get("batch", BATCH), change.get("rate", RATE), change.get("F0", 0.0)
     batches = Batches(data, noise, job.seed, (), count, count)
     looked = _held_out(settings, held, noise, job)
-    training = Training(model, (rules.methods(rate)[job.method],), optim.adam, rate, xtol=1e-6)
-    theta = flat.pack(resnet.log_ratio_initial(flat.shapes, generator(job.seed, 0, 3), 1))
+    training = Training(model, (methods.methods(rate)[job.method],), optim.adam, rate, xtol=1e-6)
+    theta = flat.pack(resnet.log_ratio_initial(flat.shapes, make_rng(job.seed, 0, 3), 1))
     state = train.start(training, settings.array(theta, "float32"), settings.array(np.full(1, F0), "float32"))
     if job.method == ROOT_START:
         x, y = (settings.array(z, "float32") for z in batches(0))
@@ -179,7 +180,7 @@ def work(job: Job) -> dict[str, Any]:
 def _numbers(state: State, record: Record, rows: dict[str, dict[str, float]]) -> dict[str, Any]:
     looks = {key: np.asarray([row[key] for row in rows.values()]) for key in next(iter(rows.values()))}
     looks["stops"] = np.asarray([int(stop) for stop in rows])
-    theta = to_host(state.theta)[0]
+    theta = to_numpy(state.theta)[0]
     mean = float(np.average(record.seconds, weights=np.diff(record.step, prepend=-1)))
     return {"step": record.step, "loss": record.loss[:, 0], "F": record.F[:, 0], "theta": theta, "seconds": mean, **looks}
 
@@ -202,7 +203,7 @@ def _paths(job: Job) -> tuple[Path, Path]:
 def _held_out(settings: Settings, held: Dequantised, noise: Gaussian, job: Job) -> Any:
     """The function (model, state) -> the losses of held-out samples, the same for all methods of a seed."""
     count = 64 if settings.quick else HELD
-    laws = ((held, generator(job.seed, 1, 0)), (noise, generator(job.seed, 1, 1)))
+    laws = ((held, make_rng(job.seed, 1, 0)), (noise, make_rng(job.seed, 1, 1)))
     x, y = (settings.array(law.sample(rng, count), "float32") for law, rng in laws)
 
     def look(model: models.Model, state: State) -> dict[str, float]:

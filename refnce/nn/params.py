@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from refnce.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace
 from refnce.nn.layer import Params
 
 Shapes = dict[str, tuple[int, ...]]

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from refnce import laws
+from refnce import distributions
 from tests.close import assert_close
 
-UNIT = laws.UnitGaussian(np.array([1.5, -0.5]))
-DIAGONAL = laws.DiagonalGaussian(np.array([0.5, -2.0]), np.array([0.7, 9.0]))
-RING = laws.RingMixture(dimension=2, components=5, radius=3.0, phase=0.3)
-EIGHT = laws.RingMixture(dimension=2, components=8, radius=4.0 / 2**0.5, sd=0.5 / 2**0.5)  # the 8-Gaussians of Section 4.3
-PINWHEEL = laws.Pinwheel()
+UNIT = distributions.UnitGaussian(np.array([1.5, -0.5]))
+DIAGONAL = distributions.DiagonalGaussian(np.array([0.5, -2.0]), np.array([0.7, 9.0]))
+RING = distributions.RingMixture(dimension=2, components=5, radius=3.0, phase=0.3)
+EIGHT = distributions.RingMixture(dimension=2, components=8, radius=4.0 / 2**0.5, sd=0.5 / 2**0.5)  # the 8-Gaussians of Section 4.3
+PINWHEEL = distributions.Pinwheel()
 ALL = pytest.mark.parametrize(
     "law", [UNIT, DIAGONAL, RING, EIGHT, PINWHEEL], ids=["unit", "diagonal", "ring", "eight", "pinwheel"]
 )
@@ -63,7 +63,7 @@ def test_energy_is_linear_in_theta(law):
 
 def test_printed_values_of_the_line():
     """Section 4.2: F* = theta^2/2 + log(2 pi)/2, and the noise N(0, 1) is theta = 0, F = log(2 pi)/2."""
-    law, noise = laws.UnitGaussian(np.array([16.0])), laws.UnitGaussian(np.array([0.0]))
+    law, noise = distributions.UnitGaussian(np.array([16.0])), distributions.UnitGaussian(np.array([0.0]))
     assert law.theta == 16.0
     assert_close(law.log_z, 128.0 + 0.5 * np.log(2 * np.pi), scale=128.0)
     assert_close(noise.log_z, 0.5 * np.log(2 * np.pi), scale=1.0)
@@ -95,11 +95,11 @@ def test_draws_depend_on_the_seed_alone(law):
 
 def test_one_law_per_run():
     variance = generator().uniform(6.0, 12.0, (3, 1, 4))
-    law = laws.DiagonalGaussian(np.zeros((3, 1, 4)), variance)
+    law = distributions.DiagonalGaussian(np.zeros((3, 1, 4)), variance)
     x = law.sample(generator(), 3, 7)
     assert x.shape == (3, 7, 4) and law.theta.shape == (3, 1, 8) and law.log_z.shape == (3, 1)
     for run in range(3):
-        alone = laws.DiagonalGaussian(np.zeros(4), variance[run, 0])
+        alone = distributions.DiagonalGaussian(np.zeros(4), variance[run, 0])
         assert np.array_equal(law.log_density(x)[run], alone.log_density(x[run]))
 
 
@@ -139,11 +139,11 @@ def test_whole_numbers_are_refused(law):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: laws.RingMixture(1, 3), "dimension must be >= 2"),
-        (lambda: laws.RingMixture(2, 0), "components >= 1"),
-        (lambda: laws.RingMixture(sd=0.0), "sd > 0"),
-        (lambda: laws.DiagonalGaussian(np.zeros(1), np.asarray([-1.0])), r"variance must be > 0; got -1.0"),
-        (lambda: laws.DiagonalGaussian(np.zeros(2), np.ones(1)), r"mean and variance must have one shape; got \(2,\) and \(1,\)"),
+        (lambda: distributions.RingMixture(1, 3), "dimension must be >= 2"),
+        (lambda: distributions.RingMixture(2, 0), "components >= 1"),
+        (lambda: distributions.RingMixture(sd=0.0), "sd > 0"),
+        (lambda: distributions.DiagonalGaussian(np.zeros(1), np.asarray([-1.0])), r"variance must be > 0; got -1.0"),
+        (lambda: distributions.DiagonalGaussian(np.zeros(2), np.ones(1)), r"mean and variance must have one shape; got \(2,\) and \(1,\)"),
     ],
 )
 def test_bad_parameters_are_named(make, message):

@@ -10,7 +10,7 @@ from typing import Any
 
 import array_api_compat
 
-from refnce.backend import Array, Namespace, array_namespace, device, host_bool, plain
+from refnce.array.backend import Array, Namespace, array_namespace, device, all_true, all_numpy_float64
 
 LARGEST = sys.float_info.max
 
@@ -26,7 +26,7 @@ def check_nu(nu: Any) -> float:
 
 def check_arrays(**arrays: Array) -> Namespace:
     """Return the namespace of ``arrays``: one library, one device, one real floating dtype, no gradients to record."""
-    if plain(*arrays.values()):
+    if all_numpy_float64(*arrays.values()):
         return array_namespace(*arrays.values())
     try:
         xp = array_namespace(*arrays.values())
@@ -67,7 +67,7 @@ def check_no_nan(**arrays: Array) -> None:
     """None of ``arrays`` holds a NaN (on an accelerator this synchronises the host)."""
     for name, x in arrays.items():
         bad = array_namespace(x).isnan(x)
-        if not host_bool(~bad):
+        if not all_true(~bad):
             count = int(array_namespace(x).count_nonzero(bad))
             raise ValueError(f"{name} holds {count} NaN in shape {tuple(x.shape)}; drop or repair those samples")
 
@@ -104,7 +104,7 @@ def check_F(F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "
     elif not abs(F) <= LARGEST:
         F = math.inf  # an integer may be larger than any float
     array = xp.asarray(F, dtype=like.dtype, device=device(like))
-    if not host_bool(xp.isfinite(array)):
+    if not all_true(xp.isfinite(array)):
         raise ValueError(f"{name} must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)")
     return array
 

@@ -18,10 +18,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from refnce import checkpoint, ence, files, nce, train
-from refnce.apart import Parts, gather, join, samples, split
-from refnce.backend import Array, array_namespace, asarray, device, generator, host_bool, load, to_host, waits
-from refnce.train import State, Stopped
+from refnce import ence, files, nce, train
+from refnce.train import checkpoint
+from refnce.train.apart import Parts, gather, join, samples, split
+from refnce.array.backend import Array, array_namespace, asarray, device, make_rng, all_true, load, to_numpy, is_async_device
+from refnce.train.algorithm1 import State, Stopped
 
 __all__ = ["Batches", "Record", "fit"]
 
@@ -53,9 +54,9 @@ class Batches:
             raise ValueError(f"data must hold the {need} samples that one step of all runs takes; got shape {self.data.shape}")
 
     def __call__(self, k: int) -> Pair:
-        noise = self.noise.sample(generator(self.seed, k, 1), *self.runs, self.m)
+        noise = self.noise.sample(make_rng(self.seed, k, 1), *self.runs, self.m)
         if hasattr(self.data, "sample"):
-            return self.data.sample(generator(self.seed, k, 0), *self.runs, self.n), noise
+            return self.data.sample(make_rng(self.seed, k, 0), *self.runs, self.n), noise
         total, size = self.data.shape[0], math.prod((*self.runs, self.n))
         epoch, place = divmod(k, total // size)
         rows = _order(self.seed, epoch, total)[place * size : (place + 1) * size]
@@ -70,7 +71,7 @@ class Batches:
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, total: int) -> Any:
-    return generator(seed, epoch, 2).permutation(total)
+    return make_rng(seed, epoch, 2).permutation(total)
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ def fit(
     state = join(begin, parts)
     if over:
         _warn(state)
-    return state, Record(**_arrays(columns, state), stopped=to_host(state.stopped), stopped_at=to_host(state.stopped_at))
+    return state, Record(**_arrays(columns, state), stopped=to_numpy(state.stopped), stopped_at=to_numpy(state.stopped_at))
 
 
 def _check_count(name: str, number: Any, least: int) -> None:
@@ -173,7 +174,7 @@ def _check_count(name: str, number: Any, least: int) -> None:
 
 def _known(optimum: Pair, state: State) -> Pair:
     """The optimum as host arrays."""
-    xp, (theta, F), wide, runs = load("numpy"), (to_host(x) for x in optimum), tuple(state.theta.shape), tuple(state.F.shape)
+    xp, (theta, F), wide, runs = load("numpy"), (to_numpy(x) for x in optimum), tuple(state.theta.shape), tuple(state.F.shape)
     try:
         fits = xp.broadcast_shapes(theta.shape, wide) == wide and xp.broadcast_shapes(F.shape, runs) == runs
     except ValueError:
@@ -188,15 +189,15 @@ def _known(optimum: Pair, state: State) -> Pair:
 
 def _over(parts: Parts, look: bool) -> bool:
     """Whether every run has stopped; without ``look`` only where asking costs nothing."""
-    return all((look or not waits(part.stopped)) and host_bool(part.stopped != 0) for part in parts.values())
+    return all((look or not is_async_device(part.stopped)) and all_true(part.stopped != 0) for part in parts.values())
 
 
 def _row(begin: State, before: Parts, after: Parts, pair: Pair, optimum: Pair | None) -> tuple[Any, Any, Any]:
     """loss, F and distance of a step, at the point where it took theta's gradient."""
     seen = {place: _seen(before[place], after[place], *samples(place, pair)) for place in before}
-    loss = to_host(gather(begin, before, lambda place: seen[place][0]))
-    F = to_host(gather(begin, before, lambda place: seen[place][1]))
-    theta = to_host(gather(begin, before, lambda place: before[place].theta))
+    loss = to_numpy(gather(begin, before, lambda place: seen[place][0]))
+    F = to_numpy(gather(begin, before, lambda place: seen[place][1]))
+    theta = to_numpy(gather(begin, before, lambda place: before[place].theta))
     xp = array_namespace(F)
     distance = xp.full_like(F, float("nan"))
     if optimum is not None:
@@ -250,7 +251,7 @@ def _resumed(path: Path, state: State, about: checkpoint.About, steps: int) -> t
 
 
 def _warn(state: State) -> None:
-    why = sorted({Stopped(int(x)).name.lower() for x in to_host(state.stopped).ravel()})
+    why = sorted({Stopped(int(x)).name.lower() for x in to_numpy(state.stopped).ravel()})
     warnings.warn(
         f"no run is left to train: after step {state.count} not finite: {', '.join(why)}; try a smaller rate, float64, or a "
         "start of F at the first batch's root",
