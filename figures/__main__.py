@@ -32,22 +32,79 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: list[str]) -> argparse.Namespace:
-    parser = Parser(prog="python -m figures", description="Make the figures of the paper: NAME.png and NAME.json.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(AVAILABLE)}; all of them by default")
-    parser.add_argument("--backend", default="numpy", metavar="NAME", help="numpy, cupy, ... (default numpy)")
-    parser.add_argument("--seed", type=_number(0), default=0, metavar="N", help="of every random stream (default 0)")
-    parser.add_argument("--runs", type=_number(1), default=None, metavar="N", help="runs of each setting (default the paper's)")
-    parser.add_argument("--quick", action="store_true", help="fewer steps and runs: seconds, to see that it works")
-    parser.add_argument("--out", type=Path, default=Path("figures-out"), metavar="DIR", help="default figures-out")
+    parser = Parser(
+        prog="python -m figures",
+        description="Make the figures of the paper: NAME.png and NAME.json.",
+    )
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(AVAILABLE)}; all of them by default",
+    )
+    parser.add_argument(
+        "--backend",
+        default="numpy",
+        metavar="NAME",
+        help="numpy, cupy, ... (default numpy)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=_number(0),
+        default=0,
+        metavar="N",
+        help="of every random stream (default 0)",
+    )
+    parser.add_argument(
+        "--runs",
+        type=_number(1),
+        default=None,
+        metavar="N",
+        help="runs of each setting (default the paper's)",
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="fewer steps and runs: seconds, to see that it works",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("figures-out"),
+        metavar="DIR",
+        help="default figures-out",
+    )
     digits = parser.add_argument_group(f"{' and '.join(ON_MNIST)}, on MNIST")
-    digits.add_argument("--mnist", type=Path, metavar="DIR", help="the four files (default REFNCE_MNIST, or downloaded ones)")
-    digits.add_argument("--width", choices=("narrow", "full"), default="narrow", help="of ResNet-18: 16..128 or 64..512 channels")
-    digits.add_argument("--steps", type=_number(1), default=None, metavar="N", help="of training (default 240 narrow, 4000 full)")
-    digits.add_argument("--resume", action="store_true", help="go on from the checkpoints of an interrupted run")
+    digits.add_argument(
+        "--mnist",
+        type=Path,
+        metavar="DIR",
+        help="the four files (default REFNCE_MNIST, or downloaded ones)",
+    )
+    digits.add_argument(
+        "--width",
+        choices=("narrow", "full"),
+        default="narrow",
+        help="of ResNet-18: 16..128 or 64..512 channels",
+    )
+    digits.add_argument(
+        "--steps",
+        type=_number(1),
+        default=None,
+        metavar="N",
+        help="of training (default 240 narrow, 4000 full)",
+    )
+    digits.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from the checkpoints of an interrupted run",
+    )
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in AVAILABLE:
-            parser.error(f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}")
+            parser.error(
+                f"unknown figure {name!r}; the names are {', '.join(AVAILABLE)}"
+            )
     named = list(dict.fromkeys(options.names))
     options.names = named or list(AVAILABLE)
     try:
@@ -68,7 +125,9 @@ def _find_mnist(parser: Parser, options: argparse.Namespace, asked: bool) -> Non
     """The folder of the files, checked; where it was not asked for and is not there, these figures are left out with a line."""
     folder = mnist.where(options.mnist)
     if folder is None:
-        remedy = "give --mnist DIR, set REFNCE_MNIST, or python -m refnce mnist --download"
+        remedy = (
+            "give --mnist DIR, set REFNCE_MNIST, or python -m refnce mnist --download"
+        )
         if asked:
             parser.error(f"{' and '.join(ON_MNIST)} need MNIST: {remedy}")
         print(f"{' and '.join(ON_MNIST)} are left out, for want of MNIST: {remedy}")
@@ -88,7 +147,9 @@ def _number(smallest: int) -> Any:
         except ValueError:
             value = smallest - 1
         if value < smallest:
-            raise argparse.ArgumentTypeError(f"must be a whole number >= {smallest}; got {text!r}")
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number >= {smallest}; got {text!r}"
+            )
         return value
 
     return number
@@ -102,10 +163,18 @@ def make(name: str, settings: Settings, out: Path, command: str) -> float:
     start = time.perf_counter()
     numbers = module.compute(settings)
     seconds = time.perf_counter() - start
-    record = output.to_json({"figure": name, "provenance": output.provenance(settings, command, seconds), **numbers})
+    record = output.to_json(
+        {
+            "figure": name,
+            "provenance": output.provenance(settings, command, seconds),
+            **numbers,
+        }
+    )
     picture = io.BytesIO()
     # The picture is drawn from what the file holds, so that the file is enough to draw it again.
-    module.draw(json.loads(record)).savefig(picture, format="png", metadata={"Software": None})
+    module.draw(json.loads(record)).savefig(
+        picture, format="png", metadata={"Software": None}
+    )
     _close_all()
     files.write(out / f"{name}.json", record)
     files.write(out / f"{name}.png", picture.getvalue())
@@ -121,19 +190,32 @@ def _close_all() -> None:
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     settings = Settings(
-        options.backend, options.seed, options.runs, options.quick, progress=True,
-        mnist=options.mnist, width=options.width, steps=options.steps, work=options.out / "mnist", resume=options.resume,
-    )  # fmt: skip
+        options.backend,
+        options.seed,
+        options.runs,
+        options.quick,
+        progress=True,
+        mnist=options.mnist,
+        width=options.width,
+        steps=options.steps,
+        work=options.out / "mnist",
+        resume=options.resume,
+    )
     command = shlex.join(["python", "-m", "figures", *arguments])
     try:
         for name in options.names:
             seconds = make(name, settings, options.out, command)
             print(f"{options.out / name}.png  {seconds:.1f} s")
     except KeyboardInterrupt:
-        print("figures: interrupted; the files written so far are whole", file=sys.stderr)
+        print(
+            "figures: interrupted; the files written so far are whole", file=sys.stderr
+        )
         return 130
     except OSError as error:
-        print(f"figures: cannot write {error.filename or options.out}: {error.strerror}", file=sys.stderr)
+        print(
+            f"figures: cannot write {error.filename or options.out}: {error.strerror}",
+            file=sys.stderr,
+        )
         return 2
     return 0
 
@@ -143,5 +225,7 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, _interrupt)  # so that a kill, too, takes the temporary file away
+    signal.signal(
+        signal.SIGTERM, _interrupt
+    )  # so that a kill, too, takes the temporary file away
     sys.exit(main(sys.argv[1:]))

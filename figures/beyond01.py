@@ -53,10 +53,16 @@ def ways(plain: float, step: float) -> dict[str, Way]:
         "NCE, normalised": Way("nce", "joint", "normalised", constant(step)),
         "NCE, BAR, normalised": Way("nce", "bar", "normalised", constant(step)),
         "NCE, root, normalised": Way("nce", "root", "normalised", constant(step)),
-        "NCE, root, normalised, decaying": Way("nce", "root", "normalised", decaying(5.0 * step)),
+        "NCE, root, normalised, decaying": Way(
+            "nce", "root", "normalised", decaying(5.0 * step)
+        ),
         "eNCE, normalised": Way("ence", "joint", "normalised", constant(step)),
-        "eNCE, closed F, normalised": Way("ence", "closed", "normalised", constant(step)),
-        "eNCE, closed F, normalised, decaying": Way("ence", "closed", "normalised", decaying(5.0 * step)),
+        "eNCE, closed F, normalised": Way(
+            "ence", "closed", "normalised", constant(step)
+        ),
+        "eNCE, closed F, normalised, decaying": Way(
+            "ence", "closed", "normalised", decaying(5.0 * step)
+        ),
         "eNCE, closed F, log loss": Way("ence", "closed", "log", constant(LOG_RATE)),
     }
 
@@ -91,22 +97,34 @@ class Batch:
 class Quadrature:
     """Expectations in the population, on the line: midpoints of a grid weighted by the densities of data and noise."""
 
-    def __init__(self, data: Any, noise: Any, low: float, high: float, points: int = 1200) -> None:
+    def __init__(
+        self, data: Any, noise: Any, low: float, high: float, points: int = 1200
+    ) -> None:
         edge = np.linspace(low, high, points + 1)
         x = (0.5 * (edge[1:] + edge[:-1]))[:, None]
         self.T_data = self.T_noise = x
         log_cell = np.log(edge[1] - edge[0])
-        self.log_data, self.log_noise = data.log_density(x) + log_cell, noise.log_density(x) + log_cell
+        self.log_data, self.log_noise = (
+            data.log_density(x) + log_cell,
+            noise.log_density(x) + log_cell,
+        )
 
     def slopes(self, loss: str, r_data: Any, r_noise: Any, F: Any) -> tuple[Any, Any]:
         z = F[..., None] - r_data
         if loss == "nce":
-            return -0.5 * np.exp(self.log_data - np.logaddexp(0.0, -z)), 0.5 * np.exp(self.log_noise - np.logaddexp(0.0, z))
-        return -0.25 * np.exp(self.log_data + 0.5 * z), 0.25 * np.exp(self.log_noise - 0.5 * z)
+            return -0.5 * np.exp(self.log_data - np.logaddexp(0.0, -z)), 0.5 * np.exp(
+                self.log_noise - np.logaddexp(0.0, z)
+            )
+        return -0.25 * np.exp(self.log_data + 0.5 * z), 0.25 * np.exp(
+            self.log_noise - 0.5 * z
+        )
 
     def value(self, r_data: Any, r_noise: Any, F: Any) -> Any:
         z = 0.5 * (F[..., None] - r_data)
-        return 0.5 * (np.sum(np.exp(self.log_data + z), axis=-1) + np.sum(np.exp(self.log_noise - z), axis=-1))
+        return 0.5 * (
+            np.sum(np.exp(self.log_data + z), axis=-1)
+            + np.sum(np.exp(self.log_noise - z), axis=-1)
+        )
 
     def _h(self, r: Any, F: Any) -> Any:
         z = F[..., None] - r
@@ -138,31 +156,58 @@ class Walk:
 
     def step(self, over: Any, offset: Callable[[Any], Any]) -> None:
         """One step on the expectations ``over``; ``offset`` of T gives log h - log q."""
-        way, theta, F, T_data, T_noise = self.way, self.theta, self.F, over.T_data, over.T_noise
+        way, theta, F, T_data, T_noise = (
+            self.way,
+            self.theta,
+            self.F,
+            over.T_data,
+            over.T_noise,
+        )
         r_data = np.matmul(T_data, theta[..., None])[..., 0] + offset(T_data)
         r_noise = np.matmul(T_noise, theta[..., None])[..., 0] + offset(T_noise)
         if way.F in ("root", "closed"):
             F = getattr(over, way.F)(r_data, r_noise)
         with np.errstate(all="ignore"):  # a way that leads nowhere may overflow
             dr_data, dr_noise = over.slopes(way.loss, r_data, r_noise, F)
-            gradient = np.matmul(dr_data[..., None, :], T_data)[..., 0, :] + np.matmul(dr_noise[..., None, :], T_noise)[..., 0, :]
-            descend, rate = (optim.ngd if way.descent == "normalised" else optim.sgd), way.rate(self.count)
+            gradient = (
+                np.matmul(dr_data[..., None, :], T_data)[..., 0, :]
+                + np.matmul(dr_noise[..., None, :], T_noise)[..., 0, :]
+            )
+            descend, rate = (
+                optim.ngd if way.descent == "normalised" else optim.sgd
+            ), way.rate(self.count)
             if way.F == "joint":
                 slope = -(dr_data.sum(axis=-1) + dr_noise.sum(axis=-1))
-                _, step = descend(None, np.concatenate([gradient, slope[..., None]], axis=-1), rate=rate)
+                _, step = descend(
+                    None,
+                    np.concatenate([gradient, slope[..., None]], axis=-1),
+                    rate=rate,
+                )
                 theta, F = theta + step[..., :-1], F + step[..., -1]
             else:
                 F = over.bar(r_data, r_noise, F) if way.F == "bar" else F
-                gradient = gradient / over.value(r_data, r_noise, F)[..., None] if way.descent == "log" else gradient
+                gradient = (
+                    gradient / over.value(r_data, r_noise, F)[..., None]
+                    if way.descent == "log"
+                    else gradient
+                )
                 theta = theta + descend(None, gradient, rate=rate)[1]
         self.alive = self.alive & np.isfinite(F) & np.all(np.abs(theta) < 1e6, axis=-1)
-        self.theta, self.F = np.where(self.alive[..., None], theta, 0.0), np.where(self.alive, F, 0.0)
+        self.theta, self.F = np.where(self.alive[..., None], theta, 0.0), np.where(
+            self.alive, F, 0.0
+        )
         self.path.append(np.where(self.alive[..., None], theta, np.nan))
         self.count += 1
 
 
 def walked(
-    settings: Settings, label: str, source: Iterator[Any], offset: Any, start: tuple[Any, Any], steps: int, which: dict[str, Way]
+    settings: Settings,
+    label: str,
+    source: Iterator[Any],
+    offset: Any,
+    start: tuple[Any, Any],
+    steps: int,
+    which: dict[str, Way],
 ) -> dict[str, Walk]:
     """The walks of all ways on the same expectations."""
     walks = {name: Walk(way, *start) for name, way in which.items()}
@@ -173,15 +218,19 @@ def walked(
 
 
 def line(settings: Settings, runs: int, steps: int) -> dict[str, Any]:
-    data, noise = distributions.UnitGaussian(np.asarray([16.0])), distributions.UnitGaussian(np.asarray([0.0]))
+    data, noise = distributions.UnitGaussian(
+        np.asarray([16.0])
+    ), distributions.UnitGaussian(np.asarray([0.0]))
     constant_offset = 0.5 * distributions.LOG_2PI
     exact = Quadrature(data, noise, -14.0, 30.0)
 
     def batches() -> Iterator[Batch]:
         k = 0
         while True:
-            yield Batch(data.sample(make_rng(settings.seed, 21, k), runs, BATCH["line"]),
-                        noise.sample(make_rng(settings.seed, 22, k), runs, BATCH["line"]))  # fmt: skip
+            yield Batch(
+                data.sample(make_rng(settings.seed, 21, k), runs, BATCH["line"]),
+                noise.sample(make_rng(settings.seed, 22, k), runs, BATCH["line"]),
+            )
             k += 1
 
     def forever() -> Iterator[Quadrature]:
@@ -191,30 +240,53 @@ def line(settings: Settings, runs: int, steps: int) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for name, source, count in (("population", forever, 1), ("batches", batches, runs)):
         start = np.zeros((count, 1)), np.zeros(count)
-        walks = walked(settings, f"line, {name}", source(), lambda T: constant_offset, start, steps, ways(1.0, 0.1))
-        numbers[name] = {label: judged(np.stack(walk.path), data.theta) for label, walk in walks.items()}
+        walks = walked(
+            settings,
+            f"line, {name}",
+            source(),
+            lambda T: constant_offset,
+            start,
+            steps,
+            ways(1.0, 0.1),
+        )
+        numbers[name] = {
+            label: judged(np.stack(walk.path), data.theta)
+            for label, walk in walks.items()
+        }
     return numbers
 
 
 def sixteen(settings: Settings, runs: int, steps: int) -> dict[str, Any]:
     zeros = np.zeros((runs, 1, 16))
-    data = distributions.DiagonalGaussian(zeros, make_rng(settings.seed, 23).uniform(6.0, 12.0, zeros.shape))
-    noise, first = distributions.UnitGaussian(np.zeros(16)), distributions.DiagonalGaussian(zeros, zeros + 1.0)
+    data = distributions.DiagonalGaussian(
+        zeros, make_rng(settings.seed, 23).uniform(6.0, 12.0, zeros.shape)
+    )
+    noise, first = distributions.UnitGaussian(
+        np.zeros(16)
+    ), distributions.DiagonalGaussian(zeros, zeros + 1.0)
 
     def batches() -> Iterator[Batch]:
         k = 0
         while True:
             x = data.sample(make_rng(settings.seed, 24, k), runs, BATCH["16-d"])
             y = noise.sample(make_rng(settings.seed, 25, k), runs, BATCH["16-d"])
-            yield Batch(np.ascontiguousarray(data.statistics(x)), np.ascontiguousarray(data.statistics(y)))
+            yield Batch(
+                np.ascontiguousarray(data.statistics(x)),
+                np.ascontiguousarray(data.statistics(y)),
+            )
             k += 1
 
     def offset(T: Any) -> Any:  # log h = 0, and log q from the squares that T holds
         return 0.5 * T[..., :16].sum(axis=-1) + 8.0 * distributions.LOG_2PI
 
     start = first.theta[:, 0], first.log_z[:, 0]
-    walks = walked(settings, "16 dimensions", batches(), offset, start, steps, ways(0.1, 0.03))
-    return {label: judged(np.stack(walk.path), data.theta[:, 0]) for label, walk in walks.items()}
+    walks = walked(
+        settings, "16 dimensions", batches(), offset, start, steps, ways(0.1, 0.03)
+    )
+    return {
+        label: judged(np.stack(walk.path), data.theta[:, 0])
+        for label, walk in walks.items()
+    }
 
 
 def judged(path: Any, optimum: Any) -> dict[str, Any]:
@@ -224,14 +296,31 @@ def judged(path: Any, optimum: Any) -> dict[str, Any]:
     distance = np.where(np.isfinite(distance), distance, np.inf)
     inside = distance <= NEAR
     arrived = np.where(inside.any(axis=0), inside.argmax(axis=0), -1)
-    after = [distance[k:, run].max() if k >= 0 else np.nan for run, k in enumerate(arrived)]
-    keep = sorted({*range(0, 20), *np.unique(np.geomspace(1, len(path) - 1, 120).astype(int)).tolist()})
-    return {"step": keep, "distance": distance[keep], "arrived": arrived, "furthest_after": after, "last": distance[-1]}
+    after = [
+        distance[k:, run].max() if k >= 0 else np.nan for run, k in enumerate(arrived)
+    ]
+    keep = sorted(
+        {
+            *range(0, 20),
+            *np.unique(np.geomspace(1, len(path) - 1, 120).astype(int)).tolist(),
+        }
+    )
+    return {
+        "step": keep,
+        "distance": distance[keep],
+        "arrived": arrived,
+        "furthest_after": after,
+        "last": distance[-1],
+    }
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    runs, steps = settings.runs or (2 if settings.quick else RUNS), 100 if settings.quick else STEPS
-    numbers: dict[str, Any] = {"setting": {"runs": runs, "steps": steps, "near": NEAR, "batch": BATCH}}
+    runs, steps = settings.runs or (2 if settings.quick else RUNS), (
+        100 if settings.quick else STEPS
+    )
+    numbers: dict[str, Any] = {
+        "setting": {"runs": runs, "steps": steps, "near": NEAR, "batch": BATCH}
+    }
     numbers.update(line(settings, runs, steps))
     numbers["16-d"] = sixteen(settings, runs, steps // 2)
     return numbers
@@ -239,17 +328,39 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     figure, axes = style.canvas(1, 3, 15.5, 5.6)
-    figure.suptitle("Beyond the paper: solved F with normalised descent and with the exponential loss", fontsize=11)
-    panels = (("population", "N(16, 1) against N(0, 1), population"), ("batches", "the same, fresh batches of 512"),
-              ("16-d", "16 dimensions, fresh batches of 1024"))  # fmt: skip
+    figure.suptitle(
+        "Beyond the paper: solved F with normalised descent and with the exponential loss",
+        fontsize=11,
+    )
+    panels = (
+        ("population", "N(16, 1) against N(0, 1), population"),
+        ("batches", "the same, fresh batches of 512"),
+        ("16-d", "16 dimensions, fresh batches of 1024"),
+    )
     for axis, (name, title) in zip(axes[0], panels, strict=True):
         for k, (label, curve) in enumerate(numbers[name].items()):
-            step, distance = np.asarray(curve["step"]) + 1, np.asarray(curve["distance"], dtype=float)
-            look = {"color": f"C{k}", "ls": "-" if label.startswith("eNCE") else ("--" if "root" in label else ":"), "lw": 1.5}
+            step, distance = np.asarray(curve["step"]) + 1, np.asarray(
+                curve["distance"], dtype=float
+            )
+            look = {
+                "color": f"C{k}",
+                "ls": (
+                    "-"
+                    if label.startswith("eNCE")
+                    else ("--" if "root" in label else ":")
+                ),
+                "lw": 1.5,
+            }
             middle = np.median(np.where(np.isfinite(distance), distance, 1e6), axis=1)
             axis.plot(step, np.maximum(middle, 1e-6), label=label, **look)
         axis.axhline(numbers["setting"]["near"], color="black", lw=0.8, ls=":")
-        axis.set(xscale="log", yscale="log", xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$", title=title)
+        axis.set(
+            xscale="log",
+            yscale="log",
+            xlabel="training step",
+            ylabel=r"$\|\theta - \theta_*\|_2$",
+            title=title,
+        )
     axes[0, 0].set_ylim(1e-3, 60)
     axes[0, 1].set_ylim(1e-3, 60)
     axes[0, 2].set_ylim(1e-2, 20)

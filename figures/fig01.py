@@ -29,8 +29,12 @@ NOISE = distributions.UnitGaussian(np.zeros(20))
 
 def log_ratios(settings: Settings, n: int, runs: int, stream: int) -> tuple[Any, Any]:
     """r_data and r_noise (runs, n): the unnormalised energy of the data's law against the noise."""
-    rng_data, rng_noise = settings.generators(1, 2 * len(SIZES))[2 * stream : 2 * stream + 2]
-    x, y = settings.array(LAW.sample(rng_data, runs, n)), settings.array(NOISE.sample(rng_noise, runs, n))
+    rng_data, rng_noise = settings.generators(1, 2 * len(SIZES))[
+        2 * stream : 2 * stream + 2
+    ]
+    x, y = settings.array(LAW.sample(rng_data, runs, n)), settings.array(
+        NOISE.sample(rng_noise, runs, n)
+    )
     return tuple(LAW.energy(z) - NOISE.log_density(z) for z in (x, y))
 
 
@@ -39,13 +43,17 @@ def compute(settings: Settings) -> dict[str, Any]:
     sizes = SIZES[:2] if settings.quick else SIZES
     numbers: dict[str, Any] = {
         "setting": {
-            "data": "10 Gaussians on a circle of radius 4 in R^20", "noise": "N(0, I)", "batch": BATCH, "runs": runs,
-            "F0": 0.0, "tolerance": TOLERANCE,
+            "data": "10 Gaussians on a circle of radius 4 in R^20",
+            "noise": "N(0, I)",
+            "batch": BATCH,
+            "runs": runs,
+            "F0": 0.0,
+            "tolerance": TOLERANCE,
         },
         "log_z": LAW.log_z,
         "trajectories": {},
         "updates": [],
-    }  # fmt: skip
+    }
     for stream, n in enumerate(settings.track(sizes, "fig01")):
         ratios = log_ratios(settings, n, runs, stream)
         root = logz.newton(*ratios)
@@ -55,30 +63,52 @@ def compute(settings: Settings) -> dict[str, Any]:
                 "BAR": bar_path(settings, *ratios, 0.0, UPDATES),
                 "binary search": search_path(settings, *ratios, 60),
                 "NCE": descent_path(settings, *ratios, 1.0, SHOWN["NCE"]),
-                "NCE, F rate 10x": descent_path(settings, *ratios, 10.0, SHOWN["NCE, F rate 10x"]),
+                "NCE, F rate 10x": descent_path(
+                    settings, *ratios, 10.0, SHOWN["NCE, F rate 10x"]
+                ),
             }
             numbers["root"] = F_root
-            numbers["newton_evaluations"] = to_numpy(logz.newton(*ratios, xtol=TOLERANCE).evaluations)
+            numbers["newton_evaluations"] = to_numpy(
+                logz.newton(*ratios, xtol=TOLERANCE).evaluations
+            )
             for name, path in paths.items():
                 every = max(1, SHOWN[name] // 60)
                 shown = path[: SHOWN[name] + 1 : every]
-                numbers["trajectories"][name] = {"every": every, "F": np.round(shown.T, 2)}
+                numbers["trajectories"][name] = {
+                    "every": every,
+                    "F": np.round(shown.T, 2),
+                }
                 numbers["trajectories"][name]["off_root"] = {
-                    "median": np.median(np.abs(shown - F_root), axis=1), "worst": np.max(np.abs(shown - F_root), axis=1)
-                }  # fmt: skip
+                    "median": np.median(np.abs(shown - F_root), axis=1),
+                    "worst": np.max(np.abs(shown - F_root), axis=1),
+                }
             for kind in ("absolute", "relative"):
                 numbers["updates"] += [
-                    counted("binary search", n, None, kind, paths["binary search"], F_root),
-                    counted("NCE, F rate 10x", n, 0.0, kind, paths["NCE, F rate 10x"], F_root),
+                    counted(
+                        "binary search", n, None, kind, paths["binary search"], F_root
+                    ),
+                    counted(
+                        "NCE, F rate 10x",
+                        n,
+                        0.0,
+                        kind,
+                        paths["NCE, F rate 10x"],
+                        F_root,
+                    ),
                     counted("NCE", n, 0.0, kind, paths["NCE"], F_root),
                 ]
         for F0 in STARTS:
             path = bar_path(settings, *ratios, F0, UPDATES)
-            numbers["updates"] += [counted("BAR", n, F0, kind, path, F_root) for kind in ("absolute", "relative")]
+            numbers["updates"] += [
+                counted("BAR", n, F0, kind, path, F_root)
+                for kind in ("absolute", "relative")
+            ]
     return numbers
 
 
-def counted(method: str, n: int, F0: float | None, kind: str, path: Any, root: Any) -> dict[str, Any]:
+def counted(
+    method: str, n: int, F0: float | None, kind: str, path: Any, root: Any
+) -> dict[str, Any]:
     """How many updates until the next one moves F by less than the tolerance, and until F is that near the root.
 
     "steps" is the paper's rule for binary search ("the same value consecutively, within a threshold") and counts the
@@ -88,7 +118,13 @@ def counted(method: str, n: int, F0: float | None, kind: str, path: Any, root: A
     moves = np.abs(np.diff(path, axis=0)) <= TOLERANCE * scale
     near = np.abs(path - root) <= TOLERANCE * scale
     count = {"steps": _first(moves), "off_root": _first(near)}
-    return {"method": method, "n": n, "F0": F0, "kind": kind, **{k: _histogram(v) for k, v in count.items()}}
+    return {
+        "method": method,
+        "n": n,
+        "F0": F0,
+        "kind": kind,
+        **{k: _histogram(v) for k, v in count.items()},
+    }
 
 
 def _first(true: Any) -> Any:
@@ -100,7 +136,9 @@ def _histogram(counts: Any) -> dict[int, int]:
     return {int(v): int(t) for v, t in zip(values, times, strict=True)}
 
 
-def bar_path(settings: Settings, r_data: Any, r_noise: Any, F0: float, updates: int) -> Any:
+def bar_path(
+    settings: Settings, r_data: Any, r_noise: Any, F0: float, updates: int
+) -> Any:
     """F (updates + 1, runs) under repeated BAR updates, Equation 9."""
     F = settings.array(np.full(r_data.shape[:-1], F0))
     path = [F]
@@ -109,7 +147,9 @@ def bar_path(settings: Settings, r_data: Any, r_noise: Any, F0: float, updates: 
     return np.stack([to_numpy(F) for F in path])
 
 
-def descent_path(settings: Settings, r_data: Any, r_noise: Any, rate: float, updates: int) -> Any:
+def descent_path(
+    settings: Settings, r_data: Any, r_noise: Any, rate: float, updates: int
+) -> Any:
     """F under gradient descent on the NCE loss, Equation 3."""
     path = [settings.array(np.zeros(r_data.shape[:-1]))]
     for _ in range(updates):
@@ -142,16 +182,32 @@ def draw(numbers: dict[str, Any]) -> Any:
             x = np.arange(path.shape[1]) * numbers["trajectories"][name]["every"]
             axis.plot(x, path.T, color=style.COLOURS[name], lw=0.6, alpha=0.2)
             axis.plot([], [], color=style.COLOURS[name], label=name)
-        axis.axhline(numbers["log_z"], color="black", lw=1.0, ls=":", label="true log Z")
+        axis.axhline(
+            numbers["log_z"], color="black", lw=1.0, ls=":", label="true log Z"
+        )
         axis.set(xlabel="iterations", ylabel="predicted log Z", title=method)
         axis.legend(loc="lower right")
         axis.set_xlim(0, x[-1])
     for name, curves in numbers["trajectories"].items():
         x = np.arange(len(curves["off_root"]["median"])) * curves["every"]
-        axes[1, 0].plot(x, curves["off_root"]["median"], color=style.COLOURS[name], label=name, lw=1.6)
-        axes[1, 0].plot(x, curves["off_root"]["worst"], color=style.COLOURS[name], lw=0.8, ls="--")
+        axes[1, 0].plot(
+            x,
+            curves["off_root"]["median"],
+            color=style.COLOURS[name],
+            label=name,
+            lw=1.6,
+        )
+        axes[1, 0].plot(
+            x, curves["off_root"]["worst"], color=style.COLOURS[name], lw=0.8, ls="--"
+        )
     axes[1, 0].axhline(setting["tolerance"], color="black", lw=0.8, ls=":")
-    axes[1, 0].set(xlabel="iterations", ylabel="|F - root of the batch|", yscale="log", xlim=(0, 40), ylim=(1e-12, 1e2))
+    axes[1, 0].set(
+        xlabel="iterations",
+        ylabel="|F - root of the batch|",
+        yscale="log",
+        xlim=(0, 40),
+        ylim=(1e-12, 1e2),
+    )
     axes[1, 0].set_title("error (median; dashed: worst run)")
     axes[1, 0].legend(loc="upper right")
     _share_under_six(axes[1, 1], numbers)
@@ -164,11 +220,23 @@ def _share_under_six(axis: Any, numbers: dict[str, Any]) -> None:
     looks = {"absolute": "-", "relative": "--"}
     for kind, dash in looks.items():
         for rule, marker in (("steps", "o"), ("off_root", "s")):
-            rows = [row for row in numbers["updates"] if row["method"] == "BAR" and row["F0"] == 0.0 and row["kind"] == kind]
+            rows = [
+                row
+                for row in numbers["updates"]
+                if row["method"] == "BAR" and row["F0"] == 0.0 and row["kind"] == kind
+            ]
             share = [100 * under(row[rule], 6) for row in rows]
             reading = "update under" if rule == "steps" else "error under"
             label = f"{reading} 1e-6{'' if kind == 'absolute' else ' |F|'}"
-            axis.plot([row["n"] for row in rows], share, dash, marker=marker, ms=5, lw=1.3, label=label)
+            axis.plot(
+                [row["n"] for row in rows],
+                share,
+                dash,
+                marker=marker,
+                ms=5,
+                lw=1.3,
+                label=label,
+            )
     sizes = sorted({row["n"] for row in numbers["updates"]})
     axis.set(xscale="log", xlabel="samples n", ylabel="% of runs", ylim=(-3, 103))
     axis.set_xticks(sizes, [str(n) for n in sizes])
@@ -180,18 +248,42 @@ def _share_under_six(axis: Any, numbers: dict[str, Any]) -> None:
 def under(histogram: dict[Any, int], limit: int) -> float:
     """The share of runs whose count is at least 0 and below ``limit``."""
     total = sum(histogram.values())
-    return sum(times for count, times in histogram.items() if 0 <= int(count) < limit) / total
+    return (
+        sum(times for count, times in histogram.items() if 0 <= int(count) < limit)
+        / total
+    )
 
 
 def _histograms(axis: Any, numbers: dict[str, Any]) -> None:
     batch = numbers["setting"]["batch"]
     for method in ("BAR", "binary search"):
         for kind, alpha in (("absolute", 0.85), ("relative", 0.35)):
-            rows = [r for r in numbers["updates"] if (r["method"], r["n"], r["kind"]) == (method, batch, kind)]
+            rows = [
+                r
+                for r in numbers["updates"]
+                if (r["method"], r["n"], r["kind"]) == (method, batch, kind)
+            ]
             histogram = next(r for r in rows if r["F0"] in (0.0, None))["off_root"]
             x, heights = [int(k) for k in histogram], list(histogram.values())
-            axis.bar(x, heights, width=0.8, color=style.COLOURS[method], alpha=alpha, label=f"{method}, {kind}")
+            axis.bar(
+                x,
+                heights,
+                width=0.8,
+                color=style.COLOURS[method],
+                alpha=alpha,
+                label=f"{method}, {kind}",
+            )
     evaluations, times = np.unique(numbers["newton_evaluations"], return_counts=True)
-    axis.bar(evaluations, times, width=0.3, color=style.COLOURS["Newton"], label="Newton (evaluations)")
-    axis.set(xlabel="updates until the error is under 1e-6", ylabel="runs", title="distribution of the number of updates")
+    axis.bar(
+        evaluations,
+        times,
+        width=0.3,
+        color=style.COLOURS["Newton"],
+        label="Newton (evaluations)",
+    )
+    axis.set(
+        xlabel="updates until the error is under 1e-6",
+        ylabel="runs",
+        title="distribution of the number of updates",
+    )
     axis.legend(loc="upper right")

@@ -41,50 +41,88 @@ def compute(settings: Settings) -> dict[str, Any]:
     steps = 120 if settings.quick else STEPS
     numbers: dict[str, Any] = {
         "setting": {
-            "data": "N(0, diag(v)), v uniform in [6, 12]", "noise": "N(0, I)", "dimension": DIMENSION, "batch": BATCH,
-            "steps": steps, "runs": runs,
+            "data": "N(0, diag(v)), v uniform in [6, 12]",
+            "noise": "N(0, I)",
+            "dimension": DIMENSION,
+            "batch": BATCH,
+            "steps": steps,
+            "runs": runs,
         }
-    }  # fmt: skip
+    }
     numbers["rate 0.1"] = curves(settings, runs, steps, 0.1, "noise", stream=0)
-    numbers["rate 0.1, random start"] = curves(settings, runs, steps // 2, 0.1, "random", stream=1)
+    numbers["rate 0.1, random start"] = curves(
+        settings, runs, steps // 2, 0.1, "random", stream=1
+    )
     numbers["rate 1"] = curves(settings, runs, steps // 2, 1.0, "noise", stream=2)
     return numbers
 
 
-def curves(settings: Settings, runs: int, steps: int, rate: float, start: str, *, stream: int) -> dict[str, Any]:
+def curves(
+    settings: Settings, runs: int, steps: int, rate: float, start: str, *, stream: int
+) -> dict[str, Any]:
     """Distances to [theta*, F*] (K, runs) by method, and of theta alone."""
     streams = settings.generators(3, 9)[3 * stream : 3 * stream + 3]
     zeros, ones = np.zeros((runs, 1, DIMENSION)), np.ones((runs, 1, DIMENSION))
-    data = distributions.DiagonalGaussian(zeros, streams[0].uniform(6.0, 12.0, ones.shape))
+    data = distributions.DiagonalGaussian(
+        zeros, streams[0].uniform(6.0, 12.0, ones.shape)
+    )
     noise = distributions.UnitGaussian(np.zeros(DIMENSION))
     if start == "noise":
         first = distributions.DiagonalGaussian(zeros, ones)
         theta0, F0 = first.theta, first.log_z
     else:
-        theta0, F0 = streams[0].standard_normal((runs, 1, 2 * DIMENSION)), streams[0].standard_normal((runs, 1))
+        theta0, F0 = streams[0].standard_normal((runs, 1, 2 * DIMENSION)), streams[
+            0
+        ].standard_normal((runs, 1))
     ways = methods(rate)
-    training = train.Training(models.exponential_family(distributions.DiagonalGaussian, noise), tuple(ways.values()), rate=rate, xtol=XTOL)
+    training = train.Training(
+        models.exponential_family(distributions.DiagonalGaussian, noise),
+        tuple(ways.values()),
+        rate=rate,
+        xtol=XTOL,
+    )
     state = train.start(
-        training, settings.array(np.repeat(theta0, len(ways), axis=1)), settings.array(np.repeat(F0, len(ways), axis=1))
+        training,
+        settings.array(np.repeat(theta0, len(ways), axis=1)),
+        settings.array(np.repeat(F0, len(ways), axis=1)),
     )
     keep = recording.kept(steps, 60)
     batches = recording.fresh(settings, data, noise, streams[1:], runs, BATCH)
-    path = recording.record(state, batches, keep, settings.track(range(steps), f"fig03 rate {rate:g}, {start} start"))
+    path = recording.record(
+        state,
+        batches,
+        keep,
+        settings.track(range(steps), f"fig03 rate {rate:g}, {start} start"),
+    )
     off_theta = np.sqrt(np.sum((path["theta"] - data.theta) ** 2, axis=-1))
     distance = np.hypot(off_theta, path["F"] - data.log_z)
     result: dict[str, Any] = {"step": path["step"]}
     for k, name in enumerate(ways):
-        result[name] = {"distance": distance[..., k], "theta_distance": off_theta[..., k].mean(axis=1)}
+        result[name] = {
+            "distance": distance[..., k],
+            "theta_distance": off_theta[..., k].mean(axis=1),
+        }
     return result
 
 
 def draw(numbers: dict[str, Any]) -> Any:
     figure, axes = style.canvas(1, 3, 13.5, 4.6)
-    figure.suptitle("Figure 3: Gaussians in 16 dimensions, distance to the true parameters", fontsize=11)
-    for axis, name in zip(axes[0], ("rate 0.1", "rate 0.1, random start", "rate 1"), strict=True):
+    figure.suptitle(
+        "Figure 3: Gaussians in 16 dimensions, distance to the true parameters",
+        fontsize=11,
+    )
+    for axis, name in zip(
+        axes[0], ("rate 0.1", "rate 0.1, random start", "rate 1"), strict=True
+    ):
         for method in methods(1.0):
-            style.band(axis, numbers[name]["step"], numbers[name][method]["distance"], method)
-        axis.set(xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$", xlim=(0, numbers[name]["step"][-1]))
+            style.band(
+                axis, numbers[name]["step"], numbers[name][method]["distance"], method
+            )
+        axis.set(
+            xlabel="training step",
+            ylabel=r"$\|\theta - \theta_*\|_2$",
+            xlim=(0, numbers[name]["step"][-1]),
+        )
         axis.set_title(name + (" (the paper's)" if name == "rate 0.1" else ""))
     axes[0, 0].set_ylim(bottom=0)
     axes[0, 1].set_ylim(bottom=0)

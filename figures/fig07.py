@@ -30,7 +30,9 @@ def log_ratios(settings: Settings, runs: int) -> tuple[Any, Any]:
     rng_data, rng_noise = settings.generators(7, 2)
     x = d + rng_data.standard_normal((len(DISTANCES), runs, BATCH))
     y = rng_noise.standard_normal((len(DISTANCES), runs, BATCH))
-    return settings.array(d * x + 0.5 * distributions.LOG_2PI), settings.array(d * y + 0.5 * distributions.LOG_2PI)
+    return settings.array(d * x + 0.5 * distributions.LOG_2PI), settings.array(
+        d * y + 0.5 * distributions.LOG_2PI
+    )
 
 
 def compute(settings: Settings) -> dict[str, Any]:
@@ -49,7 +51,14 @@ def compute(settings: Settings) -> dict[str, Any]:
     status = to_numpy(logz.bar(r_data, r_noise, F0=0.0, xtol=TOLERANCE).status)
     growth = np.abs(error[1:]) - np.abs(error[:-1])
     return {
-        "setting": {"data": "N(d, 1)", "noise": "N(0, 1)", "batch": BATCH, "runs": runs, "F0": 0.0, "updates": UPDATES},
+        "setting": {
+            "data": "N(d, 1)",
+            "noise": "N(0, 1)",
+            "batch": BATCH,
+            "runs": runs,
+            "F0": 0.0,
+            "updates": UPDATES,
+        },
         "distance": DISTANCES,
         "paths": {str(d): path[:31, DISTANCES.index(d), 0] for d in SHOWN},
         "roots": {str(d): F_root[DISTANCES.index(d), 0] for d in SHOWN},
@@ -58,28 +67,72 @@ def compute(settings: Settings) -> dict[str, Any]:
         "last_error": np.abs(error[-1]),
         "updates": [_histogram(row) for row in updates],
         "status": [_histogram(row) for row in status],
-        "worst_growth_in_ulps": np.max(growth / np.spacing(np.maximum(np.abs(path[1:]), np.abs(F_root)))),
+        "worst_growth_in_ulps": np.max(
+            growth / np.spacing(np.maximum(np.abs(path[1:]), np.abs(F_root)))
+        ),
     }
 
 
 def draw(numbers: dict[str, Any]) -> Any:
     figure, axes = style.canvas(2, 3, 13.0, 7.2)
-    figure.suptitle("Figure 7: BAR updates where data and noise overlap less and less", fontsize=11)
+    figure.suptitle(
+        "Figure 7: BAR updates where data and noise overlap less and less", fontsize=11
+    )
     for axis, d in zip(axes.ravel()[:4], SHOWN, strict=True):
         path = numbers["paths"][str(d)]
-        axis.plot(range(len(path)), path, "o-", ms=3, lw=1.2, color=style.COLOURS["BAR"], label="BAR")
-        axis.axhline(numbers["roots"][str(d)], color=style.COLOURS["binary search"], lw=1.2, label="root of the batch")
-        axis.axhline(numbers["F_star"][str(d)], color="black", ls=":", lw=1.0, label="true log Z")
-        axis.set(xlabel="updates", ylabel="F", title=f"means at a distance of {d}", xlim=(0, len(path) - 1))
+        axis.plot(
+            range(len(path)),
+            path,
+            "o-",
+            ms=3,
+            lw=1.2,
+            color=style.COLOURS["BAR"],
+            label="BAR",
+        )
+        axis.axhline(
+            numbers["roots"][str(d)],
+            color=style.COLOURS["binary search"],
+            lw=1.2,
+            label="root of the batch",
+        )
+        axis.axhline(
+            numbers["F_star"][str(d)], color="black", ls=":", lw=1.0, label="true log Z"
+        )
+        axis.set(
+            xlabel="updates",
+            ylabel="F",
+            title=f"means at a distance of {d}",
+            xlim=(0, len(path) - 1),
+        )
         axis.legend(loc="lower right")
     distances = np.asarray(numbers["distance"])
     slope, last = np.asarray(numbers["slope"]), np.asarray(numbers["last_error"])
     for axis, values, label in (
-        (axes[1, 1], np.abs(1.0 - slope), "|1 - h'(root)|: what is left of the error after one update"),
-        (axes[1, 2], np.maximum(last, 1e-16), f"|F - root| after {numbers['setting']['updates']} updates"),
+        (
+            axes[1, 1],
+            np.abs(1.0 - slope),
+            "|1 - h'(root)|: what is left of the error after one update",
+        ),
+        (
+            axes[1, 2],
+            np.maximum(last, 1e-16),
+            f"|F - root| after {numbers['setting']['updates']} updates",
+        ),
     ):
-        axis.plot(np.repeat(distances, values.shape[1]), values.ravel(), ".", color=style.COLOURS["BAR"], ms=4, alpha=0.6)
-        axis.plot(distances, np.median(values, axis=1), color=style.COLOURS["BAR, mean of 2 steps"], label="median of the runs")
+        axis.plot(
+            np.repeat(distances, values.shape[1]),
+            values.ravel(),
+            ".",
+            color=style.COLOURS["BAR"],
+            ms=4,
+            alpha=0.6,
+        )
+        axis.plot(
+            distances,
+            np.median(values, axis=1),
+            color=style.COLOURS["BAR, mean of 2 steps"],
+            label="median of the runs",
+        )
         axis.set(xlabel="distance of the means", title=label)
         axis.legend(loc="lower right")
     axes[1, 1].set_ylim(0, 1.02)

@@ -15,4 +15,6 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def draw(numbers: dict[str, Any]) -> Any:
-    return triptych.draw(numbers, "Figure 9: Gaussians on the line, means at a distance of 4")
+    return triptych.draw(
+        numbers, "Figure 9: Gaussians on the line, means at a distance of 4"
+    )

@@ -36,14 +36,32 @@ def compute(settings: Settings) -> dict[str, Any]:
     start = noise.sample(make_rng(seed, 2, 2), CHAINS)
     pictures = {"digits": real, "noise": start}
     learnt = numbers["thetas"]
-    jobs = [Job(settings, name, learnt[name][0], learnt[name][1], start, k) for k, name in enumerate(SAMPLED)]
-    found = dict(zip(SAMPLED, side_by_side(sample, jobs, settings.backend), strict=True))
+    jobs = [
+        Job(settings, name, learnt[name][0], learnt[name][1], start, k)
+        for k, name in enumerate(SAMPLED)
+    ]
+    found = dict(
+        zip(SAMPLED, side_by_side(sample, jobs, settings.backend), strict=True)
+    )
     pictures |= {name: own.pop("x") for name, own in found.items()}
     errors = {name: nearest_error(x, again) for name, x in pictures.items()}
-    shown = {name: [_digits(image) for image in x[:side]] for name, x in pictures.items()}
+    shown = {
+        name: [_digits(image) for image in x[:side]] for name, x in pictures.items()
+    }
     steps, warmup, leapfrog = _lengths(settings)
-    sampling = {"chains": CHAINS, "steps": steps, "warmup": warmup, "leapfrog": leapfrog, "coordinates": "whitened by the noise"}
-    return {"setting": numbers["setting"] | sampling, "samplers": found, "nearest_error": errors, "pictures": shown}
+    sampling = {
+        "chains": CHAINS,
+        "steps": steps,
+        "warmup": warmup,
+        "leapfrog": leapfrog,
+        "coordinates": "whitened by the noise",
+    }
+    return {
+        "setting": numbers["setting"] | sampling,
+        "samplers": found,
+        "nearest_error": errors,
+        "pictures": shown,
+    }
 
 
 @dataclass(frozen=True)
@@ -66,15 +84,26 @@ def sample(job: Job) -> dict[str, Any]:
     z = settings.array(noise.whitened(job.start), "float32")
     steps, warmup, leapfrog = _lengths(settings)
     chains = sampling.hmc(
-        density, z, make_rng(settings.seed, 3, job.place), steps=steps, warmup=warmup, leapfrog=leapfrog, step_size=0.01,
+        density,
+        z,
+        make_rng(settings.seed, 3, job.place),
+        steps=steps,
+        warmup=warmup,
+        leapfrog=leapfrog,
+        step_size=0.01,
         track=lambda each: settings.track(each, f"HMC, {job.method}", warmup + steps),
-    )  # fmt: skip
+    )
     x = noise.coloured(to_numpy(chains.samples[-1, ...]).astype(float))
     return {
-        "x": x, "F": float(job.F), "acceptance": float(np.mean(to_numpy(chains.acceptance))), "step_size": chains.step_size,
-        "r_hat_max": float(np.max(chains.r_hat)), "r_hat_median": float(np.median(chains.r_hat)),
-        "ess_min": float(np.min(chains.ess)), "log_ratio": _ratios(density, settings, noise, x),
-    }  # fmt: skip
+        "x": x,
+        "F": float(job.F),
+        "acceptance": float(np.mean(to_numpy(chains.acceptance))),
+        "step_size": chains.step_size,
+        "r_hat_max": float(np.max(chains.r_hat)),
+        "r_hat_median": float(np.median(chains.r_hat)),
+        "ess_min": float(np.min(chains.ess)),
+        "log_ratio": _ratios(density, settings, noise, x),
+    }
 
 
 def _lengths(settings: Settings) -> tuple[int, int, int]:
@@ -85,7 +114,9 @@ def _lengths(settings: Settings) -> tuple[int, int, int]:
 def _density(settings: Settings, noise: Any, theta: Any) -> Any:
     """z -> (r(x) - |z|^2/2, its slope) at x = mean + L z."""
     widths = mnist_experiment.WIDTHS[settings.width]
-    ratio = models.energy(resnet.log_ratio(widths), resnet.log_ratio_shapes(widths), theta)
+    ratio = models.energy(
+        resnet.log_ratio(widths), resnet.log_ratio_shapes(widths), theta
+    )
     mean, factor = (settings.array(x, "float32") for x in (noise.mean, noise.factor))
 
     def density(z: Any) -> tuple[Any, Any]:
@@ -115,7 +146,9 @@ def nearest_error(x: Any, y: Any) -> float:
 
 def _digits(image: Any) -> str:
     """An image as a hexadecimal digit for each pixel, 0 black and f white: what a picture of this size shows."""
-    return "".join(f"{level:x}" for level in np.round(np.clip(image, 0.0, 1.0) * 15).astype(int))
+    return "".join(
+        f"{level:x}" for level in np.round(np.clip(image, 0.0, 1.0) * 15).astype(int)
+    )
 
 
 def draw(numbers: dict[str, Any]) -> Any:
@@ -124,7 +157,11 @@ def draw(numbers: dict[str, Any]) -> Any:
     figure.suptitle("Figure 13: images sampled from the learnt energy", fontsize=11)
     for axis, (name, images) in zip(axes[0], pictures.items(), strict=True):
         pixels = np.asarray([[int(level, 16) for level in image] for image in images])
-        tiles = pixels.reshape(SHOWN, SHOWN, 28, 28).transpose(0, 2, 1, 3).reshape(28 * SHOWN, 28 * SHOWN)
+        tiles = (
+            pixels.reshape(SHOWN, SHOWN, 28, 28)
+            .transpose(0, 2, 1, 3)
+            .reshape(28 * SHOWN, 28 * SHOWN)
+        )
         axis.imshow(tiles, cmap="gray", vmin=0, vmax=15, interpolation="nearest")
         lines = [name if name in ("digits", "noise") else f"HMC, energy of {name}"]
         if name in numbers["samplers"]:

@@ -43,8 +43,12 @@ RATE = 1e-4
 METHODS = tuple(methods.methods(RATE))
 # What the ranking depends on: one thing changed, half the steps, the first seed.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "as above": {}, "rate 1e-3": {"rate": 1e-3}, "batch 16": {"batch": 16}, "F0 = 20": {"F0": 20.0}, "F0 = -20": {"F0": -20.0},
-}  # fmt: skip
+    "as above": {},
+    "rate 1e-3": {"rate": 1e-3},
+    "batch 16": {"batch": 16},
+    "F0 = 20": {"F0": 20.0},
+    "F0 = -20": {"F0": -20.0},
+}
 VARIED = ("NCE", "BAR", "binary search")
 EVERY = 5
 STOPS = 12  # looks at held-out digits, evenly in the logarithm of the step
@@ -85,8 +89,16 @@ def experiment(settings: Settings) -> dict[str, Any]:
     until = max(1, steps // 2)
     variants = list(VARIANTS)[: 2 if settings.quick else None]
     main = [(name, seed, steps, "as above") for seed in seeds for name in METHODS]
-    side = [(name, seeds[0], until, variant) for variant in variants if VARIANTS[variant] for name in VARIED]
-    jobs = [Job(name, seed, settings, length, k, variant) for k, (name, seed, length, variant) in enumerate(main + side)]
+    side = [
+        (name, seeds[0], until, variant)
+        for variant in variants
+        if VARIANTS[variant]
+        for name in VARIED
+    ]
+    jobs = [
+        Job(name, seed, settings, length, k, variant)
+        for k, (name, seed, length, variant) in enumerate(main + side)
+    ]
     if not settings.resume:
         for job in jobs:
             for path in _paths(job):
@@ -94,18 +106,41 @@ def experiment(settings: Settings) -> dict[str, Any]:
     found = list(side_by_side(work, jobs, settings.backend))
     curves: dict[str, Any] = {"step": found[0]["step"], "stops": stops_of(steps)}
     for name in METHODS:
-        mine = [one for job, one in zip(jobs, found, strict=True) if job.method == name and job.variant == "as above"]
+        mine = [
+            one
+            for job, one in zip(jobs, found, strict=True)
+            if job.method == name and job.variant == "as above"
+        ]
         keys = ("loss", "F", "held_loss", "held_best", "held_root", "held_overlap")
-        curves[name] = {key: np.stack([one[key] for one in mine], axis=-1) for key in keys}
+        curves[name] = {
+            key: np.stack([one[key] for one in mine], axis=-1) for key in keys
+        }
         curves[name]["seconds"] = np.asarray([one["seconds"] for one in mine])
-    first = {(job.method, job.variant): one for job, one in zip(jobs, found, strict=True) if job.seed == seeds[0]}
-    varied = {variant: {name: _ending(first[name, variant], until) for name in VARIED} for variant in variants}
-    thetas = {name: (first[name, "as above"]["theta"], first[name, "as above"]["F"][-1]) for name in METHODS}
+    first = {
+        (job.method, job.variant): one
+        for job, one in zip(jobs, found, strict=True)
+        if job.seed == seeds[0]
+    }
+    varied = {
+        variant: {name: _ending(first[name, variant], until) for name in VARIED}
+        for variant in variants
+    }
+    thetas = {
+        name: (first[name, "as above"]["theta"], first[name, "as above"]["F"][-1])
+        for name in METHODS
+    }
     setting = {
         "network": f"ResNet-18, widths {WIDTHS[settings.width]}, 128 features, quadratic head with the negative sign",
-        "data": "MNIST, (pixel + U[0, 1))/256", "noise": "Gaussian with the data's mean and covariance", "batch": BATCH,
-        "steps": steps, "runs": runs, "optimizer": f"Adam, rate {RATE:g}", "F0": 0.0, "held_out": HELD, "dtype": "float32",
-    }  # fmt: skip
+        "data": "MNIST, (pixel + U[0, 1))/256",
+        "noise": "Gaussian with the data's mean and covariance",
+        "batch": BATCH,
+        "steps": steps,
+        "runs": runs,
+        "optimizer": f"Adam, rate {RATE:g}",
+        "F0": 0.0,
+        "held_out": HELD,
+        "dtype": "float32",
+    }
     return {"setting": setting, "curves": curves, "varied": varied, "thetas": thetas}
 
 
@@ -114,7 +149,10 @@ def _ending(one: dict[str, Any], until: int) -> dict[str, float]:
     late = (one["step"] >= 0.75 * until) & (one["step"] < until)
     late = late if late.any() else one["step"] >= 0
     look = max(k for k, stop in enumerate(one["stops"]) if stop <= until)
-    return {"loss": float(np.median(one["loss"][late])), "held_loss": float(one["held_loss"][look])}
+    return {
+        "loss": float(np.median(one["loss"][late])),
+        "held_loss": float(one["held_loss"][look]),
+    }
 
 
 def stops_of(steps: int) -> list[int]:
@@ -128,11 +166,19 @@ def sources(settings: Settings) -> tuple[Dequantised, Dequantised, Gaussian]:
 
 
 @lru_cache(maxsize=1)
-def _sources(folder: Path | None, quick: bool) -> tuple[Dequantised, Dequantised, Gaussian]:
-    assert folder is not None, "figures.__main__ makes these figures with a folder alone"
+def _sources(
+    folder: Path | None, quick: bool
+) -> tuple[Dequantised, Dequantised, Gaussian]:
+    assert (
+        folder is not None
+    ), "figures.__main__ makes these figures with a folder alone"
     digits = mnist.read(folder)
     images = digits.train_images[:2000] if quick else digits.train_images
-    return Dequantised(images), Dequantised(digits.test_images), Gaussian(*pixels.moments(images))
+    return (
+        Dequantised(images),
+        Dequantised(digits.test_images),
+        Gaussian(*pixels.moments(images)),
+    )
 
 
 def model_of(width: str) -> tuple[models.Model, Flat]:
@@ -149,12 +195,24 @@ def work(job: Job) -> dict[str, Any]:
     data, held, noise = sources(settings)
     model, flat = model_of(settings.width)
     change = VARIANTS[job.variant]
-    count, rate, F0 = change.get("batch", BATCH), change.get("rate", RATE), change.get("F0", 0.0)
+    count, rate, F0 = (
+        change.get("batch", BATCH),
+        change.get("rate", RATE),
+        change.get("F0", 0.0),
+    )
     batches = Batches(data, noise, job.seed, (), count, count)
     looked = _held_out(settings, held, noise, job)
-    training = Training(model, (methods.methods(rate)[job.method],), optim.adam, rate, xtol=1e-6)
-    theta = flat.pack(resnet.log_ratio_initial(flat.shapes, make_rng(job.seed, 0, 3), 1))
-    state = train.start(training, settings.array(theta, "float32"), settings.array(np.full(1, F0), "float32"))
+    training = Training(
+        model, (methods.methods(rate)[job.method],), optim.adam, rate, xtol=1e-6
+    )
+    theta = flat.pack(
+        resnet.log_ratio_initial(flat.shapes, make_rng(job.seed, 0, 3), 1)
+    )
+    state = train.start(
+        training,
+        settings.array(theta, "float32"),
+        settings.array(np.full(1, F0), "float32"),
+    )
     if job.method == ROOT_START:
         x, y = (settings.array(z, "float32") for z in batches(0))
         r_data, r_noise, _ = model(state.theta, x, y)
@@ -162,27 +220,58 @@ def work(job: Job) -> dict[str, Any]:
     checkpoint, notes = _paths(job)
     rows = json.loads(notes.read_text()) if notes.exists() else {}
     label = f"{job.method}, seed {job.seed}, {job.variant}"
-    bar = tqdm(total=job.steps, desc=label, position=job.place % 2, leave=False,
-               ncols=120, disable=None if settings.progress else True)  # fmt: skip
+    bar = tqdm(
+        total=job.steps,
+        desc=label,
+        position=job.place % 2,
+        leave=False,
+        ncols=120,
+        disable=None if settings.progress else True,
+    )
     for stop in stops_of(job.steps):
         if str(stop) in rows:
             continue
-        state, _ = fit(state, batches, stop, every=EVERY, track=partial(_counted, bar), path=checkpoint, interval=INTERVAL)
+        state, _ = fit(
+            state,
+            batches,
+            stop,
+            every=EVERY,
+            track=partial(_counted, bar),
+            path=checkpoint,
+            interval=INTERVAL,
+        )
         rows[str(stop)] = looked(model, state)
         files.write(notes, json.dumps(rows).encode())
-        bar.set_postfix({"log10 held-out loss": f"{np.log10(rows[str(stop)]['held_loss']):.1f}", "F": f"{float(state.F[0]):.1f}"})
+        bar.set_postfix(
+            {
+                "log10 held-out loss": f"{np.log10(rows[str(stop)]['held_loss']):.1f}",
+                "F": f"{float(state.F[0]):.1f}",
+            }
+        )
     # All steps are made: this reads the whole record, that of an interrupted command included.
     state, record = fit(state, batches, job.steps, every=EVERY, path=checkpoint)
     bar.close()
     return _numbers(state, record, rows)
 
 
-def _numbers(state: State, record: Record, rows: dict[str, dict[str, float]]) -> dict[str, Any]:
-    looks = {key: np.asarray([row[key] for row in rows.values()]) for key in next(iter(rows.values()))}
+def _numbers(
+    state: State, record: Record, rows: dict[str, dict[str, float]]
+) -> dict[str, Any]:
+    looks = {
+        key: np.asarray([row[key] for row in rows.values()])
+        for key in next(iter(rows.values()))
+    }
     looks["stops"] = np.asarray([int(stop) for stop in rows])
     theta = to_numpy(state.theta)[0]
     mean = float(np.average(record.seconds, weights=np.diff(record.step, prepend=-1)))
-    return {"step": record.step, "loss": record.loss[:, 0], "F": record.F[:, 0], "theta": theta, "seconds": mean, **looks}
+    return {
+        "step": record.step,
+        "loss": record.loss[:, 0],
+        "F": record.F[:, 0],
+        "theta": theta,
+        "seconds": mean,
+        **looks,
+    }
 
 
 def _counted(bar: Any, steps: Iterable[int]) -> Iterable[int]:
@@ -207,13 +296,17 @@ def _held_out(settings: Settings, held: Dequantised, noise: Gaussian, job: Job) 
     x, y = (settings.array(law.sample(rng, count), "float32") for law, rng in laws)
 
     def look(model: models.Model, state: State) -> dict[str, float]:
-        r_data, r_noise = log_ratios(model, state.theta, x), log_ratios(model, state.theta, y)
+        r_data, r_noise = log_ratios(model, state.theta, x), log_ratios(
+            model, state.theta, y
+        )
         found = logz.newton(r_data, r_noise)
         own = array_namespace(state.F).astype(state.F, r_data.dtype)
         losses = (nce.loss(r_data, r_noise, F) for F in (own, found.F))
         values = (*losses, found.F, found.overlap)
         names = ("held_loss", "held_best", "held_root", "held_overlap")
-        return {name: float(value[0]) for name, value in zip(names, values, strict=True)}
+        return {
+            name: float(value[0]) for name, value in zip(names, values, strict=True)
+        }
 
     return look
 
@@ -221,5 +314,7 @@ def _held_out(settings: Settings, held: Dequantised, noise: Gaussian, job: Job) 
 def log_ratios(model: models.Model, theta: Array, x: Array) -> Array:
     """r (1, n) of many samples, a batch at a time; float64, since the losses of a chasm are far under float32's digits."""
     xp = array_namespace(theta)
-    parts = [model(theta, x[k : k + BATCH], x[:1])[0] for k in range(0, x.shape[0], BATCH)]
+    parts = [
+        model(theta, x[k : k + BATCH], x[:1])[0] for k in range(0, x.shape[0], BATCH)
+    ]
     return xp.astype(xp.concat(parts, axis=-1), xp.float64)

@@ -28,7 +28,10 @@ def provenance(settings: Settings, command: str, seconds: float) -> dict[str, An
         "quick": settings.quick,
         "backend": settings.backend,
         "device": _device(settings),
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in libraries}},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: _version(name) for name in libraries},
+        },
         "source": _source(),
         "wall_seconds": round(seconds, 2),
     }
@@ -54,10 +57,17 @@ def _plain(x: Any) -> Any:
 def _dump(x: Any, margin: str) -> str:
     inner = margin + " "
     if isinstance(x, dict) and x:
-        items = [f"{inner}{json.dumps(key)}: {_dump(value, inner)}" for key, value in x.items()]
+        items = [
+            f"{inner}{json.dumps(key)}: {_dump(value, inner)}"
+            for key, value in x.items()
+        ]
         return "{\n" + ",\n".join(items) + f"\n{margin}}}"
     if isinstance(x, list) and any(isinstance(value, (list, dict)) for value in x):
-        return "[\n" + ",\n".join(inner + _dump(value, inner) for value in x) + f"\n{margin}]"
+        return (
+            "[\n"
+            + ",\n".join(inner + _dump(value, inner) for value in x)
+            + f"\n{margin}]"
+        )
     return json.dumps(x, allow_nan=False)
 
 
@@ -65,7 +75,9 @@ def _device(settings: Settings) -> str:
     if settings.backend == "cupy":
         import cupy
 
-        return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)["name"].decode()
+        return cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)[
+            "name"
+        ].decode()
     return f"{backend.device(settings.array([0.0]))} ({platform.machine()})"
 
 
@@ -82,11 +94,15 @@ def _source() -> str | None:
 
     def git(*arguments: str) -> str:
         run = ["git", "-C", str(root), *arguments]
-        return subprocess.run(run, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        return subprocess.run(
+            run, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
 
     try:
         # Code alone: the gallery, rewritten figure by figure, would make every tree dirty.
-        changed = git("status", "--porcelain", "--", "refnce", "figures/*.py", "setup.cfg")
+        changed = git(
+            "status", "--porcelain", "--", "refnce", "figures/*.py", "setup.cfg"
+        )
         return git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     except (OSError, subprocess.SubprocessError):
         return None

@@ -14,12 +14,21 @@ from typing import Any, NoReturn
 import numpy as np
 
 
-def side_by_side(work: Callable[[Any], Any], jobs: list[Any], backend: str = "numpy") -> Iterator[Any]:
+def side_by_side(
+    work: Callable[[Any], Any], jobs: list[Any], backend: str = "numpy"
+) -> Iterator[Any]:
     """Yield ``work`` of each job in order, as many at a time as there are processors; a module's function and picklable jobs.
 
     On another backend than NumPy one after another: they would share an accelerator.
     """
-    workers = min(len(jobs), len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    workers = min(
+        len(jobs),
+        (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        ),
+    )
     if workers < 2 or backend != "numpy":
         yield from map(work, jobs)
         return
@@ -31,7 +40,9 @@ def side_by_side(work: Callable[[Any], Any], jobs: list[Any], backend: str = "nu
         with ProcessPoolExecutor(workers, context, _begin) as pool:
             try:
                 yield from pool.map(work, jobs)
-            except BaseException:  # an interruption too does not wait for what is under way
+            except (
+                BaseException
+            ):  # an interruption too does not wait for what is under way
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():
                     process.terminate()

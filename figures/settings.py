@@ -42,8 +42,17 @@ class Settings:
 
     def generators(self, figure: int, count: int) -> list[np.random.Generator]:
         """Independent streams: one seed and one figure always give the same draws, on every backend."""
-        return [np.random.Generator(np.random.PCG64([self.seed, figure, k])) for k in range(count)]
+        return [
+            np.random.Generator(np.random.PCG64([self.seed, figure, k]))
+            for k in range(count)
+        ]
 
-    def track(self, steps: Iterable[Any], label: str, total: int | None = None) -> Iterable[Any]:
-        quiet = None if self.progress else True  # None: no bar where standard error is no terminal
-        return tqdm(steps, desc=label, disable=quiet, mininterval=0.2, ncols=88, total=total)
+    def track(
+        self, steps: Iterable[Any], label: str, total: int | None = None
+    ) -> Iterable[Any]:
+        quiet = (
+            None if self.progress else True
+        )  # None: no bar where standard error is no terminal
+        return tqdm(
+            steps, desc=label, disable=quiet, mininterval=0.2, ncols=88, total=total
+        )

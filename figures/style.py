@@ -52,7 +52,16 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Any, A
     return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
 
 
-def band(axis: Any, x: Any, values: Any, method: str, *, log: bool = False, zigzag: bool = True, **line: Any) -> None:
+def band(
+    axis: Any,
+    x: Any,
+    values: Any,
+    method: str,
+    *,
+    log: bool = False,
+    zigzag: bool = True,
+    **line: Any,
+) -> None:
     """Mean over runs as a line with one standard deviation shaded, of the logarithm where ``log``; values (K, runs).
 
     BAR as printed may swing between two branches from step to step: where ``zigzag`` even and odd steps are a line each.
@@ -60,10 +69,29 @@ def band(axis: Any, x: Any, values: Any, method: str, *, log: bool = False, zigz
     values = np.asarray(values, dtype=float)
     values = np.log(np.maximum(values, SMALLEST)) if log else values
     mean, spread = values.mean(axis=1), values.std(axis=1)
-    middle, low, high = (np.exp(v) if log else v for v in (mean, mean - spread, mean + spread))
+    middle, low, high = (
+        np.exp(v) if log else v for v in (mean, mean - spread, mean + spread)
+    )
     x = np.asarray(x)
-    branches = (x % 2 == 0, x % 2 == 1) if zigzag and method == "BAR" else (np.full(x.shape, True),)
+    branches = (
+        (x % 2 == 0, x % 2 == 1)
+        if zigzag and method == "BAR"
+        else (np.full(x.shape, True),)
+    )
     for k, branch in enumerate(branches):
         label = method if k == 0 else None
-        axis.plot(x[branch], middle[branch], color=COLOURS[method], label=label, **{"lw": 1.6, **line})
-        axis.fill_between(x[branch], low[branch], high[branch], color=COLOURS[method], alpha=0.18, lw=0)
+        axis.plot(
+            x[branch],
+            middle[branch],
+            color=COLOURS[method],
+            label=label,
+            **{"lw": 1.6, **line},
+        )
+        axis.fill_between(
+            x[branch],
+            low[branch],
+            high[branch],
+            color=COLOURS[method],
+            alpha=0.18,
+            lw=0,
+        )

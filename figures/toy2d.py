@@ -68,11 +68,20 @@ class Job:
 
 def experiment(settings: Settings, system: str) -> dict[str, Any]:
     """Return the numbers of both figures of a system; computed once for as many figures of a command as ask for it."""
-    return _experiment(settings.backend, settings.seed, settings.runs, settings.quick, settings.progress, system)
+    return _experiment(
+        settings.backend,
+        settings.seed,
+        settings.runs,
+        settings.quick,
+        settings.progress,
+        system,
+    )
 
 
 @lru_cache(maxsize=2)
-def _experiment(backend: str, seed: int, runs: int | None, quick: bool, progress: bool, system: str) -> dict[str, Any]:
+def _experiment(
+    backend: str, seed: int, runs: int | None, quick: bool, progress: bool, system: str
+) -> dict[str, Any]:
     settings = Settings(backend, seed, runs, quick, progress)
     count = runs or (2 if quick else RUNS)
     stops, side = ((40, 120), 120) if quick else (STOPS, SIDE_STEPS)
@@ -94,7 +103,9 @@ def work(job: Job) -> dict[str, Any]:
     return {"main": main, "side": side, "samples": _sampled(job, main["theta"][-1])}
 
 
-def _trained(job: Job, settings: Settings, methods: dict[str, Method], stops: tuple[int, ...]) -> dict[str, Any]:
+def _trained(
+    job: Job, settings: Settings, methods: dict[str, Method], stops: tuple[int, ...]
+) -> dict[str, Any]:
     law, runs = SYSTEMS[job.system], len(job.seeds)
     draws = [Batches(law, NOISE, s, (), BATCH, BATCH) for s in job.seeds]
 
@@ -104,16 +115,24 @@ def _trained(job: Job, settings: Settings, methods: dict[str, Method], stops: tu
 
     network = models.network(nn.mlp, SHAPES, NOISE, width=128)
     training = Training(network, tuple(methods.values()), optim.adam, RATE, xtol=1e-6)
-    theta = np.stack([FLAT.pack(nn.initial(SHAPES, make_rng(s, 0, 3))) for s in job.seeds])[:, None, :]
+    theta = np.stack(
+        [FLAT.pack(nn.initial(SHAPES, make_rng(s, 0, 3))) for s in job.seeds]
+    )[:, None, :]
     theta = settings.array(np.repeat(theta, len(methods), axis=1), "float32")
     F = settings.array(np.zeros((runs, len(methods))), "float32")
     if ROOT_START in methods:
-        F = _from_the_root(settings, network, theta, batches(0), F, list(methods).index(ROOT_START))
+        F = _from_the_root(
+            settings, network, theta, batches(0), F, list(methods).index(ROOT_START)
+        )
     state, looks, rows = train.start(training, theta, F), [], []
     for stop in stops:
-        state, record = fit(state, batches, stop, every=EVERY, apart=job.backend == "numpy")
+        state, record = fit(
+            state, batches, stop, every=EVERY, apart=job.backend == "numpy"
+        )
         rows.append(record)
-        looks.append((to_numpy(state.theta).astype(float), to_numpy(state.F).astype(float)))
+        looks.append(
+            (to_numpy(state.theta).astype(float), to_numpy(state.F).astype(float))
+        )
     step = np.concatenate([row.step for row in rows])
     return {
         "step": step,
@@ -130,7 +149,9 @@ def _truth_loss(law: Any, x: Any, y: Any) -> Any:
     return nce.loss(r_data, r_noise, 0.0)
 
 
-def _from_the_root(settings: Settings, network: Any, theta: Any, pair: tuple[Any, Any], F: Any, k: int) -> Any:
+def _from_the_root(
+    settings: Settings, network: Any, theta: Any, pair: tuple[Any, Any], F: Any, k: int
+) -> Any:
     x, y = (settings.array(z, "float32") for z in pair)
     r_data, r_noise, _ = network(theta, x, y)
     roots = logz.newton(r_data, r_noise).F
@@ -141,13 +162,18 @@ def _from_the_root(settings: Settings, network: Any, theta: Any, pair: tuple[Any
 def grid(points: int = GRID) -> tuple[Any, float]:
     """Midpoints (points^2, 2) of the cells of the square, and the area of a cell."""
     edge = HALF * ((2.0 * np.arange(points) + 1.0) / points - 1.0)
-    return np.stack(np.meshgrid(edge, edge, indexing="xy"), axis=-1).reshape(-1, 2), (2.0 * HALF / points) ** 2
+    return (
+        np.stack(np.meshgrid(edge, edge, indexing="xy"), axis=-1).reshape(-1, 2),
+        (2.0 * HALF / points) ** 2,
+    )
 
 
 def log_model(theta: Any, x: Any) -> Any:
     """E (..., points) of the networks theta (..., k)."""
     flat = theta.reshape(-1, theta.shape[-1])
-    return np.stack([nn.mlp(FLAT.unpack(one), x)[0][:, 0] for one in flat]).reshape(*theta.shape[:-1], -1)
+    return np.stack([nn.mlp(FLAT.unpack(one), x)[0][:, 0] for one in flat]).reshape(
+        *theta.shape[:-1], -1
+    )
 
 
 def _log_mass(E: Any, cell: float) -> Any:
@@ -165,7 +191,9 @@ def qualities(system: str, theta: Any, F: Any) -> dict[str, Any]:
         E = log_model(theta_k, x)
         log_z = _log_mass(E, cell)
         log_p = E - log_z[..., None]
-        found["kl"].append(cell * np.sum(truth * (np.log(np.maximum(truth, 1e-300)) - log_p), axis=-1))
+        found["kl"].append(
+            cell * np.sum(truth * (np.log(np.maximum(truth, 1e-300)) - log_p), axis=-1)
+        )
         found["tv"].append(0.5 * cell * np.sum(np.abs(truth - np.exp(log_p)), axis=-1))
         found["log_z_error"].append(F_k - log_z)
     return {name: np.stack(values) for name, values in found.items()}
@@ -196,31 +224,58 @@ def _sampled(job: Job, theta: Any) -> dict[str, Any]:
     start = NOISE.sample(make_rng(job.seeds[0], 0, 4), 64)
     start = np.clip(start, -HALF, HALF)
     steps = 20 if job.side_steps < SIDE_STEPS else 400
-    chains = sampling.hmc(walled, start, make_rng(job.seeds[0], 0, 5), steps=steps, warmup=steps // 2)
+    chains = sampling.hmc(
+        walled, start, make_rng(job.seeds[0], 0, 5), steps=steps, warmup=steps // 2
+    )
     return {
-        "x": chains.samples[-8:].reshape(-1, 2), "acceptance": chains.acceptance.mean(), "r_hat": chains.r_hat, "ess": chains.ess,
+        "x": chains.samples[-8:].reshape(-1, 2),
+        "acceptance": chains.acceptance.mean(),
+        "r_hat": chains.r_hat,
+        "ess": chains.ess,
         "draws": steps * 64,
-    }  # fmt: skip
+    }
 
 
 def _setting(runs: int, stops: Iterable[int]) -> dict[str, Any]:
     return {
-        "network": "MLP 2-128-64-1, leaky ReLU 0.01", "noise": "N(0, 2 I)", "batch": BATCH, "runs": runs, "F0": 0.0,
-        "optimizer": f"Adam, rate {RATE:g}", "stops": list(stops), "dtype": "float32",
-    }  # fmt: skip
+        "network": "MLP 2-128-64-1, leaky ReLU 0.01",
+        "noise": "N(0, 2 I)",
+        "batch": BATCH,
+        "runs": runs,
+        "F0": 0.0,
+        "optimizer": f"Adam, rate {RATE:g}",
+        "stops": list(stops),
+        "dtype": "float32",
+    }
 
 
-def _merged(system: str, parts: list[dict[str, Any]], stops: tuple[int, ...]) -> dict[str, Any]:
+def _merged(
+    system: str, parts: list[dict[str, Any]], stops: tuple[int, ...]
+) -> dict[str, Any]:
     numbers: dict[str, Any] = {"floor": floor(system), "main": {}, "side": {}}
     for kind, table in (("main", METHODS), ("side", SIDE)):
-        theta, F = (np.concatenate([part[kind][name] for part in parts], axis=1) for name in ("theta", "F"))
+        theta, F = (
+            np.concatenate([part[kind][name] for part in parts], axis=1)
+            for name in ("theta", "F")
+        )
         loss = np.concatenate([part[kind]["loss"] for part in parts], axis=1)
-        excess = loss - np.concatenate([part[kind]["truth_loss"] for part in parts], axis=1)[..., None]
+        excess = (
+            loss
+            - np.concatenate([part[kind]["truth_loss"] for part in parts], axis=1)[
+                ..., None
+            ]
+        )
         quality = qualities(system, theta, F)
         numbers[kind]["step"] = parts[0][kind]["step"]
         for k, name in enumerate(table):
-            losses = {"loss": np.round(loss[..., k], 5), "excess": np.round(excess[..., k], 5)}
-            curves = {**losses, **{what: values[..., k] for what, values in quality.items()}}
+            losses = {
+                "loss": np.round(loss[..., k], 5),
+                "excess": np.round(excess[..., k], 5),
+            }
+            curves = {
+                **losses,
+                **{what: values[..., k] for what, values in quality.items()},
+            }
             numbers[kind][name] = curves
     x, _ = grid(PIXELS)
     theta = parts[0]["main"]["theta"]
@@ -231,8 +286,15 @@ def _merged(system: str, parts: list[dict[str, Any]], stops: tuple[int, ...]) ->
         images = {}
         for stop, one in zip(stops, theta[:, 0, k], strict=True):
             E = log_model(one, x)
-            images[str(stop)] = np.round(np.exp(E - _log_mass(E, (2.0 * HALF / PIXELS) ** 2)), 4)
+            images[str(stop)] = np.round(
+                np.exp(E - _log_mass(E, (2.0 * HALF / PIXELS) ** 2)), 4
+            )
         numbers["densities"][name] = images
-    numbers["samples"] = {"model": np.round(parts[0]["samples"].pop("x"), 3), **parts[0]["samples"]}
-    numbers["samples"]["data"] = np.round(SYSTEMS[system].sample(make_rng(7, 0, 6), 512), 3)
+    numbers["samples"] = {
+        "model": np.round(parts[0]["samples"].pop("x"), 3),
+        **parts[0]["samples"],
+    }
+    numbers["samples"]["data"] = np.round(
+        SYSTEMS[system].sample(make_rng(7, 0, 6), 512), 3
+    )
     return numbers

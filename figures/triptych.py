@@ -18,12 +18,25 @@ def draw(numbers: dict[str, Any], title: str) -> Any:
             curves = numbers[name][method]
             style.band(row[0], step, curves["loss"], method, log=True)
             style.band(row[1], step, curves["distance"], method, log=True)
-            line = {"color": style.COLOURS[method], "lw": 1.1, "marker": "o", "ms": 2.0, "alpha": 0.85}
+            line = {
+                "color": style.COLOURS[method],
+                "lw": 1.1,
+                "marker": "o",
+                "ms": 2.0,
+                "alpha": 0.85,
+            }
             row[2].plot(curves["theta"], curves["F"], label=method, **line)
         data = {"fresh": "fresh batches", "fixed": "one fixed batch"}[name]
-        row[0].set(xlabel="training step", ylabel="NCE loss", yscale="log", xscale="log")
+        row[0].set(
+            xlabel="training step", ylabel="NCE loss", yscale="log", xscale="log"
+        )
         row[0].set_title(f"NCE loss of the batch ({data})")
-        row[1].set(xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$", xscale="log", yscale="log")
+        row[1].set(
+            xlabel="training step",
+            ylabel=r"$\|\theta - \theta_*\|_2$",
+            xscale="log",
+            yscale="log",
+        )
         row[1].set_title(f"parameter distance ({data})")
         optimum = {"color": style.OPTIMUM, "ms": 9, "label": "optimum", "zorder": 5}
         row[2].plot(numbers["theta_star"], numbers["F_star"], "o", **optimum)

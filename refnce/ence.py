@@ -20,7 +20,14 @@ import math
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace, ignore_fp_errors
-from refnce.array.validation import check_arrays, check_F, check_no_nan, check_samples, rows, runs_shape
+from refnce.array.validation import (
+    check_arrays,
+    check_F,
+    check_no_nan,
+    check_samples,
+    rows,
+    runs_shape,
+)
 from refnce.array.special import two_sum
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
@@ -61,7 +68,9 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     x_data, c_data = _exponent(r_data, F, +0.5)
     x_noise, c_noise = _exponent(r_noise, F, -0.5)
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    return _times_exp(c_data * (-0.25 / n), x_data), _times_exp(c_noise * (0.25 / m), x_noise)
+    return _times_exp(c_data * (-0.25 / n), x_data), _times_exp(
+        c_noise * (0.25 / m), x_noise
+    )
 
 
 @ignore_fp_errors()
@@ -93,8 +102,12 @@ def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     """Return (S, p), mean e^{half (F - r)} = S e^p; S is in [1/n, 1], 0 if all terms are, inf if one is."""
     xp = array_namespace(r)
     x, c = _exponent(r, F, half)
-    huge = xp.full_like(x, xp.finfo(x.dtype).max / 4.0)  # -huge is the p of no term, and can be subtracted
-    p = xp.max(xp.maximum(xp.where(x < xp.inf, x, -huge), -huge), axis=-1, keepdims=True)
+    huge = xp.full_like(
+        x, xp.finfo(x.dtype).max / 4.0
+    )  # -huge is the p of no term, and can be subtracted
+    p = xp.max(
+        xp.maximum(xp.where(x < xp.inf, x, -huge), -huge), axis=-1, keepdims=True
+    )
     return xp.mean(c * xp.exp(x - p), axis=-1), xp.squeeze(p, axis=-1)
 
 
@@ -108,7 +121,9 @@ def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
 def _times_exp(c: Array, p: Array) -> Array:
     """Return c e^p, infinite only where the product itself is too large, 0 only where it is too small."""
     xp = array_namespace(c)
-    limit = math.log(xp.finfo(p.dtype).max) - 8.0  # so that neither factor is infinite or 0
+    limit = (
+        math.log(xp.finfo(p.dtype).max) - 8.0
+    )  # so that neither factor is infinite or 0
     h = xp.exp(xp.clip(0.5 * p, -limit, limit))
     return (c * h) * h
 

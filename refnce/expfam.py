@@ -23,9 +23,23 @@ from typing import Any
 
 from refnce import logz, nce
 from refnce.array.backend import Array, array_namespace, all_true, ignore_fp_errors
-from refnce.array.validation import check_arrays, check_F, check_no_nan, check_nu, check_samples, runs_shape
+from refnce.array.validation import (
+    check_arrays,
+    check_F,
+    check_no_nan,
+    check_nu,
+    check_samples,
+    runs_shape,
+)
 
-__all__ = ["gradient", "hessian", "loss", "profile_gradient", "profile_hessian", "profile_loss"]
+__all__ = [
+    "gradient",
+    "hessian",
+    "loss",
+    "profile_gradient",
+    "profile_hessian",
+    "profile_loss",
+]
 
 
 @ignore_fp_errors()
@@ -46,7 +60,9 @@ def loss(
     ``nce.loss``; nu as there. Leading shapes broadcast. Raises TypeError or ValueError where shapes disagree,
     n, m or k is 0, T or theta is not finite, and for what ``nce.loss`` refuses.
     """
-    F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    F, r_data, r_noise = _entry(
+        T_data, T_noise, theta, F, offset_data, offset_noise, nu
+    )
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
@@ -62,9 +78,13 @@ def gradient(
     nu: float = 1.0,
 ) -> Array:
     """Return the gradient (..., k + 1) of ``loss`` in [theta, F], Eq. 13; arguments and errors as there."""
-    F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    F, r_data, r_noise = _entry(
+        T_data, T_noise, theta, F, offset_data, offset_noise, nu
+    )
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
-    dtheta = _pull(T_data, dr_data) + _pull(T_noise, dr_noise)  # Eq. (13), the coordinates of theta
+    dtheta = _pull(T_data, dr_data) + _pull(
+        T_noise, dr_noise
+    )  # Eq. (13), the coordinates of theta
     dF = nce.grad_F(r_data, r_noise, F, nu=nu)  # Eq. (13) = Eq. (3), the entry -1 of T
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
@@ -84,7 +104,9 @@ def hessian(
 
     Symmetric and positive semidefinite. Arguments and errors as in ``loss``.
     """
-    F, r_data, r_noise = _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    F, r_data, r_noise = _entry(
+        T_data, T_noise, theta, F, offset_data, offset_noise, nu
+    )
     xp = array_namespace(F)
     w_data, w_noise = _weights(r_data, r_noise, F, nu)
     mean = (_pull(T_data, w_data) + _pull(T_noise, w_noise))[..., None]
@@ -98,41 +120,67 @@ def hessian(
 
 @ignore_fp_errors()
 def profile_loss(
-    T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    offset_data: Array,
+    offset_noise: Array,
+    *,
+    nu: float = 1.0,
 ) -> Array:
     """Return the loss (...) at the F that minimises it, from ``logz.newton``; convex in theta (Appendix A.2).
 
     Arguments as in ``loss`` without F. Where the solve's status is not CONVERGED (no minimiser, or none
     certified) the run's value is nan. Errors as in ``loss``.
     """
-    F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    F, solved, r_data, r_noise = _solve(
+        T_data, T_noise, theta, offset_data, offset_noise, nu
+    )
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
 @ignore_fp_errors()
 def profile_gradient(
-    T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    offset_data: Array,
+    offset_noise: Array,
+    *,
+    nu: float = 1.0,
 ) -> Array:
     """Return the gradient (..., k) in theta of ``profile_loss``, Equation 15. Arguments and errors as there.
 
     T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing, as dL/dF = 0; in
     floating point it removes the first-order effect of the rounding of F.
     """
-    F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    F, solved, r_data, r_noise = _solve(
+        T_data, T_noise, theta, offset_data, offset_noise, nu
+    )
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     D_data, D_noise = _centred(T_data, T_noise, *_weights(r_data, r_noise, F, nu))
-    return _where_solved(solved[..., None], _pull(D_data, dr_data) + _pull(D_noise, dr_noise))  # Eq. (15)
+    return _where_solved(
+        solved[..., None], _pull(D_data, dr_data) + _pull(D_noise, dr_noise)
+    )  # Eq. (15)
 
 
 @ignore_fp_errors()
 def profile_hessian(
-    T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, *, nu: float = 1.0
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    offset_data: Array,
+    offset_noise: Array,
+    *,
+    nu: float = 1.0,
 ) -> Array:
     """Return the Hessian (..., k, k) in theta of ``profile_loss``, Equation 16.
 
     Symmetric and positive semidefinite (Appendix A.2). Arguments and errors as in ``profile_loss``.
     """
-    F, solved, r_data, r_noise = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    F, solved, r_data, r_noise = _solve(
+        T_data, T_noise, theta, offset_data, offset_noise, nu
+    )
     w_data, w_noise = _weights(r_data, r_noise, F, nu)
     D_data, D_noise = _centred(T_data, T_noise, w_data, w_noise)
     curvature = nce.hess_F(r_data, r_noise, F, nu=nu)[..., None, None]
@@ -162,27 +210,47 @@ def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     """The curvature weights s(1 - s)/n of data and nu s(1 - s)/m of noise, scaled to sum 1 (0 if all are)."""
     xp = array_namespace(F)
     centre = (F + math.log(nu))[..., None]
-    q_data, q_noise = xp.exp(-xp.abs(centre - r_data)), xp.exp(-xp.abs(centre - r_noise))
-    w_data = q_data / (1.0 + q_data) ** 2 / r_data.shape[-1]  # s(1 - s) in the odds q of the small one
+    q_data, q_noise = xp.exp(-xp.abs(centre - r_data)), xp.exp(
+        -xp.abs(centre - r_noise)
+    )
+    w_data = (
+        q_data / (1.0 + q_data) ** 2 / r_data.shape[-1]
+    )  # s(1 - s) in the odds q of the small one
     w_noise = q_noise / (1.0 + q_noise) ** 2 * (nu / r_noise.shape[-1])
-    total = xp.sum(w_data, axis=-1, keepdims=True) + xp.sum(w_noise, axis=-1, keepdims=True)
+    total = xp.sum(w_data, axis=-1, keepdims=True) + xp.sum(
+        w_noise, axis=-1, keepdims=True
+    )
     total = xp.where(total > 0.0, total, xp.ones_like(total))
     return w_data / total, w_noise / total
 
 
-def _centred(T_data: Array, T_noise: Array, w_data: Array, w_noise: Array) -> tuple[Array, Array]:
+def _centred(
+    T_data: Array, T_noise: Array, w_data: Array, w_noise: Array
+) -> tuple[Array, Array]:
     """T less its weighted mean, which is the gradient of F(theta) when F is the root (A.2)."""
     grad_F = (_pull(T_data, w_data) + _pull(T_noise, w_noise))[..., None, :]
     return T_data - grad_F, T_noise - grad_F
 
 
 def _solve(
-    T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array, nu: float
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    offset_data: Array,
+    offset_noise: Array,
+    nu: float,
 ) -> tuple[Array, Array, Array, Array]:
-    _, r_data, r_noise = _entry(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu)
+    _, r_data, r_noise = _entry(
+        T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
+    )
     root = logz.newton(r_data, r_noise, nu=nu)
     xp = array_namespace(r_data)
-    return xp.where(root.converged, root.F, xp.zeros_like(root.F)), root.converged, r_data, r_noise
+    return (
+        xp.where(root.converged, root.F, xp.zeros_like(root.F)),
+        root.converged,
+        r_data,
+        r_noise,
+    )
 
 
 def _where_solved(solved: Array, value: Array) -> Array:
@@ -191,7 +259,13 @@ def _where_solved(solved: Array, value: Array) -> Array:
 
 
 def _entry(
-    T_data: Array, T_noise: Array, theta: Array, F: Any, offset_data: Array, offset_noise: Array, nu: float
+    T_data: Array,
+    T_noise: Array,
+    theta: Array,
+    F: Any,
+    offset_data: Array,
+    offset_noise: Array,
+    nu: float,
 ) -> tuple[Array, Array, Array]:
     """Check the arguments; return F (...) over all runs and the log-ratios of data and noise."""
     check_nu(nu)
@@ -209,9 +283,15 @@ def _entry(
         "F": F[..., None],
     }
     F = xp.broadcast_to(F, runs_shape(**one, **offsets))
-    scores = {"T_data theta": _scores(T_data, theta), "T_noise theta": _scores(T_noise, theta)}
+    scores = {
+        "T_data theta": _scores(T_data, theta),
+        "T_noise theta": _scores(T_noise, theta),
+    }
     _check_finite(**scores)
-    r_data, r_noise = (score + offset for score, offset in zip(scores.values(), offsets.values(), strict=True))
+    r_data, r_noise = (
+        score + offset
+        for score, offset in zip(scores.values(), offsets.values(), strict=True)
+    )
     return F, r_data, r_noise
 
 
@@ -219,8 +299,13 @@ def _check_shapes(
     T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array
 ) -> None:
     if theta.ndim == 0 or theta.shape[-1] == 0:
-        raise ValueError(f"theta must be (..., k) with k >= 1 parameters; got shape {tuple(theta.shape)}")
-    for name, T, offset in (("data", T_data, offset_data), ("noise", T_noise, offset_noise)):
+        raise ValueError(
+            f"theta must be (..., k) with k >= 1 parameters; got shape {tuple(theta.shape)}"
+        )
+    for name, T, offset in (
+        ("data", T_data, offset_data),
+        ("noise", T_noise, offset_noise),
+    ):
         if T.ndim < 2 or T.shape[-1] != theta.shape[-1]:
             raise ValueError(
                 f"T_{name} must be (..., samples, k) with k = {theta.shape[-1]} as theta has; got shape "

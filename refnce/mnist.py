@@ -1,6 +1,6 @@
 """MNIST's four IDX files, whole or not at all: where they are, what is in them, and how they are fetched.
 
-    digits = read(where("data/mnist"))     # digits.train_images: uint8 (60000, 784); refnce.pixels makes data of them
+digits = read(where("data/mnist"))     # digits.train_images: uint8 (60000, 784); refnce.pixels makes data of them
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from refnce.files import FileError
 __all__ = ["Digits", "Part", "download", "read", "where"]
 
 VARIABLE = "REFNCE_MNIST"
-MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/")
+MIRRORS = (
+    "https://ossci-datasets.s3.amazonaws.com/mnist/",
+    "https://storage.googleapis.com/cvdf-datasets/mnist/",
+)
 REMEDY = "python -m refnce mnist --download fetches the four files"
 UNSIGNED_BYTES = 0x0800  # IDX magic: this, and the number of axes
 
@@ -93,14 +96,18 @@ def read(folder: Path | str, *, parts: Mapping[str, Part] = PARTS) -> Digits:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileError(f"{folder} is no folder; name the one of MNIST's four files, or {REMEDY}")
+        raise FileError(
+            f"{folder} is no folder; name the one of MNIST's four files, or {REMEDY}"
+        )
     return Digits(**{field: _array(folder, part) for field, part in parts.items()})
 
 
 def _array(folder: Path, part: Part) -> Array:
     path = _find(folder, part)
     if path is None:
-        raise FileError(f"{folder / part.name} is missing, and so is {part.name}.gz; name another folder, or {REMEDY}")
+        raise FileError(
+            f"{folder / part.name} is missing, and so is {part.name}.gz; name another folder, or {REMEDY}"
+        )
     axes = (UNSIGNED_BYTES + len(part.shape), *part.shape)
     header = b"".join(number.to_bytes(4, "big") for number in axes)
     size = len(header) + math.prod(part.shape)
@@ -108,25 +115,41 @@ def _array(folder: Path, part: Part) -> Array:
         content = _content(path, size)
         _check(content, header, size, part)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise FileError(f"{path} is not MNIST's {part.name}: {error}; remove it, and {REMEDY}") from error
+        raise FileError(
+            f"{path} is not MNIST's {part.name}: {error}; remove it, and {REMEDY}"
+        ) from error
     rows, *axes_of_one = part.shape
     shape = (rows, math.prod(axes_of_one)) if axes_of_one else (rows,)
-    return load("numpy").frombuffer(content, dtype="uint8", offset=len(header)).reshape(shape)
+    return (
+        load("numpy")
+        .frombuffer(content, dtype="uint8", offset=len(header))
+        .reshape(shape)
+    )
 
 
 def _check(content: bytes, header: bytes, size: int, part: Part) -> None:
     magic, begin = header[:4], content[: len(header)]
     if not magic.startswith(begin[:4]):
-        raise ValueError(f"it starts with {begin[:4].hex()}, where IDX has the magic number {magic.hex()}")
+        raise ValueError(
+            f"it starts with {begin[:4].hex()}, where IDX has the magic number {magic.hex()}"
+        )
     if not header.startswith(begin):
-        found = [int.from_bytes(begin[k : k + 4], "big") for k in range(4, len(begin), 4)]
+        found = [
+            int.from_bytes(begin[k : k + 4], "big") for k in range(4, len(begin), 4)
+        ]
         raise ValueError(f"its axes are {found}; {list(part.shape)} is expected")
     if len(content) != size:
         short = len(content) < size
-        raise ValueError(f"it ends after {len(content)} of {size} bytes" if short else f"it is longer than {size} bytes")
+        raise ValueError(
+            f"it ends after {len(content)} of {size} bytes"
+            if short
+            else f"it is longer than {size} bytes"
+        )
     digest = hashlib.sha256(content).hexdigest()
     if digest != part.content:
-        raise ValueError(f"the SHA-256 of its content is {digest}; {part.content} is expected")
+        raise ValueError(
+            f"the SHA-256 of its content is {digest}; {part.content} is expected"
+        )
 
 
 def _find(folder: Path, part: Part) -> Path | None:
@@ -140,7 +163,9 @@ def _content(path: Path, size: int) -> bytes:
         return file.read(size + 1)
 
 
-def download(*, mirrors: Sequence[str] = MIRRORS, parts: Mapping[str, Part] = PARTS) -> Path:
+def download(
+    *, mirrors: Sequence[str] = MIRRORS, parts: Mapping[str, Part] = PARTS
+) -> Path:
     """Fetch the four .gz files into the user's cache, where they are not there already, and return that folder.
 
     It is refnce/mnist in XDG_CACHE_HOME or ~/.cache. Raises files.FileError where no mirror gives a file of the known SHA-256,
@@ -149,7 +174,9 @@ def download(*, mirrors: Sequence[str] = MIRRORS, parts: Mapping[str, Part] = PA
     try:
         import pooch
     except ImportError as error:
-        raise FileError(f"MNIST is fetched by pooch, which is not installed ({error}); pip install 'refnce[mnist]'") from error
+        raise FileError(
+            f"MNIST is fetched by pooch, which is not installed ({error}); pip install 'refnce[mnist]'"
+        ) from error
     for part in parts.values():
         _fetch(pooch, part, mirrors)
     return _cache()
@@ -160,14 +187,28 @@ def _fetch(pooch: Any, part: Part, mirrors: Sequence[str]) -> None:
     for mirror in mirrors:
         url = f"{mirror}{part.name}.gz"
         try:
-            pooch.retrieve(url, known_hash=f"sha256:{part.packed}", fname=f"{part.name}.gz", path=_cache())
+            pooch.retrieve(
+                url,
+                known_hash=f"sha256:{part.packed}",
+                fname=f"{part.name}.gz",
+                path=_cache(),
+            )
             return
-        except (OSError, ValueError) as error:  # no network, no such file, no room; another checksum
+        except (
+            OSError,
+            ValueError,
+        ) as error:  # no network, no such file, no room; another checksum
             failed.append(f"{url}: {' '.join(str(error).split())[:200]}")
     tried = "; ".join(failed)
-    raise FileError(f"{part.name}.gz could not be fetched into {_cache()} ({tried}); fetch the four by hand into one folder")
+    raise FileError(
+        f"{part.name}.gz could not be fetched into {_cache()} ({tried}); fetch the four by hand into one folder"
+    )
 
 
 def _cache() -> Path:
     """Ours to name, so that a download is found where pooch is not installed."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "refnce" / "mnist"
+    return (
+        Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+        / "refnce"
+        / "mnist"
+    )

@@ -26,8 +26,24 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.array.backend import Array, Namespace, array_namespace, blocks, in_run_blocks, machine_eps, ignore_fp_errors
-from refnce.array.validation import check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.array.backend import (
+    Array,
+    Namespace,
+    array_namespace,
+    blocks,
+    in_run_blocks,
+    machine_eps,
+    ignore_fp_errors,
+)
+from refnce.array.validation import (
+    check_arrays,
+    check_F,
+    check_no_nan,
+    check_nu,
+    check_samples,
+    rows,
+    runs_shape,
+)
 from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
@@ -95,14 +111,19 @@ def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
 
 
 @ignore_fp_errors()
-def grad_r(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> tuple[Array, Array]:
+def grad_r(
+    r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0
+) -> tuple[Array, Array]:
     """Return (dL/dr_data (..., n), dL/dr_noise (..., m)): the weights that a model's pullback takes (the chain rule).
 
     dL/dr_data = -s_data/(n (1 + nu)), dL/dr_noise = nu s_noise/(m (1 + nu)). Arguments and errors as in ``loss``.
     """
     xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
     w_data, w_noise, _ = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    return _sigmoid(r_data, F, nu, +1.0) * -w_data, _sigmoid(r_noise, F, nu, -1.0) * w_noise
+    return (
+        _sigmoid(r_data, F, nu, +1.0) * -w_data,
+        _sigmoid(r_noise, F, nu, -1.0) * w_noise,
+    )
 
 
 @in_run_blocks
@@ -117,11 +138,23 @@ def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
 def weights(n: int, m: int, nu: float) -> tuple[float, float, float]:
     """What a data and a noise sample weigh in the loss, 1/(n (1 + nu)) and nu/(m (1 + nu)); the first over m; rounded once."""
     exact = Fraction(nu)
-    return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact))), float(1 / (n * m * (1 + exact)))
+    return (
+        float(1 / (n * (1 + exact))),
+        float(exact / (m * (1 + exact))),
+        float(1 / (n * m * (1 + exact))),
+    )
 
 
 @in_run_blocks
-def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 0, scaled: bool = True) -> Balance:
+def balance(
+    r_data: Array,
+    r_noise: Array,
+    F: Array,
+    nu: float,
+    *,
+    order: int = 0,
+    scaled: bool = True,
+) -> Balance:
     """Return (A - nu B)/(1 + nu) in the parts named in this module's docstring, for checked arguments, with derivatives.
 
     With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
@@ -129,7 +162,11 @@ def balance(r_data: Array, r_noise: Array, F: Array, nu: float, *, order: int = 
     """
     xp = array_namespace(r_data, r_noise)
     zero = xp.zeros_like(F)
-    M = xp.minimum(_nearest(r_data, F, nu), _nearest(r_noise, F, nu)) if scaled else zero
+    M = (
+        xp.minimum(_nearest(r_data, F, nu), _nearest(r_noise, F, nu))
+        if scaled
+        else zero
+    )
     M = xp.where(xp.isfinite(M), M, zero)
     n, m = r_data.shape[-1], r_noise.shape[-1]
     below_data, *data = _sums(r_data, F, nu, M, order)
@@ -153,7 +190,9 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
         u = t * (1.0 - t * scale)
         every: tuple[Array, ...] = (t, u)[: order + 1]
         if order > 1:
-            every = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[: order + 1]
+            every = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[
+                : order + 1
+            ]
         under = [v * below for v in every]  # v or 0, so that the rest is exactly 0 or v
         return [below, *(v - w for v, w in zip(every, under, strict=True)), *under]
 
@@ -164,10 +203,19 @@ def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
 def over_blocks(f: Callable[[Array], list[Array]], r: Array) -> list[Array]:
     """The sums over the last axis of the arrays that ``f`` makes of r, block by block."""
     parts = [[pairwise_sum(v) for v in f(x)] for x in blocks(r)]
-    return parts[0] if len(parts) == 1 else [pairwise_sum(array_namespace(r).stack(k, axis=-1)) for k in zip(*parts, strict=True)]
+    return (
+        parts[0]
+        if len(parts) == 1
+        else [
+            pairwise_sum(array_namespace(r).stack(k, axis=-1))
+            for k in zip(*parts, strict=True)
+        ]
+    )
 
 
-def odds(r: Array, F: Array, nu: float, M: Array | None = None) -> tuple[Array, Array, Array]:
+def odds(
+    r: Array, F: Array, nu: float, M: Array | None = None
+) -> tuple[Array, Array, Array]:
     """Return (z, e, q): z + e = F + log nu - r, and q = exp(M - |z + e|), the odds of the small side (M = 0 where None).
 
     Beyond |z| = 64/eps, infinity included, e is 0: z is then exact to far less than an ulp of the log-ratio.
@@ -190,7 +238,12 @@ def _nearest(r: Array, F: Array, nu: float) -> Array:
     """The distance from F + log nu to the nearest sample (...)."""
     xp = array_namespace(r)
     shift = F + math.log(nu)
-    return xp.min(xp.stack([xp.min(xp.abs(shift[..., None] - x), axis=-1) for x in blocks(r)], axis=-1), axis=-1)
+    return xp.min(
+        xp.stack(
+            [xp.min(xp.abs(shift[..., None] - x), axis=-1) for x in blocks(r)], axis=-1
+        ),
+        axis=-1,
+    )
 
 
 def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
@@ -205,10 +258,14 @@ def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
     xp = array_namespace(r)
     z, e, q = odds(r, F, nu)
     large = (z >= 0) == (sign > 0)
-    return xp.where(large, sign * z, 0.0) + (xp.where(large, sign * e, 0.0) + xp.log1p(q))
+    return xp.where(large, sign * z, 0.0) + (
+        xp.where(large, sign * e, 0.0) + xp.log1p(q)
+    )
 
 
-def _entry(r_data: Array, r_noise: Array, F: Any, nu: float) -> tuple[Namespace, Array, Array, Array, float]:
+def _entry(
+    r_data: Array, r_noise: Array, F: Any, nu: float
+) -> tuple[Namespace, Array, Array, Array, float]:
     nu = check_nu(nu)
     xp = check_arrays(r_data=r_data, r_noise=r_noise)
     check_samples(r_data=r_data, r_noise=r_noise)

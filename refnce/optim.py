@@ -33,11 +33,17 @@ def ngd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
     return state, -rate * direction / xp.where(norm > 0, norm, xp.ones_like(norm))
 
 
-def adam(state: Any, gradient: Array, *, rate: float) -> tuple[tuple[int, Array, Array], Array]:
+def adam(
+    state: Any, gradient: Array, *, rate: float
+) -> tuple[tuple[int, Array, Array], Array]:
     """Adam (Kingma & Ba 2015) with its bias correction, eps = 1e-8 outside the root: step = -rate m/(sqrt(v) + eps)."""
     xp = array_namespace(gradient)
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    t, m, v = (0, xp.zeros_like(gradient), xp.zeros_like(gradient)) if state is None else state
+    t, m, v = (
+        (0, xp.zeros_like(gradient), xp.zeros_like(gradient))
+        if state is None
+        else state
+    )
     t = t + 1
 
     def update(gradient: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
@@ -54,7 +60,9 @@ def mapped(f: Callable[..., Any], *states: Any) -> Any:
     """Apply ``f`` to the arrays and numbers, one after another, of states that have one form; None stays."""
     first = states[0]
     if isinstance(first, dict):
-        return {key: mapped(f, *(state[key] for state in states)) for key in sorted(first)}
+        return {
+            key: mapped(f, *(state[key] for state in states)) for key in sorted(first)
+        }
     if isinstance(first, (tuple, list)):
         make = getattr(first, "_make", type(first))
         return make(mapped(f, *branches) for branches in zip(*states, strict=True))

@@ -27,7 +27,9 @@ def dequantised(images: Array, rng: Any, *, logit: bool = False) -> Array:
     """
     xp = _of_pixels(images)
     x = (images + rng.random(images.shape)) / LEVELS
-    x = xp.minimum(x, math.nextafter(1.0, 0.0))  # 255 + u rounds to 256 for the largest u
+    x = xp.minimum(
+        x, math.nextafter(1.0, 0.0)
+    )  # 255 + u rounds to 256 for the largest u
     return logit_of(x) if logit else x
 
 
@@ -43,7 +45,9 @@ def log_jacobian(x: Array) -> Array:
     s, rest = _shrunk(x)
     xp = array_namespace(x)
     # dy/dx = (1 - 2 alpha)/(s (1 - s)), coordinate by coordinate
-    return x.shape[-1] * math.log1p(-2.0 * ALPHA) - xp.sum(xp.log(s) + xp.log(rest), axis=-1)
+    return x.shape[-1] * math.log1p(-2.0 * ALPHA) - xp.sum(
+        xp.log(s) + xp.log(rest), axis=-1
+    )
 
 
 def _shrunk(x: Array) -> tuple[Array, Array]:
@@ -62,7 +66,9 @@ def moments(images: Array) -> tuple[Array, Array]:
     xp = _of_pixels(images)
     n, d = images.shape
     total, products = xp.zeros(d), xp.zeros((d, d))
-    for start in range(0, n, 4096):  # 25 MB of float64 at a time, whose sums are whole numbers under 2^53: exact in any order
+    for start in range(
+        0, n, 4096
+    ):  # 25 MB of float64 at a time, whose sums are whole numbers under 2^53: exact in any order
         block = xp.astype(images[start : start + 4096], xp.float64)
         total += xp.sum(block, axis=0)
         products += block.T @ block
@@ -74,5 +80,7 @@ def moments(images: Array) -> tuple[Array, Array]:
 def _of_pixels(images: Array) -> Any:
     xp = array_namespace(images)
     if images.dtype != xp.uint8:
-        raise TypeError(f"images must hold uint8 pixels, as read; got {images.dtype}: numbers in [0, 1] are dequantised already")
+        raise TypeError(
+            f"images must hold uint8 pixels, as read; got {images.dtype}: numbers in [0, 1] are dequantised already"
+        )
     return xp

@@ -81,7 +81,9 @@ def certify(formula: Callable[[], tuple[arb, arb]], slack: int = 0) -> Exact:
     return certify_all(lambda: [formula()], slack)[0]
 
 
-def certify_all(formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0) -> list[Exact]:
+def certify_all(
+    formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0
+) -> list[Exact]:
     """The same for several values that are computed together."""
     prec = START
     while prec <= STOP:
@@ -92,7 +94,10 @@ def certify_all(formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0) ->
             except Uncertain:
                 values = [None]
             if None not in values:
-                return [Exact(value, to_mpf(scale), slack) for value, (_, scale) in zip(values, pairs, strict=True)]
+                return [
+                    Exact(value, to_mpf(scale), slack)
+                    for value, (_, scale) in zip(values, pairs, strict=True)
+                ]
         prec *= 2
     raise ArithmeticError(f"not certain at {STOP} bits")
 
@@ -134,7 +139,10 @@ class Sides(NamedTuple):
 
 def _sides(sample: Sample, t: arb, u: float) -> Sides:
     pairs = list(zip(sample.finite, sample.exps(), strict=True))
-    return Sides([t / (t + e) for r, e in pairs if r > u], [e / (t + e) for r, e in pairs if r <= u])
+    return Sides(
+        [t / (t + e) for r, e in pairs if r > u],
+        [e / (t + e) for r, e in pairs if r <= u],
+    )
 
 
 def _total(xs: Sequence[arb]) -> arb:
@@ -153,7 +161,9 @@ class Parts(NamedTuple):
     dN: arb
 
 
-def _parts(data: Sample, noise: Sample, nu: Fraction, F: arb, *, slopes: bool = True) -> Parts:
+def _parts(
+    data: Sample, noise: Sample, nu: Fraction, F: arb, *, slopes: bool = True
+) -> Parts:
     n, m = data.n, noise.n
     v = _rational(nu)
     u = float(F.mid()) + math.log(nu)
@@ -162,7 +172,9 @@ def _parts(data: Sample, noise: Sample, nu: Fraction, F: arb, *, slopes: bool = 
     one_d = Fraction(len(d.below) + data.at_neg, n)
     one_n = Fraction(len(y.above) + noise.at_pos, m)
     d_above, d_below, y_above, y_below = (_total(x) for x in (*d, *y))
-    d1, d2, y1, y2 = (_total([s * (1 - s) for s in x]) if slopes else arb(0) for x in (*d, *y))
+    d1, d2, y1, y2 = (
+        _total([s * (1 - s) for s in x]) if slopes else arb(0) for x in (*d, *y)
+    )
     return Parts(
         A=_rational(one_d) + (d_above - d_below) / n,
         B=_rational(one_n) + (y_below - y_above) / m,
@@ -174,7 +186,9 @@ def _parts(data: Sample, noise: Sample, nu: Fraction, F: arb, *, slopes: bool = 
     )
 
 
-def _prepare(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Sample, Sample, float, Fraction]:
+def _prepare(
+    r_data: Any, r_noise: Any, F: Any, nu: Any
+) -> tuple[Sample, Sample, float, Fraction]:
     return Sample(r_data), Sample(r_noise), float(F), Fraction(float(nu))
 
 
@@ -223,14 +237,18 @@ def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     return certify(formula)
 
 
-def grad_r(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> tuple[list[Exact], list[Exact]]:
+def grad_r(
+    r_data: Any, r_noise: Any, F: float, nu: float = 1.0
+) -> tuple[list[Exact], list[Exact]]:
     """-s_data / (n (1 + nu)) and nu s_noise / (m (1 + nu)), each to one ulp of itself."""
     _, _, F, nu_ = _prepare(r_data, r_noise, F, nu)
     n, m = np.size(r_data), np.size(r_noise)
 
     def sigmoid(r: float, sign: int, factor: Fraction) -> Exact:
         if math.isinf(r):
-            return certify(lambda: (_rational(factor if sign * r > 0 else Fraction(0)),) * 2)
+            return certify(
+                lambda: (_rational(factor if sign * r > 0 else Fraction(0)),) * 2
+            )
 
         def formula() -> tuple[arb, arb]:
             x = sign * (arb(r) - arb(F) - _rational(nu_).log())
@@ -254,7 +272,9 @@ def bar_update(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     data, noise, F, nu_ = _prepare(r_data, r_noise, F, nu)
     no_A, no_B = data.at_pos == data.n, noise.at_neg == noise.n
     if no_A or no_B:
-        return _limit(float("nan") if no_A and no_B else float("inf") if no_A else float("-inf"))
+        return _limit(
+            float("nan") if no_A and no_B else float("inf") if no_A else float("-inf")
+        )
 
     def formula() -> tuple[arb, arb]:
         p = _parts(data, noise, nu_, arb(F), slopes=False)
@@ -279,7 +299,9 @@ def verdict(r_data: Any, r_noise: Any, nu: float = 1.0) -> float | None:
     left, right = a_neg < v * (1 - b_neg), 1 - a_pos > v * b_pos
     if left and right:
         return None
-    return float("nan") if not (left or right) else float("inf") if left else float("-inf")
+    return (
+        float("nan") if not (left or right) else float("inf") if left else float("-inf")
+    )
 
 
 def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
@@ -289,15 +311,22 @@ def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
     def difference(F: float) -> float:
         u = F + math.log(nu)
         x, y = u - data.array, noise.array - u
-        c = float(Fraction(int((x >= 0).sum()) + data.at_neg, n) - nu * Fraction(int((y >= 0).sum()) + noise.at_pos, m))
+        c = float(
+            Fraction(int((x >= 0).sum()) + data.at_neg, n)
+            - nu * Fraction(int((y >= 0).sum()) + noise.at_pos, m)
+        )
 
         def log_small(z: np.ndarray, weight: float) -> np.ndarray:
             z = -np.abs(z)
             return z - np.log1p(np.exp(z)) + math.log(weight)
 
         small_x, small_y = log_small(x, 1 / n), log_small(y, v / m)
-        up = np.concatenate([small_x[x < 0], small_y[y >= 0], [math.log(c) if c > 0 else -np.inf]])
-        down = np.concatenate([small_x[x >= 0], small_y[y < 0], [math.log(-c) if c < 0 else -np.inf]])
+        up = np.concatenate(
+            [small_x[x < 0], small_y[y >= 0], [math.log(c) if c > 0 else -np.inf]]
+        )
+        down = np.concatenate(
+            [small_x[x >= 0], small_y[y < 0], [math.log(-c) if c < 0 else -np.inf]]
+        )
         return float(np.logaddexp.reduce(up) - np.logaddexp.reduce(down))
 
     pooled = np.concatenate([data.array, noise.array])
@@ -334,7 +363,9 @@ def _enclosed(data: Sample, noise: Sample, nu: Fraction, F: arb) -> bool:
 def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
     """A ball that contains the root, proved by the signs of A - nu B (increasing in F) at its ends."""
     F = arb(guess)
-    for _ in range(8):  # Newton on log(c+ + P) - log(c- + N), quadratic from a guess that is right to a few ulps
+    for _ in range(
+        8
+    ):  # Newton on log(c+ + P) - log(c- + N), quadratic from a guess that is right to a few ulps
         p = _parts(data, noise, nu, F)
         if not p.P.is_finite() or not p.N.is_finite():
             raise Uncertain
@@ -389,7 +420,9 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
     def root_formula() -> tuple[arb, arb]:
         F = root()
         # a root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell
-        return (F if bool(abs(F.mid()) > arb(2) ** -80) else F.mid()), abs(F.mid()).max(arb(2) ** -80)
+        return (F if bool(abs(F.mid()) > arb(2) ** -80) else F.mid()), abs(F.mid()).max(
+            arb(2) ** -80
+        )
 
     def curvature(F: arb) -> arb:
         p = _parts(data, noise, nu_, F)
@@ -417,17 +450,23 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
         var_data = variance(data, t, int((data.array <= u).sum()) + data.at_neg)
         var_noise = variance(noise, t, int((noise.array <= u).sum()) + noise.at_neg)
         total = var_data / data.n + v * v * var_noise / noise.n
-        spread = arb(0, total.upper().sqrt()) if 0 in total else total.sqrt()  # tied samples have no spread
+        spread = (
+            arb(0, total.upper().sqrt()) if 0 in total else total.sqrt()
+        )  # tied samples have no spread
         error = spread / curvature(F)
         return error, abs(error).max(arb(2) ** -80)
 
-    error = _limit(float("nan")) if min(data.n, noise.n) == 1 else certify(error_formula)
+    error = (
+        _limit(float("nan")) if min(data.n, noise.n) == 1 else certify(error_formula)
+    )
     return Root(certify(root_formula, slack=1), True, error, certify(overlap_formula))
 
 
 def root(r_data: Any, r_noise: Any, nu: float = 1.0) -> Root:
     """The root of A = nu B, with the sandwich standard error and the overlap there. NO_ROOT: has_root False, F its limit."""
-    data, noise = (np.ascontiguousarray(r, dtype=np.float64).ravel() for r in (r_data, r_noise))
+    data, noise = (
+        np.ascontiguousarray(r, dtype=np.float64).ravel() for r in (r_data, r_noise)
+    )
     return _root_of(data.tobytes(), noise.tobytes(), float(nu))
 
 
@@ -460,7 +499,11 @@ def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
     """(a - b)/4 with the scale (a + b)/4, which is its T."""
     diverges = bool(Sample(r_data).at_neg), bool(Sample(r_noise).at_pos)
     if any(diverges):
-        return _limit(float("nan") if all(diverges) else float("inf") if diverges[0] else float("-inf"))
+        return _limit(
+            float("nan")
+            if all(diverges)
+            else float("inf") if diverges[0] else float("-inf")
+        )
 
     def formula() -> tuple[arb, arb]:
         a, b = _half_exps(r_data, r_noise, F)
@@ -472,7 +515,11 @@ def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
 def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
     """log E_q[e^{r/2}] - log E_p*[e^{-r/2}]."""
     data, noise = Sample(r_data), Sample(r_noise)
-    b = float("inf") if noise.at_pos else float("-inf") if noise.at_neg == noise.n else 0.0
+    b = (
+        float("inf")
+        if noise.at_pos
+        else float("-inf") if noise.at_neg == noise.n else 0.0
+    )
     a = float("inf") if data.at_neg else float("-inf") if data.at_pos == data.n else 0.0
     if a or b:
         return _limit(b - a)

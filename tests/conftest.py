@@ -8,47 +8,82 @@ import hypothesis
 import pytest
 
 from refnce.array import backend
-from refnce.conformance.surface import NOT_PROVIDED, Impl, NotProvided, UnusableError, on_module
+from refnce.conformance.surface import (
+    NOT_PROVIDED,
+    Impl,
+    NotProvided,
+    UnusableError,
+    on_module,
+)
 from tests import adapter, oracle
 from tests.ledger import Ledger
 
-hypothesis.settings.register_profile("ci", derandomize=True, deadline=None, max_examples=60, database=None)
+hypothesis.settings.register_profile(
+    "ci", derandomize=True, deadline=None, max_examples=60, database=None
+)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("refnce")
-    group.addoption("--backend", choices=backend.NAMES, default="numpy", help="the array library to test the claims on")
-    group.addoption("--impl", metavar="MODULE", help="test the claims on this module instead of refnce (see README.md)")
-    group.addoption("--write-claims", action="store_true", help="write CLAIMS.md from this run, which must be full and green")
+    group.addoption(
+        "--backend",
+        choices=backend.NAMES,
+        default="numpy",
+        help="the array library to test the claims on",
+    )
+    group.addoption(
+        "--impl",
+        metavar="MODULE",
+        help="test the claims on this module instead of refnce (see README.md)",
+    )
+    group.addoption(
+        "--write-claims",
+        action="store_true",
+        help="write CLAIMS.md from this run, which must be full and green",
+    )
     oracle.add_options(group)
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
-        "markers", "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim that the test proves"
+        "markers",
+        "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim that the test proves",
     )
-    config.addinivalue_line("markers", "printed_error(place, *, printed, right): the test proves one wrong, the other right")
+    config.addinivalue_line(
+        "markers",
+        "printed_error(place, *, printed, right): the test proves one wrong, the other right",
+    )
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
     config.stash[ORACLE] = oracle.Oracle(config)
     config.pluginmanager.register(config.stash[ORACLE], "oracle")
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
     """On another array library or implementation, leave out the tests that do not call it."""
     if config.option.impl is None and config.option.backend == "numpy":
         return
     calling = ["impl" in getattr(item, "fixturenames", ()) for item in items]
-    config.hook.pytest_deselected(items=[item for item, calls in zip(items, calling, strict=True) if not calls])
+    config.hook.pytest_deselected(
+        items=[item for item, calls in zip(items, calling, strict=True) if not calls]
+    )
     items[:] = [item for item, calls in zip(items, calling, strict=True) if calls]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     option = session.config.option
     if option.impl is not None and option.backend != "numpy":
-        raise pytest.UsageError("--backend is for refnce itself; a module under --impl defines asarray instead")
+        raise pytest.UsageError(
+            "--backend is for refnce itself; a module under --impl defines asarray instead"
+        )
     try:
-        session.config.stash[IMPL] = on_module(option.impl) if option.impl else adapter.on_backend(option.backend)
+        session.config.stash[IMPL] = (
+            on_module(option.impl)
+            if option.impl
+            else adapter.on_backend(option.backend)
+        )
     except UnusableError as error:
         raise pytest.UsageError(str(error)) from error
 

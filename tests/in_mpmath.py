@@ -8,7 +8,9 @@ from typing import Any
 import mpmath
 import numpy as np
 
-exp, log1p, sqrt = (np.frompyfunc(f, 1, 1) for f in (mpmath.exp, mpmath.log1p, mpmath.sqrt))
+exp, log1p, sqrt = (
+    np.frompyfunc(f, 1, 1) for f in (mpmath.exp, mpmath.log1p, mpmath.sqrt)
+)
 to_mp = np.frompyfunc(mpmath.mpf, 1, 1)
 
 
@@ -22,7 +24,9 @@ def sigmoid(x: Any) -> Any:
 
 def loss(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
     u = F + mpmath.log(nu)
-    return (mean(log1p(exp(u - r_data))) + nu * mean(log1p(exp(r_noise - u)))) / (1 + nu)
+    return (mean(log1p(exp(u - r_data))) + nu * mean(log1p(exp(r_noise - u)))) / (
+        1 + nu
+    )
 
 
 def sides(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Any, Any]:
@@ -38,7 +42,8 @@ def nce(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
     return {
         "loss": loss(r_data, r_noise, F, nu),
         "grad_F": (A - nu * B) / (1 + nu),
-        "hess_F": (mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))) / (1 + nu),
+        "hess_F": (mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise)))
+        / (1 + nu),
         "bar_update": F - mpmath.log(A) + mpmath.log(nu * B),
         "grad_r_data": -s / (r_data.size * (1 + nu)),
         "grad_r_noise": nu * t / (r_noise.size * (1 + nu)),
@@ -50,16 +55,26 @@ def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
     s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
     steepness = mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))
     variances = [mean((x - mean(x)) ** 2) for x in (s, t)]
-    error = mpmath.sqrt(variances[0] / s.size + nu**2 * variances[1] / t.size) / steepness
-    return {"overlap": (1 + nu) / nu * steepness, "standard_error": error if min(s.size, t.size) > 1 else mpmath.nan}
+    error = (
+        mpmath.sqrt(variances[0] / s.size + nu**2 * variances[1] / t.size) / steepness
+    )
+    return {
+        "overlap": (1 + nu) / nu * steepness,
+        "standard_error": error if min(s.size, t.size) > 1 else mpmath.nan,
+    }
 
 
 def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
     """A - nu B, the ones among its sigmoids counted, in fractions, since they may cancel to e^-100000."""
     u = F + mpmath.log(nu)
     one, other = r_data < u, r_noise > u
-    ones = Fraction(int(np.sum(one)), one.size) - Fraction(float(nu)) * Fraction(int(np.sum(other)), other.size)
-    small = [mean(np.where(at, -1, 1) * sigmoid(-abs(r - u))) for at, r in ((one, r_data), (other, r_noise))]
+    ones = Fraction(int(np.sum(one)), one.size) - Fraction(float(nu)) * Fraction(
+        int(np.sum(other)), other.size
+    )
+    small = [
+        mean(np.where(at, -1, 1) * sigmoid(-abs(r - u)))
+        for at, r in ((one, r_data), (other, r_noise))
+    ]
     return mpmath.mpf(ones.numerator) / ones.denominator + small[0] - nu * small[1]
 
 
@@ -75,7 +90,9 @@ def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
     for _ in range(6):
         u = F + mpmath.log(nu)
         s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
-        F -= mpmath.log(mean(s) / (nu * mean(t))) / (mean(s * (1 - s)) / mean(s) + mean(t * (1 - t)) / mean(t))
+        F -= mpmath.log(mean(s) / (nu * mean(t))) / (
+            mean(s * (1 - s)) / mean(s) + mean(t * (1 - t)) / mean(t)
+        )
     return F
 
 
@@ -84,7 +101,8 @@ def ence(r_data: Any, r_noise: Any, F: Any) -> dict[str, Any]:
     return {
         "loss": (mean(a) + mean(b)) / 2,
         "grad_F": (mean(a) - mean(b)) / 4,
-        "log_z": mpmath.log(mean(exp(r_noise / 2))) - mpmath.log(mean(exp(-r_data / 2))),
+        "log_z": mpmath.log(mean(exp(r_noise / 2)))
+        - mpmath.log(mean(exp(-r_data / 2))),
         "grad_r_data": -a / (4 * a.size),
         "grad_r_noise": b / (4 * b.size),
     }

@@ -32,8 +32,14 @@ class Ledger:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             try:
-                declared = [claims.claim(*mark.args, **mark.kwargs) for mark in item.iter_markers("claim")]
-                declared += [claims.printed_error(*mark.args, **mark.kwargs) for mark in item.iter_markers("printed_error")]
+                declared = [
+                    claims.claim(*mark.args, **mark.kwargs)
+                    for mark in item.iter_markers("claim")
+                ]
+                declared += [
+                    claims.printed_error(*mark.args, **mark.kwargs)
+                    for mark in item.iter_markers("printed_error")
+                ]
             except (TypeError, claims.DeclarationError) as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
             self._test(item.nodeid).claims = declared
@@ -55,26 +61,39 @@ class Ledger:
         if report.failed:
             test.outcome = "failed"
         elif report.skipped:
-            test.reason = "expected to fail" if hasattr(report, "wasxfail") else _reason(report)
+            test.reason = (
+                "expected to fail" if hasattr(report, "wasxfail") else _reason(report)
+            )
         elif report.when == "call":
             test.outcome = "passed"
         if report.when == "teardown":
-            test.evidence = [str(text) for name, text in report.user_properties if name == "evidence"]
+            test.evidence = [
+                str(text) for name, text in report.user_properties if name == "evidence"
+            ]
 
     # pytest-xdist, where installed: the controller collects nothing itself.
 
     def pytest_sessionfinish(self) -> None:
         if hasattr(self.config, "workeroutput"):
-            declared = {name: [asdict(claim) for claim in test.claims] for name, test in self.tests.items()}
+            declared = {
+                name: [asdict(claim) for claim in test.claims]
+                for name, test in self.tests.items()
+            }
             reasons = {name: test.reason for name, test in self.tests.items()}
-            self.config.workeroutput["ledger"] = {"declared": declared, "reasons": reasons, "deselected": self.deselected}
+            self.config.workeroutput["ledger"] = {
+                "declared": declared,
+                "reasons": reasons,
+                "deselected": self.deselected,
+            }
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
         sent = getattr(node, "workeroutput", {}).get("ledger")
         if sent is not None:
             self.deselected = max(self.deselected, sent["deselected"])
-            self.tests = {name: self._test(name) for name in [*sent["declared"], *self.tests]}  # in the order of collection
+            self.tests = {
+                name: self._test(name) for name in [*sent["declared"], *self.tests]
+            }  # in the order of collection
             for name, declared in sent["declared"].items():
                 test = self._test(name)
                 test.claims = [claims.Claim(**one) for one in declared]
@@ -91,17 +110,41 @@ class Ledger:
     def full(self) -> bool:
         """Whether every test ran, on NumPy and on refnce itself: only then is CLAIMS.md compared or written."""
         config, option = self.config, self.config.option
-        narrowing = ("keyword", "markexpr", "ignore", "ignore_glob", "deselect", "collectonly", "lf")
-        everything = {config.rootpath, *(config.rootpath / name for name in config.getini("testpaths"))}
-        asked = {(config.invocation_params.dir / name).resolve() for name in config.args}
-        chosen = any(getattr(option, name, None) for name in narrowing) or self.deselected or not asked & everything
+        narrowing = (
+            "keyword",
+            "markexpr",
+            "ignore",
+            "ignore_glob",
+            "deselect",
+            "collectonly",
+            "lf",
+        )
+        everything = {
+            config.rootpath,
+            *(config.rootpath / name for name in config.getini("testpaths")),
+        }
+        asked = {
+            (config.invocation_params.dir / name).resolve() for name in config.args
+        }
+        chosen = (
+            any(getattr(option, name, None) for name in narrowing)
+            or self.deselected
+            or not asked & everything
+        )
         return option.backend == "numpy" and option.impl is None and not chosen
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
         result = yield
-        if not hasattr(self.config, "workerinput") and not self.config.option.collectonly:
-            complaint = self._write(session) if self.config.option.write_claims else self._compare()
+        if (
+            not hasattr(self.config, "workerinput")
+            and not self.config.option.collectonly
+        ):
+            complaint = (
+                self._write(session)
+                if self.config.option.write_claims
+                else self._compare()
+            )
             if complaint:
                 session.config.hook.pytest_runtest_logreport(report=_failure(complaint))
         return result
@@ -110,9 +153,18 @@ class Ledger:
         if not self.full:
             return "--write-claims needs a full run: no test left out, on NumPy, without --impl"
         ledger = claims.rows(self.tests)
-        short = [f"{row.claim.label}: {row.claim.statement}: {row.verdict}" for row in ledger if not row.earned]
+        short = [
+            f"{row.claim.label}: {row.claim.statement}: {row.verdict}"
+            for row in ledger
+            if not row.earned
+        ]
         if short or session.testsfailed:
-            return "\n".join(["CLAIMS.md is not written: every test must pass and every claim be checked", *short])
+            return "\n".join(
+                [
+                    "CLAIMS.md is not written: every test must pass and every claim be checked",
+                    *short,
+                ]
+            )
         self.path.write_text(claims.render(ledger), encoding="utf-8")
         return None
 
@@ -120,11 +172,25 @@ class Ledger:
         ledger = claims.rows(self.tests)
         if not self.full or not ledger:
             return None
-        found, stored = claims.render(ledger), self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        found, stored = claims.render(ledger), (
+            self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        )
         if found == stored:
             return None
-        lines = difflib.unified_diff(stored.splitlines(), found.splitlines(), "CLAIMS.md", "this run", lineterm="", n=0)
-        return "\n".join(["CLAIMS.md differs from this run (pytest --write-claims renews it)", *lines])
+        lines = difflib.unified_diff(
+            stored.splitlines(),
+            found.splitlines(),
+            "CLAIMS.md",
+            "this run",
+            lineterm="",
+            n=0,
+        )
+        return "\n".join(
+            [
+                "CLAIMS.md differs from this run (pytest --write-claims renews it)",
+                *lines,
+            ]
+        )
 
     # What the run prints
 
@@ -133,21 +199,48 @@ class Ledger:
         ledger = claims.rows(self.tests)
         if not ledger or option.collectonly:
             return
-        out.write_sep("=", f"ledger of claims ({option.impl or 'refnce on ' + option.backend})")
+        out.write_sep(
+            "=", f"ledger of claims ({option.impl or 'refnce on ' + option.backend})"
+        )
         for row in ledger:
-            colour = "red" if row.verdict == claims.FAILED else "green" if row.earned else "yellow"
+            colour = (
+                "red"
+                if row.verdict == claims.FAILED
+                else "green" if row.earned else "yellow"
+            )
             out.write(f"{row.verdict:<16}", **{colour: True})
-            out.write_line(f"{row.claim.label}: {row.claim.statement} [{row.claim.kind}, {_tests(len(row.tests))}]")
-            why = f"right: {row.claim.why}" if row.claim.kind == claims.PRINTED else row.claim.why
+            out.write_line(
+                f"{row.claim.label}: {row.claim.statement} [{row.claim.kind}, {_tests(len(row.tests))}]"
+            )
+            why = (
+                f"right: {row.claim.why}"
+                if row.claim.kind == claims.PRINTED
+                else row.claim.why
+            )
             notes = [why] if row.earned else [row.shortfall()]
             for note in [*filter(None, notes), *row.evidence]:
                 out.write_line(f"{'':16}{note}")
         reasons = [test.reason for test in self.tests.values() if test.outcome is None]
-        missing = Counter(reason.removeprefix(NOT_PROVIDED) for reason in reasons if reason.startswith(NOT_PROVIDED))
+        missing = Counter(
+            reason.removeprefix(NOT_PROVIDED)
+            for reason in reasons
+            if reason.startswith(NOT_PROVIDED)
+        )
         if missing:
-            out.write_line(NOT_PROVIDED + ", ".join(f"{name} ({_tests(count)})" for name, count in sorted(missing.items())))
+            out.write_line(
+                NOT_PROVIDED
+                + ", ".join(
+                    f"{name} ({_tests(count)})"
+                    for name, count in sorted(missing.items())
+                )
+            )
         verdicts = Counter(row.verdict for row in ledger)
-        out.write_line("ledger: " + ", ".join(f"{count} {verdict}" for verdict, count in sorted(verdicts.items())))
+        out.write_line(
+            "ledger: "
+            + ", ".join(
+                f"{count} {verdict}" for verdict, count in sorted(verdicts.items())
+            )
+        )
 
 
 def _tests(count: int) -> str:
@@ -155,10 +248,21 @@ def _tests(count: int) -> str:
 
 
 def _reason(report: pytest.TestReport) -> str:
-    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    text = (
+        report.longrepr[2]
+        if isinstance(report.longrepr, tuple)
+        else str(report.longrepr)
+    )
     return text.removeprefix("Skipped: ")
 
 
 def _failure(message: str) -> pytest.TestReport:
     where = ("CLAIMS.md", None, "CLAIMS.md")
-    return pytest.TestReport(nodeid="CLAIMS.md", location=where, keywords={}, outcome="failed", longrepr=message, when="call")
+    return pytest.TestReport(
+        nodeid="CLAIMS.md",
+        location=where,
+        keywords={},
+        outcome="failed",
+        longrepr=message,
+        when="call",
+    )

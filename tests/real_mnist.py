@@ -5,4 +5,6 @@ import os
 import pytest
 
 FOLDER = os.environ.get("REFNCE_MNIST")
-REAL = pytest.mark.skipif(not FOLDER, reason="REFNCE_MNIST does not name the folder of MNIST's four files")
+REAL = pytest.mark.skipif(
+    not FOLDER, reason="REFNCE_MNIST does not name the folder of MNIST's four files"
+)

@@ -10,7 +10,24 @@ from numpy.random import PCG64, Generator
 
 # Where exp, expm1, log1p and sigmoid change regime in float64: the last x with 1 + e^-x > 1, with a normal, a finite
 # and a nonzero e^-x; and half-way cases beside them.
-_KNEES = (0.0, 5e-324, 1e-300, 2.0**-53, 2.0**-52, 0.5, 36.04, 36.74, 37.0, 708.4, 709.78, 709.79, 744.44, 745.13, 745.14, 1000.0)
+_KNEES = (
+    0.0,
+    5e-324,
+    1e-300,
+    2.0**-53,
+    2.0**-52,
+    0.5,
+    36.04,
+    36.74,
+    37.0,
+    708.4,
+    709.78,
+    709.79,
+    744.44,
+    745.13,
+    745.14,
+    1000.0,
+)
 EDGES = sorted(
     {
         sign * float(x)
@@ -32,8 +49,12 @@ log_partitions = st.one_of(st.floats(-20.0, 20.0), st.floats(-2000.0, 2000.0), e
 
 
 @st.composite
-def _drawn(draw: st.DrawFn, elements: st.SearchStrategy[float], most: int) -> np.ndarray:
-    return np.asarray(draw(st.lists(elements, min_size=1, max_size=most)), dtype=np.float64)
+def _drawn(
+    draw: st.DrawFn, elements: st.SearchStrategy[float], most: int
+) -> np.ndarray:
+    return np.asarray(
+        draw(st.lists(elements, min_size=1, max_size=most)), dtype=np.float64
+    )
 
 
 @st.composite
@@ -41,7 +62,9 @@ def _seeded(draw: st.DrawFn, most: int) -> np.ndarray:
     """Up to `most` log-ratios in one or two clusters: too many to draw and shrink one by one."""
     g = Generator(PCG64(draw(seeds)))
     n = draw(st.integers(1, most))
-    centre, spread = draw(st.floats(-1000.0, 1000.0)), draw(st.sampled_from([0.1, 1.0, 30.0, 300.0]))
+    centre, spread = draw(st.floats(-1000.0, 1000.0)), draw(
+        st.sampled_from([0.1, 1.0, 30.0, 300.0])
+    )
     gap = draw(st.sampled_from([0.0, 0.0, 100.0, 1500.0]))
     return centre + spread * g.normal(size=n) + gap * (g.random(n) < 0.5)
 
@@ -53,7 +76,9 @@ def samples(most: int = 200) -> st.SearchStrategy[np.ndarray]:
 
 def infinite_samples(most: int = 6) -> st.SearchStrategy[np.ndarray]:
     """Log-ratios (n,) of which some are infinite."""
-    return _drawn(st.one_of(st.floats(-10.0, 10.0), st.sampled_from([-math.inf, math.inf])), most)
+    return _drawn(
+        st.one_of(st.floats(-10.0, 10.0), st.sampled_from([-math.inf, math.inf])), most
+    )
 
 
 def moderate(most: int = 8) -> st.SearchStrategy[np.ndarray]:
@@ -62,7 +87,9 @@ def moderate(most: int = 8) -> st.SearchStrategy[np.ndarray]:
 
 
 @st.composite
-def pairs(draw: st.DrawFn, sample: st.SearchStrategy[np.ndarray] | None = None) -> tuple[np.ndarray, np.ndarray]:
+def pairs(
+    draw: st.DrawFn, sample: st.SearchStrategy[np.ndarray] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """(r_data, r_noise) of one run."""
     sample = samples() if sample is None else sample
     return draw(sample), draw(sample)

@@ -23,7 +23,15 @@ PROMISE = 4.0  # units, NumPy on the CPU
 PROMISE_ELSEWHERE = 16.0
 # float32 keeps the same scheme in units of its own; counts stay below 2**24 there.
 PROMISE_FLOAT32 = 4.0
-FLOAT32_REGIMES = ("good overlap", "plateau", "unequal counts", "nu", "one and two points", "ties", "Student-t(1.2) x 50")
+FLOAT32_REGIMES = (
+    "good overlap",
+    "plateau",
+    "unequal counts",
+    "nu",
+    "one and two points",
+    "ties",
+    "Student-t(1.2) x 50",
+)
 # The standard error and the overlap are carried from the last pass to the root, not computed to the last digits there: a
 # bound on what that costs, measured, and no part of the promise. (2**-52 * 4096 is a relative error of 1e-12.)
 SAMPLING_BOUND = 4096.0
@@ -42,26 +50,42 @@ class Worst:
     def of(self, quantities: tuple[str, ...]) -> Worst:
         """The same for some of the quantities alone."""
         part = Worst()
-        part.errors.update((quantity, self.errors[quantity]) for quantity in quantities if quantity in self.errors)
+        part.errors.update(
+            (quantity, self.errors[quantity])
+            for quantity in quantities
+            if quantity in self.errors
+        )
         return part
 
     def table(self) -> str:
-        return ", ".join(f"{quantity} {error:.2f}" for quantity, (error, _) in self.errors.items())
+        return ", ".join(
+            f"{quantity} {error:.2f}" for quantity, (error, _) in self.errors.items()
+        )
 
     def check(self, bound: float) -> None:
-        broken = [f"{q}: {error:.4g} units at {where}" for q, (error, where) in self.errors.items() if not error <= bound]
+        broken = [
+            f"{q}: {error:.4g} units at {where}"
+            for q, (error, where) in self.errors.items()
+            if not error <= bound
+        ]
         assert not broken, "; ".join(broken)
 
 
-def _formulas(impl: Any, case: Case, F: float, dtype: str) -> Iterator[tuple[str, float, str]]:
+def _formulas(
+    impl: Any, case: Case, F: float, dtype: str
+) -> Iterator[tuple[str, float, str]]:
     for name, space in FORMULAS.items():
         exact = getattr(certified, name)(case.r_data, case.r_noise, F, case.nu)
         arrays = case.r_data.astype(dtype), case.r_noise.astype(dtype)
         got = getattr(getattr(impl, space), name)(*arrays, F, nu=case.nu)
-        if got.dtype != dtype or got.shape != ():  # an error of this quantity, not of those judged beside it
+        if (
+            got.dtype != dtype or got.shape != ()
+        ):  # an error of this quantity, not of those judged beside it
             yield name, float("inf"), f"{case.name}: {got.dtype} of shape {got.shape}"
         else:
-            yield name, error_in_units(got, exact.value, exact.unit(dtype), dtype), f"{case.name}, F = {F!r}"
+            yield name, error_in_units(
+                got, exact.value, exact.unit(dtype), dtype
+            ), f"{case.name}, F = {F!r}"
 
 
 def _roots(impl: Any, case: Case, dtype: str) -> Iterator[tuple[str, float, str]]:
@@ -73,18 +97,24 @@ def _roots(impl: Any, case: Case, dtype: str) -> Iterator[tuple[str, float, str]
         if name == "bar" and z.status in (CYCLE, MAX_UPDATES):
             continue  # it does not claim a root there
         assert z.status == CONVERGED, f"{name} at {case.name}: status {z.status}"
-        yield name, error_in_units(z.F, root.F.value, root.F.unit(dtype), dtype), case.name
+        yield name, error_in_units(
+            z.F, root.F.value, root.F.unit(dtype), dtype
+        ), case.name
         lo, hi = z.bracket
-        assert lo <= hi and lo <= z.F <= hi, f"{name} at {case.name}: bracket {z.bracket} of F = {z.F}"
+        assert (
+            lo <= hi and lo <= z.F <= hi
+        ), f"{name} at {case.name}: bracket {z.bracket} of F = {z.F}"
         slack = PROMISE_FLOAT32 * float(root.F.unit(dtype))
-        assert float(lo) - slack <= float(root.F.value) <= float(hi) + slack, (
-            f"{name} at {case.name}: {z.bracket}, {root.F.value}"
-        )
+        assert (
+            float(lo) - slack <= float(root.F.value) <= float(hi) + slack
+        ), f"{name} at {case.name}: {z.bracket}, {root.F.value}"
         # The exact standard error is that at the exact root: rounding a large F moves it by more than the bound.
         if name == "newton" and dtype == "float64" and abs(z.F) < 1e6:
             for quantity in ("standard_error", "overlap"):
                 exact = getattr(root, quantity)
-                yield quantity, error_in_units(getattr(z, quantity), exact.value, exact.unit()), case.name
+                yield quantity, error_in_units(
+                    getattr(z, quantity), exact.value, exact.unit()
+                ), case.name
 
 
 @lru_cache(maxsize=None)
@@ -106,7 +136,9 @@ def _judge(impl: Any, regime: str, dtype: str) -> Worst:
     return worst
 
 
-def _within_the_promise(impl: Any, evidence: Any, regime: str, dtype: str, quantities: tuple[str, ...]) -> None:
+def _within_the_promise(
+    impl: Any, evidence: Any, regime: str, dtype: str, quantities: tuple[str, ...]
+) -> None:
     if dtype == "float64" and impl.eps != np.finfo(np.float64).eps:
         pytest.skip("the implementation does not work in float64")
     worst = _judge(impl, regime, dtype).of(quantities)
@@ -115,7 +147,9 @@ def _within_the_promise(impl: Any, evidence: Any, regime: str, dtype: str, quant
     worst.check(PROMISE_FLOAT32 if dtype == "float32" else promise)
 
 
-CASES = [("float64", regime) for regime in regimes.REGIMES] + [("float32", regime) for regime in FLOAT32_REGIMES]
+CASES = [("float64", regime) for regime in regimes.REGIMES] + [
+    ("float32", regime) for regime in FLOAT32_REGIMES
+]
 in_every_regime = pytest.mark.parametrize("dtype, regime", CASES)
 
 
@@ -130,7 +164,12 @@ def test_formulas_are_within_the_promise(impl, evidence, dtype, regime):
     _within_the_promise(impl, evidence, regime, dtype, ("loss", "grad_F", "hess_F"))
 
 
-@pytest.mark.claim("Eq. 10", "one BAR update: within 4 units of certified values", kind="theorem", where="logz.bar_update")
+@pytest.mark.claim(
+    "Eq. 10",
+    "one BAR update: within 4 units of certified values",
+    kind="theorem",
+    where="logz.bar_update",
+)
 @in_every_regime
 def test_bar_update_is_within_the_promise(impl, evidence, dtype, regime):
     _within_the_promise(impl, evidence, regime, dtype, ("bar_update",))
@@ -149,7 +188,9 @@ def test_roots_are_within_the_promise(impl, evidence, dtype, regime):
 
 @pytest.mark.parametrize("regime", regimes.REGIMES)
 def test_standard_error_and_overlap(impl, regime):
-    _judge(impl, regime, "float64").of(("standard_error", "overlap")).check(SAMPLING_BOUND)
+    _judge(impl, regime, "float64").of(("standard_error", "overlap")).check(
+        SAMPLING_BOUND
+    )
 
 
 def test_grad_r_within_the_promise(impl, evidence):
@@ -165,6 +206,10 @@ def test_grad_r_within_the_promise(impl, evidence):
                 got = impl.nce.grad_r(data, noise, F, nu=case.nu)
                 for expected, weights in zip(exact, got, strict=True):
                     for e, w in zip(expected, weights.tolist(), strict=True):
-                        worst.add(regime, error_in_units(w, e.value, e.unit()), f"{case.name}, F = {F!r}")
+                        worst.add(
+                            regime,
+                            error_in_units(w, e.value, e.unit()),
+                            f"{case.name}, F = {F!r}",
+                        )
     evidence(f"grad_r: {worst.table()} units")
     worst.check(PROMISE if impl.name == "numpy" else PROMISE_ELSEWHERE)

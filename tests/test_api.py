@@ -39,25 +39,38 @@ SIGNATURES = {
     "expfam.profile_gradient": PROFILE,
     "expfam.profile_hessian": PROFILE,
 }
-MODULES = sorted(path.stem for path in Path(refnce.__file__).parent.glob("*.py") if not path.stem.startswith("__"))
+MODULES = sorted(
+    path.stem
+    for path in Path(refnce.__file__).parent.glob("*.py")
+    if not path.stem.startswith("__")
+)
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signature(name):
     space, function = name.split(".")
-    signature = inspect.signature(getattr(importlib.import_module(f"refnce.{space}"), function))
-    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in signature.parameters.values()]
+    signature = inspect.signature(
+        getattr(importlib.import_module(f"refnce.{space}"), function)
+    )
+    plain = [
+        parameter.replace(annotation=inspect.Parameter.empty)
+        for parameter in signature.parameters.values()
+    ]
     assert str(inspect.Signature(plain)) == SIGNATURES[name]
 
 
 def test_the_surface_is_whole():
-    assert set(SIGNATURES) == {f"{space}.{name}" for space, names in CORE.items() for name in names}
+    assert set(SIGNATURES) == {
+        f"{space}.{name}" for space, names in CORE.items() for name in names
+    }
 
 
 @pytest.mark.parametrize("space", CORE)
 def test_all_lists_the_surface(space):
     more = {"LogZ", "Status"} if space == "logz" else set()
-    assert sorted(importlib.import_module(f"refnce.{space}").__all__) == sorted({*CORE[space], *more})
+    assert sorted(importlib.import_module(f"refnce.{space}").__all__) == sorted(
+        {*CORE[space], *more}
+    )
 
 
 @pytest.mark.parametrize("module", [*MODULES, "logz"])
@@ -65,8 +78,14 @@ def test_all_names_exist_sorted_and_documented(module):
     found = importlib.import_module(f"refnce.{module}")
     assert found.__doc__
     names = getattr(found, "__all__", None)
-    if names is None:  # a module of the inside: its public functions are documented all the same
-        names = [name for name, x in vars(found).items() if inspect.isfunction(x) and x.__module__ == found.__name__]
+    if (
+        names is None
+    ):  # a module of the inside: its public functions are documented all the same
+        names = [
+            name
+            for name, x in vars(found).items()
+            if inspect.isfunction(x) and x.__module__ == found.__name__
+        ]
         names = [name for name in names if not name.startswith("_")]
     else:
         assert list(names) == sorted(names)
@@ -96,8 +115,15 @@ def test_importing_all_of_it_is_cheap():
     """Neither an array library other than NumPy, nor SciPy, nor a plotting library, nor the figures come with it."""
     heavy = ["cupy", "figures", "jax", "matplotlib", "scipy", "torch", "tqdm"]
     names = ", ".join(f"refnce.{name}" for name in MODULES)
-    code = f"import sys, {names}; print([name for name in {heavy} if name in sys.modules])"
-    out = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    code = (
+        f"import sys, {names}; print([name for name in {heavy} if name in sys.modules])"
+    )
+    out = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert out.stdout.strip() == "[]"
 
 

@@ -29,7 +29,10 @@ AGREE = pytest.mark.claim(
 
 @pytest.fixture(
     scope="module",
-    params=[*(pytest.param(name, marks=AGREE) for name in ("numpy", "array_api_strict")), *OPTIONAL],
+    params=[
+        *(pytest.param(name, marks=AGREE) for name in ("numpy", "array_api_strict")),
+        *OPTIONAL,
+    ],
 )
 def library(request):
     """Skips, with the reason, where the library is not installed or finds no device."""
@@ -44,12 +47,27 @@ def strict():
 def arguments(name, dtype, rng=None):
     """Three runs of 40 data and 30 noise samples, as host arrays of ``dtype``; F or theta per run."""
     rng = rng or np.random.Generator(np.random.PCG64(7))
-    r_data, r_noise, F = 2 * rng.normal(size=(3, 40)) + 1, 2 * rng.normal(size=(30,)) - 1, rng.normal(size=3)
-    T_data, T_noise, theta = rng.normal(size=(3, 40, 2)), rng.normal(size=(30, 2)), rng.normal(size=(3, 2))
+    r_data, r_noise, F = (
+        2 * rng.normal(size=(3, 40)) + 1,
+        2 * rng.normal(size=(30,)) - 1,
+        rng.normal(size=3),
+    )
+    T_data, T_noise, theta = (
+        rng.normal(size=(3, 40, 2)),
+        rng.normal(size=(30, 2)),
+        rng.normal(size=(3, 2)),
+    )
     space, function = name.split(".")
     found = [r_data, r_noise]
     if space == "expfam":
-        found = [T_data, T_noise, theta, *([] if "profile" in function else [F]), r_data, r_noise]
+        found = [
+            T_data,
+            T_noise,
+            theta,
+            *([] if "profile" in function else [F]),
+            r_data,
+            r_noise,
+        ]
     elif function in ("loss", "grad_F", "hess_F", "grad_r", "bar_update"):
         found.append(F)
     return [x.astype(dtype) for x in found]
@@ -63,8 +81,15 @@ def call(name, *args, **kwargs):
 def parts(result):
     """The arrays of a result, by name."""
     if isinstance(result, logz.LogZ):
-        found = {field: getattr(result, field) for field in FIELDS if field != "bracket"}
-        return {**found, "lo": result.bracket[0], "hi": result.bracket[1], "converged": result.converged}
+        found = {
+            field: getattr(result, field) for field in FIELDS if field != "bracket"
+        }
+        return {
+            **found,
+            "lo": result.bracket[0],
+            "hi": result.bracket[1],
+            "converged": result.converged,
+        }
     return dict(enumerate(result)) if isinstance(result, tuple) else {"value": result}
 
 
@@ -79,7 +104,11 @@ def deviation(name, part, found, expected, eps):
     size = np.abs(expected)
     if part not in POSITIVE and name.split(".")[1] not in POSITIVE:
         size = np.maximum(1.0, size)
-    return float((np.abs(backend.to_numpy(found).astype("float64") - expected) / (eps * size)).max())
+    return float(
+        (
+            np.abs(backend.to_numpy(found).astype("float64") - expected) / (eps * size)
+        ).max()
+    )
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -94,14 +123,26 @@ def test_keeps_dtype_and_device_and_agrees_with_numpy(library, dtype, evidence):
             label = f"{name} {part}"
             assert backend.device(x) == backend.device(args[0]), label
             assert backend.array_namespace(x) is backend.array_namespace(args[0]), label
-            kept = {"status": library.xp.int64, "evaluations": library.xp.int64, "converged": library.xp.bool}
+            kept = {
+                "status": library.xp.int64,
+                "evaluations": library.xp.int64,
+                "converged": library.xp.bool,
+            }
             assert x.dtype == kept.get(part, args[0].dtype), label
             if part in ("status", "converged"):
                 assert (backend.to_numpy(x) == expected[part]).all(), label
-            elif part not in ("evaluations", "lo", "hi"):  # how often and how tight is the solver's business
-                worst[label] = deviation(name, part, x, expected[part], float(np.finfo(dtype).eps))
+            elif part not in (
+                "evaluations",
+                "lo",
+                "hi",
+            ):  # how often and how tight is the solver's business
+                worst[label] = deviation(
+                    name, part, x, expected[part], float(np.finfo(dtype).eps)
+                )
     most = max(worst, key=worst.__getitem__)
-    evidence(f"{library.name}, {dtype}: at most {worst[most]:.1f} eps from NumPy's float64 ({most})")
+    evidence(
+        f"{library.name}, {dtype}: at most {worst[most]:.1f} eps from NumPy's float64 ({most})"
+    )
     assert worst[most] <= BOUND, worst
 
 
@@ -127,21 +168,35 @@ def replaced(name, which, change, dtype="float64"):
 
 
 def each(*wanted):
-    return [(name, argument) for name in FUNCTIONS for argument in names_of(name) if argument in wanted or not wanted]
+    return [
+        (name, argument)
+        for name in FUNCTIONS
+        for argument in names_of(name)
+        if argument in wanted or not wanted
+    ]
 
 
-@pytest.mark.parametrize(("name", "argument"), each("r_data", "r_noise", "offset_data", "offset_noise"))
+@pytest.mark.parametrize(
+    ("name", "argument"), each("r_data", "r_noise", "offset_data", "offset_noise")
+)
 def test_no_samples(name, argument):
     if name in SAMPLES:
         args = replaced(name, argument, lambda x: x[..., :0])
     else:
         side = argument.removeprefix("offset_")
         args = replaced(name, argument, lambda x: x[..., :0])
-        args = [x[..., :0, :] if label == f"T_{side}" else x for label, x in zip(names_of(name), args, strict=True)]
-    with pytest.raises(ValueError, match=rf"{argument} .*at least one sample.*shape \((3, )?0,?\)"):
+        args = [
+            x[..., :0, :] if label == f"T_{side}" else x
+            for label, x in zip(names_of(name), args, strict=True)
+        ]
+    with pytest.raises(
+        ValueError, match=rf"{argument} .*at least one sample.*shape \((3, )?0,?\)"
+    ):
         call(name, *args)
     if name in SAMPLES:
-        with pytest.raises(ValueError, match=rf"{argument} .*at least one sample.*shape \(\)"):
+        with pytest.raises(
+            ValueError, match=rf"{argument} .*at least one sample.*shape \(\)"
+        ):
             call(name, *replaced(name, argument, lambda x: np.asarray(0.5)))
 
 
@@ -180,8 +235,13 @@ def test_mixed_libraries(name, argument, strict):
 
 @pytest.mark.parametrize(("name", "argument"), each())
 def test_mixed_devices(name, argument, strict):
-    args = [strict(x) if label == argument else strict.xp.asarray(x) for label, x in _labelled(name)]
-    with pytest.raises(ValueError, match="must be on one device.*device1.*move one|move one"):
+    args = [
+        strict(x) if label == argument else strict.xp.asarray(x)
+        for label, x in _labelled(name)
+    ]
+    with pytest.raises(
+        ValueError, match="must be on one device.*device1.*move one|move one"
+    ):
         call(name, *args)
 
 
@@ -190,7 +250,9 @@ def _labelled(name):
 
 
 @pytest.mark.parametrize(("name", "argument"), each())
-@pytest.mark.parametrize("wrong", ["1.0", [1.0, 2.0], None, object()], ids=["str", "list", "None", "object"])
+@pytest.mark.parametrize(
+    "wrong", ["1.0", [1.0, 2.0], None, object()], ids=["str", "list", "None", "object"]
+)
 def test_no_arrays(name, argument, wrong):
     with pytest.raises(TypeError):
         call(name, *replaced(name, argument, lambda x: wrong))
@@ -200,7 +262,13 @@ def test_no_arrays(name, argument, wrong):
 @pytest.mark.parametrize(
     ("nu", "error"),
     [(0, ValueError), (-1.0, ValueError), (np.inf, ValueError), (np.nan, ValueError)]
-    + [("1", TypeError), (None, TypeError), (True, TypeError), (np.ones(3), TypeError), (1j, TypeError)],
+    + [
+        ("1", TypeError),
+        (None, TypeError),
+        (True, TypeError),
+        (np.ones(3), TypeError),
+        (1j, TypeError),
+    ],
 )
 def test_bad_nu(name, nu, error):
     with pytest.raises(error, match="nu must be a .*got"):
@@ -218,7 +286,13 @@ def test_F_that_is_not_finite(name, F):
 def test_leading_shapes_that_do_not_broadcast(name):
     first = names_of(name)[0]
     with pytest.raises(ValueError, match=r"do not broadcast: .*\(2, .*\(3, "):
-        call(name, *(x[:2] if label in (first, "offset_data") else x for label, x in _spread(name)))
+        call(
+            name,
+            *(
+                x[:2] if label in (first, "offset_data") else x
+                for label, x in _spread(name)
+            ),
+        )
 
 
 def _spread(name):
@@ -230,8 +304,13 @@ def _spread(name):
 @pytest.mark.parametrize(("name", "argument"), each())
 def test_tensors_that_record_gradients(name, argument):
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    args = [torch.asarray(x).requires_grad_(label == argument) for label, x in _labelled(name)]
-    with pytest.raises(TypeError, match=rf"{argument} records gradients; pass {argument}.detach\(\)"):
+    args = [
+        torch.asarray(x).requires_grad_(label == argument)
+        for label, x in _labelled(name)
+    ]
+    with pytest.raises(
+        TypeError, match=rf"{argument} records gradients; pass {argument}.detach\(\)"
+    ):
         call(name, *args)
 
 
@@ -257,7 +336,9 @@ def test_bad_options_of_the_solvers(name, options, error, message):
 # Loading a library by name.
 
 
-@pytest.mark.parametrize("shape", [(backend.BLOCK,), (3, backend.BLOCK + 1), (2, 5, 7, backend.BLOCK // 32)])
+@pytest.mark.parametrize(
+    "shape", [(backend.BLOCK,), (3, backend.BLOCK + 1), (2, 5, 7, backend.BLOCK // 32)]
+)
 def test_blocks_of_an_elementwise_function_do_not_show(shape):
     """The same bits as at once, block or no block, for results of several dtypes and for arrays that are not contiguous."""
     g = np.random.Generator(np.random.PCG64(2))
@@ -272,20 +353,29 @@ def test_blocks_of_an_elementwise_function_do_not_show(shape):
         for a, b in ((x, y), (x, np.broadcast_to(y[..., :1], shape)), (x.T, y.T)):
             sizes.clear()
             root, more = backend.elementwise(f, a, b)
-            split = a.size > backend.BLOCK and a.flags.c_contiguous and b.flags.c_contiguous
+            split = (
+                a.size > backend.BLOCK and a.flags.c_contiguous and b.flags.c_contiguous
+            )
             assert (max(sizes) <= backend.BLOCK) if split else (sizes == [a.size])
-            assert np.array_equal(root, np.sqrt(a * a + b), equal_nan=True) and np.array_equal(more, a > b)
+            assert np.array_equal(
+                root, np.sqrt(a * a + b), equal_nan=True
+            ) and np.array_equal(more, a > b)
             assert root.shape == more.shape == a.shape and more.dtype == bool
 
 
 def test_an_unknown_library():
-    with pytest.raises(ValueError, match="backend must be one of numpy, cupy, .*; got 'abacus'"):
+    with pytest.raises(
+        ValueError, match="backend must be one of numpy, cupy, .*; got 'abacus'"
+    ):
         backend.load("abacus")
 
 
 def test_a_library_that_is_not_installed(monkeypatch):
     monkeypatch.setitem(sys.modules, "array_api_strict", None)
-    with pytest.raises(backend.BackendError, match="array_api_strict is not installed.*pip install array_api_strict"):
+    with pytest.raises(
+        backend.BackendError,
+        match="array_api_strict is not installed.*pip install array_api_strict",
+    ):
         backend.load("array_api_strict")
 
 
@@ -310,7 +400,10 @@ def no_toolkit(*args):
     [
         (None, r"CuPy is not installed; pip install 'refnce\[cuda12\]'"),
         (cupy_that(False, no_allocation), "finds no CUDA device; check the driver"),
-        (cupy_that(True, no_toolkit), r"its toolkit is incomplete \(cannot find libnvrtc.so.12\).*\[ctk\]"),
+        (
+            cupy_that(True, no_toolkit),
+            r"its toolkit is incomplete \(cannot find libnvrtc.so.12\).*\[ctk\]",
+        ),
     ],
     ids=["not installed", "no device", "no toolkit"],
 )
@@ -322,9 +415,19 @@ def test_three_reasons_for_no_cupy(monkeypatch, module, message):
 
 def test_nothing_global_is_left_behind(strict):
     """NumPy's error state, the array-api-strict flags and the global random stream are as before."""
-    before = np.geterr(), strict.xp.get_array_api_strict_flags(), np.random.get_state()[1].tolist()
-    with np.errstate(all="raise"):  # and no warning escapes, whatever over- and underflows inside
+    before = (
+        np.geterr(),
+        strict.xp.get_array_api_strict_flags(),
+        np.random.get_state()[1].tolist(),
+    )
+    with np.errstate(
+        all="raise"
+    ):  # and no warning escapes, whatever over- and underflows inside
         for name in SAMPLES:
             call(name, *(500 * x for x in arguments(name, "float64")))
             call(name, *(strict(500 * x) for x in arguments(name, "float64")))
-    assert before == (np.geterr(), strict.xp.get_array_api_strict_flags(), np.random.get_state()[1].tolist())
+    assert before == (
+        np.geterr(),
+        strict.xp.get_array_api_strict_flags(),
+        np.random.get_state()[1].tolist(),
+    )

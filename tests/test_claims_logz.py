@@ -13,7 +13,14 @@ from scipy import stats
 from tests import certified, regimes
 from tests.regimes import HALF_LOG_2PI, gaussian_1d, ring, rng
 from tests.strategies import infinite_samples, moderate, nus, pairs, samples, seeds
-from tests.test_claims_nce import expand, on_grid, populations, sigmoid, tolerance, trapezoid
+from tests.test_claims_nce import (
+    expand,
+    on_grid,
+    populations,
+    sigmoid,
+    tolerance,
+    trapezoid,
+)
 
 claim = pytest.mark.claim
 CONVERGED, NO_ROOT, CYCLE, MAX_UPDATES = 0, 2, 3, 4
@@ -55,12 +62,18 @@ def test_weight_functions_balance(W, E_p, E_q):
     dE = E_p - E_q
     left, right = W(dE) * np.exp(E_p), W(-dE) * np.exp(E_q)
     assert np.all(np.abs(left - right) <= 64 * np.finfo(float).eps * left)
-    printed = np.minimum(1.0, np.exp(dE)) * np.exp(E_p) - np.minimum(1.0, np.exp(-dE)) * np.exp(E_q)
+    printed = np.minimum(1.0, np.exp(dE)) * np.exp(E_p) - np.minimum(
+        1.0, np.exp(-dE)
+    ) * np.exp(E_q)
     uneven = np.abs(dE) > 0.1
     assert np.all(np.abs(printed[uneven]) > 0.05 * left[uneven])
 
 
-@claim("Eq. 7", "Z_p/Z_q = E_q[W(-dE)]/E_p[W(dE)] for Metropolis and Fermi weights", kind="theorem")
+@claim(
+    "Eq. 7",
+    "Z_p/Z_q = E_q[W(-dE)]/E_p[W(dE)] for Metropolis and Fermi weights",
+    kind="theorem",
+)
 @WEIGHTS
 @given(energies, energies)
 def test_ratio_of_partition_functions(W, E_p, E_q):
@@ -85,7 +98,9 @@ def test_ratio_by_shifted_fermi_weights(impl, counts, log_ratio, c):
     dE = np.log(p / q) + log_ratio  # E_p - E_q with log Z_p/Z_q = log_ratio
     ratio = (q @ sigmoid(dE - c)) / (p @ sigmoid(c - dE))
     assert abs(math.log(ratio) + c - log_ratio) <= tolerance(impl, dE, c)
-    assert abs(math.log(ratio) - log_ratio) >= abs(c) - tolerance(impl, dE, c)  # as printed: off by c
+    assert abs(math.log(ratio) - log_ratio) >= abs(c) - tolerance(
+        impl, dE, c
+    )  # as printed: off by c
     # the same by the library: one update from F = c, on exact expectations
     F = impl.logz.bar_update(*expand(dE, *counts), c)
     assert abs(float(F) - log_ratio) <= tolerance(impl, dE, c)
@@ -99,7 +114,9 @@ OPTIMAL = "Bennett's weights have the smallest asymptotic variance among all wei
 
 def asymptotic_variance(a, p, q, dx, n, m):
     up, down = dx * np.sum(a * p * q), dx * np.sum(a * q * p)
-    return (dx * np.sum((a * p) ** 2 * q) / up**2 - 1) / m + (dx * np.sum((a * q) ** 2 * p) / down**2 - 1) / n
+    return (dx * np.sum((a * p) ** 2 * q) / up**2 - 1) / m + (
+        dx * np.sum((a * q) ** 2 * p) / down**2 - 1
+    ) / n
 
 
 def gaussian_densities(d):
@@ -115,7 +132,9 @@ def test_no_other_weight_has_a_smaller_variance(d, counts, seed):
     x, p, q, dx = gaussian_densities(d)
     bennett = asymptotic_variance(1 / (n * p + m * q), p, q, dx, n, m)
     g = rng(seed)
-    bumps = sum(g.normal() * np.sin(g.uniform(0.2, 3.0) * x + g.uniform(0, 6)) for _ in range(4))
+    bumps = sum(
+        g.normal() * np.sin(g.uniform(0.2, 3.0) * x + g.uniform(0, 6)) for _ in range(4)
+    )
     others = {
         "perturbed": np.exp(g.uniform(0.01, 1.0) * bumps) / (n * p + m * q),
         "Metropolis": 1 / np.maximum(p, q),
@@ -131,7 +150,8 @@ def test_no_other_weight_has_a_smaller_variance(d, counts, seed):
 @pytest.mark.parametrize(("n", "m"), [(100, 100), (80, 240)])
 def test_variance_of_the_root_in_simulation(impl, evidence, n, m):
     """2000 roots of Gaussians 1.5 apart. (runs - 1) s^2/sigma^2 is chi-squared, and each mean is normal: the bounds below fail
-    falsely once in 1e6 under the asymptotic law; 5% are allowed for what it leaves out at n = 80 (it is O(1/n))."""
+    falsely once in 1e6 under the asymptotic law; 5% are allowed for what it leaves out at n = 80 (it is O(1/n)).
+    """
     runs, d = 2000, 1.5
     g = rng(20 + n)
     r_data = d * (d + g.standard_normal((runs, n))) + HALF_LOG_2PI
@@ -140,17 +160,25 @@ def test_variance_of_the_root_in_simulation(impl, evidence, n, m):
     x, p, q, dx = gaussian_densities(d)
     expected = asymptotic_variance(1 / (n * p + m * q), p, q, dx, n, m)
     found = float(np.var(z.F, ddof=1))
-    low, high = (stats.chi2.ppf(tail, runs - 1) / (runs - 1) for tail in (5e-7, 1 - 5e-7))
+    low, high = (
+        stats.chi2.ppf(tail, runs - 1) / (runs - 1) for tail in (5e-7, 1 - 5e-7)
+    )
     assert 0.95 * low * expected < found < 1.05 * high * expected
     # each run's own standard error estimates the same variance
     own = float(np.mean(z.standard_error**2))
     assert 0.95 * low * expected < own < 1.05 * high * expected
     # Metropolis at the true c, on the same samples: its own asymptotic law, and a larger variance than Bennett's
     c = 0.5 * d * d + HALF_LOG_2PI
-    log_ratio = np.log(np.mean(metropolis(c - r_noise), axis=-1)) - np.log(np.mean(metropolis(r_data - c), axis=-1))
+    log_ratio = np.log(np.mean(metropolis(c - r_noise), axis=-1)) - np.log(
+        np.mean(metropolis(r_data - c), axis=-1)
+    )
     expected_metropolis = asymptotic_variance(1 / np.maximum(p, q), p, q, dx, n, m)
     found_metropolis = float(np.var(log_ratio, ddof=1))
-    assert 0.95 * low * expected_metropolis < found_metropolis < 1.05 * high * expected_metropolis
+    assert (
+        0.95 * low * expected_metropolis
+        < found_metropolis
+        < 1.05 * high * expected_metropolis
+    )
     assert found_metropolis > found
     evidence(
         f"n = {n}, m = {m}: sd of the root {found**0.5:.4f}, asymptotic {expected**0.5:.4f}, own {own**0.5:.4f}; "
@@ -168,14 +196,18 @@ UPDATE = "F <- F - (log E_p*[q/(p + q)] - log E_q[p/(p + q)]); with nu also - lo
 @given(pairs(moderate()), st.floats(-10, 10), nus)
 def test_update_is_minus_h(impl, pair, F, nu):
     h = log_mean(pair[0], 1.0, F, nu) - log_mean(pair[1], -1.0, F, nu) - math.log(nu)
-    assert abs(float(impl.logz.bar_update(*pair, F, nu=nu)) - (F - h)) <= tolerance(impl, *pair, F, math.log(nu))
+    assert abs(float(impl.logz.bar_update(*pair, F, nu=nu)) - (F - h)) <= tolerance(
+        impl, *pair, F, math.log(nu)
+    )
 
 
 @claim("Eq. 10", UPDATE, kind="theorem", where="logz.bar_update")
 @given(pairs(samples(20)), st.floats(-2000, 2000), nus)
 def test_update_is_its_certified_value(impl, pair, F, nu):
     exact = float(certified.bar_update(*pair, F, nu).value)
-    assert abs(float(impl.logz.bar_update(*pair, F, nu=nu)) - exact) <= tolerance(impl, *pair, F, exact)
+    assert abs(float(impl.logz.bar_update(*pair, F, nu=nu)) - exact) <= tolerance(
+        impl, *pair, F, exact
+    )
 
 
 @claim(
@@ -193,10 +225,14 @@ def test_gradient_form_is_minus_the_update(impl, pair, F):
     half_A = float(impl.nce.grad_F(r_data, -none, F))  # the other sample contributes 0
     half_B = -float(impl.nce.grad_F(none, r_noise, F))
     descent = math.log(half_A) - math.log(half_B)  # Eq. (11)
-    assert abs(float(impl.logz.bar_update(*pair, F)) - (F - descent)) <= tolerance(impl, *pair, F)
+    assert abs(float(impl.logz.bar_update(*pair, F)) - (F - descent)) <= tolerance(
+        impl, *pair, F
+    )
     root = float(certified.root(*pair).F.value)
     if abs(F - root) > 1e-3:
-        assert (descent > 0) == (F > root)  # subtracting it goes towards the root, adding it away
+        assert (descent > 0) == (
+            F > root
+        )  # subtracting it goes towards the root, adding it away
 
 
 # Lemma B.1 and its surroundings
@@ -229,18 +265,27 @@ def test_update_is_strictly_nearer(impl, pair, away, sign, nu):
     assert abs(after - root) < away - gap / 2
 
 
-@claim("Lemma B.1", "0 < h' < 2, tending to 1 at both infinities", kind="theorem", where="logz.bar_update")
+@claim(
+    "Lemma B.1",
+    "0 < h' < 2, tending to 1 at both infinities",
+    kind="theorem",
+    where="logz.bar_update",
+)
 @given(pairs(moderate()), st.floats(-30, 30), nus)
 def test_slope_of_the_update(impl, pair, F, nu):
     # central difference: truncation h^2/6 of a third derivative below 2, rounding eps |r|/h
     step = impl.eps ** (1 / 3)
-    low, high = (float(impl.logz.bar_update(*pair, x, nu=nu)) for x in (F - step, F + step))
+    low, high = (
+        float(impl.logz.bar_update(*pair, x, nu=nu)) for x in (F - step, F + step)
+    )
     slope = 1 - (high - low) / ((F + step) - (F - step))
     slack = step**2 + tolerance(impl, *pair, F, math.log(nu)) / step
     assert -slack < slope < 2 + slack
     u = F + math.log(nu)
     s_data, s_noise = sigmoid(u - pair[0]), sigmoid(pair[1] - u)
-    exact = (s_data @ (1 - s_data)) / s_data.sum() + (s_noise @ (1 - s_noise)) / s_noise.sum()
+    exact = (s_data @ (1 - s_data)) / s_data.sum() + (
+        s_noise @ (1 - s_noise)
+    ) / s_noise.sum()
     assert 0 < exact < 2 and abs(slope - exact) <= slack
 
 
@@ -255,7 +300,9 @@ def test_far_out_one_update_forgets_where_it_started(impl, pair, nu):
     for side in (-1.0, 1.0):
         starts = side * 60.0 - math.log(nu), side * 90.0 - math.log(nu)
         ends = [float(impl.logz.bar_update(*pair, F, nu=nu)) for F in starts]
-        assert abs(ends[0] - ends[1]) <= tolerance(impl, 90.0, math.log(nu)) + 2 * math.exp(-50.0)
+        assert abs(ends[0] - ends[1]) <= tolerance(
+            impl, 90.0, math.log(nu)
+        ) + 2 * math.exp(-50.0)
 
 
 TIGHT = "the bound is tight without further assumptions on the samples"
@@ -269,14 +316,21 @@ def test_tightness(impl, evidence, D, nu):
     h' -> 0, it does not move."""
     g = rng(int(D))
     high, low = D + 0.1 * g.normal(size=5), -D + 0.1 * g.normal(size=4)
-    bound = math.exp(2.0 + math.log(nu) - D)  # sigmoids of the distance to the nearest sample, with room for spread and nu
-    for name, pair, limit in (("separated", (high, low), -1.0), ("reversed", (low, high), 1.0)):
+    bound = math.exp(
+        2.0 + math.log(nu) - D
+    )  # sigmoids of the distance to the nearest sample, with room for spread and nu
+    for name, pair, limit in (
+        ("separated", (high, low), -1.0),
+        ("reversed", (low, high), 1.0),
+    ):
         if name == "reversed" and nu != 1.0:
             continue
         root = float(certified.root(*pair, nu).F.value)
         ratio = float(impl.logz.bar_update(*pair, root + 1.0, nu=nu)) - root
         assert abs(ratio - limit) < bound
-        evidence(f"D = {D:g}, nu = {nu:g}, {name}: |F_next - F*|/|F - F*| = 1 - {1 - abs(ratio):.1e}")
+        evidence(
+            f"D = {D:g}, nu = {nu:g}, {name}: |F_next - F*|/|F - F*| = 1 - {1 - abs(ratio):.1e}"
+        )
 
 
 ONE = "in the population limit BAR converges in one update"
@@ -294,7 +348,9 @@ ONE = "in the population limit BAR converges in one update"
 def test_one_update_at_the_true_parameters(impl, counts, log_Z, F, nu):
     p, q = (k / k.sum() for k in counts)
     pair = expand(np.log(p / q) + log_Z, *counts)
-    assert abs(float(impl.logz.bar_update(*pair, F, nu=nu)) - log_Z) <= tolerance(impl, *pair, F, log_Z, math.log(nu))
+    assert abs(float(impl.logz.bar_update(*pair, F, nu=nu)) - log_Z) <= tolerance(
+        impl, *pair, F, log_Z, math.log(nu)
+    )
 
 
 @claim(
@@ -326,7 +382,10 @@ SOLVERS = pytest.mark.parametrize("solver", ["newton", "bisect", "bar"])
 def solve(impl, solver, pair, nu=1.0, **options):
     """F and the certified root; None where bar stopped before convergence, which it says."""
     if solver == "bar":
-        options = {"max_updates": 60, **options}  # what has not converged by then crawls or zigzags
+        options = {
+            "max_updates": 60,
+            **options,
+        }  # what has not converged by then crawls or zigzags
     z = getattr(impl.logz, solver)(*pair, nu=nu, **options)
     if solver == "bar" and z.status in (CYCLE, MAX_UPDATES):
         return None
@@ -362,17 +421,34 @@ def test_pooled_extremes_bracket_the_root(impl, pair, nu):
     assert impl.nce.grad_F(*pair, float(pooled.min()), nu=nu) <= slack
     assert impl.nce.grad_F(*pair, float(pooled.max()), nu=nu) >= -slack
     F = float(impl.logz.newton(*pair, nu=nu).F)
-    assert pooled.min() - tolerance(impl, pooled) <= F <= pooled.max() + tolerance(impl, pooled)
+    assert (
+        pooled.min() - tolerance(impl, pooled)
+        <= F
+        <= pooled.max() + tolerance(impl, pooled)
+    )
 
 
-@claim("Section 3.3", "shift, swap and permutation move the root as they should", kind="theorem", where="logz.newton")
-@given(pairs(), st.floats(-300, 300), st.sampled_from([2.0**-10, 0.5, 1.0, 2.0, 2.0**10]), seeds)  # with an exact 1/nu
+@claim(
+    "Section 3.3",
+    "shift, swap and permutation move the root as they should",
+    kind="theorem",
+    where="logz.newton",
+)
+@given(
+    pairs(),
+    st.floats(-300, 300),
+    st.sampled_from([2.0**-10, 0.5, 1.0, 2.0, 2.0**10]),
+    seeds,
+)  # with an exact 1/nu
 def test_symmetries_of_the_root(impl, pair, c, nu, seed):
     c = float(on_grid(c))
     r_data, r_noise = (on_grid(r) for r in pair)
     F = float(impl.logz.newton(r_data, r_noise, nu=nu).F)
     slack = tolerance(impl, r_data, r_noise, c, math.log(nu))
-    assert abs(float(impl.logz.newton(r_data + c, r_noise + c, nu=nu).F) - (F + c)) <= slack
+    assert (
+        abs(float(impl.logz.newton(r_data + c, r_noise + c, nu=nu).F) - (F + c))
+        <= slack
+    )
     assert abs(float(impl.logz.newton(-r_noise, -r_data, nu=1 / nu).F) + F) <= slack
     shuffled = [rng(seed + k).permutation(r) for k, r in enumerate((r_data, r_noise))]
     assert abs(float(impl.logz.newton(*shuffled, nu=nu).F) - F) <= slack
@@ -391,20 +467,32 @@ def test_root_does_not_know_which_sample_is_data(impl, seed, n, scale):
         sum_i sigmoid(F + log nu - x_i)/n + (nu/m) sum_j sigmoid(F + log nu - y_j) = nu:
 
     F + log nu is the nu/(1 + nu) quantile of the pooled samples, weighted 1/n and nu/m, smoothed by a logistic law. Samples of
-    equal weight (m = nu n, in particular nu = 1 and n = m) may be exchanged, whichever sample they came from."""
+    equal weight (m = nu n, in particular nu = 1 and n = m) may be exchanged, whichever sample they came from.
+    """
     g = rng(seed)
     pooled = scale * g.normal(size=2 * n)
-    roots = [impl.logz.newton(s[:n], s[n:]).F for s in (pooled, g.permutation(pooled), np.sort(pooled), -np.sort(-pooled))]
+    roots = [
+        impl.logz.newton(s[:n], s[n:]).F
+        for s in (pooled, g.permutation(pooled), np.sort(pooled), -np.sort(-pooled))
+    ]
     assert np.ptp(roots) <= tolerance(impl, 0.0) * (1 + scale)
     nu = 3.0  # equal weights 1/n and nu/m with m = 3 n
     pooled = scale * g.normal(size=4 * n)
-    roots = [impl.logz.newton(s[:n], s[n:], nu=nu).F for s in (pooled, g.permutation(pooled), np.sort(pooled))]
+    roots = [
+        impl.logz.newton(s[:n], s[n:], nu=nu).F
+        for s in (pooled, g.permutation(pooled), np.sort(pooled))
+    ]
     assert np.ptp(roots) <= tolerance(impl, 0.0) * (1 + scale)
     smoothed = np.mean(sigmoid(float(roots[0]) + math.log(nu) - pooled))
     assert abs(smoothed - nu / (1 + nu)) <= tolerance(impl, pooled)
 
 
-@claim("Section 4", "solves along leading axes are independent: batched equals looped", kind="theorem", where="logz")
+@claim(
+    "Section 4",
+    "solves along leading axes are independent: batched equals looped",
+    kind="theorem",
+    where="logz",
+)
 @SOLVERS
 @settings(max_examples=20)  # each is up to nine solves
 @given(seeds, st.integers(1, 4), st.integers(1, 9), st.integers(1, 9), nus)
@@ -422,7 +510,12 @@ def test_batched_solves_equal_looped_ones(impl, solver, seed, runs, n, m, nu):
             assert lo <= together.F[k] <= hi
 
 
-@claim("Section 4", "float32 roots agree with float64 to the eps of float32", kind="theorem", where="logz")
+@claim(
+    "Section 4",
+    "float32 roots agree with float64 to the eps of float32",
+    kind="theorem",
+    where="logz",
+)
 @SOLVERS
 @given(pairs(moderate()), nus)
 def test_float32_roots_agree(impl, solver, pair, nu):
@@ -431,7 +524,9 @@ def test_float32_roots_agree(impl, solver, pair, nu):
     if z is not None:
         exact = float(certified.root(*single, nu).F.value)
         assert z.F.dtype == np.float32 or impl.eps > 1e-10
-        assert abs(float(z.F) - exact) <= 16 * float(np.finfo(np.float32).eps) * (1 + abs(exact) + abs(math.log(nu)))
+        assert abs(float(z.F) - exact) <= 16 * float(np.finfo(np.float32).eps) * (
+            1 + abs(exact) + abs(math.log(nu))
+        )
 
 
 # What a LogZ says
@@ -447,7 +542,9 @@ def test_no_root_is_said_and_never_a_plausible_number(impl, pair, nu):
             assert z.status != NO_ROOT, solver
             if z.status == CONVERGED:
                 exact = float(certified.root(*pair, nu).F.value)
-                assert abs(float(z.F) - exact) <= tolerance(impl, 0.0) * (1 + abs(exact) + abs(math.log(nu))), solver
+                assert abs(float(z.F) - exact) <= tolerance(impl, 0.0) * (
+                    1 + abs(exact) + abs(math.log(nu))
+                ), solver
         else:
             assert z.status == NO_ROOT, solver
             assert np.array_equal(z.F, limit, equal_nan=True), solver
@@ -458,14 +555,21 @@ def test_no_root_is_said_and_never_a_plausible_number(impl, pair, nu):
 def test_update_with_infinite_log_ratios(impl, pair, F, nu):
     exact = float(certified.bar_update(*pair, F, nu).value)
     got = float(impl.logz.bar_update(*pair, F, nu=nu))
-    assert got == exact or (math.isnan(got) and math.isnan(exact)) or abs(got - exact) <= tolerance(impl, F, 10.0, math.log(nu))
+    assert (
+        got == exact
+        or (math.isnan(got) and math.isnan(exact))
+        or abs(got - exact) <= tolerance(impl, F, 10.0, math.log(nu))
+    )
 
 
 @given(pairs(moderate()), nus)
 def test_standard_error_and_overlap(impl, pair, nu):
     """The sandwich form, to 4096 eps: it is carried to the root from the last pass, not summed anew."""
     z, exact = impl.logz.newton(*pair, nu=nu), certified.root(*pair, nu)
-    for got, want in ((z.standard_error, exact.standard_error), (z.overlap, exact.overlap)):
+    for got, want in (
+        (z.standard_error, exact.standard_error),
+        (z.overlap, exact.overlap),
+    ):
         want = float(want.value)
         if math.isnan(want):
             assert math.isnan(got)
@@ -479,16 +583,21 @@ def test_overlap_is_one_for_equal_laws_and_zero_in_chasm_and_plateau(impl):
     r = np.full(50, 1.25)  # p proportional to q
     assert abs(float(impl.logz.newton(r, r[:20], nu=3.0).overlap) - 1) <= 16 * impl.eps
     for sign in (1.0, -1.0):
-        z = impl.logz.newton(sign * (60 + g.normal(size=50)), sign * (-60 + g.normal(size=50)))
+        z = impl.logz.newton(
+            sign * (60 + g.normal(size=50)), sign * (-60 + g.normal(size=50))
+        )
         assert 0 <= z.overlap < math.exp(-50.0)
 
 
 def test_standard_error_covers_in_simulation(impl, evidence):
     """The truth lies within 1.96 standard errors in 95% of 4000 runs at n = m = 200: a binomial of sd 0.34% under the normal law.
-    Bounds of +-2% fail falsely less than once in 1e6, and leave 0.3% for the O(1/n) that the law neglects."""
+    Bounds of +-2% fail falsely less than once in 1e6, and leave 0.3% for the O(1/n) that the law neglects.
+    """
     g = rng(77)
     d = 1.0
-    z = impl.logz.newton(d * (d + g.standard_normal((4000, 200))), d * g.standard_normal((4000, 200)))
+    z = impl.logz.newton(
+        d * (d + g.standard_normal((4000, 200))), d * g.standard_normal((4000, 200))
+    )
     share = float(np.mean(np.abs(z.F - 0.5) <= 1.959964 * z.standard_error))
     assert abs(share - 0.95) < 0.02
     evidence(f"covered {share:.2%}")
@@ -498,7 +607,10 @@ def test_max_updates_is_said(impl):
     r_data, r_noise = gaussian_1d(4.0, -4.0, 50, 50, 3)  # reversed: BAR crawls
     z = impl.logz.bar(r_data, r_noise, max_updates=3, F0=0.0)
     assert z.status == MAX_UPDATES and not z.converged
-    assert np.isfinite(z.F) and z.bracket[0] <= certified.root(r_data, r_noise).F.value <= z.bracket[1]
+    assert (
+        np.isfinite(z.F)
+        and z.bracket[0] <= certified.root(r_data, r_noise).F.value <= z.bracket[1]
+    )
 
 
 @claim(
@@ -519,7 +631,9 @@ def test_zigzag_is_said(impl, evidence, d):
         errors.append(F - root)
     signs = np.sign(errors)
     assert np.all(signs[1:] == -signs[:-1])  # successive updates on opposite sides
-    assert np.all(np.diff(np.abs(errors)) <= tolerance(impl, d * d))  # and no further from the root
+    assert np.all(
+        np.diff(np.abs(errors)) <= tolerance(impl, d * d)
+    )  # and no further from the root
     half = impl.logz.bar(*pair, F0=0.0, step=0.5, xtol=1e-9)
     assert half.status == CONVERGED and abs(float(half.F) - root) <= 2e-9
     evidence(
@@ -539,19 +653,27 @@ def evaluation_sets():
         for seed in range(5):
             for n in (20, 512, 4096):
                 yield f"{d:g} apart", 5, gaussian_1d(d, d, n, n, seed), 1.0
-                yield f"{d:g} apart, wrong way round", 8, gaussian_1d(d, -d, n, n, seed), 1.0
+                yield f"{d:g} apart, wrong way round", 8, gaussian_1d(
+                    d, -d, n, n, seed
+                ), 1.0
     for seed in range(60):
         g = rng(3000 + seed)
         n, m = (int(k) for k in g.integers(1, 3, size=2))
         yield (
             "one and two points",
             5,
-            (10.0 ** g.uniform(-1, 3) * g.normal(size=n), 10.0 ** g.uniform(-1, 3) * g.normal(size=m)),
+            (
+                10.0 ** g.uniform(-1, 3) * g.normal(size=n),
+                10.0 ** g.uniform(-1, 3) * g.normal(size=m),
+            ),
             1.0,
         )
     for seed in range(20):
         g = rng(4000 + seed)
-        yield "Student-t(1.2) x 50", 8, (50 * g.standard_t(1.2, 512), 50 * g.standard_t(1.2, 512)), 1.0
+        yield "Student-t(1.2) x 50", 8, (
+            50 * g.standard_t(1.2, 512),
+            50 * g.standard_t(1.2, 512),
+        ), 1.0
     for nu in (1e-3, 1e-2, 0.1, 1 / 3, 3.0, 10.0, 1e2, 1e3):
         for seed in range(5):
             yield f"nu = {nu:.3g}", 8, gaussian_1d(1.0, 1.0, 512, 512, seed), nu
@@ -572,13 +694,19 @@ def test_evaluations_of_newton(impl, evidence):
         z = impl.logz.newton(*pair, nu=nu, xtol=tolerated)
         assert z.status == CONVERGED and abs(float(z.F) - exact) <= tolerated, name
         full = impl.logz.newton(*pair, nu=nu)
-        counts.setdefault((name, most), []).append((int(z.evaluations), int(full.evaluations)))
+        counts.setdefault((name, most), []).append(
+            (int(z.evaluations), int(full.evaluations))
+        )
         if z.evaluations > most:
-            slow.append(f"{name} (n = {pair[0].size}, m = {pair[1].size}): {z.evaluations} > {most}")
+            slow.append(
+                f"{name} (n = {pair[0].size}, m = {pair[1].size}): {z.evaluations} > {most}"
+            )
     for (name, most), pairs_ in counts.items():
         near, full = (max(x) for x in zip(*pairs_, strict=True))
         mean = sum(x[0] for x in pairs_) / len(pairs_)
-        evidence(f"{name}: at most {near} of {most} evaluations (mean {mean:.1f}); to xtol = 0 at most {full}")
+        evidence(
+            f"{name}: at most {near} of {most} evaluations (mean {mean:.1f}); to xtol = 0 at most {full}"
+        )
     assert not slow, "; ".join(slow)
 
 
@@ -595,11 +723,15 @@ def test_halvings_of_bisect(impl, pair, bits):
     pooled = np.concatenate(pair)
     width = float(np.ptp(pooled))
     expected = max(0, math.ceil(math.log2(width / xtol))) if width > 0 else 0
-    assert expected <= z.evaluations <= expected + 2  # bracketing is one pass, and a power of two may round either way
+    assert (
+        expected <= z.evaluations <= expected + 2
+    )  # bracketing is one pass, and a power of two may round either way
     exact = float(certified.root(*pair).F.value)
     assert abs(float(z.F) - exact) <= xtol
     lo, hi = z.bracket
-    assert hi - lo <= xtol and lo - tolerance(impl, pooled) <= exact <= hi + tolerance(impl, pooled)
+    assert hi - lo <= xtol and lo - tolerance(impl, pooled) <= exact <= hi + tolerance(
+        impl, pooled
+    )
 
 
 @claim(
@@ -616,14 +748,18 @@ def test_stopping_rule_of_the_paper(impl, evidence):
         middle, last = 0.5 * (lo + hi), math.inf
         count = 0
         while abs(middle - last) > threshold:
-            lo, hi = (lo, middle) if impl.nce.grad_F(*pair, middle) > 0 else (middle, hi)
+            lo, hi = (
+                (lo, middle) if impl.nce.grad_F(*pair, middle) > 0 else (middle, hi)
+            )
             last, middle, count = middle, 0.5 * (lo + hi), count + 1
         steps.append(count)
         errors.append(abs(middle - float(certified.root(*pair).F.value)))
         # successive middles differ by half the new bracket: at the stop hi - lo <= 2 threshold, the middle right to the threshold
         assert hi - lo <= 2 * threshold and errors[-1] <= threshold
     assert 20 <= min(steps) and max(steps) <= 26
-    evidence(f"threshold 1e-6 on Figure 1's setting: {min(steps)} to {max(steps)} steps, worst error {max(errors):.1e}")
+    evidence(
+        f"threshold 1e-6 on Figure 1's setting: {min(steps)} to {max(steps)} steps, worst error {max(errors):.1e}"
+    )
 
 
 @claim(
@@ -647,34 +783,48 @@ def test_loss_values_lose_half_the_digits(impl, evidence):
             c, d = b - golden * (b - a), a + golden * (b - a)
             if not a < c < d < b:
                 break
-            a, b = (a, d) if impl.nce.loss(*pair, c) < impl.nce.loss(*pair, d) else (c, b)
+            a, b = (
+                (a, d) if impl.nce.loss(*pair, c) < impl.nce.loss(*pair, d) else (c, b)
+            )
         by_loss.append(abs(0.5 * (a + b) - exact))
         lo, hi = exact - 5.0, exact + 4.0
         for _ in range(60):
             middle = 0.5 * (lo + hi)
-            lo, hi = (lo, middle) if impl.nce.grad_F(*pair, middle) > 0 else (middle, hi)
+            lo, hi = (
+                (lo, middle) if impl.nce.grad_F(*pair, middle) > 0 else (middle, hi)
+            )
         by_sign.append(abs(lo - exact))
     typical = float(np.median(by_loss))
     assert (
         impl.eps**0.5 / 100 < typical < 100 * impl.eps**0.5
     )  # half the digits: the flat width is sqrt(2 eps L/L'') with L, L'' of order 1
     assert max(by_sign) <= tolerance(impl, 1.0)
-    evidence(f"median |F - F*| by loss values {typical:.1e}, by the sign of dL/dF {np.median(by_sign):.1e}")
+    evidence(
+        f"median |F - F*| by loss values {typical:.1e}, by the sign of dL/dF {np.median(by_sign):.1e}"
+    )
 
 
 def test_start_and_tolerance_are_respected(impl):
     pair = gaussian_1d(2.0, 2.0, 100, 100, 12)
     exact = float(certified.root(*pair).F.value)
     for F0 in (-500.0, exact, 500.0):
-        assert abs(float(impl.logz.newton(*pair, F0=F0).F) - exact) <= tolerance(impl, exact)
-        assert abs(float(impl.logz.bar(*pair, F0=F0).F) - exact) <= tolerance(impl, exact)
+        assert abs(float(impl.logz.newton(*pair, F0=F0).F) - exact) <= tolerance(
+            impl, exact
+        )
+        assert abs(float(impl.logz.bar(*pair, F0=F0).F) - exact) <= tolerance(
+            impl, exact
+        )
     loose, tight = impl.logz.newton(*pair, xtol=1e-3), impl.logz.newton(*pair)
-    assert abs(float(loose.F) - exact) <= 1e-3 and loose.evaluations <= tight.evaluations
+    assert (
+        abs(float(loose.F) - exact) <= 1e-3 and loose.evaluations <= tight.evaluations
+    )
     for xtol in (1e-2, 1e-6):
         assert abs(float(impl.logz.bar(*pair, xtol=xtol).F) - exact) <= 2 * xtol
 
 
-@pytest.mark.parametrize("regime", ["counts cancel", "root in a gap", "plateau", "total underflow"])
+@pytest.mark.parametrize(
+    "regime", ["counts cancel", "root in a gap", "plateau", "total underflow"]
+)
 def test_newton_is_never_worse_than_bisection(impl, regime):
     for case in regimes.REGIMES[regime]():
         newton = impl.logz.newton(case.r_data, case.r_noise, nu=case.nu)
@@ -707,7 +857,9 @@ def test_cycle_is_the_fourth_turn_in_a_row(impl):
             turns, last, before, F = (turns + 1 if turned else 0), move, F, following
             assert evaluations < 60
         z = impl.logz.bar(*pair, F0=F0)
-        assert z.status == CYCLE and z.evaluations == evaluations + 1  # and one for the bracket
+        assert (
+            z.status == CYCLE and z.evaluations == evaluations + 1
+        )  # and one for the bracket
         assert z.F == F and z.bracket == (min(before, F), max(before, F))
 
 
@@ -726,47 +878,83 @@ def test_one_update_lands_on_a_lone_point(impl, x, nu):
     """One log-ratio x on either side: h = F - x whatever nu, so any F goes to x at once, from -x and from beside x too."""
     r = np.asarray([x])
     for F in (-x, x + 0.25, x - 20.0, x + 20.0):
-        assert abs(float(impl.logz.bar_update(r, r, F, nu=nu)) - x) <= 8 * impl.eps * (1 + abs(x) + abs(F)), F
+        assert abs(float(impl.logz.bar_update(r, r, F, nu=nu)) - x) <= 8 * impl.eps * (
+            1 + abs(x) + abs(F)
+        ), F
 
 
 @pytest.mark.parametrize("x", [-1000.3, -0.7, 1000.3])
 def test_ties_beside_infinite_samples(impl, x):
     """The finite samples coincide, so that the bracket has no width but its slack: the root is in it, to 4 units."""
     inf = math.inf
-    for data, noise in (([x, x, inf], [x, -inf]), ([x, -inf], [x, x]), ([x], [x, -inf, -inf]), ([x, inf, inf], [x, x, inf])):
+    for data, noise in (
+        ([x, x, inf], [x, -inf]),
+        ([x, -inf], [x, x]),
+        ([x], [x, -inf, -inf]),
+        ([x, inf, inf], [x, x, inf]),
+    ):
         pair = np.asarray(data), np.asarray(noise)
         exact = certified.root(*pair, 0.9).F
         for solver in ("newton", "bisect", "bar"):
             z = getattr(impl.logz, solver)(*pair, nu=0.9)
-            assert z.status in ((CONVERGED, MAX_UPDATES) if solver == "bar" else (CONVERGED,)), solver
+            assert z.status in (
+                (CONVERGED, MAX_UPDATES) if solver == "bar" else (CONVERGED,)
+            ), solver
             if z.status == CONVERGED:
-                assert abs(float(z.F) - float(exact.value)) <= 4 * float(exact.unit()), solver
+                assert abs(float(z.F) - float(exact.value)) <= 4 * float(
+                    exact.unit()
+                ), solver
 
 
 def test_each_run_has_its_own_start(impl):
     """F0 as one number or one per run, where the fast road solves some runs of a batch and leaves others."""
-    easy, reversed_, chasm = (gaussian_1d(d, theta, 200, 200, 5) for d, theta in ((1.0, 1.0), (30.0, -30.0), (60.0, 60.0)))
-    r_data, r_noise = (np.stack(r) for r in zip(easy, reversed_, chasm, easy, strict=True))
-    exact = [float(certified.root(*pair).F.value) for pair in zip(r_data, r_noise, strict=True)]
+    easy, reversed_, chasm = (
+        gaussian_1d(d, theta, 200, 200, 5)
+        for d, theta in ((1.0, 1.0), (30.0, -30.0), (60.0, 60.0))
+    )
+    r_data, r_noise = (
+        np.stack(r) for r in zip(easy, reversed_, chasm, easy, strict=True)
+    )
+    exact = [
+        float(certified.root(*pair).F.value)
+        for pair in zip(r_data, r_noise, strict=True)
+    ]
     for solver in ("newton", "bar"):
-        options = {"step": 0.5, "max_updates": 30, "xtol": 1e-9} if solver == "bar" else {}
+        options = (
+            {"step": 0.5, "max_updates": 30, "xtol": 1e-9} if solver == "bar" else {}
+        )
         for F0 in (0.5, np.asarray([0.5, -3.0, 100.0, 1.0])):
             together = getattr(impl.logz, solver)(r_data, r_noise, F0=F0, **options)
             for k, pair in enumerate(zip(r_data, r_noise, strict=True)):
-                alone = getattr(impl.logz, solver)(*pair, F0=float(np.broadcast_to(F0, 4)[k]), **options)
+                alone = getattr(impl.logz, solver)(
+                    *pair, F0=float(np.broadcast_to(F0, 4)[k]), **options
+                )
                 assert together.status[k] == alone.status
                 if alone.status == CONVERGED:
-                    assert abs(together.F[k] - exact[k]) <= tolerance(impl, exact[k]) + 2 * options.get("xtol", 0.0)
+                    assert abs(together.F[k] - exact[k]) <= tolerance(
+                        impl, exact[k]
+                    ) + 2 * options.get("xtol", 0.0)
     z = impl.logz.newton(r_data, r_noise, F0=np.asarray([0.5, -3.0, 100.0, 1.0]))
     assert np.all(z.status == CONVERGED)
-    assert z.evaluations[1] > z.evaluations[0] == z.evaluations[3]  # only the run that was left is charged for more
+    assert (
+        z.evaluations[1] > z.evaluations[0] == z.evaluations[3]
+    )  # only the run that was left is charged for more
 
 
 def test_fields_have_the_type_and_shape_of_the_runs(impl):
     """Status and evaluations are int64, the others of the samples' dtype, on the fast road and on the bracketed one."""
     inf = math.inf
-    small = np.asarray([[0.5, 1.0], [-40.0, 3.0], [inf, inf]]), np.asarray([[0.0], [7.0], [-inf]])
-    large = tuple(np.stack(r) for r in zip(gaussian_1d(1.0, 1.0, 99, 99, 5), gaussian_1d(30.0, -30.0, 99, 99, 5), strict=True))
+    small = np.asarray([[0.5, 1.0], [-40.0, 3.0], [inf, inf]]), np.asarray(
+        [[0.0], [7.0], [-inf]]
+    )
+    large = tuple(
+        np.stack(r)
+        for r in zip(
+            gaussian_1d(1.0, 1.0, 99, 99, 5),
+            gaussian_1d(30.0, -30.0, 99, 99, 5),
+            strict=True,
+        )
+    )
     for pair in (small, large):
         for solver in ("newton", "bisect", "bar"):
             z = getattr(impl.logz, solver)(*pair)
@@ -774,10 +962,14 @@ def test_fields_have_the_type_and_shape_of_the_runs(impl):
             for field in (z.status, z.evaluations):
                 assert field.dtype == np.int64 and field.shape == shape, solver
             for field in (z.F, *z.bracket, z.standard_error, z.overlap):
-                assert field.dtype == np.asarray(z.F).dtype and field.shape == shape, solver
+                assert (
+                    field.dtype == np.asarray(z.F).dtype and field.shape == shape
+                ), solver
             assert np.all(z.evaluations >= 1)
             finite = np.isfinite(z.F)
-            assert np.all((z.bracket[0] <= z.F) & (z.F <= z.bracket[1]) | ~finite), solver
+            assert np.all(
+                (z.bracket[0] <= z.F) & (z.F <= z.bracket[1]) | ~finite
+            ), solver
 
 
 def test_where_bar_has_been_bounds_the_root(impl):
@@ -785,22 +977,34 @@ def test_where_bar_has_been_bounds_the_root(impl):
     pair = gaussian_1d(1.0, 1.0, 100, 100, 4)
     exact = float(certified.root(*pair).F.value)
     for away in (0.25, 3.0):
-        right, left = (impl.logz.bar(*pair, F0=exact + s * away, max_updates=1) for s in (1, -1))
-        assert exact <= right.bracket[1] <= exact + away and exact - away <= left.bracket[0] <= exact
+        right, left = (
+            impl.logz.bar(*pair, F0=exact + s * away, max_updates=1) for s in (1, -1)
+        )
+        assert (
+            exact <= right.bracket[1] <= exact + away
+            and exact - away <= left.bracket[0] <= exact
+        )
 
 
 @pytest.mark.parametrize("nu", [1 / 3, math.nextafter(1 / 3, 1.0)])
 def test_whether_a_root_exists_is_decided_from_the_exact_nu(impl, nu):
     """3 nu = 1 - 2^-54 or 1 + 2^-53, both 1 when rounded; a finite root needs 3 nu < 1 in one case, 3 nu > 1 in the other."""
     x, inf = 0.5, math.inf
-    for pair in (([x, inf, inf], [inf]), ([x, -inf, -inf], [x]), ([-inf], [x, x, -inf]), ([x, x, -inf], [x])):
+    for pair in (
+        ([x, inf, inf], [inf]),
+        ([x, -inf, -inf], [x]),
+        ([-inf], [x, x, -inf]),
+        ([x, x, -inf], [x]),
+    ):
         pair = np.asarray(pair[0]), np.asarray(pair[1])
         limit = certified.verdict(*pair, nu)
         for solver in ("newton", "bisect"):
             z = getattr(impl.logz, solver)(*pair, nu=nu)
             if limit is None:
                 exact = certified.root(*pair, nu).F
-                assert z.status == CONVERGED and abs(float(z.F) - float(exact.value)) <= 4 * float(exact.unit()), solver
+                assert z.status == CONVERGED and abs(
+                    float(z.F) - float(exact.value)
+                ) <= 4 * float(exact.unit()), solver
             else:
                 assert z.status == NO_ROOT and z.F == limit, solver
 
@@ -809,7 +1013,12 @@ def test_whether_a_root_exists_is_decided_from_the_exact_nu(impl, nu):
 @pytest.mark.parametrize("size", [2, 200])
 def test_a_start_that_is_no_number_is_refused(impl, solver, size):
     r = np.linspace(-1.0, 1.0, size)
-    for F0, error in ((math.nan, ValueError), (math.inf, ValueError), (True, TypeError), ("0", TypeError)):
+    for F0, error in (
+        (math.nan, ValueError),
+        (math.inf, ValueError),
+        (True, TypeError),
+        ("0", TypeError),
+    ):
         with pytest.raises(error, match="F0 must be"):
             getattr(impl.logz, solver)(r, r, F0=F0)
 
@@ -838,9 +1047,16 @@ def test_standard_error_and_overlap_of_a_coarse_solve(impl, xtol):
             assert abs(float(z.F) - F) <= xtol
             cancel = 0.0
             for s in (1 / (1 + np.exp(pair[0] - F)), 1 / (1 + np.exp(F - pair[1]))):
-                cancel = max(cancel, np.mean(s**2) * (0.5 / np.var(s) + 1 / np.mean(s * (1 - s))))
-            assert abs(float(z.standard_error) / float(exact.standard_error.value) - 1) <= 1e-6 * cancel
-            assert abs(float(z.overlap) / float(exact.overlap.value) - 1) <= 1e-6 * cancel
+                cancel = max(
+                    cancel, np.mean(s**2) * (0.5 / np.var(s) + 1 / np.mean(s * (1 - s)))
+                )
+            assert (
+                abs(float(z.standard_error) / float(exact.standard_error.value) - 1)
+                <= 1e-6 * cancel
+            )
+            assert (
+                abs(float(z.overlap) / float(exact.overlap.value) - 1) <= 1e-6 * cancel
+            )
 
 
 def test_where_bar_crawls_it_still_stops_within_xtol(impl):
@@ -860,15 +1076,28 @@ def test_blocks_of_a_long_sample_do_not_show(impl, solver):
     """Sorted, so that no block is like the whole; alone and as two runs, against the formulas of LogZ as they stand."""
     n, m = 70_000, 40_000
     rng = np.random.Generator(np.random.PCG64(11))
-    r_data, r_noise = np.sort(rng.normal(1.0, 2.0, (2, n))), np.sort(rng.normal(-1.0, 2.0, (2, m)))
+    r_data, r_noise = np.sort(rng.normal(1.0, 2.0, (2, n))), np.sort(
+        rng.normal(-1.0, 2.0, (2, m))
+    )
     both = getattr(impl.logz, solver)(r_data, r_noise)
     for k in range(2):
         alone = getattr(impl.logz, solver)(r_data[k], r_noise[k])
-        s, t = 1 / (1 + np.exp(r_data[k] - alone.F)), 1 / (1 + np.exp(alone.F - r_noise[k]))
+        s, t = 1 / (1 + np.exp(r_data[k] - alone.F)), 1 / (
+            1 + np.exp(alone.F - r_noise[k])
+        )
         slope = np.mean(s * (1 - s)) + np.mean(t * (1 - t))
         # 110000 roundings at random cost sqrt(110000) = 332 eps; 2048 leaves the variance its cancellation.
         bound = 2048 * impl.eps
         assert abs(np.mean(s) - np.mean(t)) <= bound * slope
-        assert abs(alone.standard_error / (np.sqrt(np.var(s) / n + np.var(t) / m) / slope) - 1) <= bound
+        assert (
+            abs(
+                alone.standard_error / (np.sqrt(np.var(s) / n + np.var(t) / m) / slope)
+                - 1
+            )
+            <= bound
+        )
         assert abs(alone.overlap / (2 * slope) - 1) <= bound
-        assert abs(both.F[k] - alone.F) <= bound and abs(both.standard_error[k] / alone.standard_error - 1) <= bound
+        assert (
+            abs(both.F[k] - alone.F) <= bound
+            and abs(both.standard_error[k] / alone.standard_error - 1) <= bound
+        )

@@ -21,7 +21,9 @@ R_NOISE = np.random.Generator(np.random.PCG64(2)).normal(-1.0, 1.0, size=60)
 @pytest.fixture
 def files(tmp_path):
     np.save(tmp_path / "data.npy", R_DATA)
-    (tmp_path / "noise.txt").write_text("\n".join(" ".join(map(repr, row)) for row in R_NOISE.reshape(6, 10).tolist()))
+    (tmp_path / "noise.txt").write_text(
+        "\n".join(" ".join(map(repr, row)) for row in R_NOISE.reshape(6, 10).tolist())
+    )
     return str(tmp_path / "data.npy"), str(tmp_path / "noise.txt")
 
 
@@ -59,12 +61,18 @@ def test_prints_what_the_solver_returns(capsys, files, method):
 
 def test_prints_a_table_with_every_digit_of_F(capsys, files):
     status, out, _ = solve(capsys, *files)
-    rows = dict(line.split(None, 1) for line in out.replace("standard error", "standard_error").splitlines())
+    rows = dict(
+        line.split(None, 1)
+        for line in out.replace("standard error", "standard_error").splitlines()
+    )
     expected = logz.newton(R_DATA, R_NOISE)
     assert status == 0
     assert list(rows) == ["F", "standard_error", "overlap", "evaluations", "status"]
     assert float(rows["F"]) == float(expected.F)
-    assert rows["standard_error"] == f"{float(expected.standard_error):.6g}" and rows["status"] == "CONVERGED"
+    assert (
+        rows["standard_error"] == f"{float(expected.standard_error):.6g}"
+        and rows["status"] == "CONVERGED"
+    )
 
 
 def test_work_values_give_the_free_energy_difference(capsys, tmp_path):
@@ -76,12 +84,19 @@ def test_work_values_give_the_free_energy_difference(capsys, tmp_path):
     reverse = (x_1**2 - (x_1 - d) ** 2) / 2 - c
     np.save(tmp_path / "forward.npy", forward)
     np.save(tmp_path / "reverse.npy", reverse)
-    status, out, _ = solve(capsys, tmp_path / "forward.npy", tmp_path / "reverse.npy", "--work", "--json")
+    status, out, _ = solve(
+        capsys, tmp_path / "forward.npy", tmp_path / "reverse.npy", "--work", "--json"
+    )
     found = json.loads(out)
     assert status == 0 and (found["n"], found["m"], found["nu"]) == (1000, 4000, 4.0)
     assert abs(found["Delta_f"] - c) <= 4 * found["standard_error"] < 0.2
     assert found["Delta_f"] == -float(logz.newton(reverse, -forward, nu=4.0).F)
-    assert "Delta f" in solve(capsys, tmp_path / "forward.npy", tmp_path / "reverse.npy", "--work")[1]
+    assert (
+        "Delta f"
+        in solve(capsys, tmp_path / "forward.npy", tmp_path / "reverse.npy", "--work")[
+            1
+        ]
+    )
 
 
 def test_a_run_without_a_root_exits_1(capsys, tmp_path):
@@ -98,13 +113,22 @@ def test_a_run_without_a_root_exits_1(capsys, tmp_path):
 def test_a_cycle_exits_1(capsys, tmp_path):
     (tmp_path / "data").write_text("50 60")
     (tmp_path / "noise").write_text("-50 -55 -70")
-    status, out, _ = solve(capsys, tmp_path / "data", tmp_path / "noise", "--method", "bar")
+    status, out, _ = solve(
+        capsys, tmp_path / "data", tmp_path / "noise", "--method", "bar"
+    )
     assert status == 1 and "CYCLE" in out
 
 
 def test_float32_files_and_another_backend(capsys, tmp_path, files):
     np.save(tmp_path / "single.npy", R_DATA.astype(np.float32))
-    status, out, _ = solve(capsys, tmp_path / "single.npy", files[1], "--json", "--backend", "array_api_strict")
+    status, out, _ = solve(
+        capsys,
+        tmp_path / "single.npy",
+        files[1],
+        "--json",
+        "--backend",
+        "array_api_strict",
+    )
     expected = logz.newton(R_DATA.astype(np.float32).astype(np.float64), R_NOISE).F
     assert status == 0
     # The same arithmetic, summed in another order: a root is within 4 units on each, 2 eps each near 1 (|F| < 1 here).
@@ -134,7 +158,12 @@ def header_that_promises(shape):
 
 def header_of(text):
     text = text.ljust(117) + "\n"
-    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text.encode() + bytes(16)
+    return (
+        b"\x93NUMPY\x01\x00"
+        + len(text).to_bytes(2, "little")
+        + text.encode()
+        + bytes(16)
+    )
 
 
 BAD_FILES = [
@@ -151,7 +180,11 @@ BAD_FILES = [
     ("promise.npy", header_that_promises((10**15,)), "is not a .npy file"),
     ("endless.npy", header_that_promises((2**70,)), "is not a .npy file"),
     ("true.npy", header_that_promises((True,)), "is not a .npy file"),
-    ("open.npy", header_of("{'descr': '<f8', 'fortran_order': False, 'shape': (3,"), "is not a .npy file"),
+    (
+        "open.npy",
+        header_of("{'descr': '<f8', 'fortran_order': False, 'shape': (3,"),
+        "is not a .npy file",
+    ),
     ("keys.npy", header_of("{1: 1, 'a': 2}"), "is not a .npy file"),
     ("list.npy", header_of("{[]: 1}"), "is not a .npy file"),
     ("dashes.npy", header_of("-" * 9000), "is not a .npy file"),
@@ -165,11 +198,17 @@ BAD_FILES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "complaint"), BAD_FILES, ids=[row[0] for row in BAD_FILES])
+@pytest.mark.parametrize(
+    ("name", "content", "complaint"), BAD_FILES, ids=[row[0] for row in BAD_FILES]
+)
 @pytest.mark.parametrize("side", ["data", "noise"])
-def test_a_bad_file_is_one_line_and_exit_2(capsys, tmp_path, files, name, content, complaint, side):
+def test_a_bad_file_is_one_line_and_exit_2(
+    capsys, tmp_path, files, name, content, complaint, side
+):
     bad = str(write(tmp_path / name, content))
-    status, out, err = solve(capsys, *((bad, files[1]) if side == "data" else (files[0], bad)))
+    status, out, err = solve(
+        capsys, *((bad, files[1]) if side == "data" else (files[0], bad))
+    )
     assert status == 2 and out == ""
     assert complaint in err and bad in err and err.count("\n") == 1
 
@@ -178,7 +217,11 @@ def test_an_output_that_cannot_be_written_is_exit_2(files):
     with open("/dev/full", "w") as full:
         command = [sys.executable, "-m", "refnce", "solve", *files]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2 and "No space left" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 2
+        and "No space left" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_an_archive_is_refused(capsys, tmp_path, files):
@@ -206,7 +249,9 @@ def test_a_bad_option_is_one_line_and_exit_2(capsys, files, options, complaint):
     assert complaint in err and err.count("\n") == 1
 
 
-def test_a_library_that_is_not_installed_is_one_line_and_exit_2(capsys, files, monkeypatch):
+def test_a_library_that_is_not_installed_is_one_line_and_exit_2(
+    capsys, files, monkeypatch
+):
     monkeypatch.setitem(sys.modules, "cupy", None)
     status, _, err = solve(capsys, *files, "--backend", "cupy")
     assert status == 2 and "CuPy is not installed" in err and err.count("\n") == 1
@@ -214,8 +259,12 @@ def test_a_library_that_is_not_installed_is_one_line_and_exit_2(capsys, files, m
 
 def test_as_a_process(files):
     run = [sys.executable, "-W", "error", "-m", "refnce"]
-    done = subprocess.run([*run, "solve", *files, "--json"], capture_output=True, text=True)
-    assert done.returncode == 0 and json.loads(done.stdout)["F"] == float(logz.newton(R_DATA, R_NOISE).F)
+    done = subprocess.run(
+        [*run, "solve", *files, "--json"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and json.loads(done.stdout)["F"] == float(
+        logz.newton(R_DATA, R_NOISE).F
+    )
     assert done.stderr == ""
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
@@ -233,23 +282,38 @@ def nowhere(tmp_path, monkeypatch):
     ("arguments", "complaint"),
     [
         ([], "give --mnist DIR, set REFNCE_MNIST, or --download the files"),
-        (["--mnist", "{}/gone"], "gone is no folder; name the one of MNIST's four files"),
-        (["--mnist", "{}"], "train-images-idx3-ubyte is missing, and so is train-images-idx3-ubyte.gz"),
+        (
+            ["--mnist", "{}/gone"],
+            "gone is no folder; name the one of MNIST's four files",
+        ),
+        (
+            ["--mnist", "{}"],
+            "train-images-idx3-ubyte is missing, and so is train-images-idx3-ubyte.gz",
+        ),
         (["--download"], "which is not installed"),
         (["--download", "--mnist", "{}"], "not allowed with argument --download"),
     ],
     ids=["nowhere", "no folder", "no file", "no pooch", "both"],
 )
-def test_without_mnist_it_is_one_line_and_exit_2(capsys, monkeypatch, nowhere, arguments, complaint):
+def test_without_mnist_it_is_one_line_and_exit_2(
+    capsys, monkeypatch, nowhere, arguments, complaint
+):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    status, out, err = run(capsys, "mnist", *(argument.format(nowhere) for argument in arguments))
+    status, out, err = run(
+        capsys, "mnist", *(argument.format(nowhere) for argument in arguments)
+    )
     assert status == 2 and out == ""
     assert complaint in err and err.count("\n") == 1
 
 
 @REAL
-@pytest.mark.parametrize("arguments", [[], ["--mnist", FOLDER]], ids=["variable", "option"])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--mnist", FOLDER]], ids=["variable", "option"]
+)
 def test_with_mnist_it_says_what_is_there(capsys, arguments):
     status, out, err = run(capsys, "mnist", *arguments)
     assert status == 0 and err == ""
-    assert out == f"{FOLDER}: 60000 training and 10000 test images, every file right to the byte\n"
+    assert (
+        out
+        == f"{FOLDER}: 60000 training and 10000 test images, every file right to the byte\n"
+    )

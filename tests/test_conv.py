@@ -24,7 +24,10 @@ SIZES = st.integers(1, 13)
 
 def drawn(seed, n, C, O, H, W, runs=()):
     g = Generator(PCG64(seed))
-    params = {"weight": g.normal(size=(*runs, O, C, 3, 3)), "bias": g.normal(size=(*runs, O))}
+    params = {
+        "weight": g.normal(size=(*runs, O, C, 3, 3)),
+        "bias": g.normal(size=(*runs, O)),
+    }
     return params, g.normal(size=(*runs, n, C, H, W)), g
 
 
@@ -32,8 +35,14 @@ def size_of_terms(weight, x):
     """Winograd's arithmetic with all signs taken away: a bound, over its longest sum, of what its roundings are relative to."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("BT", "G", "AT"):
-            patch.setattr(winograd, name, tuple(tuple(abs(c) for c in row) for row in getattr(winograd, name)))
-        y, _ = winograd.correlate(images_last(np.abs(x)), np.abs(weight), np.zeros(weight.shape[-4]))
+            patch.setattr(
+                winograd,
+                name,
+                tuple(tuple(abs(c) for c in row) for row in getattr(winograd, name)),
+            )
+        y, _ = winograd.correlate(
+            images_last(np.abs(x)), np.abs(weight), np.zeros(weight.shape[-4])
+        )
     return images_first(y)
 
 
@@ -43,13 +52,23 @@ def roundings(C):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@given(n=st.integers(1, 4), C=st.integers(1, 5), O=st.integers(1, 5), H=SIZES, W=SIZES, seed=seeds)
+@given(
+    n=st.integers(1, 4),
+    C=st.integers(1, 5),
+    O=st.integers(1, 5),
+    H=SIZES,
+    W=SIZES,
+    seed=seeds,
+)
 def test_winograd_is_the_definition(stride, n, C, O, H, W, seed):
     """Forward and both gradients against im2col; the forward error within the a-priori bound of the transforms."""
     params, x, g = drawn(seed, n, C, O, H, W)
     y, pullback = nn.conv3x3(params, x, stride=stride)
     expected = plain_conv.forward(params["weight"], params["bias"], x, stride)
-    bound = size_of_terms(params["weight"], x)[..., ::stride, ::stride] + np.abs(params["bias"])[:, None, None]
+    bound = (
+        size_of_terms(params["weight"], x)[..., ::stride, ::stride]
+        + np.abs(params["bias"])[:, None, None]
+    )
     assert y.shape == expected.shape == (n, O, -(-H // stride), -(-W // stride))
     assert np.all(np.abs(y - expected) <= roundings(C) * np.finfo(float).eps * bound)
     dy = g.normal(size=y.shape)
@@ -60,15 +79,31 @@ def test_winograd_is_the_definition(stride, n, C, O, H, W, seed):
         assert_close(got, right, scale=40.0 * n * max(C, O) * 25.0)
 
 
-@given(n=st.integers(1, 3), C=st.integers(1, 3), O=st.integers(1, 3), H=SIZES, W=SIZES, seed=seeds)
+@given(
+    n=st.integers(1, 3),
+    C=st.integers(1, 3),
+    O=st.integers(1, 3),
+    H=SIZES,
+    W=SIZES,
+    seed=seeds,
+)
 def test_against_scipy_s_direct_correlation(n, C, O, H, W, seed):
     params, x, _ = drawn(seed, n, C, O, H, W)
     y, _ = nn.conv3x3(params, x)
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    one = [[correlate(image, w, mode="valid", method="direct")[0] for w in params["weight"]] for image in padded]
+    one = [
+        [
+            correlate(image, w, mode="valid", method="direct")[0]
+            for w in params["weight"]
+        ]
+        for image in padded
+    ]
     expected = np.asarray(one)
     bound = size_of_terms(params["weight"], x)
-    assert np.all(np.abs(y - params["bias"][:, None, None] - expected) <= roundings(C) * np.finfo(float).eps * (bound + 10.0))
+    assert np.all(
+        np.abs(y - params["bias"][:, None, None] - expected)
+        <= roundings(C) * np.finfo(float).eps * (bound + 10.0)
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -84,7 +119,11 @@ def test_the_pullback_is_the_adjoint(stride, H, W, seed):
     along_x, _ = nn.conv3x3(none, v_x, stride=stride)
     along_params, _ = nn.conv3x3(v, x, stride=stride)
     assert_close(np.sum(dx * v_x), np.sum(dy * along_x), scale=1e3 * y.size)
-    assert_close(sum(np.sum(dparams[k] * v[k]) for k in v), np.sum(dy * along_params), scale=1e3 * y.size)
+    assert_close(
+        sum(np.sum(dparams[k] * v[k]) for k in v),
+        np.sum(dy * along_params),
+        scale=1e3 * y.size,
+    )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -113,17 +152,25 @@ def test_runs_are_one_array_program(stride, own):
     y, pullback = nn.conv3x3(P, X, stride=stride)
     dy = g.normal(size=y.shape)
     dx, dparams = pullback(dy)
-    assert dx.shape == X.shape and {k: p.shape for k, p in dparams.items()} == {k: p.shape for k, p in P.items()}
+    assert dx.shape == X.shape and {k: p.shape for k, p in dparams.items()} == {
+        k: p.shape for k, p in P.items()
+    }
     alone = []
     for k in range(runs):
         mine = {name: p[k] for name, p in P.items()} if own != "x" else P
         out, back = nn.conv3x3(mine, X[k] if own != "params" else X, stride=stride)
         assert_close(y[k], out, scale=1e3)
         alone.append(back(dy[k]))
-    down = np.stack([a[0] for a in alone]) if own != "params" else sum(a[0] for a in alone)
+    down = (
+        np.stack([a[0] for a in alone]) if own != "params" else sum(a[0] for a in alone)
+    )
     assert_close(dx, down, scale=1e3)
     for name in P:
-        expected = np.stack([a[1][name] for a in alone]) if own != "x" else sum(a[1][name] for a in alone)
+        expected = (
+            np.stack([a[1][name] for a in alone])
+            if own != "x"
+            else sum(a[1][name] for a in alone)
+        )
         assert_close(dparams[name], expected, scale=1e4)
 
 
@@ -133,30 +180,57 @@ def test_a_bias_with_runs_of_its_own(stride):
     biases = np.stack([params["bias"], -params["bias"]])
     y, pullback = nn.conv3x3({**params, "bias": biases}, x, stride=stride)
     for k in range(2):
-        assert_close(y[k], nn.conv3x3({**params, "bias": biases[k]}, x, stride=stride)[0], scale=1e3)
+        assert_close(
+            y[k],
+            nn.conv3x3({**params, "bias": biases[k]}, x, stride=stride)[0],
+            scale=1e3,
+        )
     dx, dparams = pullback(np.ones(y.shape))
     assert dx.shape == x.shape and dparams["weight"].shape == params["weight"].shape
     assert np.array_equal(dparams["bias"], np.full((2, 3), y[0, :, 0].size))
 
 
-@given(down=st.integers(1, 3), across=st.integers(1, 3), runs=st.sampled_from([(), (2,)]), seed=seeds)
+@given(
+    down=st.integers(1, 3),
+    across=st.integers(1, 3),
+    runs=st.sampled_from([(), (2,)]),
+    seed=seeds,
+)
 def test_joins_are_the_adjoints_of_cuts(down, across, runs, seed):
     """<cut x, t> = <x, join t>, in integers, so exactly; and tiles cut from an image hold the pixels they are said to hold."""
     g = Generator(PCG64(seed))
-    for cut, join, k, border in ((tiles.cut6, tiles.joined6, 6, 1), (tiles.cut4, tiles.joined4, 4, 0)):
-        x = g.integers(-9, 9, size=(*runs, 4 * down + 2 * border, 4 * across + 2 * border, 2, 3))
+    for cut, join, k, border in (
+        (tiles.cut6, tiles.joined6, 6, 1),
+        (tiles.cut4, tiles.joined4, 4, 0),
+    ):
+        x = g.integers(
+            -9, 9, size=(*runs, 4 * down + 2 * border, 4 * across + 2 * border, 2, 3)
+        )
         cuts = cut(cut(x, -4), -3)
         t = g.integers(-9, 9, size=cuts.shape)
         assert cuts.shape == (*runs, k, k, down, across, 2, 3)
         assert np.sum(cuts * t) == np.sum(x * join(join(t, -3), -4))
-        assert np.array_equal(cuts[..., 2, 3, -1, 0, :, :], x[..., 4 * down - 2, 3, :, :])
+        assert np.array_equal(
+            cuts[..., 2, 3, -1, 0, :, :], x[..., 4 * down - 2, 3, :, :]
+        )
 
 
-@given(H=SIZES, W=SIZES, step=st.integers(1, 4), few=st.integers(1, 3), border=st.sampled_from([0, 1]), seed=seeds)
+@given(
+    H=SIZES,
+    W=SIZES,
+    step=st.integers(1, 4),
+    few=st.integers(1, 3),
+    border=st.sampled_from([0, 1]),
+    seed=seeds,
+)
 def test_strips_make_an_image(H, W, step, few, border, seed):
     g = Generator(PCG64(seed))
     x = g.integers(-9, 9, size=(H, W, 3, 2))
-    strips = [(slice(k, k + few), top, top + step) for k in range(0, 3, few) for top in range(0, -(-H // 4), step)]
+    strips = [
+        (slice(k, k + few), top, top + step)
+        for k in range(0, 3, few)
+        for top in range(0, -(-H // 4), step)
+    ]
     cuts = [tiles.strip(x, place, border) for place in strips]
     t = [g.integers(-9, 9, size=cut.shape) for cut in cuts]
     whole = None
@@ -181,21 +255,33 @@ def test_pointwise_is_a_product_at_each_pixel(stride):
     params = {"weight": g.normal(size=(3, 2)), "bias": g.normal(size=3)}
     x = g.normal(size=(5, 6, 4, 2))
     y, pullback = pointwise(stride)(params, x)
-    assert_close(y, np.einsum("hwnc,oc->hwno", x[::stride, ::stride], params["weight"]) + params["bias"], scale=8.0)
+    assert_close(
+        y,
+        np.einsum("hwnc,oc->hwno", x[::stride, ::stride], params["weight"])
+        + params["bias"],
+        scale=8.0,
+    )
     dy = g.normal(size=y.shape)
     dx, dparams = pullback(dy)
     expected = np.zeros_like(x)
     expected[::stride, ::stride] = np.einsum("hwno,oc->hwnc", dy, params["weight"])
     assert_close(dx, expected, scale=8.0)
-    assert_close(dparams["weight"], np.einsum("hwno,hwnc->oc", dy, x[::stride, ::stride]), scale=120.0)
+    assert_close(
+        dparams["weight"],
+        np.einsum("hwno,hwnc->oc", dy, x[::stride, ::stride]),
+        scale=120.0,
+    )
     assert_close(dparams["bias"], dy.sum(axis=(0, 1, 2)), scale=120.0)
 
 
 LAYERS = {
-    "convolution": convolution(), "convolution, stride 2": convolution(2), "pointwise": pointwise(),
-    "pointwise, stride 2": pointwise(2), "average_pool": average_pool,
+    "convolution": convolution(),
+    "convolution, stride 2": convolution(2),
+    "pointwise": pointwise(),
+    "pointwise, stride 2": pointwise(2),
+    "average_pool": average_pool,
     "chain": nn.chain(average_pool, nn.linear, nn.leaky_relu),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -206,7 +292,10 @@ def test_halves_of_a_pullback(monkeypatch, name, dtype):
     g = Generator(PCG64(11))
     kernel = (3, 2, 3, 3) if name.startswith("conv") else (3, 2)
     params = {"weight": g.normal(size=kernel), "bias": g.normal(size=3)}
-    params = {"average_pool": {}, "chain": {f"1.{k}": p for k, p in params.items()}}.get(name, params)
+    params = {
+        "average_pool": {},
+        "chain": {f"1.{k}": p for k, p in params.items()},
+    }.get(name, params)
     params = {k: p.astype(dtype) for k, p in params.items()}
     x = g.normal(size=(6, 5, 4, 2)).astype(dtype)
     y, pullback = LAYERS[name](params, x)
@@ -214,8 +303,14 @@ def test_halves_of_a_pullback(monkeypatch, name, dtype):
     dx, dparams = pullback(dy)
     down, none = pullback(dy, dparams=False)
     nothing, gradients = pullback(dy, dx=False)
-    assert none is None and nothing is None and gradients.keys() == dparams.keys() == params.keys()
-    assert np.array_equal(down, dx) and all(np.array_equal(gradients[k], dparams[k]) for k in params)
+    assert (
+        none is None
+        and nothing is None
+        and gradients.keys() == dparams.keys() == params.keys()
+    )
+    assert np.array_equal(down, dx) and all(
+        np.array_equal(gradients[k], dparams[k]) for k in params
+    )
     assert {a.dtype.name for a in (y, dx, *dparams.values())} == {dtype}
 
 
@@ -225,7 +320,9 @@ def test_no_images(stride):
     y, pullback = nn.conv3x3(params, x, stride=stride)
     dx, dparams = pullback(y)
     assert y.shape == (0, 4, -(-7 // stride), -(-5 // stride)) and dx.shape == x.shape
-    assert {k: p.shape for k, p in dparams.items()} == {k: p.shape for k, p in params.items()}
+    assert {k: p.shape for k, p in dparams.items()} == {
+        k: p.shape for k, p in params.items()
+    }
     assert not any(p.any() for p in dparams.values())
 
 
@@ -250,23 +347,32 @@ def test_other_libraries(name, stride, dtype):
     y, pullback = nn.conv3x3(params, x, stride=stride)
     dy = g.normal(size=y.shape)
     dx, dparams = pullback(dy)
-    there, back = nn.conv3x3({k: to(p, dtype) for k, p in params.items()}, to(x, dtype), stride=stride)
+    there, back = nn.conv3x3(
+        {k: to(p, dtype) for k, p in params.items()}, to(x, dtype), stride=stride
+    )
     down, gradients = back(to(dy, dtype))
     ulps = 64.0 * float(np.finfo(dtype).eps / np.finfo(float).eps)
     pairs = [(there, y), (down, dx), *((gradients[k], dparams[k]) for k in params)]
     for got, expected in pairs:
         assert str(got.dtype).endswith(dtype)
-        assert_close(np.asarray(to_numpy(got), dtype=float), expected, scale=1e3, ulps=ulps)
+        assert_close(
+            np.asarray(to_numpy(got), dtype=float), expected, scale=1e3, ulps=ulps
+        )
 
 
 @pytest.mark.parametrize("stride", [1, 2])
 def test_pytorch_agrees(stride):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch")
+    torch = pytest.importorskip(
+        "torch", reason="PyTorch is not installed; pip install torch"
+    )
     params, x, g = drawn(8, 3, 4, 5, 7, 10)
     y, pullback = nn.conv3x3(params, x, stride=stride)
     dy = g.normal(size=y.shape)
     dx, dparams = pullback(dy)
-    theirs = [torch.tensor(a, requires_grad=True) for a in (x, params["weight"], params["bias"])]
+    theirs = [
+        torch.tensor(a, requires_grad=True)
+        for a in (x, params["weight"], params["bias"])
+    ]
     out = torch.nn.functional.conv2d(*theirs, stride=stride, padding=1)
     out.backward(torch.tensor(dy))
     assert_close(y, out.detach().numpy(), scale=1e3)
@@ -276,7 +382,9 @@ def test_pytorch_agrees(stride):
 
 def test_what_does_not_fit_is_said():
     params, x, _ = drawn(9, 2, 3, 4, 5, 5)
-    with pytest.raises(ValueError, match=r"weight must be \(..., out, in, 3, 3\) and x"):
+    with pytest.raises(
+        ValueError, match=r"weight must be \(..., out, in, 3, 3\) and x"
+    ):
         nn.conv3x3({**params, "weight": params["weight"][..., :2]}, x)
     with pytest.raises(ValueError, match="weight must be"):
         nn.conv3x3(params, x[:, :2])

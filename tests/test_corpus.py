@@ -16,13 +16,39 @@ from tests.corpus.wrong import WRONG
 RIGHT = {
     "exact": ("nce", "ence", "expfam", "logz.bar_update"),
     "scalar": ("nce", "logz.bar_update", "logz.bisect", "nn.mlp", "optim"),
-    "plain": ("nce", "ence.loss", "ence.grad_F", "ence.grad_r", "expfam.gradient", "expfam.hessian", "nn", "optim", "train"),
+    "plain": (
+        "nce",
+        "ence.loss",
+        "ence.grad_F",
+        "ence.grad_r",
+        "expfam.gradient",
+        "expfam.hessian",
+        "nn",
+        "optim",
+        "train",
+    ),
     "logdomain": ("nce.loss", "nce.hess_F", "nce.grad_r", "ence", "logz.bar_update"),
-    "scipy_forms": ("nce.loss", "logz.newton", "logz.bisect", "expfam.profile_loss", "expfam.profile_hessian"),
+    "scipy_forms": (
+        "nce.loss",
+        "logz.newton",
+        "logz.bisect",
+        "expfam.profile_loss",
+        "expfam.profile_hessian",
+    ),
     "objects": ("nce", "logz.newton", "logz.bar", "optim", "train"),
     "pooled": ("logz.newton",),
 }
-AUTOGRAD = ("nce.loss", "nce.grad_F", "nce.grad_r", "ence.loss", "ence.grad_F", "expfam.hessian", "nn", "optim.sgd", "optim.adam")
+AUTOGRAD = (
+    "nce.loss",
+    "nce.grad_F",
+    "nce.grad_r",
+    "ence.loss",
+    "ence.grad_F",
+    "expfam.hessian",
+    "nn",
+    "optim.sgd",
+    "optim.adam",
+)
 EVERY = {f"{space}.{name}" for space, names in SURFACE.items() for name in names}
 claim = pytest.mark.claim(
     "Conformance run",
@@ -39,7 +65,9 @@ def report_on(implementation, level, skip=()):
 
 def named(labels):
     """Every function of the namespaces and functions in ``labels``."""
-    return {label for label in EVERY if label in labels or label.split(".")[0] in labels}
+    return {
+        label for label in EVERY if label in labels or label.split(".")[0] in labels
+    }
 
 
 def passes(name, functions):
@@ -50,11 +78,17 @@ def passes(name, functions):
     assert not report.failures, report.text()
     assert named(functions) <= set(report.by_function())
     whole = report_on(implementation, module.LEVEL) if module.SKIP else report
-    assert set(module.SKIP) <= {flag for verdict in whole.failures for flag in verdict.flags}
+    assert set(module.SKIP) <= {
+        flag for verdict in whole.failures for flag in verdict.flags
+    }
     declined = sum(count for what, count in report.missing.items() if ": " in what)
     assert declined < 0.03 * len(report.verdicts)
-    but = [f"{declined} declined"] * (declined > 0) + [f"without {', '.join(module.SKIP)}"] * (len(module.SKIP) > 0)
-    return ", ".join([f"{name}: {len(report.verdicts)} answers at level {module.LEVEL}", *but])
+    but = [f"{declined} declined"] * (declined > 0) + [
+        f"without {', '.join(module.SKIP)}"
+    ] * (len(module.SKIP) > 0)
+    return ", ".join(
+        [f"{name}: {len(report.verdicts)} answers at level {module.LEVEL}", *but]
+    )
 
 
 @lru_cache(maxsize=None)
@@ -64,7 +98,9 @@ def found(k):
 
 def told(report, function):
     """The diagnosis in one sentence."""
-    return "; ".join(line.removeprefix("-> ") for line in report.diagnosis(function)) + "."
+    return (
+        "; ".join(line.removeprefix("-> ") for line in report.diagnosis(function)) + "."
+    )
 
 
 @claim
@@ -74,7 +110,10 @@ def test_a_right_implementation_passes(evidence, name):
 
 
 def test_automatic_differentiation_passes(evidence):
-    pytest.importorskip("torch", reason="PyTorch is not installed: no automatic differentiation to check")
+    pytest.importorskip(
+        "torch",
+        reason="PyTorch is not installed: no automatic differentiation to check",
+    )
     evidence(passes("autograd", AUTOGRAD))
 
 
@@ -84,13 +123,19 @@ def test_the_right_ones_cover_the_surface():
 
 
 @claim
-@pytest.mark.parametrize("k", range(len(WRONG)), ids=[f"{wrong.breaks}: {wrong.bug}" for wrong in WRONG])
+@pytest.mark.parametrize(
+    "k", range(len(WRONG)), ids=[f"{wrong.breaks}: {wrong.bug}" for wrong in WRONG]
+)
 def test_a_bug_is_found_and_named(k):
     """In the function that has it and in no other of the implementation."""
     report, wrong = found(k), WRONG[k]
-    assert {verdict.function for verdict in report.failures} == {wrong.breaks}, report.text()
+    assert {verdict.function for verdict in report.failures} == {
+        wrong.breaks
+    }, report.text()
     assert len(report.by_function()) > 1
-    assert report.diagnosis(wrong.breaks) and wrong.told in told(report, wrong.breaks), told(report, wrong.breaks)
+    assert report.diagnosis(wrong.breaks) and wrong.told in told(
+        report, wrong.breaks
+    ), told(report, wrong.breaks)
 
 
 @claim

@@ -15,8 +15,12 @@ import pytest
 from refnce import distributions, optim, train
 from refnce.train import models
 
-pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
-pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
+pytest.importorskip(
+    "matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'"
+)
+pytest.importorskip(
+    "tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'"
+)
 
 from figures import AVAILABLE, ON_MNIST, fig01, fig03, fig07, gaussian1d  # noqa: E402
 from figures.settings import Settings  # noqa: E402
@@ -37,7 +41,9 @@ def committed(name):
 @pytest.fixture(scope="module")
 def line():
     """The committed numbers of Figures 8, 9, 10 by distance."""
-    return {d: committed(name) for d, name in ((1, "fig08"), (4, "fig09"), (16, "fig10"))}
+    return {
+        d: committed(name) for d, name in ((1, "fig08"), (4, "fig09"), (16, "fig10"))
+    }
 
 
 def distances(numbers, method, data="fresh"):
@@ -60,12 +66,17 @@ def test_provenance(name):
     origin = numbers["provenance"]
     assert numbers["figure"] == name
     if name in ON_MNIST:  # these take the folder, and were resumed after a kill
-        assert re.fullmatch(r"python -m figures fig06 fig13 --mnist \S+ --out figures/gallery --resume", origin["command"])
+        assert re.fullmatch(
+            r"python -m figures fig06 fig13 --mnist \S+ --out figures/gallery --resume",
+            origin["command"],
+        )
     else:
         assert origin["command"] == "python -m figures --out figures/gallery"
     assert (origin["seed"], origin["quick"], origin["backend"]) == (0, False, "numpy")
     assert origin["source"] and origin["device"] and origin["versions"]["numpy"]
-    assert origin["wall_seconds"] >= 0  # two figures of one training share it: the second takes no time
+    assert (
+        origin["wall_seconds"] >= 0
+    )  # two figures of one training share it: the second takes no time
     assert (GALLERY / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -73,31 +84,51 @@ def matches(rerun, numbers, fields):
     """The rerun's kept steps are the committed ones, number for number."""
     common = [k for k in rerun["step"] if k in numbers["step"]]
     assert len(common) >= 12
-    here, there = ([list(table["step"]).index(k) for k in common] for table in (rerun, numbers))
+    here, there = (
+        [list(table["step"]).index(k) for k in common] for table in (rerun, numbers)
+    )
     for field in fields:
         a, b = rerun, numbers
         for key in field:
             a, b = a[key], b[key]
-        np.testing.assert_allclose(np.asarray(a)[here], np.asarray(b)[there], rtol=DIGITS, atol=DIGITS)
+        np.testing.assert_allclose(
+            np.asarray(a)[here], np.asarray(b)[there], rtol=DIGITS, atol=DIGITS
+        )
 
 
 @pytest.mark.parametrize("distance", [1, 4, 16])
 def test_line_reruns(line, distance):
     rerun = gaussian1d.setting(SETTINGS, float(distance), steps=SHORT)
-    fields = [(data, method, "distance") for data in ("fresh", "fixed") for method in gaussian1d.METHODS]
+    fields = [
+        (data, method, "distance")
+        for data in ("fresh", "fixed")
+        for method in gaussian1d.METHODS
+    ]
     matches(rerun, line[distance], fields)
-    assert line[distance]["setting"] == {**rerun["setting"], "steps": gaussian1d.STEPS, "runs": gaussian1d.RUNS}
+    assert line[distance]["setting"] == {
+        **rerun["setting"],
+        "steps": gaussian1d.STEPS,
+        "runs": gaussian1d.RUNS,
+    }
     if distance == 16:
         matches(rerun, committed("fig02"), fields)
 
 
 @pytest.mark.parametrize(
     ("panel", "rate", "start", "stream"),
-    [("rate 0.1", 0.1, "noise", 0), ("rate 0.1, random start", 0.1, "random", 1), ("rate 1", 1.0, "noise", 2)],
+    [
+        ("rate 0.1", 0.1, "noise", 0),
+        ("rate 0.1, random start", 0.1, "random", 1),
+        ("rate 1", 1.0, "noise", 2),
+    ],
 )
 def test_sixteen_dimensions_rerun(panel, rate, start, stream):
     rerun = fig03.curves(SETTINGS, fig03.RUNS, SHORT, rate, start, stream=stream)
-    matches(rerun, committed("fig03")[panel], [(method, "distance") for method in fig03.methods(rate)])
+    matches(
+        rerun,
+        committed("fig03")[panel],
+        [(method, "distance") for method in fig03.methods(rate)],
+    )
 
 
 # Section 4.1: F alone
@@ -106,12 +137,19 @@ def test_sixteen_dimensions_rerun(panel, rate, start, stream):
 @pytest.fixture(scope="module")
 def ring():
     """Figure 1's samples: r_data, r_noise (100, 512), as the figure draws them."""
-    return fig01.log_ratios(SETTINGS, fig01.BATCH, fig01.RUNS, fig01.SIZES.index(fig01.BATCH))
+    return fig01.log_ratios(
+        SETTINGS, fig01.BATCH, fig01.RUNS, fig01.SIZES.index(fig01.BATCH)
+    )
 
 
 def counts(method, kind, n=fig01.BATCH, F0=0.0):
     rows = committed("fig01")["updates"]
-    row = next(r for r in rows if (r["method"], r["kind"], r["n"]) == (method, kind, n) and r["F0"] in (F0, None))
+    row = next(
+        r
+        for r in rows
+        if (r["method"], r["kind"], r["n"]) == (method, kind, n)
+        and r["F0"] in (F0, None)
+    )
     return {int(k): times for k, times in row["off_root"].items()}
 
 
@@ -132,8 +170,14 @@ def rerun_bar(impl, r_data, r_noise, updates):
     where="logz.bar_update",
 )
 def test_bar_in_fewer_than_six_updates(impl, evidence, ring):
-    share = {(kind, n): fig01.under(counts("BAR", kind, n), 6) for kind in ("absolute", "relative") for n in fig01.SIZES}
-    evidence("; ".join(f"{100 * s:.0f}% ({kind}, n = {n})" for (kind, n), s in share.items()))
+    share = {
+        (kind, n): fig01.under(counts("BAR", kind, n), 6)
+        for kind in ("absolute", "relative")
+        for n in fig01.SIZES
+    }
+    evidence(
+        "; ".join(f"{100 * s:.0f}% ({kind}, n = {n})" for (kind, n), s in share.items())
+    )
     assert 0.4 < share["absolute", 512] < 0.8 < share["relative", 512] < 0.95
     assert share["relative", 2048] > 0.99 > share["absolute", 2048]
     assert share["absolute", 128] < share["absolute", 512] < share["absolute", 2048]
@@ -145,21 +189,38 @@ def test_bar_in_fewer_than_six_updates(impl, evidence, ring):
     assert again == pytest.approx(share["absolute", 512], abs=0.02)
 
 
-@claim("Section 4.1", "binary search takes around 20 steps to the same accuracy", kind="experiment", where="nce.grad_F")
+@claim(
+    "Section 4.1",
+    "binary search takes around 20 steps to the same accuracy",
+    kind="experiment",
+    where="nce.grad_F",
+)
 def test_binary_search_in_about_twenty(impl, evidence, ring):
-    absolute, relative = (counts("binary search", kind) for kind in ("absolute", "relative"))
-    median = [float(np.median(np.repeat(list(c), list(c.values())))) for c in (absolute, relative)]
+    absolute, relative = (
+        counts("binary search", kind) for kind in ("absolute", "relative")
+    )
+    median = [
+        float(np.median(np.repeat(list(c), list(c.values()))))
+        for c in (absolute, relative)
+    ]
     evidence(f"median {median[0]:g} steps to 1e-6, {median[1]:g} to 1e-6 |F|")
     assert all(15 <= m <= 25 for m in median)
     assert fig01.under(absolute, 26) == fig01.under(relative, 26) == 1.0
     # rerun: 25 halvings of the bracket by the sign of dL/dF
     r_data, r_noise = ring
-    lo, hi = np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(r_data.max(-1), r_noise.max(-1))
+    lo, hi = np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(
+        r_data.max(-1), r_noise.max(-1)
+    )
     for _ in range(25):
         middle = 0.5 * (lo + hi)
         rising = np.asarray(impl.nce.grad_F(r_data, r_noise, middle)) > 0
         lo, hi = np.where(rising, lo, middle), np.where(rising, middle, hi)
-    assert np.max(np.abs(0.5 * (lo + hi) - np.asarray(impl.logz.newton(r_data, r_noise).F))) <= 1e-6
+    assert (
+        np.max(
+            np.abs(0.5 * (lo + hi) - np.asarray(impl.logz.newton(r_data, r_noise).F))
+        )
+        <= 1e-6
+    )
 
 
 @claim(
@@ -172,37 +233,63 @@ def test_stopping_rule(impl, evidence, ring):
     """Two midpoints that differ by delta have the root within delta of the later one: it lies in their half-bracket."""
     r_data, r_noise = ring
     root = np.asarray(impl.logz.newton(r_data, r_noise).F)
-    lo, hi = np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(r_data.max(-1), r_noise.max(-1))
+    lo, hi = np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(
+        r_data.max(-1), r_noise.max(-1)
+    )
     middle, worst = 0.5 * (lo + hi), 0.0
     for _ in range(30):
         rising = np.asarray(impl.nce.grad_F(r_data, r_noise, middle)) > 0
         lo, hi = np.where(rising, lo, middle), np.where(rising, middle, hi)
         before, middle = middle, 0.5 * (lo + hi)
-        worst = max(worst, float(np.max(np.abs(middle - root) / np.abs(middle - before))))
-    evidence(f"the error is at most {worst:.4f} of the last change, over 30 halvings of 100 runs")
+        worst = max(
+            worst, float(np.max(np.abs(middle - root) / np.abs(middle - before)))
+        )
+    evidence(
+        f"the error is at most {worst:.4f} of the last change, over 30 halvings of 100 runs"
+    )
     assert worst <= 1.0 + 1e-6  # the root's own units against a bracket of 5e-8
 
 
-@claim("Section 4.1", "BAR and binary search converge faster than NCE where F is the only parameter", kind="experiment")
+@claim(
+    "Section 4.1",
+    "BAR and binary search converge faster than NCE where F is the only parameter",
+    kind="experiment",
+)
 def test_faster_than_nce(evidence):
     paths = committed("fig01")["trajectories"]
     worst = {name: paths[name]["off_root"]["worst"] for name in paths}
-    best_nce = min(paths[name]["off_root"]["median"][30 // paths[name]["every"]] for name in ("NCE", "NCE, F rate 10x"))
-    evidence(f"after 10 BAR updates at most {worst['BAR'][10]:.1g} off, after 30 halvings {worst['binary search'][29]:.1g}, ")
+    best_nce = min(
+        paths[name]["off_root"]["median"][30 // paths[name]["every"]]
+        for name in ("NCE", "NCE, F rate 10x")
+    )
+    evidence(
+        f"after 10 BAR updates at most {worst['BAR'][10]:.1g} off, after 30 halvings {worst['binary search'][29]:.1g}, "
+    )
     evidence(f"after 30 NCE steps at best a median of {best_nce:.1g}")
-    assert worst["BAR"][10] < 1e-3 * best_nce and worst["binary search"][29] < 1e-1 * best_nce
+    assert (
+        worst["BAR"][10] < 1e-3 * best_nce
+        and worst["binary search"][29] < 1e-1 * best_nce
+    )
 
 
 # Section 4.2 and Appendix C: Gaussians on the line
 
 
-@claim("Section 4.2", "at a distance of 16 BAR and binary search do much better than vanilla NCE (Figure 2)", kind="experiment")
+@claim(
+    "Section 4.2",
+    "at a distance of 16 BAR and binary search do much better than vanilla NCE (Figure 2)",
+    kind="experiment",
+)
 @pytest.mark.parametrize("data", ["fresh", "fixed"])
 def test_chasm_better_than_nce(line, evidence, data):
     start = distances(line[16], "NCE", data)[0][0].mean()
-    means = {m: phase(line[16], m, 500, 1000, data) for m in ("NCE", "BAR", "BAR, half step", "binary search")}
+    means = {
+        m: phase(line[16], m, 500, 1000, data)
+        for m in ("NCE", "BAR", "BAR, half step", "binary search")
+    }
     evidence(
-        f"{data} data, distance at steps 500-1000 from {start:.0f}: " + ", ".join(f"{m} {v.mean():.0f}" for m, v in means.items())
+        f"{data} data, distance at steps 500-1000 from {start:.0f}: "
+        + ", ".join(f"{m} {v.mean():.0f}" for m, v in means.items())
     )
     for method in ("BAR", "BAR, half step", "binary search"):
         assert np.max(means[method]) < np.min(means["NCE"])
@@ -236,7 +323,9 @@ def test_chasm_ranking(line, evidence, data):
     longer = committed("fig02")["longer"]
     theta = np.asarray(longer["theta"])
     end, half = theta[-1], theta[len(theta) // 2]
-    evidence(f"BAR after {longer['step'][-1] + 1} steps: theta {end.mean():.1f} of theta* = 16, and growing")
+    evidence(
+        f"BAR after {longer['step'][-1] + 1} steps: theta {end.mean():.1f} of theta* = 16, and growing"
+    )
     assert end.mean() > 16.0 and np.all(end > half)
 
 
@@ -251,7 +340,9 @@ def test_variance_of_binary_search(line, evidence):
         for method in ("NCE", "binary search"):
             values, step = distances(line[d], method)
             spread[method, d] = values[step >= 500].std(axis=1).mean()
-    evidence(f"standard deviation over runs {spread['binary search', 16]:.2g} at 16, {spread['binary search', 1]:.2g} at 1; ")
+    evidence(
+        f"standard deviation over runs {spread['binary search', 16]:.2g} at 16, {spread['binary search', 1]:.2g} at 1; "
+    )
     evidence(f"NCE's at 16: {spread['NCE', 16]:.1g}")
     assert spread["binary search", 16] > 10.0 * spread["binary search", 1]
     assert spread["binary search", 16] > 10.0 * spread["NCE", 16]
@@ -287,9 +378,17 @@ def test_variance_of_bar(line, evidence):
 def test_approach_is_faster(line, evidence, distance, data):
     """On the way to the optimum: the first 10 steps at distance 1, where all arrive within 30, the first 200 elsewhere."""
     stop = 10 if distance == 1 else 200
-    means = {m: phase(line[distance], m, 0, stop, data) for m in ("NCE", "BAR", "binary search")}
-    evidence(f"distance {distance}, {data}: " + ", ".join(f"{m} {v.mean():.3g}" for m, v in means.items()))
-    assert np.all(means["BAR"] < means["NCE"]) and np.all(means["binary search"] < means["NCE"])
+    means = {
+        m: phase(line[distance], m, 0, stop, data)
+        for m in ("NCE", "BAR", "binary search")
+    }
+    evidence(
+        f"distance {distance}, {data}: "
+        + ", ".join(f"{m} {v.mean():.3g}" for m, v in means.items())
+    )
+    assert np.all(means["BAR"] < means["NCE"]) and np.all(
+        means["binary search"] < means["NCE"]
+    )
 
 
 @claim(
@@ -300,8 +399,14 @@ def test_approach_is_faster(line, evidence, distance, data):
 def test_jump(line, evidence):
     numbers = line[1]
     assert list(numbers["step"][:2]) == [0, 1]
-    gone = {m: np.asarray(numbers["fresh"][m]["F"])[1] / numbers["F_star"] for m in ("NCE", "BAR", "binary search")}
-    evidence("part of F* after the first update of F: " + ", ".join(f"{m} {g:.2f}" for m, g in gone.items()))
+    gone = {
+        m: np.asarray(numbers["fresh"][m]["F"])[1] / numbers["F_star"]
+        for m in ("NCE", "BAR", "binary search")
+    }
+    evidence(
+        "part of F* after the first update of F: "
+        + ", ".join(f"{m} {g:.2f}" for m, g in gone.items())
+    )
     assert gone["BAR"] > 0.5 and gone["binary search"] > 0.5 and gone["NCE"] < 0.2
 
 
@@ -317,9 +422,21 @@ def test_figure_nine(line, evidence):
     way = {m: phase(line[4], m, 0, 300) for m in gaussian1d.METHODS}
     floor = {m: phase(line[4], m, 700, 1000) for m in gaussian1d.METHODS}
     fixed = {m: phase(line[4], m, 0, 200, "fixed") for m in gaussian1d.METHODS}
-    for name, table in (("steps 0-300", way), ("700-1000", floor), ("0-200, fixed data", fixed)):
-        evidence(f"{name}: " + ", ".join(f"{m} {table[m].mean():.3f}" for m in ("BAR", "BAR, half step", "binary search")))
-    assert np.all(way["binary search"] < way["BAR"]) and np.all(fixed["binary search"] < fixed["BAR"])
+    for name, table in (
+        ("steps 0-300", way),
+        ("700-1000", floor),
+        ("0-200, fixed data", fixed),
+    ):
+        evidence(
+            f"{name}: "
+            + ", ".join(
+                f"{m} {table[m].mean():.3f}"
+                for m in ("BAR", "BAR, half step", "binary search")
+            )
+        )
+    assert np.all(way["binary search"] < way["BAR"]) and np.all(
+        fixed["binary search"] < fixed["BAR"]
+    )
     assert floor["BAR, half step"].mean() < floor["binary search"].mean()
     many = noise_floor(4.0, runs=40, steps=1000, first=300)
     gap = many[:, 0] - many[:, 1]
@@ -333,18 +450,28 @@ def test_figure_nine(line, evidence):
 
 def noise_floor(distance, runs, steps, first):
     """Mean distance (runs, 2) of BAR and of binary search to the optimum over the steps from ``first`` on."""
-    data, noise = distributions.UnitGaussian(np.array([distance])), distributions.UnitGaussian(np.array([0.0]))
+    data, noise = distributions.UnitGaussian(
+        np.array([distance])
+    ), distributions.UnitGaussian(np.array([0.0]))
     methods = tuple(gaussian1d.METHODS[name] for name in ("BAR", "binary search"))
-    training = train.Training(models.exponential_family(data, noise), methods, xtol=gaussian1d.XTOL)
+    training = train.Training(
+        models.exponential_family(data, noise), methods, xtol=gaussian1d.XTOL
+    )
     # from the optimum, where the way there no longer matters
-    start = np.broadcast_to(data.theta, (runs, 2, 1)), np.broadcast_to(data.log_z, (runs, 2))
+    start = np.broadcast_to(data.theta, (runs, 2, 1)), np.broadcast_to(
+        data.log_z, (runs, 2)
+    )
     state, total = train.start(training, *start), np.zeros((runs, 2))
     rng = [np.random.Generator(np.random.PCG64([9, k])) for k in range(2)]
     for k in range(steps):
-        after = train.step(state, data.sample(rng[0], runs, 512), noise.sample(rng[1], runs, 512))
+        after = train.step(
+            state, data.sample(rng[0], runs, 512), noise.sample(rng[1], runs, 512)
+        )
         if k >= first:
             F = np.stack([state.F[:, 0], after.F[:, 1]], axis=1)
-            total += np.hypot(state.theta[..., 0] - distance, F - data.log_z) / (steps - first)
+            total += np.hypot(state.theta[..., 0] - distance, F - data.log_z) / (
+                steps - first
+            )
         state = after
     return total
 
@@ -363,7 +490,10 @@ def test_higher_rate_of_F(line, evidence):
         evidence(f"distance {d}: {plain.mean():.3g} to {higher.mean():.3g}")
         assert np.all(higher < plain)
     wide = committed("fig03")["rate 0.1"]
-    ends = [np.asarray(wide[m]["distance"])[-1] for m in ("NCE", "NCE, F rate 10x", "NCE, F rate 100x")]
+    ends = [
+        np.asarray(wide[m]["distance"])[-1]
+        for m in ("NCE", "NCE, F rate 10x", "NCE, F rate 100x")
+    ]
     evidence("16 dimensions: " + " to ".join(f"{e.mean():.3g}" for e in ends))
     assert np.all(ends[2] < ends[1]) and np.all(ends[1] < ends[0])
     plain, higher = (phase(line[1], m, 100, 1000) for m in ("NCE", "NCE, F rate 10x"))
@@ -382,33 +512,56 @@ def test_higher_rate_of_F(line, evidence):
 def test_sixteen_dimensions(evidence):
     numbers = committed("fig03")
     ends = {
-        panel: {m: np.asarray(numbers[panel][m]["distance"])[-5:].mean(axis=0) for m in fig03.methods(1.0)}
+        panel: {
+            m: np.asarray(numbers[panel][m]["distance"])[-5:].mean(axis=0)
+            for m in fig03.methods(1.0)
+        }
         for panel in ("rate 0.1", "rate 0.1, random start", "rate 1")
     }
     for panel, table in ends.items():
-        evidence(f"{panel}: " + ", ".join(f"{m} {v.mean():.2g}" for m, v in table.items()))
+        evidence(
+            f"{panel}: " + ", ".join(f"{m} {v.mean():.2g}" for m, v in table.items())
+        )
     good = ends["rate 0.1"]
     for method in ("BAR", "BAR, half step", "binary search"):
         assert np.all(good[method] < good["NCE, F rate 100x"])
-    assert np.all(good["NCE, F rate 100x"] < good["NCE, F rate 10x"]) and np.all(good["NCE, F rate 10x"] < good["NCE"])
-    assert good["NCE"].mean() > 3.0 * max(good["BAR"].mean(), good["binary search"].mean())
+    assert np.all(good["NCE, F rate 100x"] < good["NCE, F rate 10x"]) and np.all(
+        good["NCE, F rate 10x"] < good["NCE"]
+    )
+    assert good["NCE"].mean() > 3.0 * max(
+        good["BAR"].mean(), good["binary search"].mean()
+    )
     for panel in ("rate 0.1, random start", "rate 1"):
         for method in ("BAR", "binary search"):
             assert ends[panel]["NCE, F rate 10x"].mean() < ends[panel][method].mean()
 
 
-@claim("Section 4.2", "other optimizers show similar trends as long as F is handled separately", kind="experiment")
+@claim(
+    "Section 4.2",
+    "other optimizers show similar trends as long as F is handled separately",
+    kind="experiment",
+)
 @pytest.mark.parametrize("distance", [4.0, 16.0])
 @pytest.mark.parametrize(("optimizer", "rate"), [(optim.adam, 0.05), (optim.ngd, 0.1)])
 def test_other_optimizers(evidence, distance, optimizer, rate):
-    data, noise = distributions.UnitGaussian(np.array([distance])), distributions.UnitGaussian(np.array([0.0]))
-    methods = (train.Method("gradient"), train.Method("bar"), train.Method("newton", order="first"))
-    training = train.Training(models.exponential_family(data, noise), methods, optimizer, rate, xtol=1e-9)
+    data, noise = distributions.UnitGaussian(
+        np.array([distance])
+    ), distributions.UnitGaussian(np.array([0.0]))
+    methods = (
+        train.Method("gradient"),
+        train.Method("bar"),
+        train.Method("newton", order="first"),
+    )
+    training = train.Training(
+        models.exponential_family(data, noise), methods, optimizer, rate, xtol=1e-9
+    )
     state = train.start(training, np.zeros((5, 3, 1)), np.zeros((5, 3)))
     rng = [np.random.Generator(np.random.PCG64([7, k])) for k in range(2)]
     total = np.zeros((5, 3))
     for _ in range(200):
-        after = train.step(state, data.sample(rng[0], 5, 512), noise.sample(rng[1], 5, 512))
+        after = train.step(
+            state, data.sample(rng[0], 5, 512), noise.sample(rng[1], 5, 512)
+        )
         F = np.concatenate([state.F[:, :2], after.F[:, 2:]], axis=1)
         total += np.hypot(state.theta[..., 0] - distance, F - data.log_z) / 200
         state = after
@@ -436,11 +589,15 @@ def test_oscillation(impl, evidence):
         assert set(status[d]) == {"3"}  # CYCLE
     r_data, r_noise = fig07.log_ratios(Settings(runs=2), 2)
     r_data, r_noise = r_data[-1], r_noise[-1]  # distance 16
-    root, path = np.asarray(impl.logz.newton(r_data, r_noise).F), rerun_bar(impl, r_data, r_noise, 30)
+    root, path = np.asarray(impl.logz.newton(r_data, r_noise).F), rerun_bar(
+        impl, r_data, r_noise, 30
+    )
     side = np.sign(path - root)
     assert np.all(side[1:] == -side[:-1])
     off = np.abs(path[-1] - root)
-    evidence(f"distance 16: the sides alternate for 30 updates and end {off.min():.0f} off; from distance 10 on every run cycles")
+    evidence(
+        f"distance 16: the sides alternate for 30 updates and end {off.min():.0f} off; from distance 10 on every run cycles"
+    )
     assert np.all(off > 50.0)
 
 
@@ -458,7 +615,12 @@ def test_no_further(impl, evidence):
     for _ in range(15):
         after = np.asarray(impl.logz.bar_update(r_data, r_noise, F))
         size = np.maximum(np.abs(after), np.abs(root))
-        worst = max(worst, float(np.max((np.abs(after - root) - np.abs(F - root)) / (impl.eps * size))))
+        worst = max(
+            worst,
+            float(
+                np.max((np.abs(after - root) - np.abs(F - root)) / (impl.eps * size))
+            ),
+        )
         F = after
     evidence(f"the error grew by at most {worst:.2g} eps |F|, distances 4 to 16")
     assert worst <= 8.0  # four units each for the update and the root
@@ -478,7 +640,9 @@ def test_oscillation_in_sixty_digits(evidence):
 
         def means(F):
             A = mpmath.fsum(1 / (1 + mpmath.exp(v - F)) for v in data) / len(data)
-            return A, mpmath.fsum(1 / (1 + mpmath.exp(F - v)) for v in noise) / len(noise)
+            return A, mpmath.fsum(1 / (1 + mpmath.exp(F - v)) for v in noise) / len(
+                noise
+            )
 
         path = [mpmath.mpf(0)]
         for _ in range(20):

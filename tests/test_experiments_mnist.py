@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
-pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
+pytest.importorskip(
+    "matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'"
+)
+pytest.importorskip(
+    "tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'"
+)
 
 from figures import fig06, fig13, mnist_experiment  # noqa: E402
 from figures.settings import Settings  # noqa: E402
@@ -47,7 +51,9 @@ def test_the_first_steps_rerun(losses, monkeypatch, tmp_path, name):
     settings = Settings(mnist=Path(FOLDER), work=tmp_path)
     found = mnist_experiment.work(mnist_experiment.Job(name, 0, settings, 6, 0))
     curve = losses["curves"][name]
-    common = [step for step in found["step"].tolist() if step in losses["curves"]["step"]]
+    common = [
+        step for step in found["step"].tolist() if step in losses["curves"]["step"]
+    ]
     assert len(common) >= 3
     for step in common:
         k, j = found["step"].tolist().index(step), losses["curves"]["step"].index(step)
@@ -68,17 +74,31 @@ def test_the_gallery_s_table_is_that_of_its_numbers(losses):
     "batches swing between 1e-12 or less and 1, their median not under NCE's. On held-out digits neither is steadily better",
 )
 def test_orders_of_magnitude(evidence, losses):
-    late = {name: np.median(fig06.late(losses, name), axis=0) for name in mnist_experiment.METHODS}
-    evidence("median log10 loss of batches, second half: " + ", ".join(f"{name} {v.round(1)}" for name, v in late.items()))
+    late = {
+        name: np.median(fig06.late(losses, name), axis=0)
+        for name in mnist_experiment.METHODS
+    }
+    evidence(
+        "median log10 loss of batches, second half: "
+        + ", ".join(f"{name} {v.round(1)}" for name, v in late.items())
+    )
     own = {name: held(losses, name) for name in mnist_experiment.METHODS}
-    evidence("held-out, at the method's F: " + ", ".join(f"{name} {v.round(1)}" for name, v in own.items()))
+    evidence(
+        "held-out, at the method's F: "
+        + ", ".join(f"{name} {v.round(1)}" for name, v in own.items())
+    )
     assert np.all(late["binary search"] < late["NCE"] - 3.0)
     bar = fig06.late(losses, "BAR")
     assert np.all(bar.min(axis=0) < -10.0) and np.all(bar.max(axis=0) > -0.1)
     assert np.all(late["BAR"] > late["NCE"])
     # Of the last two looks at held-out digits, with two seeds, NCE wins some against each and never loses by as much as claimed.
     for name in SOLVED:
-        gains = np.concatenate([held(losses, "NCE", look=look) - held(losses, name, look=look) for look in (-2, -1)])
+        gains = np.concatenate(
+            [
+                held(losses, "NCE", look=look) - held(losses, name, look=look)
+                for look in (-2, -1)
+            ]
+        )
         assert np.any(gains < 0.0) and np.all(gains < 2.0)
 
 
@@ -92,10 +112,18 @@ def test_orders_of_magnitude(evidence, losses):
 )
 def test_higher_rate_of_F_on_mnist(evidence, losses):
     for start, stop in ((60, 120), (180, 240)):
-        found = {name: np.median(fig06.losses(losses, name, start, stop), axis=0) for name in ("NCE", DESCENT, *SOLVED)}
-        evidence(f"median log10 loss, steps {start} to {stop}: " + ", ".join(f"{k} {v.round(2)}" for k, v in found.items()))
+        found = {
+            name: np.median(fig06.losses(losses, name, start, stop), axis=0)
+            for name in ("NCE", DESCENT, *SOLVED)
+        }
+        evidence(
+            f"median log10 loss, steps {start} to {stop}: "
+            + ", ".join(f"{k} {v.round(2)}" for k, v in found.items())
+        )
         if start == 60:
-            assert np.all(found[DESCENT] < found["NCE"] - 0.3) and np.all(np.abs(found["BAR"] - found[DESCENT]) < 0.3)
+            assert np.all(found[DESCENT] < found["NCE"] - 0.3) and np.all(
+                np.abs(found["BAR"] - found[DESCENT]) < 0.3
+            )
         else:
             assert np.all(np.abs(found[DESCENT] - found["NCE"]) < 0.6)
         assert np.all(found["binary search"] < found[DESCENT] - 2.0)
@@ -103,7 +131,17 @@ def test_higher_rate_of_F_on_mnist(evidence, losses):
 
 def test_settings_are_those_of_the_code(losses, images):
     setting = losses["setting"]
-    assert (setting["steps"], setting["runs"], setting["batch"]) == (mnist_experiment.STEPS["narrow"], mnist_experiment.RUNS, mnist_experiment.BATCH)
+    assert (setting["steps"], setting["runs"], setting["batch"]) == (
+        mnist_experiment.STEPS["narrow"],
+        mnist_experiment.RUNS,
+        mnist_experiment.BATCH,
+    )
     here = images["setting"]  # whose steps are those of the sampler
-    assert {key: here[key] for key in setting if key != "steps"} == {key: x for key, x in setting.items() if key != "steps"}
-    assert (here["chains"], here["steps"], here["warmup"]) == (fig13.CHAINS, fig13.STEPS, fig13.WARMUP)
+    assert {key: here[key] for key in setting if key != "steps"} == {
+        key: x for key, x in setting.items() if key != "steps"
+    }
+    assert (here["chains"], here["steps"], here["warmup"]) == (
+        fig13.CHAINS,
+        fig13.STEPS,
+        fig13.WARMUP,
+    )

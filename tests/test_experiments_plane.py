@@ -10,8 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'")
-pytest.importorskip("tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'")
+pytest.importorskip(
+    "matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'"
+)
+pytest.importorskip(
+    "tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'"
+)
 
 from figures import beyond01, curves as losses, toy2d  # noqa: E402
 from figures.settings import Settings  # noqa: E402
@@ -41,7 +45,9 @@ def at(numbers, name, what, stop, kind="main"):
 def excess(numbers, name, start, stop, kind="main"):
     """Mean loss above the truth's on the same batches (runs,), over the steps from start to stop."""
     step = np.asarray(numbers[kind]["step"])
-    return np.asarray(numbers[kind][name]["excess"])[(step >= start) & (step < stop)].mean(axis=0)
+    return np.asarray(numbers[kind][name]["excess"])[
+        (step >= start) & (step < stop)
+    ].mean(axis=0)
 
 
 # The committed numbers come from this code
@@ -52,15 +58,25 @@ def test_network_reruns(curves, system):
     """The first 41 steps of the first seed: float32 on another CPU rounds otherwise, which Adam at 1e-3 magnifies a little."""
     numbers = curves[system]
     job = toy2d.Job(system, (0,), "numpy", (41,), 21)
-    for kind, methods, stops in (("main", toy2d.METHODS, (41,)), ("side", toy2d.SIDE, (21,))):
+    for kind, methods, stops in (
+        ("main", toy2d.METHODS, (41,)),
+        ("side", toy2d.SIDE, (21,)),
+    ):
         rerun = toy2d._trained(job, Settings(), methods, stops)
         for k, step in enumerate(rerun["step"].tolist()):
             row = numbers[kind]["step"].index(step)
             for j, name in enumerate(methods):
                 loss = numbers[kind][name]["loss"][row][0]
-                assert abs(rerun["loss"][k, 0, j] / loss - 1) <= 5e-4, (kind, name, step)
+                assert abs(rerun["loss"][k, 0, j] / loss - 1) <= 5e-4, (
+                    kind,
+                    name,
+                    step,
+                )
                 above = numbers[kind][name]["excess"][row][0]
-                assert abs(rerun["loss"][k, 0, j] - rerun["truth_loss"][k, 0] - above) <= 5e-4 * loss + 1e-5
+                assert (
+                    abs(rerun["loss"][k, 0, j] - rerun["truth_loss"][k, 0] - above)
+                    <= 5e-4 * loss + 1e-5
+                )
     assert numbers["floor"] == pytest.approx(toy2d.floor(system), rel=1e-6)
 
 
@@ -74,7 +90,9 @@ def test_the_floor_is_the_loss_of_the_truth_on_samples():
     """The quadrature against 40 batches of 512: 5 standard errors."""
     for system, law in toy2d.SYSTEMS.items():
         g = np.random.Generator(np.random.PCG64(3))
-        losses = toy2d._truth_loss(law, law.sample(g, 40, 512), toy2d.NOISE.sample(g, 40, 512))
+        losses = toy2d._truth_loss(
+            law, law.sample(g, 40, 512), toy2d.NOISE.sample(g, 40, 512)
+        )
         assert abs(losses.mean() - toy2d.floor(system)) <= 5 * losses.std() / 40**0.5
 
 
@@ -82,11 +100,23 @@ def test_qualities_of_the_truth_itself(monkeypatch):
     """Were the network the truth, KL and total variation would be 0 and the error of F that of log Z."""
     for system, law in toy2d.SYSTEMS.items():
         E = law.energy(toy2d.grid()[0])
-        monkeypatch.setattr(toy2d, "log_model", lambda theta, x, E=E: np.broadcast_to(E, (*theta.shape[:-1], len(x))))
-        found = toy2d.qualities(system, np.zeros((1, 2, 3, 1)), np.full((1, 2, 3), law.log_z))
+        monkeypatch.setattr(
+            toy2d,
+            "log_model",
+            lambda theta, x, E=E: np.broadcast_to(E, (*theta.shape[:-1], len(x))),
+        )
+        found = toy2d.qualities(
+            system, np.zeros((1, 2, 3, 1)), np.full((1, 2, 3), law.log_z)
+        )
         # The truth has some 1e-5 of its mass outside the square.
-        assert np.max(np.abs(found["kl"])) <= 1e-12 and np.max(np.abs(found["tv"])) <= 1e-12
-        assert found["kl"].shape == (1, 2, 3) and np.max(np.abs(found["log_z_error"])) <= 1e-3
+        assert (
+            np.max(np.abs(found["kl"])) <= 1e-12
+            and np.max(np.abs(found["tv"])) <= 1e-12
+        )
+        assert (
+            found["kl"].shape == (1, 2, 3)
+            and np.max(np.abs(found["log_z_error"])) <= 1e-3
+        )
 
 
 def test_beyond_reruns():
@@ -99,19 +129,33 @@ def test_beyond_reruns():
             there = numbers[panel][name]
             for k, step in enumerate(curve["step"]):
                 if step in there["step"]:
-                    expected = np.asarray(there["distance"][there["step"].index(step)], dtype=float)
-                    got = np.where(np.isfinite(curve["distance"][k]), curve["distance"][k], np.nan)
-                    np.testing.assert_allclose(got, expected, rtol=1e-6, err_msg=f"{panel}, {name}, step {step}")
+                    expected = np.asarray(
+                        there["distance"][there["step"].index(step)], dtype=float
+                    )
+                    got = np.where(
+                        np.isfinite(curve["distance"][k]), curve["distance"][k], np.nan
+                    )
+                    np.testing.assert_allclose(
+                        got,
+                        expected,
+                        rtol=1e-6,
+                        err_msg=f"{panel}, {name}, step {step}",
+                    )
 
 
 def test_quadrature_and_batches_agree_where_both_can():
     """At a distance of 1 the expectations over 200000 samples are those by quadrature, to 5 standard errors."""
-    data, noise = distributions.UnitGaussian(np.asarray([1.0])), distributions.UnitGaussian(np.asarray([0.0]))
+    data, noise = distributions.UnitGaussian(
+        np.asarray([1.0])
+    ), distributions.UnitGaussian(np.asarray([0.0]))
     g = np.random.Generator(np.random.PCG64(4))
     exact = beyond01.Quadrature(data, noise, -9.0, 10.0)
     x, y = data.sample(g, 1, 200_000), noise.sample(g, 1, 200_000)
     batch, theta, F = beyond01.Batch(x, y), 0.7, np.asarray([0.9])
-    ratios = [theta * z[..., 0] + 0.5 * distributions.LOG_2PI for z in (exact.T_data, exact.T_noise, x, y)]
+    ratios = [
+        theta * z[..., 0] + 0.5 * distributions.LOG_2PI
+        for z in (exact.T_data, exact.T_noise, x, y)
+    ]
     ratios = [r if r.ndim == 2 else r[None, :] for r in ratios]
     pairs = [
         (exact.root(*ratios[:2]), batch.root(*ratios[2:]), 0.005),
@@ -120,9 +164,16 @@ def test_quadrature_and_batches_agree_where_both_can():
         (exact.value(*ratios[:2], F), batch.value(*ratios[2:], F), 0.002),
     ]
     for loss in ("nce", "ence"):
-        slopes, sampled = exact.slopes(loss, *ratios[:2], F), batch.slopes(loss, *ratios[2:], F)
-        for a, b, u, v in zip(slopes, sampled, (exact.T_data, exact.T_noise), (x, y), strict=True):
-            pairs += [(a.sum(-1), b.sum(-1), 0.002), ((a @ u)[..., 0], (b[..., None, :] @ v)[..., 0, 0], 0.002)]
+        slopes, sampled = exact.slopes(loss, *ratios[:2], F), batch.slopes(
+            loss, *ratios[2:], F
+        )
+        for a, b, u, v in zip(
+            slopes, sampled, (exact.T_data, exact.T_noise), (x, y), strict=True
+        ):
+            pairs += [
+                (a.sum(-1), b.sum(-1), 0.002),
+                ((a @ u)[..., 0], (b[..., None, :] @ v)[..., 0, 0], 0.002),
+            ]
     for one, other, error in pairs:
         assert np.all(np.abs(one - other) <= 5 * error), (one, other)
 
@@ -134,11 +185,16 @@ def more_progress(evidence, numbers):
     for stop in (300, 1000, 5000):
         kl = {name: at(numbers, name, "kl", stop) for name in ("NCE", *SOLVED)}
         tv = {name: at(numbers, name, "tv", stop) for name in ("NCE", *SOLVED)}
-        evidence(f"after {stop} steps, KL to the truth: " + ", ".join(f"{name} {v.mean():.3f}" for name, v in kl.items()))
+        evidence(
+            f"after {stop} steps, KL to the truth: "
+            + ", ".join(f"{name} {v.mean():.3f}" for name, v in kl.items())
+        )
         for name in SOLVED:
             assert np.all(kl[name] < kl["NCE"]) and np.all(tv[name] < tv["NCE"])
     for name in SOLVED:
-        assert np.all(excess(numbers, name, 200, 1000) < 0.7 * excess(numbers, "NCE", 200, 1000))
+        assert np.all(
+            excess(numbers, name, 200, 1000) < 0.7 * excess(numbers, "NCE", 200, 1000)
+        )
 
 
 @claim(
@@ -150,7 +206,11 @@ def test_eight_gaussians(evidence, curves):
     more_progress(evidence, curves["8-Gaussians"])
 
 
-@claim("Appendix D.1", "the pinwheel indicates the same trend (Figures 11, 12)", kind="experiment")
+@claim(
+    "Appendix D.1",
+    "the pinwheel indicates the same trend (Figures 11, 12)",
+    kind="experiment",
+)
 def test_pinwheel(evidence, curves):
     more_progress(evidence, curves["pinwheel"])
 
@@ -167,9 +227,19 @@ def test_gains_are_marginal_in_the_end(evidence, curves):
     numbers = curves["8-Gaussians"]
     late = {name: excess(numbers, name, 4000, 5000).mean() for name in ("NCE", *SOLVED)}
     early = {name: excess(numbers, name, 800, 1000).mean() for name in ("NCE", *SOLVED)}
-    pinwheel = {name: excess(curves["pinwheel"], name, 4000, 5000).mean() for name in ("NCE", *SOLVED)}
-    for label, table in (("steps 800-1000", early), ("4000-5000", late), ("pinwheel, 4000-5000", pinwheel)):
-        evidence(f"loss above the truth's, {label}: " + ", ".join(f"{name} {v:.4f}" for name, v in table.items()))
+    pinwheel = {
+        name: excess(curves["pinwheel"], name, 4000, 5000).mean()
+        for name in ("NCE", *SOLVED)
+    }
+    for label, table in (
+        ("steps 800-1000", early),
+        ("4000-5000", late),
+        ("pinwheel, 4000-5000", pinwheel),
+    ):
+        evidence(
+            f"loss above the truth's, {label}: "
+            + ", ".join(f"{name} {v:.4f}" for name, v in table.items())
+        )
     assert max(late.values()) - min(late.values()) <= 1e-3
     assert all(early["NCE"] > 8.0 * early[name] for name in SOLVED)
     assert all(pinwheel["NCE"] > 2.0 * pinwheel[name] for name in SOLVED)
@@ -186,9 +256,14 @@ def test_gains_are_marginal_in_the_end(evidence, curves):
 def test_higher_rate_of_F_on_the_plane(evidence, curves):
     for system, numbers in curves.items():
         kl = {name: at(numbers, name, "kl", 1000).mean() for name in toy2d.METHODS}
-        ten, descent = kl["NCE, F rate 10x"] / kl["NCE"], kl["NCE, F by descent, rate 1"] / kl["NCE"]
+        ten, descent = (
+            kl["NCE, F rate 10x"] / kl["NCE"],
+            kl["NCE, F by descent, rate 1"] / kl["NCE"],
+        )
         bar = kl["BAR"] / kl["NCE"]
-        evidence(f"{system}, KL after 1000 steps over NCE's: 10x {ten:.2f}, descent at rate 1 {descent:.2f}, BAR {bar:.2f}")
+        evidence(
+            f"{system}, KL after 1000 steps over NCE's: 10x {ten:.2f}, descent at rate 1 {descent:.2f}, BAR {bar:.2f}"
+        )
         assert 0.9 < ten < 1.0 and descent < 0.75
         assert all(kl[name] < kl["NCE, F by descent, rate 1"] for name in SOLVED)
 
@@ -204,36 +279,63 @@ def test_higher_rate_of_F_on_the_plane(evidence, curves):
 def test_the_gain_is_the_first_value_of_F(evidence, curves):
     for system, numbers in curves.items():
         for stop in (1000, 2000, 5000):
-            kl = {name: at(numbers, name, "kl", stop) for name in ("NCE", toy2d.ROOT_START, *SOLVED)}
+            kl = {
+                name: at(numbers, name, "kl", stop)
+                for name in ("NCE", toy2d.ROOT_START, *SOLVED)
+            }
             best = min(kl[name].mean() for name in SOLVED)
-            gain = (kl["NCE"].mean() - kl[toy2d.ROOT_START].mean()) / (kl["NCE"].mean() - best)
-            evidence(f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}% of what the better of the two does")
+            gain = (kl["NCE"].mean() - kl[toy2d.ROOT_START].mean()) / (
+                kl["NCE"].mean() - best
+            )
+            evidence(
+                f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}% of what the better of the two does"
+            )
             assert gain > 0.65
             if stop < 5000:  # by then five seeds hardly tell any of them apart
                 assert gain > 0.95 and np.all(kl[toy2d.ROOT_START] < kl["NCE"])
         # The excess of the loss says the same over the steps between.
-        assert np.all(excess(numbers, toy2d.ROOT_START, 600, 1000) < 1.35 * excess(numbers, "BAR", 600, 1000))
+        assert np.all(
+            excess(numbers, toy2d.ROOT_START, 600, 1000)
+            < 1.35 * excess(numbers, "BAR", 600, 1000)
+        )
 
 
-@claim("Section 3.5", "one BAR update a step is enough: repeating it brings nothing", kind="experiment")
+@claim(
+    "Section 3.5",
+    "one BAR update a step is enough: repeating it brings nothing",
+    kind="experiment",
+)
 def test_one_update_suffices(evidence, curves):
     for system, numbers in curves.items():
         one = at(numbers, "BAR", "kl", 1000)
         for name in ("BAR, 2 updates", "BAR, 5 updates"):
             more = at(numbers, name, "kl", 1000, "side")
-            loss = excess(numbers, name, 200, 1000, "side") / excess(numbers, "BAR", 200, 1000)
-            evidence(f"{system}: {name} end at {more.mean() / one.mean():.2f} of BAR's KL, {loss.mean():.2f} of its excess loss")
-            assert abs(more.mean() - one.mean()) <= 2.0 * np.hypot(more.std(), one.std()) / len(one) ** 0.5
+            loss = excess(numbers, name, 200, 1000, "side") / excess(
+                numbers, "BAR", 200, 1000
+            )
+            evidence(
+                f"{system}: {name} end at {more.mean() / one.mean():.2f} of BAR's KL, {loss.mean():.2f} of its excess loss"
+            )
+            assert (
+                abs(more.mean() - one.mean())
+                <= 2.0 * np.hypot(more.std(), one.std()) / len(one) ** 0.5
+            )
             assert abs(loss.mean() - 1.0) < 0.1
 
 
-@claim("Section 3.5", "F is best moved by plain descent, which leaves the magnitude of BAR's update alone", kind="experiment")
+@claim(
+    "Section 3.5",
+    "F is best moved by plain descent, which leaves the magnitude of BAR's update alone",
+    kind="experiment",
+)
 def test_an_adaptive_optimizer_forfeits_the_gain(evidence, curves):
     for system, numbers in curves.items():
         plain, nce = at(numbers, "BAR", "kl", 1000), at(numbers, "NCE", "kl", 1000)
         for name in ("BAR, by Adam", "BAR, by Adam 10x"):
             adaptive = at(numbers, name, "kl", 1000, "side")
-            evidence(f"{system}, KL after 1000 steps: {name} {adaptive.mean():.3f}, BAR {plain.mean():.3f}, NCE {nce.mean():.3f}")
+            evidence(
+                f"{system}, KL after 1000 steps: {name} {adaptive.mean():.3f}, BAR {plain.mean():.3f}, NCE {nce.mean():.3f}"
+            )
             assert np.all(adaptive > 1.5 * plain) and np.all(adaptive > 0.8 * nce)
 
 
@@ -244,7 +346,11 @@ def test_samples_of_the_learnt_energy():
         samples, law = numbers["samples"], toy2d.SYSTEMS[system]
         x, data = np.asarray(samples["model"]), np.asarray(samples["data"])
         inside = np.mean(law.log_density(x) > np.quantile(law.log_density(data), 0.01))
-        assert inside > 0.9 and 0.6 < samples["acceptance"] < 0.95 and max(samples["r_hat"]) > 1.1
+        assert (
+            inside > 0.9
+            and 0.6 < samples["acceptance"] < 0.95
+            and max(samples["r_hat"]) > 1.1
+        )
 
 
 # Section 5: joined with Liu et al. 2021
@@ -258,12 +364,24 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
     for panel in ("population", "batches"):
         table = numbers[panel]
         for name in ("NCE, root, normalised", "eNCE, closed F, normalised"):
-            evidence(f"{panel}: {name} is within {beyond01.NEAR} of theta* after {table[name]['arrived']} steps of length 0.1")
-            assert all(150 <= k <= 160 for k in table[name]["arrived"])  # 15.5 on the straight way
-        for name in ("NCE", "NCE, root", "NCE, normalised", "NCE, BAR, normalised", "eNCE, normalised"):
+            evidence(
+                f"{panel}: {name} is within {beyond01.NEAR} of theta* after {table[name]['arrived']} steps of length 0.1"
+            )
+            assert all(
+                150 <= k <= 160 for k in table[name]["arrived"]
+            )  # 15.5 on the straight way
+        for name in (
+            "NCE",
+            "NCE, root",
+            "NCE, normalised",
+            "NCE, BAR, normalised",
+            "eNCE, normalised",
+        ):
             assert all(k == -1 for k in table[name]["arrived"])
         stalled = np.asarray(table["NCE, root"]["last"])
-        evidence(f"{panel}: an exact F under plain descent stops {stalled.mean():.2f} from theta*, where its gradient is 1e-10")
+        evidence(
+            f"{panel}: an exact F under plain descent stops {stalled.mean():.2f} from theta*, where its gradient is 1e-10"
+        )
         assert np.all(np.abs(stalled - 12.0) < 0.1)
         assert all(k == 1 for k in table["eNCE, closed F, log loss"]["arrived"])
 
@@ -278,14 +396,39 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
 )
 def test_staying(evidence):
     numbers = committed("beyond01")
-    population, batches, many = numbers["population"], numbers["batches"], numbers["16-d"]
-    for name in ("NCE, root, normalised", "NCE, root, normalised, decaying", "eNCE, closed F, normalised, decaying"):
+    population, batches, many = (
+        numbers["population"],
+        numbers["batches"],
+        numbers["16-d"],
+    )
+    for name in (
+        "NCE, root, normalised",
+        "NCE, root, normalised, decaying",
+        "eNCE, closed F, normalised, decaying",
+    ):
         assert max(population[name]["furthest_after"]) <= beyond01.NEAR
-    for name in ("NCE, root, normalised", "NCE, root, normalised, decaying", "eNCE, closed F, normalised, decaying"):
-        evidence(f"batches: {name} ends {np.mean(batches[name]['last']):.0f} past theta*")
+    for name in (
+        "NCE, root, normalised",
+        "NCE, root, normalised, decaying",
+        "eNCE, closed F, normalised, decaying",
+    ):
+        evidence(
+            f"batches: {name} ends {np.mean(batches[name]['last']):.0f} past theta*"
+        )
         assert min(batches[name]["last"]) > 10.0
-    assert all(x is None for x in batches["eNCE, closed F, log loss"]["last"])  # not finite
+    assert all(
+        x is None for x in batches["eNCE, closed F, log loss"]["last"]
+    )  # not finite
     best = "NCE, root, normalised, decaying"
-    ends = {name: np.mean(many[name]["last"]) for name in ("NCE", "NCE, root", "NCE, BAR, normalised", best)}
-    evidence("16 dimensions, distance after 1000 steps: " + ", ".join(f"{name} {v:.2f}" for name, v in ends.items()))
-    assert ends[best] == min(ends.values()) < 0.2 and max(many[best]["furthest_after"]) <= beyond01.NEAR
+    ends = {
+        name: np.mean(many[name]["last"])
+        for name in ("NCE", "NCE, root", "NCE, BAR, normalised", best)
+    }
+    evidence(
+        "16 dimensions, distance after 1000 steps: "
+        + ", ".join(f"{name} {v:.2f}" for name, v in ends.items())
+    )
+    assert (
+        ends[best] == min(ends.values()) < 0.2
+        and max(many[best]["furthest_after"]) <= beyond01.NEAR
+    )

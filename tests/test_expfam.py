@@ -70,7 +70,13 @@ class Batch:
         """delta_i of the module docstring, less its eps, for data and for noise."""
         F, k = (self.F if F is None else F), len(self.theta)
         return [
-            (k + 2) * (np.abs(T) @ np.abs(self.theta) + np.abs(offset) + abs(F) + abs(math.log(self.nu)))
+            (k + 2)
+            * (
+                np.abs(T) @ np.abs(self.theta)
+                + np.abs(offset)
+                + abs(F)
+                + abs(math.log(self.nu))
+            )
             for T, offset, _ in self.sides()
         ]
 
@@ -80,7 +86,10 @@ class Batch:
         return (
             2
             * eps
-            * sum(w * (d + 1).sum() for d, (_, _, w) in zip(delta, self.sides(), strict=True))
+            * sum(
+                w * (d + 1).sum()
+                for d, (_, _, w) in zip(delta, self.sides(), strict=True)
+            )
             / (1 + self.nu)
         )
 
@@ -149,7 +158,11 @@ class Exact:
         for (T, offset, _), sign in zip(batch.sides(), (1, -1), strict=True):
             for row, o in zip(map(balls, T), balls(offset), strict=True):
                 r = sum((t * u for t, u in zip(row, self.theta, strict=True)), o)
-                share = (arb(1) if sign > 0 else arb(batch.nu)) / len(T) / (1 + arb(batch.nu))
+                share = (
+                    (arb(1) if sign > 0 else arb(batch.nu))
+                    / len(T)
+                    / (1 + arb(batch.nu))
+                )
                 self.samples.append((row, r, share, sign))
         self.F = arb(batch.F)
         if solve:
@@ -161,7 +174,9 @@ class Exact:
         low, high = low - 1, high + 1
         while high - low > 1e-3:
             self.F = arb((low + high) / 2)
-            low, high = (float(self.F), high) if self.slope() < 0 else (low, float(self.F))
+            low, high = (
+                (float(self.F), high) if self.slope() < 0 else (low, float(self.F))
+            )
         for _ in range(10):
             self.F = (self.F - self.slope() / self.curvature()).mid()
         assert abs(self.slope() / self.curvature()) < arb(2) ** -300
@@ -171,14 +186,21 @@ class Exact:
         return sign * (self.F + self.log_nu - r)
 
     def loss(self):
-        return sum((w * (1 + self.z(r, s).exp()).log() for _, r, w, s in self.samples), arb(0))
+        return sum(
+            (w * (1 + self.z(r, s).exp()).log() for _, r, w, s in self.samples), arb(0)
+        )
 
     def slope(self):
-        return sum((s * w * sigmoid(self.z(r, s)) for _, r, w, s in self.samples), arb(0))
+        return sum(
+            (s * w * sigmoid(self.z(r, s)) for _, r, w, s in self.samples), arb(0)
+        )
 
     def bends(self):
         """w s (1 - s) per sample."""
-        return [w * sigmoid(self.z(r, 1)) * sigmoid(self.z(r, -1)) for _, r, w, _ in self.samples]
+        return [
+            w * sigmoid(self.z(r, 1)) * sigmoid(self.z(r, -1))
+            for _, r, w, _ in self.samples
+        ]
 
     def curvature(self):
         return sum(self.bends(), arb(0))
@@ -186,7 +208,10 @@ class Exact:
     def gradient(self):
         pulls = [-s * w * sigmoid(self.z(r, s)) for _, r, w, s in self.samples]
         theta = [
-            sum((p * row[j] for p, (row, *_) in zip(pulls, self.samples, strict=True)), arb(0))
+            sum(
+                (p * row[j] for p, (row, *_) in zip(pulls, self.samples, strict=True)),
+                arb(0),
+            )
             for j in range(len(self.theta))
         ]
         return [*theta, self.slope()]
@@ -196,7 +221,10 @@ class Exact:
         k = len(self.theta) + 1
         return [
             [
-                sum((b * t[i] * t[j] for b, t in zip(self.bends(), rows, strict=True)), arb(0))
+                sum(
+                    (b * t[i] * t[j] for b, t in zip(self.bends(), rows, strict=True)),
+                    arb(0),
+                )
                 for j in range(k)
             ]
             for i in range(k)
@@ -210,7 +238,9 @@ class Exact:
     def floats(self):
         """bends and |pulls| as floats."""
         pulls = [w * sigmoid(self.z(r, s)) for _, r, w, s in self.samples]
-        return np.array([float(v) for v in self.bends()]), np.array([float(v) for v in pulls])
+        return np.array([float(v) for v in self.bends()]), np.array(
+            [float(v) for v in pulls]
+        )
 
     profile_loss = loss
 
@@ -220,7 +250,9 @@ class Exact:
     def profile_hessian(self):
         """The Schur complement of d2L/dF2 in the Hessian."""
         H, k = self.hessian(), len(self.theta)
-        return [[H[i][j] - H[i][k] * H[k][j] / H[k][k] for j in range(k)] for i in range(k)]
+        return [
+            [H[i][j] - H[i][k] * H[k][j] / H[k][k] for j in range(k)] for i in range(k)
+        ]
 
 
 def errors(got, exact):
@@ -237,14 +269,17 @@ def errors(got, exact):
 def joint_rounding(b, exact, eps):
     """First-order bounds on what rounding does to loss, gradient and Hessian, as in the module docstring."""
     N, delta = len(b.T_data) + len(b.T_noise), np.concatenate(b.reach())
-    T = np.abs(np.vstack([np.hstack([T, -np.ones((len(T), 1))]) for T, _, _ in b.sides()]))
+    T = np.abs(
+        np.vstack([np.hstack([T, -np.ones((len(T), 1))]) for T, _, _ in b.sides()])
+    )
     bends, pulls = exact.floats()
     return {
         "loss": b.loss_rounding(eps),
         # The pull of a sample moves by its bend times delta, its sigmoid rounds in 8 units, the sum in N.
         "gradient": eps * ((bends * delta + (N + 8) * pulls) @ T),
         # log s(1 - s) has slope at most 1 in r; a weight under the smallest number is 0.
-        "hessian": eps * np.einsum("i,ij,ik->jk", bends * (delta + N + 8), T, T) + 1e-300,
+        "hessian": eps * np.einsum("i,ij,ik->jk", bends * (delta + N + 8), T, T)
+        + 1e-300,
     }
 
 
@@ -260,7 +295,8 @@ def profile_rounding(b, exact, eps):
     crossed = np.einsum("i,ij,ik->jk", bends, D, T)
     return {
         "profile_loss": 2 * b.loss_rounding(eps) + eps * (F + 1),
-        "profile_gradient": eps * ((bends * delta + (N + 8) * pulls) @ D + N * pulls @ T),
+        "profile_gradient": eps
+        * ((bends * delta + (N + 8) * pulls) @ D + N * pulls @ T),
         "profile_hessian": eps * np.einsum("i,ij,ik->jk", bends * (delta + N + 8), D, D)
         + eps * N * (crossed + crossed.T)
         + 1e-300,
@@ -272,7 +308,9 @@ def quantities(*declared):
     return pytest.mark.parametrize(
         "name",
         [
-            pytest.param(name, marks=pytest.mark.claim(*statement, where=f"expfam.{name}", **how))
+            pytest.param(
+                name, marks=pytest.mark.claim(*statement, where=f"expfam.{name}", **how)
+            )
             for name, statement, how in declared
         ],
     )
@@ -293,7 +331,9 @@ def test_joint_derivatives_are_exact(impl, evidence, name, scale):
         got = getattr(impl.expfam, name)(*b.at(b.theta, b.F), nu=b.nu)
         rounding = joint_rounding(b, exact, impl.eps)[name]
         worst.append(np.max(errors(got, getattr(exact, name)()) / np.ravel(rounding)))
-    evidence(f"{name}, T of size {scale}: worst {np.max(worst):.2f} of the rounding bound")
+    evidence(
+        f"{name}, T of size {scale}: worst {np.max(worst):.2f} of the rounding bound"
+    )
     assert np.max(worst) <= 1.0
 
 
@@ -313,14 +353,18 @@ def test_profile_derivatives_are_exact(impl, evidence, name, scale):
         got = getattr(impl.expfam, name)(*b.at(b.theta), nu=b.nu)
         rounding = profile_rounding(b, exact, impl.eps)[name]
         worst.append(np.max(errors(got, getattr(exact, name)()) / np.ravel(rounding)))
-    evidence(f"{name}, T of size {scale}: worst {np.max(worst):.2f} of the rounding bound")
+    evidence(
+        f"{name}, T of size {scale}: worst {np.max(worst):.2f} of the rounding bound"
+    )
     assert np.max(worst) <= 1.0
 
 
 # ---- derivatives against differences -----------------------------------------------------------------------
 
 
-@quantities(("gradient", ("Eq. 13", EQ_13), HOLDS), ("hessian", ("Eq. 14", EQ_14), HOLDS))
+@quantities(
+    ("gradient", ("Eq. 13", EQ_13), HOLDS), ("hessian", ("Eq. 14", EQ_14), HOLDS)
+)
 def test_joint_derivatives_along_random_directions(impl, evidence, name):
     """<v, gradient> and u^T H v against central differences, along v, of the loss and of <u, gradient>.
 
@@ -334,27 +378,35 @@ def test_joint_derivatives_along_random_directions(impl, evidence, name):
         b = normal_batch(rng)
         u, v = rng.normal(size=(2, 4))
         T = np.vstack([np.hstack([T, -np.ones((len(T), 1))]) for T, _, _ in b.sides()])
-        w = np.concatenate([np.full(len(T), share / (1 + b.nu)) for T, _, share in b.sides()])
+        w = np.concatenate(
+            [np.full(len(T), share / (1 + b.nu)) for T, _, share in b.sides()]
+        )
         a, c = np.abs(T @ v), np.abs(T @ u)
         h = impl.eps ** (1 / 3) / a.max()
         points = [b.at(b.theta + t * v[:-1], b.F + t * v[-1]) for t in (h, 0.0, -h)]
         if name == "gradient":
             up, down = (float(impl.expfam.loss(*points[i], nu=b.nu)) for i in (0, 2))
             analytic = v @ impl.expfam.gradient(*points[1], nu=b.nu)
-            truncation, rounding = (w @ a**3) / (6 * math.sqrt(3)), b.loss_rounding(impl.eps)
+            truncation, rounding = (w @ a**3) / (6 * math.sqrt(3)), b.loss_rounding(
+                impl.eps
+            )
         else:
             up, down = (u @ impl.expfam.gradient(*points[i], nu=b.nu) for i in (0, 2))
             analytic = u @ impl.expfam.hessian(*points[1], nu=b.nu) @ v
             truncation = (w @ (a**3 * c)) / 8
             rounding = impl.eps * w @ (c * (np.concatenate(b.reach()) + len(w) + 8))
         # 1.1: the rounding bound is that at b.theta, and grows by less than a tenth within h.
-        worst.append(abs((up - down) / (2 * h) - analytic) / (h**2 / 6 * truncation + 1.1 * rounding / h))
+        worst.append(
+            abs((up - down) / (2 * h) - analytic)
+            / (h**2 / 6 * truncation + 1.1 * rounding / h)
+        )
     evidence(f"{name}: worst {np.max(worst):.2f} of truncation plus rounding")
     assert np.max(worst) <= 1.0
 
 
 @quantities(
-    ("profile_gradient", ("Eq. 15", EQ_15), CORRECTED), ("profile_hessian", ("Eq. 16", EQ_16), CORRECTED)
+    ("profile_gradient", ("Eq. 15", EQ_15), CORRECTED),
+    ("profile_hessian", ("Eq. 16", EQ_16), CORRECTED),
 )
 def test_profile_derivatives_along_random_directions(impl, evidence, name):
     """The same after the F solve, whose higher derivatives have no simple bound: the step is halved instead.
@@ -368,7 +420,9 @@ def test_profile_derivatives_along_random_directions(impl, evidence, name):
         b = normal_batch(rng)
         u, v = rng.normal(size=(2, 3))
         T = np.vstack([b.T_data, b.T_noise])
-        w = np.concatenate([np.full(len(x), share / (1 + b.nu)) for x, _, share in b.sides()])
+        w = np.concatenate(
+            [np.full(len(x), share / (1 + b.nu)) for x, _, share in b.sides()]
+        )
         second = name == "profile_hessian"
 
         def f(t, b=b, u=u, v=v, second=second):
@@ -384,7 +438,9 @@ def test_profile_derivatives_along_random_directions(impl, evidence, name):
         size = 2 * (w @ np.abs(T @ u)) if second else 1.0
         rounding = 4 * impl.eps * size * (np.concatenate(b.reach()).max() + 4 + len(w))
         worst.append(abs(fine - analytic) / (abs(coarse - fine) + rounding / (h / 2)))
-    evidence(f"{name}: worst {np.max(worst):.2f} of the change on halving the step plus rounding")
+    evidence(
+        f"{name}: worst {np.max(worst):.2f} of the change on halving the step plus rounding"
+    )
     assert np.max(worst) <= 1.0
 
 
@@ -416,17 +472,28 @@ def test_the_loss_is_convex_between_any_two_points(impl):
         other = data.draw(hnp.arrays(np.float64, b.theta.shape, elements=elements(8.0)))
         F = data.draw(elements(8.0))
         middle = Batch(
-            b.T_data, b.T_noise, (b.theta + other) / 2, (b.F + F) / 2, b.offset_data, b.offset_noise, b.nu
+            b.T_data,
+            b.T_noise,
+            (b.theta + other) / 2,
+            (b.F + F) / 2,
+            b.offset_data,
+            b.offset_noise,
+            b.nu,
         )
         end = Batch(b.T_data, b.T_noise, other, F, b.offset_data, b.offset_noise, b.nu)
-        L = [float(impl.expfam.loss(*x.at(x.theta, x.F), nu=b.nu)) for x in (b, middle, end)]
+        L = [
+            float(impl.expfam.loss(*x.at(x.theta, x.F), nu=b.nu))
+            for x in (b, middle, end)
+        ]
         rounding = sum(x.loss_rounding(impl.eps) for x in (b, middle, end))
         assert L[1] <= (L[0] + L[2]) / 2 + rounding
 
     check()
 
 
-@pytest.mark.claim("Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_loss")
+@pytest.mark.claim(
+    "Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_loss"
+)
 def test_the_profile_is_convex_between_any_two_points(impl):
     """Partial minimisation of a jointly convex function; finite log-ratios always have a root."""
 
@@ -439,14 +506,24 @@ def test_the_profile_is_convex_between_any_two_points(impl):
         rounding = 0.0
         for theta in points:
             top = max(np.abs(T @ theta + offset).max() for T, offset, _ in b.sides())
-            at = Batch(b.T_data, b.T_noise, theta, float(top), b.offset_data, b.offset_noise, b.nu)
+            at = Batch(
+                b.T_data,
+                b.T_noise,
+                theta,
+                float(top),
+                b.offset_data,
+                b.offset_noise,
+                b.nu,
+            )
             rounding += 3 * at.loss_rounding(impl.eps)
         assert L[1] <= (L[0] + L[2]) / 2 + rounding
 
     check()
 
 
-@pytest.mark.claim("Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian")
+@pytest.mark.claim(
+    "Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian"
+)
 def test_the_profile_hessian_is_positive_semidefinite(impl):
     @given(batches())
     def check(b):
@@ -458,7 +535,9 @@ def test_the_profile_hessian_is_positive_semidefinite(impl):
     check()
 
 
-@pytest.mark.claim("Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian")
+@pytest.mark.claim(
+    "Appendix A.2", PROFILE_CONVEX, kind="theorem", where="expfam.profile_hessian"
+)
 def test_the_profile_hessian_does_not_cancel(impl, evidence):
     """T = 1e8 + x: the Schur complement of the blocks of Eq. 14 loses all its digits, a covariance none."""
     rng = np.random.Generator(np.random.PCG64(5))
@@ -468,9 +547,17 @@ def test_the_profile_hessian_does_not_cancel(impl, evidence):
     # The offset takes shift theta away again: the log-ratios, hence F, are those of T = x, exactly.
     far = (x + shift, y + shift, theta, zero - shift * 0.5, zero - shift * 0.5)
     near = (x, y, theta, zero, zero)
-    H, H_near = impl.expfam.profile_hessian(*far)[0, 0], impl.expfam.profile_hessian(*near)[0, 0]
-    g, g_near = impl.expfam.profile_gradient(*far)[0], impl.expfam.profile_gradient(*near)[0]
-    J = impl.expfam.hessian(*far[:3], float(impl.logz.newton(x[:, 0] * 0.5, y[:, 0] * 0.5).F), *far[3:])
+    H, H_near = (
+        impl.expfam.profile_hessian(*far)[0, 0],
+        impl.expfam.profile_hessian(*near)[0, 0],
+    )
+    g, g_near = (
+        impl.expfam.profile_gradient(*far)[0],
+        impl.expfam.profile_gradient(*near)[0],
+    )
+    J = impl.expfam.hessian(
+        *far[:3], float(impl.logz.newton(x[:, 0] * 0.5, y[:, 0] * 0.5).F), *far[3:]
+    )
     blocks = J[0, 0] - J[0, 1] * J[1, 0] / J[1, 1]
     evidence(
         f"relative error: covariance {abs(H / H_near - 1):.1e}, from blocks {abs(blocks / H_near - 1):.1e}"
@@ -490,27 +577,37 @@ def test_one_bar_step_from_a_fixed_F_is_not_convex(impl, evidence):
     def stepped(theta):
         r_data, r_noise = theta * x[:, 0], theta * y[:, 0]
         F = float(impl.logz.bar_update(r_data, r_noise, F0))
-        return float(impl.expfam.loss(x, y, np.array([theta]), F, np.zeros(1), np.zeros(2)))
+        return float(
+            impl.expfam.loss(x, y, np.array([theta]), F, np.zeros(1), np.zeros(2))
+        )
 
     def profile(theta):
-        return float(impl.expfam.profile_loss(x, y, np.array([theta]), np.zeros(1), np.zeros(2)))
+        return float(
+            impl.expfam.profile_loss(x, y, np.array([theta]), np.zeros(1), np.zeros(2))
+        )
 
     def second_difference(f, theta, h):
         return (f(theta + h) - 2 * f(theta) + f(theta - h)) / h**2
 
     # Wide steps: the difference is of size 0.05, rounding is not in question, and a convex f has none below 0
     # for any h.
-    at_step, at_root = second_difference(stepped, -1.0, 0.25), second_difference(profile, -1.0, 0.25)
+    at_step, at_root = second_difference(stepped, -1.0, 0.25), second_difference(
+        profile, -1.0, 0.25
+    )
 
     def exact(theta):
         s = [1 / (1 + mpmath.exp(-z)) for z in (F0 - 4 * theta, -4 * theta - F0, -F0)]
         F = F0 - mpmath.log(s[0]) + mpmath.log((s[1] + s[2]) / 2)  # Eq. (10)
-        softplus = [mpmath.log1p(mpmath.exp(z)) for z in (F - 4 * theta, -4 * theta - F, -F)]
+        softplus = [
+            mpmath.log1p(mpmath.exp(z)) for z in (F - 4 * theta, -4 * theta - F, -F)
+        ]
         return (softplus[0] + (softplus[1] + softplus[2]) / 2) / 2
 
     with mpmath.workdps(40):
         curvature = float(mpmath.diff(exact, mpmath.mpf(-1), 2))
-    evidence(f"after one BAR step {curvature:.4f} (difference {at_step:.4f}), after the solve {at_root:.4f}")
+    evidence(
+        f"after one BAR step {curvature:.4f} (difference {at_step:.4f}), after the solve {at_root:.4f}"
+    )
     assert curvature < -0.5
     assert at_step < -0.5
     assert at_root > 0
@@ -567,7 +664,13 @@ def diagonal(mean, variance):
     )
 
 
-FAMILIES = [unit(0.0), unit(1.0), unit(4.0), diagonal([0.0], [6.0]), diagonal([0.7], [2.5])]
+FAMILIES = [
+    unit(0.0),
+    unit(1.0),
+    unit(4.0),
+    diagonal([0.0], [6.0]),
+    diagonal([0.7], [2.5]),
+]
 
 
 def population(impl, function, family, theta, F, *more):
@@ -615,7 +718,9 @@ def test_the_noise_is_a_member_of_the_unit_family(impl):
     """At theta = 0, F = log(2 pi)/2 every log-ratio equals F: p = q and the loss is log 2 for any samples."""
     x = np.linspace(-5, 5, 11)[:, None]
     family = unit(0.0)
-    loss = impl.expfam.loss(x, x, np.zeros(1), LOG_2PI / 2, family.offset(x), family.offset(x))
+    loss = impl.expfam.loss(
+        x, x, np.zeros(1), LOG_2PI / 2, family.offset(x), family.offset(x)
+    )
     assert abs(float(loss) - math.log(2)) <= 4 * impl.eps
 
 
@@ -629,8 +734,17 @@ def test_the_population_gradient_vanishes_at_the_truth(impl, evidence, family):
     z = GRID[:, None]
     size = np.zeros(len(family.theta) + 1)
     for points in (family.place(z), z):
-        T = np.abs(np.concatenate([family.statistics(points), np.ones((len(GRID), 1))], axis=-1))
-        reach = T[:, :-1] @ np.abs(family.theta) + np.abs(family.offset(points)) + abs(family.F) + 8
+        T = np.abs(
+            np.concatenate(
+                [family.statistics(points), np.ones((len(GRID), 1))], axis=-1
+            )
+        )
+        reach = (
+            T[:, :-1] @ np.abs(family.theta)
+            + np.abs(family.offset(points))
+            + abs(family.F)
+            + 8
+        )
         size += WEIGHTS @ (T * reach[:, None])
     assert (np.abs(gradient) <= impl.eps * (len(family.theta) + 2) * size).all()
 
@@ -647,41 +761,64 @@ def test_the_population_minimum_is_unique(impl, evidence, family):
     for size in np.geomspace(0.05, 5.0, 200):
         direction = rng.normal(size=len(family.theta) + 1)
         if family.name == "diagonal":
-            direction[0] = -abs(direction[0])  # keep p integrable; the loss does not need it
+            direction[0] = -abs(
+                direction[0]
+            )  # keep p integrable; the loss does not need it
         away = size * direction
-        there = population(impl, "loss", family, np.array(family.theta) + away[:-1], family.F + away[-1])
+        there = population(
+            impl,
+            "loss",
+            family,
+            np.array(family.theta) + away[:-1],
+            family.F + away[-1],
+        )
         rise.append(there - least)
-    evidence(f"{names(family)}: least curvature {values[0]:.2e}, least rise over 200 points {min(rise):.2e}")
+    evidence(
+        f"{names(family)}: least curvature {values[0]:.2e}, least rise over 200 points {min(rise):.2e}"
+    )
     assert values[0] > 1e3 * impl.eps * values[-1]
     assert min(rise) > 64 * impl.eps
 
 
 @pytest.mark.claim("Eq. 14", EQ_14, kind="theorem", where="expfam.hessian")
-@pytest.mark.parametrize("family", [unit(1.0), unit(4.0), diagonal([0.7], [2.5])], ids=names)
+@pytest.mark.parametrize(
+    "family", [unit(1.0), unit(4.0), diagonal([0.7], [2.5])], ids=names
+)
 def test_the_population_hessian_is_the_integral(impl, evidence, family):
     """Eq. 14 as printed, by tanh-sinh quadrature of densities (mpmath, 25 digits), at and off the truth."""
     (m,), (s,) = family.mean, family.variance
     worst = []
-    for theta, F in [(family.theta, family.F), (tuple(0.5 * t for t in family.theta), family.F + 0.3)]:
+    for theta, F in [
+        (family.theta, family.F),
+        (tuple(0.5 * t for t in family.theta), family.F + 0.3),
+    ]:
         H = population(impl, "hessian", family, theta, F)
         k = len(theta)
 
         def integrand(x, i, j, theta=theta, F=F, k=k):
-            p_star = mpmath.exp(-((x - m) ** 2) / (2 * s)) / mpmath.sqrt(2 * mpmath.pi * s)
+            p_star = mpmath.exp(-((x - m) ** 2) / (2 * s)) / mpmath.sqrt(
+                2 * mpmath.pi * s
+            )
             q = mpmath.exp(-(x**2) / 2) / mpmath.sqrt(2 * mpmath.pi)
             T = [x, -1] if k == 1 else [x * x, x, -1]
             base = -x * x / 2 if k == 1 else 0
-            p = mpmath.exp(base + sum(a * b for a, b in zip(T, theta, strict=False)) - F)
+            p = mpmath.exp(
+                base + sum(a * b for a, b in zip(T, theta, strict=False)) - F
+            )
             return (p_star + q) * p * q / (p + q) ** 2 * T[i] * T[j] / 2
 
         with mpmath.workdps(25):
             for i in range(k + 1):
                 for j in range(i, k + 1):
                     value, error = mpmath.quad(
-                        lambda x, i=i, j=j: integrand(x, i, j), np.arange(-16, 21, 4).tolist(), error=True
+                        lambda x, i=i, j=j: integrand(x, i, j),
+                        np.arange(-16, 21, 4).tolist(),
+                        error=True,
                     )
                     assert error < 1e-18
-                    worst.append(abs(float(value) - H[i, j]) / math.sqrt(H[i, i] * H[j, j]))
+                    worst.append(
+                        abs(float(value) - H[i, j]) / math.sqrt(H[i, i] * H[j, j])
+                    )
     evidence(f"{names(family)}: worst relative difference {np.max(worst):.1e}")
     # Each sample's weight moves by delta = (k + 2) eps |r|, |r| up to 40 where there is weight.
     assert np.max(worst) <= 256 * impl.eps
@@ -711,7 +848,9 @@ def test_the_population_root_of_unit_gaussians(impl, evidence, distance):
         at_log_Z = population(impl, "gradient", family, [theta], log_Z)[-1]
         if theta not in (0.0, distance):
             assert abs(at_log_Z) > 1e-3  # far from stationary
-    evidence(f"distance {distance}: slope at the root at most {np.max(off):.2f} of its rounding")
+    evidence(
+        f"distance {distance}: slope at the root at most {np.max(off):.2f} of its rounding"
+    )
     assert np.max(off) <= 1.0
 
 
@@ -728,15 +867,27 @@ def test_the_diagonal_gaussian_in_many_dimensions(impl, evidence):
     family = diagonal([0.0] * d, variance.tolist())
     wrong = diagonal([0.0] * d, (0.5 * variance).tolist())
     x, y = np.sqrt(variance) * rng.normal(size=(n, d)), rng.normal(size=(n, d))
-    samples = family.statistics(x), family.statistics(y), family.offset(x), family.offset(y)
+    samples = (
+        family.statistics(x),
+        family.statistics(y),
+        family.offset(x),
+        family.offset(y),
+    )
 
     def chi_square(at):
-        gradient = impl.expfam.gradient(*samples[:2], np.array(at.theta), at.F, *samples[2:])
+        gradient = impl.expfam.gradient(
+            *samples[:2], np.array(at.theta), at.F, *samples[2:]
+        )
         # One run per sample gives the terms of the mean, whose spread is its error.
         T_data, T_noise, offset_data, offset_noise = (s[:, None] for s in samples)
         runs = np.tile(np.array(at.theta), (n, 1))
-        each = impl.expfam.gradient(T_data, T_noise, runs, np.full(n, at.F), offset_data, offset_noise)
-        assert np.max(np.abs(each.mean(axis=0) - gradient) / each.std(axis=0)) <= n * impl.eps
+        each = impl.expfam.gradient(
+            T_data, T_noise, runs, np.full(n, at.F), offset_data, offset_noise
+        )
+        assert (
+            np.max(np.abs(each.mean(axis=0) - gradient) / each.std(axis=0))
+            <= n * impl.eps
+        )
         return n * gradient @ np.linalg.solve(np.cov(each.T), gradient)
 
     right, off = chi_square(family), chi_square(wrong)
@@ -770,17 +921,22 @@ def test_the_estimate_converges_as_samples_grow(impl, evidence, family):
     R, rms = 60, []
     # 1e-6 quantiles of chi-square with R (k + 1) degrees of freedom, by Wilson and Hilferty's cube.
     f = R * (k + 1)
-    low, high = (f * (1 - 2 / (9 * f) + q * math.sqrt(2 / (9 * f))) ** 3 for q in (-4.753, 4.753))
+    low, high = (
+        f * (1 - 2 / (9 * f) + q * math.sqrt(2 / (9 * f))) ** 3 for q in (-4.753, 4.753)
+    )
     for n in (1000, 4000, 16000):
         rng = np.random.Generator(np.random.PCG64([8, n]))
         x, y = family.place(rng.normal(size=(R, n, 1))), rng.normal(size=(R, n, 1))
         args = family.statistics(x), family.statistics(y)
         offsets = family.offset(x), family.offset(y)
         estimate = np.tile(np.array([*family.theta, family.F]), (R, 1))
-        for _ in range(20):  # Newton on the joint loss, convex and smooth, from the truth
+        for _ in range(
+            20
+        ):  # Newton on the joint loss, convex and smooth, from the truth
             g = impl.expfam.gradient(*args, estimate[:, :-1], estimate[:, -1], *offsets)
             step = np.linalg.solve(
-                impl.expfam.hessian(*args, estimate[:, :-1], estimate[:, -1], *offsets), g[..., None]
+                impl.expfam.hessian(*args, estimate[:, :-1], estimate[:, -1], *offsets),
+                g[..., None],
             )[..., 0]
             estimate = estimate - step
             if np.abs(step).max() < 1e-9:
@@ -790,7 +946,9 @@ def test_the_estimate_converges_as_samples_grow(impl, evidence, family):
         chi = n * np.einsum("ri,ij,rj->", error, np.linalg.inv(V), error)
         rms.append(math.sqrt((error**2).mean()))
         assert low < chi < high, (n, chi)
-    evidence(f"{names(family)}: rms error {', '.join(f'{e:.4f}' for e in rms)} at n = 1000, 4000, 16000")
+    evidence(
+        f"{names(family)}: rms error {', '.join(f'{e:.4f}' for e in rms)} at n = 1000, 4000, 16000"
+    )
     assert rms[0] > rms[1] > rms[2]
 
 
@@ -801,7 +959,9 @@ def test_the_estimate_converges_as_samples_grow(impl, evidence, family):
 def test_the_loss_is_that_of_the_log_ratios(impl):
     b = normal_batch(np.random.Generator(np.random.PCG64(9)))
     r = [T @ b.theta + offset for T, offset, _ in b.sides()]
-    loss, expected = impl.expfam.loss(*b.at(b.theta, b.F), nu=b.nu), impl.nce.loss(*r, b.F, nu=b.nu)
+    loss, expected = impl.expfam.loss(*b.at(b.theta, b.F), nu=b.nu), impl.nce.loss(
+        *r, b.F, nu=b.nu
+    )
     assert abs(float(loss) - float(expected)) <= 2 * b.loss_rounding(impl.eps)
 
 
@@ -819,9 +979,13 @@ def test_runs_are_batched_along_leading_axes(impl):
             assert batched.shape == (2, 4, *(n - profile for n in shape))
             for i, j in np.ndindex(2, 4):
                 one = (theta[j],) if profile else (theta[j], float(F[i, j]))
-                alone = f(T_data[i, 0], T_noise, *one, offset_data, offset_noise[i, 0], nu=2.0)
+                alone = f(
+                    T_data[i, 0], T_noise, *one, offset_data, offset_noise[i, 0], nu=2.0
+                )
                 # Values of size 1 at most 4, r of size 10: sums may associate differently.
-                np.testing.assert_allclose(batched[i, j], alone, rtol=0, atol=256 * impl.eps)
+                np.testing.assert_allclose(
+                    batched[i, j], alone, rtol=0, atol=256 * impl.eps
+                )
 
 
 def test_runs_far_apart_do_not_know_of_each_other(impl):
@@ -851,16 +1015,26 @@ def test_samples_outside_the_supports(impl):
     zero, outside = np.zeros(2), np.array([0.0, -math.inf])
     assert float(impl.expfam.loss(T, T, theta, 0.0, outside, zero)) == math.inf
     gradient = impl.expfam.gradient(T, T, theta, 0.0, outside, outside)
-    s = 1 / (1 + math.exp(0.5))  # sigmoid(F - r) of the sample inside; the noise inside has 1 - s
+    s = 1 / (
+        1 + math.exp(0.5)
+    )  # sigmoid(F - r) of the sample inside; the noise inside has 1 - s
     np.testing.assert_allclose(
-        gradient, [-(s + 2) / 4 + (1 - s) / 4, (s + 1) / 4 - (1 - s) / 4], rtol=8 * impl.eps
+        gradient,
+        [-(s + 2) / 4 + (1 - s) / 4, (s + 1) / 4 - (1 - s) / 4],
+        rtol=8 * impl.eps,
     )
     hessian = impl.expfam.hessian(T, T, theta, 0.0, outside, outside)
     bend = s * (1 - s) / 2
-    np.testing.assert_allclose(hessian, bend * np.array([[1.0, -1.0], [-1.0, 1.0]]), rtol=8 * impl.eps)
+    np.testing.assert_allclose(
+        hessian, bend * np.array([[1.0, -1.0], [-1.0, 1.0]]), rtol=8 * impl.eps
+    )
     both = np.full(2, -math.inf)
     assert (impl.expfam.hessian(T, T, theta, 0.0, both, both) == 0).all()
-    for name in ("profile_loss", "profile_gradient", "profile_hessian"):  # no finite F: no plausible number
+    for name in (
+        "profile_loss",
+        "profile_gradient",
+        "profile_hessian",
+    ):  # no finite F: no plausible number
         assert np.isnan(getattr(impl.expfam, name)(T, T, theta, both, zero)).all()
 
 
@@ -874,8 +1048,12 @@ def test_the_profile_where_every_sigmoid_underflows(impl):
         np.zeros(2),
     )
     assert float(impl.expfam.profile_loss(T_data, T_noise, theta, zero, zero)) == 0.0
-    assert impl.expfam.profile_gradient(T_data, T_noise, theta, zero, zero).tolist() == [0.0]
-    assert impl.expfam.profile_hessian(T_data, T_noise, theta, zero, zero).tolist() == [[0.0]]
+    assert impl.expfam.profile_gradient(
+        T_data, T_noise, theta, zero, zero
+    ).tolist() == [0.0]
+    assert impl.expfam.profile_hessian(T_data, T_noise, theta, zero, zero).tolist() == [
+        [0.0]
+    ]
     assert (impl.expfam.hessian(T_data, T_noise, theta, 0.0, zero, zero) == 0).all()
 
 
@@ -898,9 +1076,21 @@ BAD = [
         ValueError,
         r"leading shapes .*: T_data\[\.\.\., 0\] \(4, 5\), T_noise\[\.\.\., 0\] \(3,\), theta \(3, 2\), F \(1,\), offset_data",
     ),
-    ({"offset_data": np.zeros((3, 5))}, ValueError, r"leading shapes .*offset_data \(3, 5\)"),
-    ({"offset_data": np.zeros(5, dtype=np.float32)}, TypeError, "T_data and offset_data .* float32"),
-    ({"offset_noise": np.zeros(3, dtype=np.float32)}, TypeError, "T_data and offset_noise .* float32"),
+    (
+        {"offset_data": np.zeros((3, 5))},
+        ValueError,
+        r"leading shapes .*offset_data \(3, 5\)",
+    ),
+    (
+        {"offset_data": np.zeros(5, dtype=np.float32)},
+        TypeError,
+        "T_data and offset_data .* float32",
+    ),
+    (
+        {"offset_noise": np.zeros(3, dtype=np.float32)},
+        TypeError,
+        "T_data and offset_noise .* float32",
+    ),
     (
         {"T_noise": np.zeros((0, 2)), "offset_noise": np.zeros(0)},
         ValueError,
@@ -909,8 +1099,16 @@ BAD = [
     ({"offset_data": np.zeros(4)}, ValueError, "offset_data .* 5 samples"),
     ({"offset_noise": np.array(0.0)}, ValueError, "offset_noise"),
     ({"offset_noise": np.full(3, np.nan)}, ValueError, "offset_noise holds 3 NaN"),
-    ({"T_data": np.full((4, 5, 2), np.inf)}, ValueError, "T_data holds 40 NaN or infinite"),
-    ({"T_noise": np.full((3, 2), -np.inf)}, ValueError, r"T_noise holds 6 .*\(a sample outside the support of the model"),
+    (
+        {"T_data": np.full((4, 5, 2), np.inf)},
+        ValueError,
+        "T_data holds 40 NaN or infinite",
+    ),
+    (
+        {"T_noise": np.full((3, 2), -np.inf)},
+        ValueError,
+        r"T_noise holds 6 .*\(a sample outside the support of the model",
+    ),
     ({"theta": np.full((4, 2), np.nan)}, ValueError, "theta holds 8 NaN or infinite"),
     ({"theta": np.zeros((4, 2), dtype=np.int64)}, TypeError, "theta .* int64"),
     ({"T_noise": np.zeros((3, 2), dtype=np.float32)}, TypeError, "T_noise .* float32"),
@@ -928,7 +1126,9 @@ def test_offsets_alone_may_bring_the_runs(impl, name):
     together = impl.expfam.gradient(*list(args.values())[:-1])
     assert together.shape == (7, 3)
     for k in range(7):
-        alone = impl.expfam.gradient(*list((args | {name: args[name][k]}).values())[:-1])
+        alone = impl.expfam.gradient(
+            *list((args | {name: args[name][k]}).values())[:-1]
+        )
         assert_close(together[k], alone, scale=1.0)
 
 
@@ -942,6 +1142,10 @@ def test_bad_input_is_named(change, error, names):
             function(**args)
     if "F" not in change:
         del args["F"]
-        for function in (expfam.profile_loss, expfam.profile_gradient, expfam.profile_hessian):
+        for function in (
+            expfam.profile_loss,
+            expfam.profile_gradient,
+            expfam.profile_hessian,
+        ):
             with pytest.raises(error, match=names):
                 function(**args)

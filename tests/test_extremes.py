@@ -52,11 +52,32 @@ def test_roots_at_the_ends_of_nu(solver, r_data, r_noise, nu):
 @pytest.mark.parametrize("nu", [1e-30, 0.3, 1e5, 1e10, 1e30])
 def test_float32_keeps_the_rest_of_log_nu(nu):
     g = rng(1)
-    pair = (1.0 + g.normal(size=100)).astype(np.float32), g.normal(size=90).astype(np.float32)
-    for name, module in (("loss", nce), ("grad_F", nce), ("hess_F", nce), ("bar_update", logz)):
-        assert off(getattr(module, name)(*pair, 0.5, nu=nu), getattr(certified, name)(*pair, 0.5, nu), "float32") <= PROMISE
+    pair = (1.0 + g.normal(size=100)).astype(np.float32), g.normal(size=90).astype(
+        np.float32
+    )
+    for name, module in (
+        ("loss", nce),
+        ("grad_F", nce),
+        ("hess_F", nce),
+        ("bar_update", logz),
+    ):
+        assert (
+            off(
+                getattr(module, name)(*pair, 0.5, nu=nu),
+                getattr(certified, name)(*pair, 0.5, nu),
+                "float32",
+            )
+            <= PROMISE
+        )
     for name in SOLVERS:
-        assert off(getattr(logz, name)(*pair, nu=nu).F, certified.root(*pair, nu).F, "float32") <= PROMISE
+        assert (
+            off(
+                getattr(logz, name)(*pair, nu=nu).F,
+                certified.root(*pair, nu).F,
+                "float32",
+            )
+            <= PROMISE
+        )
 
 
 @pytest.mark.parametrize("nu", [0, -1.0, 1e-31, 1e31, np.nan, np.inf, 10**400])
@@ -74,12 +95,18 @@ def test_a_far_start_costs_no_digits(F0):
         assert off(logz.newton(*pair, F0=F0).F, certified.root(*pair).F) <= PROMISE
     r_data, r_noise = np.linspace(-1, 3, 70), np.linspace(-3, 1, 70)
     r_data[:5] = 5000.0
-    assert off(logz.newton(r_data, r_noise).F, certified.root(r_data, r_noise).F) <= PROMISE
+    assert (
+        off(logz.newton(r_data, r_noise).F, certified.root(r_data, r_noise).F)
+        <= PROMISE
+    )
 
 
 def test_a_start_on_a_huge_outlier_is_no_root():
     r_data, r_noise = array(1e17, 1.0), array(-1e17, 2.0, 3.0)
-    assert off(logz.newton(r_data, r_noise, F0=1e17).F, certified.root(r_data, r_noise).F) <= PROMISE
+    assert (
+        off(logz.newton(r_data, r_noise, F0=1e17).F, certified.root(r_data, r_noise).F)
+        <= PROMISE
+    )
 
 
 @pytest.mark.parametrize("n", [188, 271, 512, 1307, 4096, 32768])
@@ -98,13 +125,26 @@ def test_nothing_exceeds_the_roundings_of_a_term():
     g = rng(11)
     for k in range(600):
         n, m = (int(g.integers(1, 200 if k % 3 == 0 else 4)) for _ in range(2))
-        scale, nu = 10 ** g.uniform(-1, 1.5), float(g.choice([1.0, 0.1, 1 / 3, 1.7, 0.001, 50.0]))
-        r_data, r_noise, F = scale * g.normal(size=n), scale * g.normal(size=m), float(scale * g.normal())
+        scale, nu = 10 ** g.uniform(-1, 1.5), float(
+            g.choice([1.0, 0.1, 1 / 3, 1.7, 0.001, 50.0])
+        )
+        r_data, r_noise, F = (
+            scale * g.normal(size=n),
+            scale * g.normal(size=m),
+            float(scale * g.normal()),
+        )
         if k % 3 == 0:
             r_data[:], r_noise[:] = r_data[0], r_noise[0]
-        for name, module in (("loss", nce), ("grad_F", nce), ("hess_F", nce), ("bar_update", logz)):
+        for name, module in (
+            ("loss", nce),
+            ("grad_F", nce),
+            ("hess_F", nce),
+            ("bar_update", logz),
+        ):
             got = getattr(module, name)(r_data, r_noise, F, nu=nu)
-            assert off(got, getattr(certified, name)(r_data, r_noise, F, nu)) <= LIMIT, (name, n, m, nu)
+            assert (
+                off(got, getattr(certified, name)(r_data, r_noise, F, nu)) <= LIMIT
+            ), (name, n, m, nu)
 
 
 def test_batches_of_no_runs_are_empty():
@@ -117,8 +157,16 @@ def test_bar_s_bracket_holds_its_F():
     for seed in range(20):
         g = rng(seed)
         pair = 1e7 + g.normal(size=(30, 20)), 1e7 + g.normal(size=(30, 3))
-        z = logz.bar(*pair, nu=(1e-10, 1.0, 30.0)[seed % 3], F0=1e7 + 3 * g.normal(size=30), step=0.3, max_updates=100)
-        assert np.all((z.bracket[0] <= z.F) & (z.F <= z.bracket[1])) and np.all(np.isfinite(z.F))
+        z = logz.bar(
+            *pair,
+            nu=(1e-10, 1.0, 30.0)[seed % 3],
+            F0=1e7 + 3 * g.normal(size=30),
+            step=0.3,
+            max_updates=100,
+        )
+        assert np.all((z.bracket[0] <= z.F) & (z.F <= z.bracket[1])) and np.all(
+            np.isfinite(z.F)
+        )
 
 
 def test_bar_stays_finite():
@@ -142,5 +190,9 @@ def test_scores_that_overflow_are_refused_and_nothing_is_said_twice():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match="T_data theta holds 1 NaN or infinite"):
-            expfam.loss(array([3.0]), array([0.0]), array(1e308), 0.0, array(0.0), array(0.0))
-        expfam.hessian(array([1e160]), array([0.0]), array(0.0), 0.0, array(0.0), array(0.0))
+            expfam.loss(
+                array([3.0]), array([0.0]), array(1e308), 0.0, array(0.0), array(0.0)
+            )
+        expfam.hessian(
+            array([1e160]), array([0.0]), array(0.0), 0.0, array(0.0), array(0.0)
+        )

@@ -25,7 +25,9 @@ from refnce.nn.params import Flat
 from refnce.train.algorithm1 import Method, Stopped, Training
 from tests.close import assert_close
 
-DATA, NOISE = distributions.UnitGaussian(np.asarray([1.0])), distributions.UnitGaussian(np.asarray([0.0]))
+DATA, NOISE = distributions.UnitGaussian(np.asarray([1.0])), distributions.UnitGaussian(
+    np.asarray([0.0])
+)
 FAMILY = models.exponential_family(DATA, NOISE)
 METHODS = (
     Method("gradient", rate=0.5),
@@ -36,12 +38,16 @@ METHODS = (
     Method("newton", order="first"),
 )
 SHAPES = nn.mlp_shapes(2, 8, 4, 1)
-RING, WIDE = distributions.RingMixture(2, 8, 2.8, sd=0.35), distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+RING, WIDE = distributions.RingMixture(
+    2, 8, 2.8, sd=0.35
+), distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 
 
 def line(runs=2, methods=METHODS, optimizer=optim.adam, rate=0.05, **options):
     training = Training(FAMILY, methods, optimizer, rate, **options)
-    return train.start(training, np.zeros((runs, len(methods), 1)), np.zeros((runs, len(methods))))
+    return train.start(
+        training, np.zeros((runs, len(methods), 1)), np.zeros((runs, len(methods)))
+    )
 
 
 def batches(runs=2, n=30, m=20, seed=3):
@@ -52,13 +58,21 @@ def plane(runs=2, methods=METHODS[:3]):
     """A small network on the 8-Gaussians."""
     theta = Flat(SHAPES).pack(nn.initial(SHAPES, make_rng(1), runs, 1))
     training = Training(models.network(nn.mlp, SHAPES, WIDE), methods, optim.adam, 1e-2)
-    return train.start(training, np.repeat(theta, len(methods), axis=1), np.zeros((runs, len(methods))))
+    return train.start(
+        training, np.repeat(theta, len(methods), axis=1), np.zeros((runs, len(methods)))
+    )
 
 
 def same(a, b):
     """The same bits in all that goes on."""
-    assert a.count == b.count and np.array_equal(a.theta, b.theta) and np.array_equal(a.F, b.F)
-    assert np.array_equal(a.stopped, b.stopped) and np.array_equal(a.stopped_at, b.stopped_at)
+    assert (
+        a.count == b.count
+        and np.array_equal(a.theta, b.theta)
+        and np.array_equal(a.F, b.F)
+    )
+    assert np.array_equal(a.stopped, b.stopped) and np.array_equal(
+        a.stopped_at, b.stopped_at
+    )
     assert _equal(a.memory, b.memory)
 
 
@@ -69,7 +83,10 @@ def _equal(a, b):
 
 
 def recorded(record):
-    return [getattr(record, name) for name in ("step", "loss", "F", "distance", "stopped", "stopped_at")]
+    return [
+        getattr(record, name)
+        for name in ("step", "loss", "F", "distance", "stopped", "stopped_at")
+    ]
 
 
 # --- batches
@@ -89,13 +106,20 @@ def test_a_batch_is_a_function_of_seed_and_step():
 
 def test_an_array_is_gone_through_once_an_epoch():
     data = np.arange(65.0)[:, None]
-    draw = Batches(data, NOISE, 0, (2,), 10, 5)  # three batches of 20, and 5 samples that this epoch leaves out
-    epochs = [np.concatenate([draw(3 * e + k)[0].ravel() for k in range(3)]) for e in range(2)]
+    draw = Batches(
+        data, NOISE, 0, (2,), 10, 5
+    )  # three batches of 20, and 5 samples that this epoch leaves out
+    epochs = [
+        np.concatenate([draw(3 * e + k)[0].ravel() for k in range(3)]) for e in range(2)
+    ]
     for epoch in epochs:
         assert len(set(epoch)) == 60 and set(epoch) <= set(data.ravel())
     assert not np.array_equal(*epochs)
     assert draw(0)[0].shape == (2, 10, 1) and draw(0)[1].shape == (2, 5, 1)
-    with pytest.raises(ValueError, match=r"the 70 samples that one step of all runs takes; got shape \(65, 1\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"the 70 samples that one step of all runs takes; got shape \(65, 1\)",
+    ):
         Batches(data, NOISE, 0, (7,), 10, 5)
 
 
@@ -121,7 +145,11 @@ def test_fit_is_steps_one_after_another(apart):
     assert_close(record.loss, np.stack([row[0] for row in rows]), scale=1.0)
     assert_close(record.F, np.stack([row[1] for row in rows]), scale=1.0, ulps=512.0)
     assert np.array_equal(record.log_loss, np.log(record.loss))
-    assert np.all(np.isnan(record.distance)) and np.all(record.seconds > 0) and record.seconds.shape == (3,)
+    assert (
+        np.all(np.isnan(record.distance))
+        and np.all(record.seconds > 0)
+        and record.seconds.shape == (3,)
+    )
     assert np.all(record.stopped == 0) and np.all(record.stopped_at == -1)
 
 
@@ -129,19 +157,31 @@ def test_apart_is_together():
     """Two runs, a network, several methods: stepping each by itself changes the rounding of products and nothing else."""
     together, one = fit(plane(), Batches(RING, WIDE, 0, (2,), 20, 20), 5)
     apart, other = fit(plane(), Batches(RING, WIDE, 0, (2,), 20, 20), 5, apart=True)
-    assert_close(apart.theta, together.theta, scale=1.0, ulps=2.0**30)  # Adam divides small gradients by their own size
+    assert_close(
+        apart.theta, together.theta, scale=1.0, ulps=2.0**30
+    )  # Adam divides small gradients by their own size
     assert_close(other.loss, one.loss, scale=1.0, ulps=2.0**24)
 
 
 def test_a_noise_law_of_several_runs_is_not_for_runs_apart():
     """Together each run has its own law; alone a run would be given the log-ratios of all, which is said."""
     noise = distributions.UnitGaussian(np.array([[[0.0]], [[1.0]]]))
-    training = Training(models.exponential_family(distributions.UnitGaussian, noise), METHODS, optim.sgd, 0.1)
-    begin = train.start(training, np.zeros((2, len(METHODS), 1)), np.zeros((2, len(METHODS))))
+    training = Training(
+        models.exponential_family(distributions.UnitGaussian, noise),
+        METHODS,
+        optim.sgd,
+        0.1,
+    )
+    begin = train.start(
+        training, np.zeros((2, len(METHODS), 1)), np.zeros((2, len(METHODS)))
+    )
     x, y = np.ones((2, 4, 1)), np.zeros((2, 3, 1))
     after, _ = fit(begin, lambda k: (x, y), 2)
     assert not np.array_equal(after.F[0], after.F[1])
-    with pytest.raises(ValueError, match=r"the model must give log-ratios \(\*\(1,\), n\).* got \(2, 1, 4\).*of none with apart"):
+    with pytest.raises(
+        ValueError,
+        match=r"the model must give log-ratios \(\*\(1,\), n\).* got \(2, 1, 4\).*of none with apart",
+    ):
         fit(begin, lambda k: (x, y), 2, apart=True)
 
 
@@ -149,8 +189,12 @@ def test_a_noise_law_of_several_runs_is_not_for_runs_apart():
 def test_split_and_join_are_inverse(count):
     state = line() if count == 0 else fit(line(), batches(), count)[0]
     parts = split(state, True)
-    assert len(parts) == 12 and all(part.theta.shape == (1, 1) and part.F.shape == (1,) for part in parts.values())
-    assert [part.training.methods[0] for (run, _), part in parts.items() if run == (1,)] == list(METHODS)
+    assert len(parts) == 12 and all(
+        part.theta.shape == (1, 1) and part.F.shape == (1,) for part in parts.values()
+    )
+    assert [
+        part.training.methods[0] for (run, _), part in parts.items() if run == (1,)
+    ] == list(METHODS)
     same(join(state, parts), state)
     same(join(state, split(state, False)), state)
 
@@ -160,7 +204,9 @@ def test_distance_to_a_known_optimum():
     begin = line()
     _, record = fit(begin, batches(), 3, optimum=optimum)
     assert_close(record.distance[0, :, 0], [np.hypot(1.0, DATA.log_z)] * 2, scale=2.0)
-    assert record.distance.shape == (3, 2, 6) and np.all(record.distance[2] < record.distance[0])
+    assert record.distance.shape == (3, 2, 6) and np.all(
+        record.distance[2] < record.distance[0]
+    )
 
 
 def test_progress_and_callback():
@@ -175,7 +221,11 @@ def test_progress_and_callback():
         seen.append((k, state.count, state.F.shape))
 
     fit(line(), batches(), 5, every=2, track=track, callback=call, apart=True)
-    assert counted == [0, 1, 2, 3, 4] and seen == [(0, 1, (2, 6)), (2, 3, (2, 6)), (4, 5, (2, 6))]
+    assert counted == [0, 1, 2, 3, 4] and seen == [
+        (0, 1, (2, 6)),
+        (2, 3, (2, 6)),
+        (4, 5, (2, 6)),
+    ]
 
 
 @pytest.mark.parametrize("name", ["steps", "every", "interval"])
@@ -189,9 +239,13 @@ def test_counts_are_checked(name, value):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_state_s_dtype_is_kept(dtype):
     begin = line()
-    begin = train.start(begin.training, begin.theta.astype(dtype), begin.F.astype(dtype))
+    begin = train.start(
+        begin.training, begin.theta.astype(dtype), begin.F.astype(dtype)
+    )
     state, record = fit(begin, batches(), 3)
-    assert state.theta.dtype == state.F.dtype == dtype and record.loss.dtype == np.float64
+    assert (
+        state.theta.dtype == state.F.dtype == dtype and record.loss.dtype == np.float64
+    )
 
 
 # --- methods of F
@@ -199,7 +253,10 @@ def test_the_state_s_dtype_is_kept(dtype):
 
 def test_times_and_optimizer_of_F():
     """Three BAR updates are three; Adam's first step on F is its rate, whatever the gradient."""
-    adaptive = (Method("gradient", rate=0.1, optimizer=optim.adam), Method("bar", rate=0.2, optimizer=optim.adam))
+    adaptive = (
+        Method("gradient", rate=0.1, optimizer=optim.adam),
+        Method("bar", rate=0.2, optimizer=optim.adam),
+    )
     state = line(1, (Method("bar", times=3), *adaptive))
     x, y = batches(1)(0)
     after = train.step(state, x, y)
@@ -208,7 +265,9 @@ def test_times_and_optimizer_of_F():
     for _ in range(3):
         F = logz.bar_update(*r, F)
     signs = -np.sign([nce.grad_F(*r, 0.0)] * 2)
-    assert_close(after.F[0], [F, 0.1 * signs[0], 0.2 * signs[1]], scale=1.0, ulps=2.0**26)  # Adam's eps, 1e-8 of the gradient
+    assert_close(
+        after.F[0], [F, 0.1 * signs[0], 0.2 * signs[1]], scale=1.0, ulps=2.0**26
+    )  # Adam's eps, 1e-8 of the gradient
 
 
 @pytest.mark.parametrize("order", train.ORDERS)
@@ -222,25 +281,54 @@ def test_the_exponential_loss(order):
     for k, F in enumerate(Fs):
         g = ence.grad_r(*r, F if order == "first" else 0.0)
         assert_close(after.F[0, k], F, scale=1.0)
-        assert_close(after.theta[0, k, 0], -0.3 * (g[0] @ x[0, :, 0] + g[1] @ y[0, :, 0]), scale=1.0)
+        assert_close(
+            after.theta[0, k, 0],
+            -0.3 * (g[0] @ x[0, :, 0] + g[1] @ y[0, :, 0]),
+            scale=1.0,
+        )
     _, record = fit(state, batches(1), 1)
-    assert_close(record.loss[0, 0], [ence.loss(*r, F if order == "first" else 0.0) for F in Fs], scale=1.0)
+    assert_close(
+        record.loss[0, 0],
+        [ence.loss(*r, F if order == "first" else 0.0) for F in Fs],
+        scale=1.0,
+    )
 
 
-NCE, ENCE = "one of gradient, bar, bisect, newton for loss 'nce'", "one of gradient, closed for loss 'ence'"
+NCE, ENCE = (
+    "one of gradient, bar, bisect, newton for loss 'nce'",
+    "one of gradient, closed for loss 'ence'",
+)
 
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: Method("bars"), "update must be one of gradient, bar, bisect, newton, closed; got 'bars'"),
-        (lambda: Method("bar", order="last"), "order must be one of together, first; got 'last'"),
+        (
+            lambda: Method("bars"),
+            "update must be one of gradient, bar, bisect, newton, closed; got 'bars'",
+        ),
+        (
+            lambda: Method("bar", order="last"),
+            "order must be one of together, first; got 'last'",
+        ),
         (lambda: Method("bar", rate=0.0), "rate must be a finite number > 0; got 0.0"),
         (lambda: Method("bar", times=0), "times must be a whole number >= 1; got 0"),
-        (lambda: Training(FAMILY, (Method("closed"),)), f"update must be {NCE}; got 'closed'"),
-        (lambda: Training(FAMILY, (Method("bar"),), loss="ence"), f"update must be {ENCE}; got 'bar'"),
-        (lambda: Training(FAMILY, (), loss="mle"), "loss must be one of nce, ence; got 'mle'"),
-        (lambda: Training(FAMILY, (), loss="ence", nu=2.0), "nu must be 1 for the exponential loss, which it scales; got 2.0"),
+        (
+            lambda: Training(FAMILY, (Method("closed"),)),
+            f"update must be {NCE}; got 'closed'",
+        ),
+        (
+            lambda: Training(FAMILY, (Method("bar"),), loss="ence"),
+            f"update must be {ENCE}; got 'bar'",
+        ),
+        (
+            lambda: Training(FAMILY, (), loss="mle"),
+            "loss must be one of nce, ence; got 'mle'",
+        ),
+        (
+            lambda: Training(FAMILY, (), loss="ence", nu=2.0),
+            "nu must be 1 for the exponential loss, which it scales; got 2.0",
+        ),
     ],
 )
 def test_what_a_training_refuses(make, message):
@@ -258,7 +346,9 @@ def explosive(theta, x, y):
     for z in (x, y):
         r = np.where(theta > 3, -np.inf, theta * np.swapaxes(z**2, -1, -2))
         ratios.append(np.where(theta > 5, np.nan, r))
-    return *ratios, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(dr_noise, y**2)
+    return *ratios, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(
+        dr_noise, y**2
+    )
 
 
 @pytest.mark.parametrize("apart", [False, True])
@@ -269,12 +359,24 @@ def test_a_run_that_is_not_finite_stops_and_the_others_go_on(update, apart):
     F = np.asarray([[0.0, 0.5, 0.25, 0.0]])
     begin = train.start(Training(explosive, methods, rate=1e-3), theta, F)
     state, record = fit(begin, batches(1), 6, apart=apart)
-    assert record.stopped.tolist() == [[0, Stopped.LOSS, Stopped.LOSS, 0]] and record.stopped_at.tolist() == [[-1, 0, 0, -1]]
-    assert state.theta[0, 1:3, 0].tolist() == [4.0, 6.0] and state.F[0, 1:3].tolist() == [0.5, 0.25]
-    alone = fit(train.start(Training(explosive, methods[:2], rate=1e-3), theta[:, [0, 3]], F[:, [0, 3]]), batches(1), 6)[0]
+    assert record.stopped.tolist() == [
+        [0, Stopped.LOSS, Stopped.LOSS, 0]
+    ] and record.stopped_at.tolist() == [[-1, 0, 0, -1]]
+    assert state.theta[0, 1:3, 0].tolist() == [4.0, 6.0] and state.F[
+        0, 1:3
+    ].tolist() == [0.5, 0.25]
+    alone = fit(
+        train.start(
+            Training(explosive, methods[:2], rate=1e-3), theta[:, [0, 3]], F[:, [0, 3]]
+        ),
+        batches(1),
+        6,
+    )[0]
     assert_close(state.theta[:, [0, 3]], alone.theta, scale=1.0)
     assert_close(state.F[:, [0, 3]], alone.F, scale=1.0, ulps=512.0)
-    assert np.all(np.isfinite(record.loss[:, 0, [0, 3]])) and not np.any(np.isfinite(record.loss[:, 0, 1:3]))
+    assert np.all(np.isfinite(record.loss[:, 0, [0, 3]])) and not np.any(
+        np.isfinite(record.loss[:, 0, 1:3])
+    )
 
 
 def test_a_run_stops_where_it_is():
@@ -285,12 +387,21 @@ def test_a_run_stops_where_it_is():
 
     def ratios(theta, x, y):
         r = [theta + z[:, 0] for z in (x, y)]
-        return r[0], np.where(theta > 4, np.inf, r[1]), lambda dr_data, dr_noise: np.zeros((2, 1))
+        return (
+            r[0],
+            np.where(theta > 4, np.inf, r[1]),
+            lambda dr_data, dr_noise: np.zeros((2, 1)),
+        )
 
-    state = train.start(Training(ratios, (Method("gradient"),) * 2, jump), np.zeros((2, 1)), np.zeros(2))
+    state = train.start(
+        Training(ratios, (Method("gradient"),) * 2, jump), np.zeros((2, 1)), np.zeros(2)
+    )
     for _ in range(6):
         state = train.step(state, *(x[0] for x in batches(1)(0)))
-    assert state.stopped.tolist() == [Stopped.NOT, Stopped.LOSS] and state.stopped_at.tolist() == [-1, 3]
+    assert state.stopped.tolist() == [
+        Stopped.NOT,
+        Stopped.LOSS,
+    ] and state.stopped_at.tolist() == [-1, 3]
     assert state.theta[:, 0].tolist() == [0.0, 4.5]
 
 
@@ -301,20 +412,41 @@ def test_each_quantity_is_named():
     def overflow_F(state, slope, *, rate):
         return None, np.full_like(slope, np.inf)
 
-    training = Training(FAMILY, (Method("gradient"), Method("bar"), Method("gradient")), overflow)
-    state = train.step(train.start(training, np.zeros((3, 1)), np.zeros(3)), *(x[0] for x in batches(1)(0)))
+    training = Training(
+        FAMILY, (Method("gradient"), Method("bar"), Method("gradient")), overflow
+    )
+    state = train.step(
+        train.start(training, np.zeros((3, 1)), np.zeros(3)),
+        *(x[0] for x in batches(1)(0)),
+    )
     assert state.stopped.tolist() == [Stopped.NOT, Stopped.THETA, Stopped.THETA]
-    assert state.stopped_at.tolist() == [-1, 0, 0] and state.theta[:, 0].tolist() == [1.0, 0.0, 0.0]
-    training = Training(FAMILY, (Method("gradient", optimizer=overflow_F), Method("gradient")))
-    state = train.step(train.start(training, np.zeros((2, 1)), np.zeros(2)), *(x[0] for x in batches(1)(0)))
+    assert state.stopped_at.tolist() == [-1, 0, 0] and state.theta[:, 0].tolist() == [
+        1.0,
+        0.0,
+        0.0,
+    ]
+    training = Training(
+        FAMILY, (Method("gradient", optimizer=overflow_F), Method("gradient"))
+    )
+    state = train.step(
+        train.start(training, np.zeros((2, 1)), np.zeros(2)),
+        *(x[0] for x in batches(1)(0)),
+    )
     assert state.stopped.tolist() == [Stopped.F, Stopped.NOT] and state.F[0] == 0.0
 
 
 @pytest.mark.parametrize("apart", [False, True])
 def test_when_all_have_stopped_it_says_what_to_try(tmp_path, apart):
-    begin = train.start(Training(explosive, (Method("bar"),) * 2), np.full((1, 2, 1), 6.0), np.zeros((1, 2)))
+    begin = train.start(
+        Training(explosive, (Method("bar"),) * 2),
+        np.full((1, 2, 1), 6.0),
+        np.zeros((1, 2)),
+    )
     path = tmp_path / "state.npz"
-    with pytest.warns(RuntimeWarning, match="no run is left to train: after step 1 not finite: loss; try a smaller rate"):
+    with pytest.warns(
+        RuntimeWarning,
+        match="no run is left to train: after step 1 not finite: loss; try a smaller rate",
+    ):
         state, record = fit(begin, batches(1), 100, every=2, apart=apart, path=path)
     assert state.count == 1 and record.step.tolist() == [0] and path.exists()
 
@@ -339,9 +471,14 @@ def test_a_training_that_is_cut_goes_on_to_the_same_bits(tmp_path, cut, apart):
     for a, b in zip(recorded(record)[:4], recorded(other)[:4], strict=True):
         assert np.array_equal(a, b[places], equal_nan=True)
     # What is finished is not done again, and fewer steps than were made cannot be had.
-    again, _ = fit(line(), batches(), 9, every=2, apart=apart, path=path, callback=undone)
+    again, _ = fit(
+        line(), batches(), 9, every=2, apart=apart, path=path, callback=undone
+    )
     same(again, whole)
-    with pytest.raises(files.FileError, match="has 9 steps already; steps must be at least as many, got 8"):
+    with pytest.raises(
+        files.FileError,
+        match="has 9 steps already; steps must be at least as many, got 8",
+    ):
         fit(line(), batches(), 8, every=2, apart=apart, path=path)
 
 
@@ -357,7 +494,9 @@ fit(line(), batches(), 100000, every=50, path=pathlib.Path(sys.argv[1]), interva
 def test_a_killed_training_loses_at_most_an_interval(tmp_path):
     """SIGKILL at a random moment of a training that writes all the time; what is there is whole and goes on to the same bits."""
     path, root = tmp_path / "training.npz", os.path.dirname(os.path.dirname(__file__))
-    wait = 0.05 + 0.3 * float(np.random.Generator(np.random.PCG64(os.getpid())).random())
+    wait = 0.05 + 0.3 * float(
+        np.random.Generator(np.random.PCG64(os.getpid())).random()
+    )
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(path), root])
     try:
         for _ in range(1200):
@@ -386,15 +525,29 @@ def decayed(constant):
 
 def momentum(state, gradient, *, rate, kind=dict):
     """An optimizer that remembers a dict or a list."""
-    before = 0.0 * gradient if state is None else state["m"] if kind is dict else state[0]
+    before = (
+        0.0 * gradient if state is None else state["m"] if kind is dict else state[0]
+    )
     m = 0.9 * before + gradient
-    return ({"m": m, "count": 1 if state is None else state["count"] + 1} if kind is dict else [m]), -rate * m
+    return (
+        {"m": m, "count": 1 if state is None else state["count"] + 1}
+        if kind is dict
+        else [m]
+    ), -rate * m
 
 
 @pytest.mark.parametrize("apart", [False, True])
-@pytest.mark.parametrize("optimizer", [momentum, functools.partial(momentum, kind=list)], ids=["dict", "list"])
+@pytest.mark.parametrize(
+    "optimizer",
+    [momentum, functools.partial(momentum, kind=list)],
+    ids=["dict", "list"],
+)
 def test_what_an_optimizer_remembers_is_kept(tmp_path, optimizer, apart):
-    state = functools.partial(line, optimizer=optimizer, methods=(Method("bar"), Method("gradient", optimizer=optimizer)))
+    state = functools.partial(
+        line,
+        optimizer=optimizer,
+        methods=(Method("bar"), Method("gradient", optimizer=optimizer)),
+    )
     whole, _ = fit(state(), batches(), 6, apart=apart)
     path = tmp_path / "training.npz"
     fit(state(), batches(), 3, apart=apart, path=path)
@@ -404,12 +557,22 @@ def test_what_an_optimizer_remembers_is_kept(tmp_path, optimizer, apart):
 
 def test_arrays_in_any_order_of_memory_are_read_back(tmp_path):
     plain = distributions.UnitGaussian(np.zeros(2))
-    training = Training(models.exponential_family(plain, plain), (Method("bar"),) * 3, optim.adam, 0.1)
-    begin, draws = train.start(training, np.asfortranarray(np.zeros((3, 2))), np.zeros(3)), Batches(plain, plain, 0, (), 8, 8)
+    training = Training(
+        models.exponential_family(plain, plain), (Method("bar"),) * 3, optim.adam, 0.1
+    )
+    begin, draws = train.start(
+        training, np.asfortranarray(np.zeros((3, 2))), np.zeros(3)
+    ), Batches(plain, plain, 0, (), 8, 8)
     fit(begin, draws, 1, path=tmp_path / "training.npz")
     assert fit(begin, draws, 6, path=tmp_path / "training.npz")[0].count == 6
-    files.save(tmp_path / "a.npz", {"x": np.asarray([[1.0, 2.0], [3.0, 4.0]]).T, "y": np.asarray(5)}, {})
-    arrays, _ = files.load(tmp_path / "a.npz", {"x": ((2, 2), "float64"), "y": ((), "int64")})
+    files.save(
+        tmp_path / "a.npz",
+        {"x": np.asarray([[1.0, 2.0], [3.0, 4.0]]).T, "y": np.asarray(5)},
+        {},
+    )
+    arrays, _ = files.load(
+        tmp_path / "a.npz", {"x": ((2, 2), "float64"), "y": ((), "int64")}
+    )
     assert arrays["x"].tolist() == [[1.0, 3.0], [2.0, 4.0]] and arrays["y"] == 5
 
 
@@ -440,7 +603,11 @@ def test_a_checkpoint_before_the_first_row(tmp_path):
     same(resumed, whole)
     assert record.step.tolist() == expected.step.tolist() == [10, 20, 30, 39]
     _, empty = fit(state, batches(), 3)
-    assert empty.step.dtype == np.int64 and empty.loss.shape == (0, 2, 6) and empty.seconds.shape == (0,)
+    assert (
+        empty.step.dtype == np.int64
+        and empty.loss.shape == (0, 2, 6)
+        and empty.seconds.shape == (0,)
+    )
 
 
 @pytest.mark.parametrize("every", [1, 10, 1000])
@@ -448,30 +615,45 @@ def test_a_training_that_has_stopped_is_over(tmp_path, every):
     """Wherever it is cut and however often it is called it ends at the step at which its last run stopped."""
     path = tmp_path / "training.npz"
     begin = functools.partial(
-        train.start, Training(explosive, (Method("bar"),) * 2), np.full((1, 2, 1), 6.0), np.zeros((1, 2))
+        train.start,
+        Training(explosive, (Method("bar"),) * 2),
+        np.full((1, 2, 1), 6.0),
+        np.zeros((1, 2)),
     )
     for _ in range(3):
-        with pytest.warns(RuntimeWarning, match="no run is left to train: after step 1 not finite: loss"):
+        with pytest.warns(
+            RuntimeWarning,
+            match="no run is left to train: after step 1 not finite: loss",
+        ):
             state, record = fit(begin(), batches(1), 5000, every=every, path=path)
         assert state.count == 1 and record.step.tolist() == [0]
 
 
 def test_the_time_of_a_step_is_without_its_checkpoint(tmp_path, monkeypatch):
     write = files.write
-    monkeypatch.setattr(files, "write", lambda *arguments: (time.sleep(0.2), write(*arguments)))
+    monkeypatch.setattr(
+        files, "write", lambda *arguments: (time.sleep(0.2), write(*arguments))
+    )
     _, record = fit(line(), batches(), 4, path=tmp_path / "training.npz", interval=1)
     assert np.all(record.seconds < 0.1)
 
 
 def test_a_path_is_checked_before_the_first_step(tmp_path):
-    with pytest.raises(ValueError, match="path must be in a folder that exists; got .*no/training.npz: make .*/no first"):
-        fit(line(), batches(), 3, path=tmp_path / "no" / "training.npz", callback=undone)
+    with pytest.raises(
+        ValueError,
+        match="path must be in a folder that exists; got .*no/training.npz: make .*/no first",
+    ):
+        fit(
+            line(), batches(), 3, path=tmp_path / "no" / "training.npz", callback=undone
+        )
     with pytest.raises(IsADirectoryError):
         fit(line(), batches(), 3, path=tmp_path, callback=undone)
     (tmp_path / "disk").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "disk" / "real.npz")
     fit(line(), batches(), 3, path=str(tmp_path / "link"))
-    assert (tmp_path / "link").is_symlink() and fit(line(), batches(), 3, path=tmp_path / "disk" / "real.npz")[0].count == 3
+    assert (tmp_path / "link").is_symlink() and fit(
+        line(), batches(), 3, path=tmp_path / "disk" / "real.npz"
+    )[0].count == 3
 
 
 def test_a_file_has_the_permissions_of_any_other(tmp_path):
@@ -483,12 +665,23 @@ def test_a_file_has_the_permissions_of_any_other(tmp_path):
 def test_a_checkpoint_of_another_training_is_refused(tmp_path):
     path = tmp_path / "training.npz"
     fit(line(optimizer=decayed(1)), batches(), 4, path=path)
-    with pytest.raises(files.FileError, match="another training: optimizer '.*lambda> 1', here '.*lambda> 100'; give another"):
+    with pytest.raises(
+        files.FileError,
+        match="another training: optimizer '.*lambda> 1', here '.*lambda> 100'; give another",
+    ):
         fit(line(optimizer=decayed(100)), batches(), 8, path=path)
     path.unlink()
     fit(line(), batches(), 4, path=path)
-    for other in (batches(seed=4), batches(n=31), batches(m=21), lambda k: batches()(k)):
-        with pytest.raises(files.FileError, match="another training: batches 'UnitGaussian against UnitGaussian, seed 3, runs"):
+    for other in (
+        batches(seed=4),
+        batches(n=31),
+        batches(m=21),
+        lambda k: batches()(k),
+    ):
+        with pytest.raises(
+            files.FileError,
+            match="another training: batches 'UnitGaussian against UnitGaussian, seed 3, runs",
+        ):
             fit(line(), other, 8, path=path)
     with pytest.raises(files.FileError, match="another training: optimum 'None', here"):
         fit(line(), batches(), 8, path=path, optimum=(DATA.theta, DATA.log_z))
@@ -499,16 +692,32 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         "nu": line(nu=2.0),
     }
     for what, state in others.items():
-        with pytest.raises(files.FileError, match="another training|whole checkpoint of this training"):
+        with pytest.raises(
+            files.FileError, match="another training|whole checkpoint of this training"
+        ):
             fit(state, batches(), 8, path=path)
         assert what
-    with pytest.raises(files.FileError, match=r"'shape': \(2, 6, 1\), }., 224 bytes; float64 of shape \(3, 6, 1\) is expected"):
+    with pytest.raises(
+        files.FileError,
+        match=r"'shape': \(2, 6, 1\), }., 224 bytes; float64 of shape \(3, 6, 1\) is expected",
+    ):
         fit(line(3), batches(3), 8, path=path)
     with pytest.raises(files.FileError, match="another training"):
         fit(line(), batches(), 8, every=2, path=path)
 
 
-DAMAGES = ("empty", "text", "half", "bytes", "renamed", "pickle", "wide", "header", "meta", "compressed")
+DAMAGES = (
+    "empty",
+    "text",
+    "half",
+    "bytes",
+    "renamed",
+    "pickle",
+    "wide",
+    "header",
+    "meta",
+    "compressed",
+)
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -524,7 +733,9 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, damage):
         path.write_text("theta = 1\n" * 100)
     elif damage == "half":
         path.write_bytes(good[: len(good) // 2])
-    elif damage == "bytes":  # within the numbers of an array: the archive's own checksum finds it
+    elif (
+        damage == "bytes"
+    ):  # within the numbers of an array: the archive's own checksum finds it
         place = good.index(arrays["theta"].tobytes())
         path.write_bytes(good[:place] + bytes(8) + good[place + 8 :])
     elif damage == "renamed":
@@ -539,7 +750,9 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, damage):
     elif damage == "header":  # a header that promises 8 TB
         with zipfile.ZipFile(path) as archive:
             members = {name: archive.read(name) for name in archive.namelist()}
-        promise = members["record.step.npy"].replace(b"'shape': (4,), }            ", b"'shape': (999999999999,), } ")
+        promise = members["record.step.npy"].replace(
+            b"'shape': (4,), }            ", b"'shape': (999999999999,), } "
+        )
         members["record.step.npy"] = promise
         assert b"9999" in members["record.step.npy"]
         with zipfile.ZipFile(path, "w") as archive:
@@ -548,8 +761,12 @@ def test_a_damaged_checkpoint_is_one_clear_error(tmp_path, damage):
     elif damage == "meta":
         arrays["meta"] = np.frombuffer(b"not JSON", dtype=np.uint8)
         np.savez(path, **arrays)
-    elif damage == "compressed":  # a kilobyte that unpacks to gigabytes is never unpacked
-        np.savez_compressed(path, **(arrays | {"theta": np.zeros_like(arrays["theta"])}))
+    elif (
+        damage == "compressed"
+    ):  # a kilobyte that unpacks to gigabytes is never unpacked
+        np.savez_compressed(
+            path, **(arrays | {"theta": np.zeros_like(arrays["theta"])})
+        )
     with pytest.raises(files.FileError) as error:
         fit(line(), batches(), 8, path=path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -564,28 +781,44 @@ def refused(path):
     with pytest.raises(files.FileError) as error:
         fit(line(), batches(), 8, path=path)
     message = str(error.value)
-    assert str(path) in message and len(message.splitlines()) == 1 and len(message) < 4000
+    assert (
+        str(path) in message and len(message.splitlines()) == 1 and len(message) < 4000
+    )
 
 
 WHOLE = "{'descr': 5, 'fortran_order': False, 'shape': (2,), }"
-HEADERS = ["{'descr': (", "(" * 3000, "-" * 9000 + "1", "{'a\0':1}", "{[]:1}", WHOLE, "\n"]
+HEADERS = [
+    "{'descr': (",
+    "(" * 3000,
+    "-" * 9000 + "1",
+    "{'a\0':1}",
+    "{[]:1}",
+    WHOLE,
+    "\n",
+]
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-@pytest.mark.parametrize("header", HEADERS, ids=lambda header: header[:8].strip() or "empty")
+@pytest.mark.parametrize(
+    "header", HEADERS, ids=lambda header: header[:8].strip() or "empty"
+)
 def test_no_foreign_header_is_parsed(tmp_path, header, version):
     path = tmp_path / "training.npz"
     fit(line(), batches(), 4, path=path)
     held = members(path)
     length = len(header).to_bytes(2 if version == 1 else 4, "little")
-    held["theta.npy"] = b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + bytes(96)
+    held["theta.npy"] = (
+        b"\x93NUMPY" + bytes([version, 0]) + length + header.encode() + bytes(96)
+    )
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in held.items():
             archive.writestr(name, content)
     refused(path)
 
 
-@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+@pytest.mark.parametrize(
+    "method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+)
 def test_no_header_is_unpacked(tmp_path, method):
     """A few kilobytes that hold a header of 100 megabytes, by its own word and in truth: reading takes a few megabytes."""
     path = tmp_path / "training.npz"
@@ -594,7 +827,11 @@ def test_no_header_is_unpacked(tmp_path, method):
     held["theta.npy"] = b"\x93NUMPY\x02\0" + size.to_bytes(4, "little") + b" " * size
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in held.items():
-            archive.writestr(name, content, compress_type=method if name == "theta.npy" else zipfile.ZIP_STORED)
+            archive.writestr(
+                name,
+                content,
+                compress_type=method if name == "theta.npy" else zipfile.ZIP_STORED,
+            )
     tracemalloc.start()
     refused(path)
     peak = tracemalloc.get_traced_memory()[1]
@@ -602,13 +839,19 @@ def test_no_header_is_unpacked(tmp_path, method):
     assert peak < 10_000_000
 
 
-@pytest.mark.parametrize("place, value", [(8, 0x1), (8, 0x20), (8, 0x40), (10, 8), (10, 12), (10, 93), (10, 99), (6, 99)])
+@pytest.mark.parametrize(
+    "place, value",
+    [(8, 0x1), (8, 0x20), (8, 0x40), (10, 8), (10, 12), (10, 93), (10, 99), (6, 99)],
+)
 def test_odd_entries_of_the_archive(tmp_path, place, value):
     """Flags (encryption, patches), methods and versions that zipfile answers with errors of four other types."""
     path = tmp_path / "training.npz"
     fit(line(), batches(), 4, path=path)
     content = bytearray(path.read_bytes())
-    directory, local = content.rindex(b"theta.npy") - 46, content.index(b"theta.npy") - 30
+    directory, local = (
+        content.rindex(b"theta.npy") - 46,
+        content.index(b"theta.npy") - 30,
+    )
     for start in (directory + place, local + place - 2):
         content[start : start + 2] = value.to_bytes(2, "little")
     path.write_bytes(content)
@@ -631,8 +874,17 @@ DESCRIPTIONS = {
     "digits": '{"a": ' + "9" * 6000 + "}",
     "list": [],
     "count": [{"count": value} for value in ("4", True, -3, 4.0, 2, 7, 10**30, None)],
-    "numbers": [{"numbers": value} for value in ([], {}, *({"memory.0": x} for x in ("x", None, -1, 1.0, True, 10**30)))],
-    "about": [{"about": value} for value in (None, [], {"every": [[[]]]}, {"every": "1\n"})],
+    "numbers": [
+        {"numbers": value}
+        for value in (
+            [],
+            {},
+            *({"memory.0": x} for x in ("x", None, -1, 1.0, True, 10**30)),
+        )
+    ],
+    "about": [
+        {"about": value} for value in (None, [], {"every": [[[]]]}, {"every": "1\n"})
+    ],
 }
 
 
@@ -645,8 +897,14 @@ def test_odd_descriptions(tmp_path, name):
     good = json.loads(bytes(arrays["meta"]))
     assert good["numbers"] == {"memory.0": 4} and good["count"] == 4
     for change in odd if isinstance(odd, list) and odd else [odd]:
-        text = change if isinstance(change, str) else json.dumps(good | change if isinstance(change, dict) else change)
-        np.savez(path, **(arrays | {"meta": np.frombuffer(text.encode(), dtype=np.uint8)}))
+        text = (
+            change
+            if isinstance(change, str)
+            else json.dumps(good | change if isinstance(change, dict) else change)
+        )
+        np.savez(
+            path, **(arrays | {"meta": np.frombuffer(text.encode(), dtype=np.uint8)})
+        )
         with pytest.raises(files.FileError) as error:
             fit(line(methods=METHODS[:3]), batches(), 8, path=path)
         assert len(str(error.value).splitlines()) == 1
@@ -679,7 +937,9 @@ def test_random_damage_is_seen(tmp_path):
 def test_samples_that_all_runs_share(apart):
     draws = Batches(DATA, NOISE, 3, (), 12, 9)
     state, _ = fit(line(), draws, 3, apart=apart)
-    assert state.theta.shape == (2, 6, 1) and np.array_equal(state.theta[0], state.theta[1])
+    assert state.theta.shape == (2, 6, 1) and np.array_equal(
+        state.theta[0], state.theta[1]
+    )
 
 
 @pytest.mark.parametrize("runs, drawn", [(2, (3,)), (2, (1,)), (1, (5,)), (2, (2, 2))])
@@ -695,30 +955,59 @@ def test_runs_of_batches_and_state_are_compared(runs, drawn):
         ({"n": 0}, "n must be a whole number >= 1; got 0"),
         ({"m": -1}, "m must be a whole number >= 1; got -1"),
         ({"seed": -1}, "seed must be a whole number >= 0; got -1"),
-        ({"runs": 5}, "runs must be a tuple of whole numbers, () for samples that all runs share; got 5"),
+        (
+            {"runs": 5},
+            "runs must be a tuple of whole numbers, () for samples that all runs share; got 5",
+        ),
         ({"runs": (2, 0)}, "runs must be a whole number >= 1; got 0"),
     ],
 )
 def test_bad_batches_are_named(change, message):
     with pytest.raises(ValueError) as error:
-        Batches(**({"data": DATA, "noise": NOISE, "seed": 0, "runs": (2,), "n": 5, "m": 5} | change))
+        Batches(
+            **(
+                {"data": DATA, "noise": NOISE, "seed": 0, "runs": (2,), "n": 5, "m": 5}
+                | change
+            )
+        )
     assert str(error.value) == message
 
 
 def test_an_optimum_is_checked_and_may_be_of_the_library():
     _, expected = fit(line(), batches(), 2, optimum=(DATA.theta, DATA.log_z))
-    given = tuple(strict.asarray(np.asarray(x), device=strict.Device("device1")) for x in (DATA.theta, DATA.log_z))
-    assert np.array_equal(fit(line(), batches(), 2, optimum=given)[1].distance, expected.distance)
+    given = tuple(
+        strict.asarray(np.asarray(x), device=strict.Device("device1"))
+        for x in (DATA.theta, DATA.log_z)
+    )
+    assert np.array_equal(
+        fit(line(), batches(), 2, optimum=given)[1].distance, expected.distance
+    )
     wide = distributions.UnitGaussian(np.zeros(2))
-    state = train.start(Training(models.exponential_family(wide, wide), METHODS[:1]), np.zeros((1, 2)), np.zeros(1))
-    for theta, F in ((np.zeros(1), 0.0), (np.zeros(7), 0.0), (np.zeros((5, 1, 2)), 0.0), (0.0, 0.0), (np.zeros(2), np.zeros(3))):
-        with pytest.raises(ValueError, match=r"optimum must be \(theta\*, F\*\), theta\* \(..., 2\), which broadcast against"):
+    state = train.start(
+        Training(models.exponential_family(wide, wide), METHODS[:1]),
+        np.zeros((1, 2)),
+        np.zeros(1),
+    )
+    for theta, F in (
+        (np.zeros(1), 0.0),
+        (np.zeros(7), 0.0),
+        (np.zeros((5, 1, 2)), 0.0),
+        (0.0, 0.0),
+        (np.zeros(2), np.zeros(3)),
+    ):
+        with pytest.raises(
+            ValueError,
+            match=r"optimum must be \(theta\*, F\*\), theta\* \(..., 2\), which broadcast against",
+        ):
             fit(state, Batches(wide, wide, 0, (), 5, 5), 2, optimum=(theta, F))
 
 
 def test_apart_on_another_device():
     state = line()
-    moved = [strict.asarray(x, device=strict.Device("device1")) for x in (state.theta, state.F)]
+    moved = [
+        strict.asarray(x, device=strict.Device("device1"))
+        for x in (state.theta, state.F)
+    ]
     apart, _ = fit(train.start(state.training, *moved), batches(), 3, apart=True)
     here, _ = fit(state, batches(), 3, apart=True)
     assert apart.F.device == strict.Device("device1")

@@ -31,7 +31,9 @@ def points(*shape):
 
 def square(x):
     """The squared Mahalanobis distance, which with d log(2 pi) and log det is all that a density adds up."""
-    return np.sum((x - MEAN) * np.linalg.solve(COVARIANCE, (x - MEAN)[..., None])[..., 0], axis=-1)
+    return np.sum(
+        (x - MEAN) * np.linalg.solve(COVARIANCE, (x - MEAN)[..., None])[..., 0], axis=-1
+    )
 
 
 def test_density_against_scipy():
@@ -73,13 +75,17 @@ def test_whitened_coordinates():
     assert np.array_equal(LAW.factor, np.tril(LAW.factor))
     flat = stats.norm.logpdf(z).sum(axis=-1) - np.log(np.diag(LAW.factor)).sum()
     assert_close(LAW.log_density(x), flat, scale=CONDITION * (square(x) + D))
-    assert np.array_equal(LAW.sample(make_rng(9), 4), LAW.coloured(make_rng(9).standard_normal((4, D))))
+    assert np.array_equal(
+        LAW.sample(make_rng(9), 4), LAW.coloured(make_rng(9).standard_normal((4, D)))
+    )
 
 
 def test_draws_have_the_moments():
     """Whitened by NumPy's factor they are N(0, I): two chi-squared statistics, each wrongly refused once in a million seeds."""
     n = 100_000
-    z = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (LAW.sample(make_rng(6), n) - MEAN).T)
+    z = np.linalg.solve(
+        np.linalg.cholesky(COVARIANCE), (LAW.sample(make_rng(6), n) - MEAN).T
+    )
     tails = (0.5e-6, 1 - 0.5e-6)
     low, high = stats.chi2(D).ppf(tails)
     assert low <= n * np.sum(z.mean(axis=1) ** 2) <= high
@@ -93,7 +99,11 @@ def test_draws_have_the_moments():
 def test_draws_depend_on_the_seed_alone():
     whole = LAW.sample(make_rng(7), 4, 5)
     rng = make_rng(7)
-    assert_close(np.concatenate([LAW.sample(rng, 3, 5), LAW.sample(rng, 1, 5)]), whole, scale=10.0)
+    assert_close(
+        np.concatenate([LAW.sample(rng, 3, 5), LAW.sample(rng, 1, 5)]),
+        whole,
+        scale=10.0,
+    )
     assert whole.shape == (4, 5, D) and whole.flags.c_contiguous
     assert LAW.sample(make_rng(7)).shape == (D,)
     assert_close(LAW.sample(make_rng(7)), whole[0, 0], scale=10.0)
@@ -114,7 +124,9 @@ def test_array_libraries_agree(name, dtype):
     eps, there = float(np.finfo(dtype).eps), library(x, dtype)
     # z is a sum of D products, of the size |L^-1| |x - mean|; x - mean is as wrong as mean is in that dtype.
     inverse = np.linalg.inv(np.linalg.cholesky(COVARIANCE))
-    z, size = (exact - MEAN) @ inverse.T, (np.abs(exact) + np.abs(MEAN)) @ np.abs(inverse).T
+    z, size = (exact - MEAN) @ inverse.T, (np.abs(exact) + np.abs(MEAN)) @ np.abs(
+        inverse
+    ).T
     sizes = {
         "energy": np.sum(np.abs(z) * size, axis=-1),
         "log_density": np.sum(np.abs(z) * size, axis=-1) + D,
@@ -125,12 +137,21 @@ def test_array_libraries_agree(name, dtype):
     for function, scale in sizes.items():
         value = getattr(LAW, function)(there)
         assert value.device == there.device and value.dtype == there.dtype
-        assert_close(to_numpy(value).astype(float), getattr(LAW, function)(exact), scale=scale, ulps=2 * D * eps / EPS)
+        assert_close(
+            to_numpy(value).astype(float),
+            getattr(LAW, function)(exact),
+            scale=scale,
+            ulps=2 * D * eps / EPS,
+        )
 
 
 def test_constants_are_moved_once(monkeypatch):
     moved = []
-    monkeypatch.setattr(gaussian, "asarray", lambda x, xp, **kind: moved.append(x.shape) or xp.asarray(x, **kind))
+    monkeypatch.setattr(
+        gaussian,
+        "asarray",
+        lambda x, xp, **kind: moved.append(x.shape) or xp.asarray(x, **kind),
+    )
     law, library = Gaussian(MEAN, COVARIANCE), or_skip("array_api_strict")
     for _ in range(3):
         for dtype in ("float32", "float64"):
@@ -152,13 +173,19 @@ def test_half_the_digits_may_be_asymmetric():
     """Rounding of sums in another order is averaged away."""
     rounding = 1e-12 * np.triu(np.ones((D, D)), 1)
     x = points(5)
-    a, b = Gaussian(MEAN, COVARIANCE + rounding), Gaussian(MEAN, COVARIANCE + rounding.T)
+    a, b = Gaussian(MEAN, COVARIANCE + rounding), Gaussian(
+        MEAN, COVARIANCE + rounding.T
+    )
     assert_close(a.log_density(x), b.log_density(x), scale=CONDITION * (square(x) + D))
 
 
 def test_an_ill_conditioned_covariance_keeps_its_smallest_variance():
-    found = Gaussian(np.zeros(2), np.diag([1.0, 1e-12])).log_density(np.asarray([0.0, 1e-6]))
-    assert_close(found, np.asarray(-0.5 - math.log(2 * math.pi) + 6 * math.log(10)), scale=15.0)
+    found = Gaussian(np.zeros(2), np.diag([1.0, 1e-12])).log_density(
+        np.asarray([0.0, 1e-6])
+    )
+    assert_close(
+        found, np.asarray(-0.5 - math.log(2 * math.pi) + 6 * math.log(10)), scale=15.0
+    )
 
 
 ONE = np.ones((2, 2))
@@ -167,14 +194,35 @@ ONE = np.ones((2, 2))
 @pytest.mark.parametrize(
     ("covariance", "message"),
     [
-        (ONE, r"covariance must be positive definite; its eigenvalues are from .*: add a jitter to its diagonal"),
-        (np.diag([1.0, 0.0]), "positive definite; its eigenvalues are from 0 to 1: add a jitter"),
-        (np.diag([1.0, -1.0]), "positive definite; its eigenvalues are from -1 to 1: add a jitter"),
-        (ONE + np.diag([0.0, 2.0**-52]), "positive definite"),  # LAPACK factors it: the pivot is rounding
-        (np.asarray([[2.0, 1.0], [0.5, 2.0]]), r"symmetric; it differs by 0.5 from its transpose C.T: pass \(C \+ C.T\)/2"),
-        (np.asarray([[1.0, np.nan], [np.nan, 1.0]]), "must be finite; got NaN or an infinity"),
+        (
+            ONE,
+            r"covariance must be positive definite; its eigenvalues are from .*: add a jitter to its diagonal",
+        ),
+        (
+            np.diag([1.0, 0.0]),
+            "positive definite; its eigenvalues are from 0 to 1: add a jitter",
+        ),
+        (
+            np.diag([1.0, -1.0]),
+            "positive definite; its eigenvalues are from -1 to 1: add a jitter",
+        ),
+        (
+            ONE + np.diag([0.0, 2.0**-52]),
+            "positive definite",
+        ),  # LAPACK factors it: the pivot is rounding
+        (
+            np.asarray([[2.0, 1.0], [0.5, 2.0]]),
+            r"symmetric; it differs by 0.5 from its transpose C.T: pass \(C \+ C.T\)/2",
+        ),
+        (
+            np.asarray([[1.0, np.nan], [np.nan, 1.0]]),
+            "must be finite; got NaN or an infinity",
+        ),
         (np.diag([1.0, np.inf]), "must be finite"),
-        (np.eye(3), r"mean must be \(d,\) and covariance \(d, d\); got shapes \(2,\) and \(3, 3\)"),
+        (
+            np.eye(3),
+            r"mean must be \(d,\) and covariance \(d, d\); got shapes \(2,\) and \(3, 3\)",
+        ),
         (np.ones(2), r"covariance \(d, d\); got shapes \(2,\) and \(2,\)"),
     ],
 )
@@ -188,23 +236,41 @@ def test_bad_means_are_named():
         Gaussian(np.asarray([0.0, np.nan]), np.eye(2))
     with pytest.raises(ValueError, match=r"got shapes \(1, 2\) and \(2, 2\)"):
         Gaussian(np.zeros((1, 2)), np.eye(2))
-    with pytest.raises(TypeError, match="mean must be a host array; got list: convert it"):
+    with pytest.raises(
+        TypeError, match="mean must be a host array; got list: convert it"
+    ):
         Gaussian([0.0, 0.0], np.eye(2))
-    with pytest.raises(TypeError, match="covariance must hold float64 or float32 numbers; got int64"):
+    with pytest.raises(
+        TypeError, match="covariance must hold float64 or float32 numbers; got int64"
+    ):
         Gaussian(np.zeros(2), np.eye(2, dtype=np.int64))
     library = or_skip("array_api_strict")
-    with pytest.raises(TypeError, match="covariance must be a host array; got Array: convert it with refnce.array.backend.to_numpy"):
+    with pytest.raises(
+        TypeError,
+        match="covariance must be a host array; got Array: convert it with refnce.array.backend.to_numpy",
+    ):
         Gaussian(np.zeros(2), library(np.eye(2)))
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (4, 1), (D, 5)])
 def test_samples_of_another_dimension_are_refused(shape):
     """(4, 1) would broadcast."""
-    for function in (LAW.log_density, LAW.energy, LAW.score, LAW.whitened, LAW.coloured):
-        with pytest.raises(ValueError, match=r"x must be \(..., 6\), the Gaussian's dimension last; got shape"):
+    for function in (
+        LAW.log_density,
+        LAW.energy,
+        LAW.score,
+        LAW.whitened,
+        LAW.coloured,
+    ):
+        with pytest.raises(
+            ValueError,
+            match=r"x must be \(..., 6\), the Gaussian's dimension last; got shape",
+        ):
             function(np.ones(shape))
 
 
 def test_whole_numbers_are_refused():
-    with pytest.raises(TypeError, match="x must hold float64 or float32 numbers; got int64"):
+    with pytest.raises(
+        TypeError, match="x must hold float64 or float32 numbers; got int64"
+    ):
         LAW.log_density(np.ones(D, dtype=np.int64))

@@ -35,7 +35,9 @@ def run(pytester):
     def runner(*args, **files):
         for name, text in files.items():
             pytester.makepyfile(**{name: textwrap.dedent(text)})
-        return pytester.runpytest_inprocess("-p", "tests.conftest", "-p", "no:cacheprovider", *args)
+        return pytester.runpytest_inprocess(
+            "-p", "tests.conftest", "-p", "no:cacheprovider", *args
+        )
 
     return runner
 
@@ -57,14 +59,22 @@ def test_the_ledger_is_printed_written_and_compared(run, pytester):
             "ledger: 1 holds, 1 holds corrected",
         ]
     )
-    assert "| Lemma 1 | one is one | **holds** | `nce.loss` | `test_a.py::test_one` |" in stored(pytester)
+    assert (
+        "| Lemma 1 | one is one | **holds** | `nce.loss` | `test_a.py::test_one` |"
+        in stored(pytester)
+    )
     assert "| Eq. 9 | 1 = 2 | 1 = 1 | `test_a.py::test_printed` |" in stored(pytester)
     assert "measured" not in stored(pytester)
     assert run().ret == pytest.ExitCode.OK
 
 
 @pytest.mark.parametrize(
-    ("word", "other"), [("Lemma 1", "Lemma 3"), ("one is one", "one is two"), ("**holds**", "**not checked**")]
+    ("word", "other"),
+    [
+        ("Lemma 1", "Lemma 3"),
+        ("one is one", "one is two"),
+        ("**holds**", "**not checked**"),
+    ],
 )
 def test_a_drifted_table_fails_a_full_run_alone(run, pytester, word, other):
     assert run("--write-claims", test_a=HOLDS).ret == pytest.ExitCode.OK
@@ -72,7 +82,9 @@ def test_a_drifted_table_fails_a_full_run_alone(run, pytester, word, other):
     result = run()
     result.assert_outcomes(passed=3, failed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["*CLAIMS.md differs from this run*", f"*-| *{other}*", f"*+| *{word}*"])
+    result.stdout.fnmatch_lines(
+        ["*CLAIMS.md differs from this run*", f"*-| *{other}*", f"*+| *{word}*"]
+    )
     assert run("-k", "test_one").ret == pytest.ExitCode.OK
     assert run("test_a.py").ret == pytest.ExitCode.OK
 
@@ -81,23 +93,36 @@ def test_a_missing_table_fails_a_full_run(run):
     assert run(test_a=HOLDS).ret == pytest.ExitCode.TESTS_FAILED
 
 
-def test_a_failing_claim_is_failed_whatever_its_verdict_and_is_never_written(run, pytester):
+def test_a_failing_claim_is_failed_whatever_its_verdict_and_is_never_written(
+    run, pytester
+):
     result = run("--write-claims", test_a=HOLDS, test_b=FAILS)
     result.assert_outcomes(passed=3, failed=2)
-    result.stdout.fnmatch_lines(["*CLAIMS.md is not written*", "FAILED *Lemma 2: two is one*", "*test_b.py::test_two"])
+    result.stdout.fnmatch_lines(
+        [
+            "*CLAIMS.md is not written*",
+            "FAILED *Lemma 2: two is one*",
+            "*test_b.py::test_two",
+        ]
+    )
     assert not (pytester.path / "CLAIMS.md").exists()
 
 
 def test_one_failure_outweighs_what_passed(run):
     failing = HOLDS.replace("assert x == x", "assert x == 1")
-    run(test_a=failing).stdout.fnmatch_lines(["FAILED *Lemma 1*", "*test_one[[]2[]]", "ledger: 1 FAILED, 1 holds corrected"])
+    run(test_a=failing).stdout.fnmatch_lines(
+        ["FAILED *Lemma 1*", "*test_one[[]2[]]", "ledger: 1 FAILED, 1 holds corrected"]
+    )
 
 
 def test_an_error_in_a_fixture_fails_the_claim(run):
-    before = HOLDS.replace("assert x == x", "pass").replace("(x, evidence)", "(x, evidence, broken)")
-    run(test_a=before + "\n    @pytest.fixture\n    def broken():\n        yield\n        raise OSError\n").stdout.fnmatch_lines(
-        ["FAILED *Lemma 1*"]
+    before = HOLDS.replace("assert x == x", "pass").replace(
+        "(x, evidence)", "(x, evidence, broken)"
     )
+    run(
+        test_a=before
+        + "\n    @pytest.fixture\n    def broken():\n        yield\n        raise OSError\n"
+    ).stdout.fnmatch_lines(["FAILED *Lemma 1*"])
 
 
 @pytest.mark.parametrize(
@@ -111,12 +136,22 @@ def test_an_error_in_a_fixture_fails_the_claim(run):
 def test_a_skipped_claim_is_not_checked(run, pytester, how, reason):
     assert run("--write-claims", test_a=HOLDS).ret == pytest.ExitCode.OK
     result = run(test_a=HOLDS.replace("assert x == x", f"if x == 2: {how}"))
-    result.stdout.fnmatch_lines(["not checked *Lemma 1*", f"*1 of 2 tests: {reason}", "ledger: 1 holds corrected, 1 not checked"])
-    assert result.ret == pytest.ExitCode.TESTS_FAILED  # the stored table says that it holds
+    result.stdout.fnmatch_lines(
+        [
+            "not checked *Lemma 1*",
+            f"*1 of 2 tests: {reason}",
+            "ledger: 1 holds corrected, 1 not checked",
+        ]
+    )
+    assert (
+        result.ret == pytest.ExitCode.TESTS_FAILED
+    )  # the stored table says that it holds
 
 
 def test_a_deselected_claim_is_not_checked(run):
-    run("-k", "not one", test_a=HOLDS).stdout.fnmatch_lines(["not checked *Lemma 1*", "*2 of 2 tests: deselected"])
+    run("-k", "not one", test_a=HOLDS).stdout.fnmatch_lines(
+        ["not checked *Lemma 1*", "*2 of 2 tests: deselected"]
+    )
 
 
 def test_a_claim_that_an_early_stop_left_out_is_not_checked(run):
@@ -127,11 +162,23 @@ def test_a_claim_that_an_early_stop_left_out_is_not_checked(run):
 @pytest.mark.parametrize(
     ("declaration", "complaint"),
     [
-        ('"L", "s", kind="guess"', "*kind must be one of theorem, experiment; got 'guess'*"),
-        ('"L", "s", kind="theorem", verdict="maybe"', "*verdict must be one of *; got 'maybe'*"),
+        (
+            '"L", "s", kind="guess"',
+            "*kind must be one of theorem, experiment; got 'guess'*",
+        ),
+        (
+            '"L", "s", kind="theorem", verdict="maybe"',
+            "*verdict must be one of *; got 'maybe'*",
+        ),
         ('"L", "s", kind="theorem", verdict="not reproduced"', "*needs why=*"),
-        ('"L", kind="theorem"', "*missing 1 required positional argument: 'statement'*"),
-        ('"Lemma 1", "one is one", kind="experiment"', "*kind is 'experiment' at test_b.py::test_it, 'theorem' at *test_one*"),
+        (
+            '"L", kind="theorem"',
+            "*missing 1 required positional argument: 'statement'*",
+        ),
+        (
+            '"Lemma 1", "one is one", kind="experiment"',
+            "*kind is 'experiment' at test_b.py::test_it, 'theorem' at *test_one*",
+        ),
     ],
 )
 def test_a_declaration_that_makes_no_sense_stops_the_run(run, declaration, complaint):
@@ -142,8 +189,16 @@ def test_a_declaration_that_makes_no_sense_stops_the_run(run, declaration, compl
 
 
 def test_a_narrowed_run_writes_nothing(run, pytester):
-    for args in (["-k", "one"], ["test_a.py"], ["--backend", "array_api_strict"], ["--deselect", "test_a.py::test_printed"]):
-        assert run("--write-claims", *args, test_a=HOLDS).ret == pytest.ExitCode.TESTS_FAILED
+    for args in (
+        ["-k", "one"],
+        ["test_a.py"],
+        ["--backend", "array_api_strict"],
+        ["--deselect", "test_a.py::test_printed"],
+    ):
+        assert (
+            run("--write-claims", *args, test_a=HOLDS).ret
+            == pytest.ExitCode.TESTS_FAILED
+        )
         assert not (pytester.path / "CLAIMS.md").exists()
 
 
@@ -154,7 +209,9 @@ def test_workers_of_xdist_report_to_one_ledger(run, pytester):
     result = run("-n2", "--write-claims")
     assert result.ret == pytest.ExitCode.OK and stored(pytester) == before
     result.stdout.fnmatch_lines(["*measured *", "ledger: 1 holds, 1 holds corrected"])
-    run("-n2", "-k", "not one").stdout.fnmatch_lines(["not checked *Lemma 1*", "*2 of 2 tests: deselected"])
+    run("-n2", "-k", "not one").stdout.fnmatch_lines(
+        ["not checked *Lemma 1*", "*2 of 2 tests: deselected"]
+    )
 
 
 # Other implementations: the claims below are true of BAR, whoever computes it.
@@ -231,7 +288,13 @@ def other(pytester, monkeypatch):
 def test_refnce_passes_on_a_second_array_library(run):
     result = run("--backend", "array_api_strict", test_a=CLAIMS)
     result.assert_outcomes(passed=4, deselected=1)
-    result.stdout.fnmatch_lines(["*refnce on array_api_strict*", "not checked *elsewhere: *", "ledger: 4 holds, 1 not checked"])
+    result.stdout.fnmatch_lines(
+        [
+            "*refnce on array_api_strict*",
+            "not checked *elsewhere: *",
+            "ledger: 4 holds, 1 not checked",
+        ]
+    )
 
 
 def test_another_implementation_is_judged_by_what_it_provides(run, other):
@@ -251,15 +314,21 @@ def test_another_implementation_is_judged_by_what_it_provides(run, other):
 
 
 def test_a_wrong_sign_fails_its_claim_and_no_other(run, other):
-    wrong = OTHER.replace("F - math.log(A) + math.log(B)", "F + math.log(A) - math.log(B)")
+    wrong = OTHER.replace(
+        "F - math.log(A) + math.log(B)", "F + math.log(A) - math.log(B)"
+    )
     result = run("--impl", other(wrong), test_a=CLAIMS)
     result.assert_outcomes(passed=1, failed=1, skipped=2, deselected=1)
     result.stdout.fnmatch_lines(["holds *Eq. 1: *", "FAILED *Eq. 10: *"])
 
 
 def test_an_argument_that_is_lacking_is_not_provided(run, other):
-    more = OTHER.replace("class nce:", "class nce:\n        def hess_F(r_data, r_noise, F): return 1.0\n")
-    run("--impl", other(more), test_a=CLAIMS).stdout.fnmatch_lines(["*not provided: nce.hess_F(nu=)"])
+    more = OTHER.replace(
+        "class nce:", "class nce:\n        def hess_F(r_data, r_noise, F): return 1.0\n"
+    )
+    run("--impl", other(more), test_a=CLAIMS).stdout.fnmatch_lines(
+        ["*not provided: nce.hess_F(nu=)"]
+    )
     more = more.replace("hess_F(r_data, r_noise, F)", "hess_F(r_data, r_noise, F, nu)")
     run("--impl", other(more), test_a=CLAIMS).stdout.fnmatch_lines(["holds *Eq. 4: *"])
 
@@ -282,7 +351,9 @@ def test_asarray_of_the_module_makes_its_arguments_and_its_eps(run, other):
 def test_submodules_of_a_package_are_found(run, pytester, monkeypatch):
     monkeypatch.syspath_prepend(pytester.path)
     package = pytester.mkpydir("theirs_in_a_package")
-    (package / "logz.py").write_text("def newton(r_data, r_noise, **options):\n    return 7.0\n")
+    (package / "logz.py").write_text(
+        "def newton(r_data, r_noise, **options):\n    return 7.0\n"
+    )
     test = """
         import numpy as np
         def test_it(impl):
@@ -296,7 +367,10 @@ def test_submodules_of_a_package_are_found(run, pytester, monkeypatch):
     [
         (["--impl", "no_such_module"], "*--impl no_such_module cannot be imported*"),
         (["--impl", "string"], "*provides none of the names of the oracle surface*"),
-        (["--impl", "refnce", "--backend", "array_api_strict"], "*--backend is for refnce itself*"),
+        (
+            ["--impl", "refnce", "--backend", "array_api_strict"],
+            "*--backend is for refnce itself*",
+        ),
         (["--backend", "abacus"], "*invalid choice: 'abacus'*"),
     ],
 )

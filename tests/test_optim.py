@@ -25,13 +25,19 @@ def test_ngd_has_length_rate_in_each_run():
     state, step = optim.ngd(None, 1e-200 * g, rate=0.3)
     assert state is None
     assert_close(np.linalg.norm(step * 1.0, axis=-1), np.full(3, 0.3), scale=1.0)
-    assert_close(step / np.linalg.norm(step, axis=-1, keepdims=True), -g / np.linalg.norm(g, axis=-1, keepdims=True), scale=1.0)
+    assert_close(
+        step / np.linalg.norm(step, axis=-1, keepdims=True),
+        -g / np.linalg.norm(g, axis=-1, keepdims=True),
+        scale=1.0,
+    )
 
 
 def test_ngd_of_zero_stays():
     g = np.zeros((2, 3))
     g[1, 0] = 5.0
-    assert np.array_equal(optim.ngd(None, g, rate=1.0)[1], [[0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+    assert np.array_equal(
+        optim.ngd(None, g, rate=1.0)[1], [[0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]
+    )
 
 
 def test_adam_step_by_step():
@@ -48,7 +54,9 @@ def test_adam_step_by_step():
 
 def test_adam_eps_is_outside_the_root():
     _, step = optim.adam(None, np.array([1e-8]), rate=1.0)
-    assert step[0] == pytest.approx(-0.5, rel=1e-12)  # 1e-8/(sqrt(1e-16) + 1e-8); inside the root it would be -1e-4
+    assert step[0] == pytest.approx(
+        -0.5, rel=1e-12
+    )  # 1e-8/(sqrt(1e-16) + 1e-8); inside the root it would be -1e-4
 
 
 @pytest.mark.parametrize("method", [optim.sgd, optim.ngd, optim.adam])
@@ -83,5 +91,9 @@ def test_mapped_keeps_the_form_of_a_memory():
     seen = []
     again = optim.mapped(lambda x, y: seen.append((x, y)) or x, memory, memory)
     assert len(seen) == 4 and all(x is y for x, y in seen)
-    assert again["t"] == 3 and again["rest"][0] is memory["rest"][0] and again["rest"][1] == memory["rest"][1]
+    assert (
+        again["t"] == 3
+        and again["rest"][0] is memory["rest"][0]
+        and again["rest"][1] == memory["rest"][1]
+    )
     assert type(again["rest"]) is list and type(again["rest"][1][1]) is Pair

@@ -34,7 +34,9 @@ def test_dequantised_is_the_pixel_and_a_uniform_draw():
 
 
 def test_dequantised_stays_below_one():
-    largest = SimpleNamespace(random=lambda shape: np.full(shape, math.nextafter(1.0, 0.0)))
+    largest = SimpleNamespace(
+        random=lambda shape: np.full(shape, math.nextafter(1.0, 0.0))
+    )
     x = pixels.dequantised(np.full((1, 2), 255, dtype=np.uint8), largest)
     assert np.all(x < 1.0) and np.all(np.floor(256 * x) == 255)
 
@@ -45,9 +47,13 @@ def test_logit_is_an_option():
     assert np.array_equal(y, pixels.logit_of(pixels.dequantised(images, make_rng(2))))
 
 
-@pytest.mark.parametrize("function", [pixels.moments, lambda x: pixels.dequantised(x, make_rng(0))])
+@pytest.mark.parametrize(
+    "function", [pixels.moments, lambda x: pixels.dequantised(x, make_rng(0))]
+)
 def test_pixels_that_are_no_bytes_are_refused(function):
-    with pytest.raises(TypeError, match="images must hold uint8 pixels, as read; got float64"):
+    with pytest.raises(
+        TypeError, match="images must hold uint8 pixels, as read; got float64"
+    ):
         function(np.zeros((2, 784)))
 
 
@@ -65,8 +71,15 @@ def test_logit_and_its_slope_against_mpmath():
 
         y = [float(exact(mpmath.mpf(x))) for x in EDGES]
         slopes = [float(mpmath.log(mpmath.diff(exact, mpmath.mpf(x)))) for x in EDGES]
-    assert_close(pixels.logit_of(np.asarray(EDGES)), np.asarray(y), scale=14.0, ulps=4.0)
-    assert_close(pixels.log_jacobian(np.asarray(EDGES)[:, None]), np.asarray(slopes), scale=14.0, ulps=4.0)
+    assert_close(
+        pixels.logit_of(np.asarray(EDGES)), np.asarray(y), scale=14.0, ulps=4.0
+    )
+    assert_close(
+        pixels.log_jacobian(np.asarray(EDGES)[:, None]),
+        np.asarray(slopes),
+        scale=14.0,
+        ulps=4.0,
+    )
 
 
 def test_log_jacobian_against_finite_differences():
@@ -74,7 +87,12 @@ def test_log_jacobian_against_finite_differences():
     # h balances the central difference's truncation, (h/x)^2/3 < 1.4e-8 of each slope, and its rounding, 4 eps |y|/(h dy/dx).
     h = 1e-5
     slopes = (pixels.logit_of(x + h) - pixels.logit_of(x - h)) / (2 * h)
-    assert_close(pixels.log_jacobian(x), np.sum(np.log(slopes), axis=-1), scale=784 * 1.4e-8 / EPS, ulps=1.0)
+    assert_close(
+        pixels.log_jacobian(x),
+        np.sum(np.log(slopes), axis=-1),
+        scale=784 * 1.4e-8 / EPS,
+        ulps=1.0,
+    )
 
 
 def test_densities_change_variables_by_log_jacobian():
@@ -89,9 +107,14 @@ def test_densities_change_variables_by_log_jacobian():
     assert abs(mass - 1.0) <= 1e-9 and error <= 1e-9
     second, _ = integrate.quad(lambda y: y * y * density(y), -end, end, limit=200)
     y2 = pixels.logit_of(make_rng(5).random(100_000)) ** 2
-    assert abs(y2.mean() - second) <= 5 * y2.std() / math.sqrt(y2.size)  # fails by chance once in 1.7 million seeds
+    assert abs(y2.mean() - second) <= 5 * y2.std() / math.sqrt(
+        y2.size
+    )  # fails by chance once in 1.7 million seeds
     x = make_rng(6).random((2, 3, 4))
-    each = [[sum(float(pixels.log_jacobian(p[None])) for p in row) for row in run] for run in x]
+    each = [
+        [sum(float(pixels.log_jacobian(p[None])) for p in row) for row in run]
+        for run in x
+    ]
     assert_close(pixels.log_jacobian(x), np.asarray(each), scale=50.0)
 
 
@@ -100,14 +123,21 @@ def test_densities_change_variables_by_log_jacobian():
 def test_the_logit_on_other_libraries(name, dtype):
     library, x = or_skip(name), np.asarray([EDGES, EDGES[::-1]]).astype(dtype)
     ulps = 8 * float(np.finfo(dtype).eps) / EPS
-    for function, scale in ((pixels.logit_of, 14.0), (pixels.log_jacobian, 14.0 * len(EDGES))):
+    for function, scale in (
+        (pixels.logit_of, 14.0),
+        (pixels.log_jacobian, 14.0 * len(EDGES)),
+    ):
         found = to_numpy(function(library(x, dtype)))
         assert found.dtype == dtype
-        assert_close(found.astype(float), function(x.astype(float)), scale=scale, ulps=ulps)
+        assert_close(
+            found.astype(float), function(x.astype(float)), scale=scale, ulps=ulps
+        )
 
 
 def test_the_logit_refuses_pixels():
-    with pytest.raises(TypeError, match="x must hold float64 or float32 numbers; got uint8"):
+    with pytest.raises(
+        TypeError, match="x must hold float64 or float32 numbers; got uint8"
+    ):
         pixels.logit_of(np.zeros(3, dtype=np.uint8))
 
 
@@ -123,25 +153,42 @@ def test_moments_are_the_exact_ones_rounded():
     for i in range(5):
         assert mean[i] == float((centre[i] + Fraction(1, 2)) / 256)
         for j in range(5):
-            scatter = sum((row[i] - centre[i]) * (row[j] - centre[j]) for row in rows) / n
+            scatter = (
+                sum((row[i] - centre[i]) * (row[j] - centre[j]) for row in rows) / n
+            )
             exact = float(scatter / 256**2 + Fraction(i == j, 12 * 256**2))
-            assert abs(covariance[i, j] - exact) <= 2 * EPS * abs(exact)  # a quotient, a quotient, a sum of what is positive
+            assert abs(covariance[i, j] - exact) <= 2 * EPS * abs(
+                exact
+            )  # a quotient, a quotient, a sum of what is positive
 
 
 def test_moments_are_those_of_the_draws():
-    images = make_rng(8).integers(256, size=(5000, 4), dtype=np.uint8)  # more than one block
+    images = make_rng(8).integers(
+        256, size=(5000, 4), dtype=np.uint8
+    )  # more than one block
     images[:, 1] //= 128
     images[:, 2] = images[:, 0] // 2
     mean, covariance = pixels.moments(images)
-    assert_close(covariance, np.cov(images.T, bias=True) / 256**2 + np.eye(4) / (12 * 256**2), scale=1.0)
-    x = pixels.dequantised(images[make_rng(9).integers(5000, size=200_000)], make_rng(10))
+    assert_close(
+        covariance,
+        np.cov(images.T, bias=True) / 256**2 + np.eye(4) / (12 * 256**2),
+        scale=1.0,
+    )
+    x = pixels.dequantised(
+        images[make_rng(9).integers(5000, size=200_000)], make_rng(10)
+    )
     white = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
     # 14 means, each normal to a good approximation: one of them is 6 standard errors off once in 36 million seeds.
     for i in range(4):
-        for sample in (white[i], *(white[i] * white[j] - (i == j) for j in range(i + 1))):
+        for sample in (
+            white[i],
+            *(white[i] * white[j] - (i == j) for j in range(i + 1)),
+        ):
             assert abs(sample.mean()) <= 6 * sample.std() / math.sqrt(sample.size)
 
 
 def test_pixels_that_never_change_keep_the_variance_of_the_dequantisation():
     mean, covariance = pixels.moments(np.zeros((10, 3), dtype=np.uint8))
-    assert np.array_equal(mean, np.full(3, 0.5 / 256)) and np.array_equal(covariance, np.eye(3) / (12 * 256**2))
+    assert np.array_equal(mean, np.full(3, 0.5 / 256)) and np.array_equal(
+        covariance, np.eye(3) / (12 * 256**2)
+    )

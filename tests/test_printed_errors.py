@@ -18,7 +18,9 @@ STEP = 1 / 64
 X = np.arange(-16 * 64, 16 * 64 + 1) * STEP
 LOG_2PI = math.log(2 * math.pi)
 EPS = 2.0**-52
-ROUNDING = 128 * EPS  # of a term: eps times an exponent of size up to 100 where there is any mass; the exact sum adds nothing
+ROUNDING = (
+    128 * EPS
+)  # of a term: eps times an exponent of size up to 100 where there is any mass; the exact sum adds nothing
 FAR = 1e-3
 
 
@@ -27,7 +29,9 @@ def integral(values):
 
 
 def normal(mean, variance=1.0):
-    return np.exp(-((X - mean) ** 2) / (2 * variance)) / math.sqrt(2 * math.pi * variance)
+    return np.exp(-((X - mean) ** 2) / (2 * variance)) / math.sqrt(
+        2 * math.pi * variance
+    )
 
 
 def sigmoid(x):
@@ -36,14 +40,18 @@ def sigmoid(x):
 
 def means(r_data, r_noise, F):
     """(A, B) of a batch at nu = 1."""
-    return math.fsum(sigmoid(F - r_data)) / len(r_data), math.fsum(sigmoid(r_noise - F)) / len(r_noise)
+    return math.fsum(sigmoid(F - r_data)) / len(r_data), math.fsum(
+        sigmoid(r_noise - F)
+    ) / len(r_noise)
 
 
 def batches(count=50):
     rng = np.random.Generator(np.random.PCG64(11))
     for _ in range(count):
         n, m = rng.integers(1, 30, size=2)
-        yield rng, rng.normal(rng.normal(), 2.0, size=n), rng.normal(rng.normal(), 2.0, size=m)
+        yield rng, rng.normal(rng.normal(), 2.0, size=n), rng.normal(
+            rng.normal(), 2.0, size=m
+        )
 
 
 def close(got, right, scale=1.0):
@@ -61,7 +69,9 @@ def close(got, right, scale=1.0):
 def test_the_best_F_is_log_z_at_the_right_model_only(evidence):
     q = normal(0.0)
 
-    def slope(theta, F):  # twice Eq. 3 for the family e^{theta x - x^2/2 - F}, data N(1, 1)
+    def slope(
+        theta, F
+    ):  # twice Eq. 3 for the family e^{theta x - x^2/2 - F}, data N(1, 1)
         p = np.exp(theta * X - X**2 / 2 - F)
         return integral(q * (normal(1.0) - p) / (p + q))
 
@@ -74,7 +84,9 @@ def test_the_best_F_is_log_z_at_the_right_model_only(evidence):
     for _ in range(60):
         middle = (lo + hi) / 2
         lo, hi = (middle, hi) if slope(2.0, middle) < 0 else (lo, middle)
-    evidence(f"theta~ = 2 for theta~* = 1: the slope at log Z is {at_two:+.3f}, the best F is log Z {lo - log_z(2.0):+.3f}")
+    evidence(
+        f"theta~ = 2 for theta~* = 1: the slope at log Z is {at_two:+.3f}, the best F is log Z {lo - log_z(2.0):+.3f}"
+    )
     assert abs(at_two) > FAR and abs(lo - log_z(2.0)) > FAR
 
 
@@ -88,25 +100,37 @@ def test_the_slope_stays_inside_its_limits(evidence):
 
     with mpmath.workprec(2000):  # enough to tell 1/2 - e^{-300} from 1/2
         for F in (-300, 0, 300):
-            data, noise = (1 / (1 + mpmath.exp(r - F)) for r in (mpmath.mpf(1), mpmath.mpf(-1)))
+            data, noise = (
+                1 / (1 + mpmath.exp(r - F)) for r in (mpmath.mpf(1), mpmath.mpf(-1))
+            )
             assert -0.5 < (data - (1 - noise)) / 2 < 0.5
     q, p = normal(0.0), normal(1.0)
 
     def slope(data, noise, model, F):
         model = model * math.exp(-F)
-        with np.errstate(invalid="ignore"):  # 0/0 outside both supports, where nothing is weighed
+        with np.errstate(
+            invalid="ignore"
+        ):  # 0/0 outside both supports, where nothing is weighed
             s = np.where(noise > 0, noise / (model + noise), 0.0)
             t = np.where(model > 0, model / (model + noise), 0.0)
         return (integral(data * s) - integral(noise * t)) / 2
 
     half_noise = np.where(X < 0, 2 * q, 0.0) + np.where(X == 0, q, 0.0)
-    seen = integral(p * (half_noise > 0))  # the share of data where the noise has any density
+    seen = integral(
+        p * (half_noise > 0)
+    )  # the share of data where the noise has any density
     out = integral(p * (half_noise == 0))
-    upper, lower = slope(p, half_noise, p, 500.0), slope(p, q, np.where(half_noise > 0, p, 0.0), -500.0)
-    evidence(f"noise without x > 0: upper limit {upper:.4f}; model without x > 0: lower limit {lower:.4f}")
+    upper, lower = slope(p, half_noise, p, 500.0), slope(
+        p, q, np.where(half_noise > 0, p, 0.0), -500.0
+    )
+    evidence(
+        f"noise without x > 0: upper limit {upper:.4f}; model without x > 0: lower limit {lower:.4f}"
+    )
     assert close(slope(p, q, p, 500.0), 0.5) and close(slope(p, q, p, -500.0), -0.5)
     assert close(upper, seen / 2) and upper < 0.5 - FAR
-    assert close(lower, (out - integral(q * (half_noise > 0))) / 2) and lower > -0.5 + FAR
+    assert (
+        close(lower, (out - integral(q * (half_noise > 0))) / 2) and lower > -0.5 + FAR
+    )
 
 
 # Section 3.4: p and q unnormalised, E_p and E_q their energies, log Z_p - log Z_q = C.
@@ -136,8 +160,12 @@ def test_metropolis_weight(evidence):
     left, other = right(DELTA) * P, right(-DELTA) * Q  # Eq. 6
     assert (np.abs(left - other) <= ROUNDING * left).all()
     assert np.abs(printed(DELTA) * P - printed(-DELTA) * Q).max() > FAR
-    ratio = [under(Q, W(-DELTA)) / under(P, W(DELTA)) for W in (right, printed)]  # Eq. 7
-    evidence(f"Z_p/Z_q = {math.exp(C):.4f}; by Eq. 7 with the right W {ratio[0]:.4f}, with the printed one {ratio[1]:.4f}")
+    ratio = [
+        under(Q, W(-DELTA)) / under(P, W(DELTA)) for W in (right, printed)
+    ]  # Eq. 7
+    evidence(
+        f"Z_p/Z_q = {math.exp(C):.4f}; by Eq. 7 with the right W {ratio[0]:.4f}, with the printed one {ratio[1]:.4f}"
+    )
     assert close(ratio[0], math.exp(C)) and abs(ratio[1] - math.exp(C)) > FAR
 
 
@@ -153,9 +181,15 @@ def test_fermi_weight_needs_the_factor(evidence):
     for c in (-1.0, 0.0, C, 3.0):
         assert close(math.exp(c) * ratio(c), math.exp(C))
         # Eq. 9 from the estimate c lands on C, as the corrected form says.
-        step = math.log(under(P, sigmoid(c - DELTA))) - math.log(under(Q, sigmoid(DELTA - c)))
-        assert close(c - step, C, scale=8.0)  # the logarithms, of size up to 4, carry the rounding of their arguments
-    evidence(f"Z_p/Z_q = {math.exp(C):.4f}; the printed ratio at its own c is {ratio(C):.4f}, at any law")
+        step = math.log(under(P, sigmoid(c - DELTA))) - math.log(
+            under(Q, sigmoid(DELTA - c))
+        )
+        assert close(
+            c - step, C, scale=8.0
+        )  # the logarithms, of size up to 4, carry the rounding of their arguments
+    evidence(
+        f"Z_p/Z_q = {math.exp(C):.4f}; the printed ratio at its own c is {ratio(C):.4f}, at any law"
+    )
     assert close(ratio(C), 1.0) and abs(ratio(C) - math.exp(C)) > FAR
 
 
@@ -175,7 +209,9 @@ def test_equation_11_is_a_gradient(evidence):
         assert abs(it + update) <= ROUNDING * (abs(math.log(A)) + abs(math.log(B)) + 1)
         nearer += abs(F - it - root) < abs(F - root)
         farther += abs(F + it - root) > abs(F - root)
-    evidence(f"of 50 batches, F - it came nearer to the root in {nearer}, F + it went away from it in {farther}")
+    evidence(
+        f"of 50 batches, F - it came nearer to the root in {nearer}, F + it went away from it in {farther}"
+    )
     assert nearer == farther == 50
 
 
@@ -189,7 +225,9 @@ def test_algorithm_1_takes_means(evidence):
     off = []
     for _, r_data, r_noise in batches():
         n, m = len(r_data), len(r_noise)
-        root, G = float(logz.newton(r_data, r_noise).F), float(logz.newton(r_data, r_noise, nu=m / n).F) + math.log(m / n)
+        root, G = float(logz.newton(r_data, r_noise).F), float(
+            logz.newton(r_data, r_noise, nu=m / n).F
+        ) + math.log(m / n)
         A, B = means(r_data, r_noise, G)
         # A root within 4 units moves log A - log B by at most 2 |dF|; units of F and of log(m/n) are at most 16 eps here.
         slack = 256 * EPS
@@ -199,7 +237,9 @@ def test_algorithm_1_takes_means(evidence):
         assert abs((math.log(n * A) - math.log(m * B)) - math.log(n / m)) <= slack
         if n != m:
             off.append(abs(G - root))
-    evidence(f"unequal counts up to 29: the fixed point of the sums is {min(off):.3f} to {max(off):.3f} off the root")
+    evidence(
+        f"unequal counts up to 29: the fixed point of the sums is {min(off):.3f} to {max(off):.3f} off the root"
+    )
     assert min(off) > FAR
     # Equal counts: the same F, but a gradient in theta n times as long. r = theta x on data, on noise, at theta = F = 0:
     x, y = np.asarray([1.0, 2.0, 4.0]), np.asarray([0.0, -1.0, 0.5])
@@ -217,30 +257,46 @@ def test_algorithm_1_takes_means(evidence):
     right="e^{-x^2/2} is the base measure: p = e^{-x^2/2} e^{theta x - F}, F* = theta^2/2 + log(2 pi)/2; the noise is N(0, 1)",
 )
 def test_one_dimensional_family(evidence):
-    assert close(integral(np.exp(-(X**2) / 2)), math.sqrt(2 * math.pi))  # the printed q is no density
-    evidence(f"the printed q integrates to {math.sqrt(2 * math.pi):.4f}; e^(theta x) to more with every interval")
+    assert close(
+        integral(np.exp(-(X**2) / 2)), math.sqrt(2 * math.pi)
+    )  # the printed q is no density
+    evidence(
+        f"the printed q integrates to {math.sqrt(2 * math.pi):.4f}; e^(theta x) to more with every interval"
+    )
     for theta in (0.5, 2.0, 4.0):
         F = theta**2 / 2 + LOG_2PI / 2
         p = np.exp(-(X**2) / 2 + theta * X - F)
         assert close(integral(p), 1.0)
         assert np.abs(p - normal(theta)).max() <= ROUNDING
-        bare = [integral(np.exp(theta * X) * (np.abs(X) <= R)) for R in (4, 8, 16)]  # Eq. 2 without a base measure
+        bare = [
+            integral(np.exp(theta * X) * (np.abs(X) <= R)) for R in (4, 8, 16)
+        ]  # Eq. 2 without a base measure
         assert bare[2] > 10 * bare[1] > 50 * bare[0]
 
 
 @pytest.mark.printed_error(
-    "Section 4.2, 16-d", printed="T(x) = [x_1^2, ..., x_d, 1]", right="T(x) = [x_1^2, ..., x_d, -1], as in Section 3.2"
+    "Section 4.2, 16-d",
+    printed="T(x) = [x_1^2, ..., x_d, 1]",
+    right="T(x) = [x_1^2, ..., x_d, -1], as in Section 3.2",
 )
 def test_sixteen_dimensional_statistic(evidence):
     rng = np.random.Generator(np.random.PCG64(12))
     variance, x = rng.uniform(6.0, 12.0, size=16), rng.normal(size=(100, 16)) * 3
     F = 0.5 * np.log(2 * np.pi * variance).sum()
-    theta = np.concatenate([-0.5 / variance, np.zeros(16), [F]])  # of N(0, diag(variance))
-    log_density = (-0.5 * x**2 / variance - 0.5 * np.log(2 * np.pi * variance)).sum(axis=1)
+    theta = np.concatenate(
+        [-0.5 / variance, np.zeros(16), [F]]
+    )  # of N(0, diag(variance))
+    log_density = (-0.5 * x**2 / variance - 0.5 * np.log(2 * np.pi * variance)).sum(
+        axis=1
+    )
     for last, off in ((-1.0, 0.0), (1.0, 2 * F)):
         T = np.concatenate([x**2, x, np.full((100, 1), last)], axis=1)
-        assert np.abs(T @ theta - log_density - off).max() <= ROUNDING * np.abs(theta[-1])
-    evidence(f"with F = log Z the printed T is off the log-density by 2 log Z = {2 * F:.1f}")
+        assert np.abs(T @ theta - log_density - off).max() <= ROUNDING * np.abs(
+            theta[-1]
+        )
+    evidence(
+        f"with F = log Z the printed T is off the log-density by 2 log Z = {2 * F:.1f}"
+    )
     assert abs(2 * F) > FAR
 
 
@@ -258,13 +314,23 @@ def test_figure_references(evidence):
         12: "Energy density function on the Pinwheel 2D toy system",
     }
     heading = "Neural Network training on toy 2D pinwheel system"  # of Appendix D.1, which holds Figures 11 and 12
-    cited = [number for number in captions if f"Figure {number} " in section or f"Figure {number}." in section]
+    cited = [
+        number
+        for number in captions
+        if f"Figure {number} " in section or f"Figure {number}." in section
+    ]
     assert cited == [11, 12] and "8-Gaussians" in section
     assert "Pinwheel" in captions[12] and "8-Gaussian" not in captions[12]
-    assert [number for number, text in captions.items() if text.startswith("Energy") and "8-Gaussian" in text] == [5]
+    assert [
+        number
+        for number, text in captions.items()
+        if text.startswith("Energy") and "8-Gaussian" in text
+    ] == [5]
     # Figure 11 stands under the pinwheel's heading with the very caption of Figure 4.
     assert captions[11] == captions[4] and "pinwheel" in heading
-    evidence("Figure 11 has the caption of Figure 4 under a heading about the pinwheel; Figure 12 names the pinwheel")
+    evidence(
+        "Figure 11 has the caption of Figure 4 under a heading about the pinwheel; Figure 12 names the pinwheel"
+    )
 
 
 # Appendix A: the family e^{theta x - x^2/2 - F}, data N(1, 1), noise N(0, 1).
@@ -287,9 +353,15 @@ def gradient_forms(theta, F, T):
 
     def intermediate(square):
         data_term = data * (p / (p + q)) * ((-p - q + p) / square) * p * T
-        return 0.5 * (integral(data_term) + integral(q * (q / (p + q)) * (1 / q) * p * T))
+        return 0.5 * (
+            integral(data_term) + integral(q * (q / (p + q)) * (1 / q) * p * T)
+        )
 
-    return 0.5 * integral(q / (p + q) * (p - data) * T), intermediate(p**2), intermediate(data**2)
+    return (
+        0.5 * integral(q / (p + q) * (p - data) * T),
+        intermediate(p**2),
+        intermediate(data**2),
+    )
 
 
 P2 = "p^2 in the intermediate line, where only p_theta, p* and q are defined"
@@ -303,7 +375,9 @@ def test_the_square_in_equation_13(evidence):
     by_F = complex_step(lambda f: population_loss(theta, f), F)
     for name, T, exact in (("theta", X, by_theta), ("F", np.full_like(X, -1.0), by_F)):
         last, right, other = gradient_forms(theta, F, T)
-        evidence(f"dL/d{name} = {exact:.6f}; with p_theta^2 {right:.6f}, with p*^2 {other:.6f}")
+        evidence(
+            f"dL/d{name} = {exact:.6f}; with p_theta^2 {right:.6f}, with p*^2 {other:.6f}"
+        )
         assert close(last, exact) and close(right, exact)
         assert abs(other - exact) > FAR
 
@@ -316,7 +390,9 @@ def test_the_square_in_equation_15(evidence):
     theta = 0.4
     exact = complex_step(lambda t: population_loss(t, F(t)), theta)
     last, right, other = gradient_forms(theta, F(theta), X - theta)  # dF/dtheta = theta
-    evidence(f"dL/dtheta = {exact:.6f}; with p_theta^2 {right:.6f}, with p*^2 {other:.6f}")
+    evidence(
+        f"dL/dtheta = {exact:.6f}; with p_theta^2 {right:.6f}, with p*^2 {other:.6f}"
+    )
     assert close(last, exact) and close(right, exact)
     assert abs(other - exact) > FAR
 
@@ -329,17 +405,23 @@ def test_the_square_in_equation_15(evidence):
 def test_profile_notation(evidence):
     rng = np.random.Generator(np.random.PCG64(13))
     theta, x, y = 0.4, 1 + rng.normal(size=64), rng.normal(size=64)
-    r_data, r_noise = (theta * z + LOG_2PI / 2 for z in (x, y))  # theta x - x^2/2 - log q
+    r_data, r_noise = (
+        theta * z + LOG_2PI / 2 for z in (x, y)
+    )  # theta x - x^2/2 - log q
     F = float(logz.newton(r_data, r_noise).F)
 
     def slope(T_theta_data, T_theta_noise):
         A, B = means(T_theta_data - F, T_theta_noise - F, 0.0)
         return (A - B) / 2
 
-    kept, without = slope(r_data - F, r_noise - F), slope(r_data, r_noise)  # the entry -1 times F, or not
+    kept, without = slope(r_data - F, r_noise - F), slope(
+        r_data, r_noise
+    )  # the entry -1 times F, or not
     p, q = np.exp(theta * X - X**2 / 2 - F), normal(0.0)
     over_x = 0.5 * integral(q * (p - normal(1.0)) / (p + q))
-    evidence(f"dL/dF at F_theta: with the entry -1 {kept:.3f}, without {without:.1e}; as an integral over x {over_x:.4f}")
+    evidence(
+        f"dL/dF at F_theta: with the entry -1 {kept:.3f}, without {without:.1e}; as an integral over x {over_x:.4f}"
+    )
     assert abs(without) <= ROUNDING
     assert abs(kept) > FAR and abs(over_x) > FAR
 
@@ -373,14 +455,20 @@ def test_lemma_b1_averages_over_noise(evidence):
         log_Z = float(rng.choice([-3.0, -1.0, 0.0, 1.0, 3.0]))
         g_x, g_y = math.exp(log_Z) * f_x, math.exp(log_Z) * f_y
         data = log_mean(q_x / (g_x + q_x))
-        right, printed = log_Z + data - log_mean(g_y / (g_y + q_y)), log_Z + data - log_mean(g_y / (g_y + q_x))
+        right, printed = log_Z + data - log_mean(
+            g_y / (g_y + q_y)
+        ), log_Z + data - log_mean(g_y / (g_y + q_x))
         assert abs(right) <= abs(log_Z) + ROUNDING
         update_fails += abs(printed) > abs(log_Z) + FAR
         # The proof's last step: -F - |F| <= log(ratio of averages) <= -F + |F|, F = log Z.
-        right, printed = data - log_mean(g_y / (g_y + q_y)), data - log_mean(g_x / (g_x + q_x))
+        right, printed = data - log_mean(g_y / (g_y + q_y)), data - log_mean(
+            g_x / (g_x + q_x)
+        )
         assert abs(right + log_Z) <= abs(log_Z) + ROUNDING
         proof_fails += abs(printed + log_Z) > abs(log_Z) + FAR
-    evidence(f"of 50 batches the lemma as printed fails in {update_fails}, its proof's bound over x_i in {proof_fails}")
+    evidence(
+        f"of 50 batches the lemma as printed fails in {update_fails}, its proof's bound over x_i in {proof_fails}"
+    )
     assert update_fails > 0 and proof_fails > 0
 
 
@@ -396,7 +484,9 @@ def test_no_second_normaliser(evidence):
         log_Z = float(rng.choice([-1.0, 0.0, 1.0]))
         g_x, g_y = math.exp(log_Z) * f_x, math.exp(log_Z) * f_y
         middle = log_Z + log_mean(1 / (g_x + 1)) - log_mean(g_y / (g_y + 1))
-        log_Z_star = float(logz.newton(r_data, r_noise).F)  # the constant that scales the model to f
+        log_Z_star = float(
+            logz.newton(r_data, r_noise).F
+        )  # the constant that scales the model to f
         assert abs(middle) <= abs(log_Z) + ROUNDING
         fails += abs(middle - log_Z_star) > abs(log_Z) + FAR
     evidence(f"of 50 batches the printed bound fails in {fails}")
@@ -419,6 +509,12 @@ def test_the_sign_of_the_last_display(evidence):
         # The lemma's sign, for Z = e^{-(F - F*)}: log Z-bar = -(F-bar - F*).
         f_x, f_y = bennett(r_data, r_noise)
         Z = math.exp(root - F)
-        log_Z_bar = math.log(Z) + log_mean(1 / (Z * f_x + 1)) - log_mean(Z * f_y / (Z * f_y + 1))
+        log_Z_bar = (
+            math.log(Z)
+            + log_mean(1 / (Z * f_x + 1))
+            - log_mean(Z * f_y / (Z * f_y + 1))
+        )
         assert abs(log_Z_bar + (right - root)) <= ROUNDING
-    evidence("in each of 50 batches the printed update goes away from the root, Eq. 10 does not")
+    evidence(
+        "in each of 50 batches the printed update goes away from the root, Eq. 10 does not"
+    )

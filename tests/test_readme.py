@@ -26,9 +26,13 @@ def test_the_examples_run_and_print_what_is_shown():
     with contextlib.redirect_stdout(out):
         for code in PYTHON[:3]:
             exec(compile(code, "README.md", "exec"), space)
-    assert out.getvalue() == "".join(text for language, text in BLOCKS if language == "text")
+    assert out.getvalue() == "".join(
+        text for language, text in BLOCKS if language == "text"
+    )
     assert len(PYTHON[0].strip().splitlines()) <= 10
-    assert abs(float(space["found"].F) - (0.5 + np.log(2 * np.pi) / 2)) <= 3 * float(space["found"].standard_error)
+    assert abs(float(space["found"].F) - (0.5 + np.log(2 * np.pi) / 2)) <= 3 * float(
+        space["found"].standard_error
+    )
 
 
 def test_the_module_of_ones_own_is_checked_as_described(pytester, monkeypatch):
@@ -53,12 +57,18 @@ def test_the_module_of_ones_own_is_checked_as_described(pytester, monkeypatch):
             impl.nce.loss(r_data, r_noise, 0.3, nu=2.0)
     """
     pytester.makepyfile(textwrap.dedent(claims))
-    result = pytester.runpytest_inprocess("-p", "tests.conftest", "-p", "no:cacheprovider", "--impl", "mine")
+    result = pytester.runpytest_inprocess(
+        "-p", "tests.conftest", "-p", "no:cacheprovider", "--impl", "mine"
+    )
     result.assert_outcomes(passed=2, skipped=2)
 
 
 def test_the_table_names_what_exists_and_where_the_equation_stands():
-    rows = re.findall(r"^\| (.*?) \| (`.*?) \|$", TEXT.split("## Where each equation lives")[1], flags=re.MULTILINE)
+    rows = re.findall(
+        r"^\| (.*?) \| (`.*?) \|$",
+        TEXT.split("## Where each equation lives")[1],
+        flags=re.MULTILINE,
+    )
     assert len(rows) >= 12
     for paper, code in rows:
         names = re.findall(r"`(\w+)\.(\w+)`", code)
@@ -67,18 +77,26 @@ def test_the_table_names_what_exists_and_where_the_equation_stands():
             found = importlib.import_module(f"refnce.{module}")
             assert callable(getattr(found, name)), name
             folder = Path(found.__file__)
-            sources |= set(folder.parent.glob("*.py")) if folder.name == "__init__.py" else {folder}
+            sources |= (
+                set(folder.parent.glob("*.py"))
+                if folder.name == "__init__.py"
+                else {folder}
+            )
         source = "\n".join(path.read_text(encoding="utf-8") for path in sources)
         for numbers in re.findall(r"Eqs?\. ([\d, ]+)", paper):
             for number in re.findall(r"\d+", numbers):
-                assert re.search(rf"(Eqs?\.|Equations?) [^\n]*\b{number}\b", source), f"Eq. {number} is not cited by {names}"
+                assert re.search(
+                    rf"(Eqs?\.|Equations?) [^\n]*\b{number}\b", source
+                ), f"Eq. {number} is not cited by {names}"
     for path in re.findall(r"`(figures/\w+\.py)`", TEXT):
         assert (ROOT / path).exists()
 
 
 def test_links_lead_somewhere():
     targets = set(re.findall(r"\]\(([^)#:]+)\)", TEXT))
-    for target in targets - {"CLAIMS.md"}:  # which a run must be able to write first, and which the ledger compares
+    for target in targets - {
+        "CLAIMS.md"
+    }:  # which a run must be able to write first, and which the ledger compares
         assert (ROOT / target).exists(), target
 
 
@@ -86,7 +104,9 @@ def test_ci_runs_the_command_that_stands_here():
     """.ci/run extracts it; bash -n reads the script, and the same sed gives the very line."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (extract,) = re.findall(r"^command=\$\((sed .*)\)$", script, flags=re.MULTILINE)
-    line = subprocess.run(["bash", "-c", extract], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+    line = subprocess.run(
+        ["bash", "-c", extract], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
     assert line in TEXT and line.endswith("-m pytest") and "\n" not in line
 
 
@@ -99,19 +119,31 @@ def test_logistic_regression():
     z_data, z_noise = R_DATA - F - np.log(NU), R_NOISE - F - np.log(NU)
 
     def bce(z, target):
-        return (np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))).mean()  # as PyTorch documents it
+        return (
+            np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
+        ).mean()  # as PyTorch documents it
 
-    assert abs((bce(z_data, 1.0) + NU * bce(z_noise, 0.0)) / (1 + NU) - nce.loss(R_DATA, R_NOISE, F, nu=NU)) <= UNITS
+    assert (
+        abs(
+            (bce(z_data, 1.0) + NU * bce(z_noise, 0.0)) / (1 + NU)
+            - nce.loss(R_DATA, R_NOISE, F, nu=NU)
+        )
+        <= UNITS
+    )
 
 
 def test_gutmann_and_hyvarinen():
-    h_data, h_noise = (1 / (1 + NU * np.exp(-(r - F))) for r in (R_DATA, R_NOISE))  # h = p/(p + nu q), c = -F
+    h_data, h_noise = (
+        1 / (1 + NU * np.exp(-(r - F))) for r in (R_DATA, R_NOISE)
+    )  # h = p/(p + nu q), c = -F
     J = np.log(h_data).mean() + NU * np.log(1 - h_noise).mean()
     assert abs(J + (1 + NU) * nce.loss(R_DATA, R_NOISE, F, nu=NU)) <= 4 * UNITS
 
 
 def test_pymbar_says_the_same():
-    pymbar = pytest.importorskip("pymbar", reason="pymbar is not installed (extra bench)")
+    pymbar = pytest.importorskip(
+        "pymbar", reason="pymbar is not installed (extra bench)"
+    )
     expected = pymbar.bar(-R_NOISE, R_DATA, relative_tolerance=1e-14)["Delta_f"]
     # pymbar stops at a relative step of 1e-14 of a linearly converging bisection-like search.
     assert abs(float(logz.newton(R_DATA, R_NOISE, nu=60 / 40).F) + expected) <= 1e-12

@@ -25,23 +25,50 @@ EPS = np.finfo(float).eps
 def drawn(seed, n=3, side=9, runs=()):
     """Parameters of which none is zero, and images."""
     g = Generator(PCG64(seed))
-    params = {k: p + 0.1 * g.normal(size=p.shape) for k, p in resnet.log_ratio_initial(SHAPES, g, *runs).items()}
+    params = {
+        k: p + 0.1 * g.normal(size=p.shape)
+        for k, p in resnet.log_ratio_initial(SHAPES, g, *runs).items()
+    }
     return params, g.normal(size=(*runs, n, side * side)), g
 
 
 def test_the_standard_network():
     """18 layers of weights, shortcuts apart, and the counts of parameters of both widths."""
     shapes = nn.resnet18_shapes()
-    assert sum("shortcut" not in name and name.endswith("weight") for name in shapes) == 18
-    assert [shapes[f"{k}.branch.3.weight"][0] for k in range(1, 9)] == [64, 64, 128, 128, 256, 256, 512, 512]
+    assert (
+        sum("shortcut" not in name and name.endswith("weight") for name in shapes) == 18
+    )
+    assert [shapes[f"{k}.branch.3.weight"][0] for k in range(1, 9)] == [
+        64,
+        64,
+        128,
+        128,
+        256,
+        256,
+        512,
+        512,
+    ]
     # conv3x3 of a stage: the sum of 9 in out; 128-d features
-    convs = 9 * (1 * 64 + 4 * 64**2 + 64 * 128 + 3 * 128**2 + 128 * 256 + 3 * 256**2 + 256 * 512 + 3 * 512**2)
+    convs = 9 * (
+        1 * 64
+        + 4 * 64**2
+        + 64 * 128
+        + 3 * 128**2
+        + 128 * 256
+        + 3 * 256**2
+        + 256 * 512
+        + 3 * 512**2
+    )
     biases = 64 * 5 + 4 * (128 + 256 + 512)
     shortcuts = 64 * 128 + 128 * 256 + 256 * 512 + 128 + 256 + 512
-    assert Flat(shapes).count == convs + biases + shortcuts + 512 * 128 + 128 == 11_228_544
+    assert (
+        Flat(shapes).count == convs + biases + shortcuts + 512 * 128 + 128 == 11_228_544
+    )
     assert resnet.log_ratio_shapes()["2.triangle"] == (128, 128)
     g = Generator(PCG64(0))
-    params = {k: p.astype("float32") for k, p in resnet.log_ratio_initial(SHAPES, g).items()}
+    params = {
+        k: p.astype("float32") for k, p in resnet.log_ratio_initial(SHAPES, g).items()
+    }
     y, _ = resnet.log_ratio(WIDTHS)(params, g.normal(size=(2, 784)).astype("float32"))
     assert y.shape == (2, 1) and y.dtype == np.float32
 
@@ -56,15 +83,21 @@ def test_a_block_starts_as_its_shortcut():
             assert np.all(p == 0.0)
         elif name.endswith("weight"):
             # The mean of N squares of unit normals is off by more than 6.2 sqrt(2/N) with probability 6e-10.
-            assert abs(np.mean(p**2) * math.prod(shapes[name][1:]) / 2.0 - 1.0) < 6.2 * math.sqrt(2.0 / p.size)
-    L = np.tril(params["2.triangle"][0], -1) + np.diag(np.exp(np.diagonal(params["2.triangle"][0])))
+            assert abs(
+                np.mean(p**2) * math.prod(shapes[name][1:]) / 2.0 - 1.0
+            ) < 6.2 * math.sqrt(2.0 / p.size)
+    L = np.tril(params["2.triangle"][0], -1) + np.diag(
+        np.exp(np.diagonal(params["2.triangle"][0]))
+    )
     assert_close(L @ L.T, np.eye(9) / 9, scale=1.0)
 
 
 @pytest.mark.parametrize("sign", ["negative", "positive"])
 def test_pytorch_s_autograd_agrees(sign):
     """r, its gradient by all parameters and by the image; off by rounding times depth."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed; pip install torch")
+    torch = pytest.importorskip(
+        "torch", reason="PyTorch is not installed; pip install torch"
+    )
     params, x, g = drawn(2)
     layer = resnet.log_ratio(WIDTHS, sign, side=9)
     r, pullback = layer(params, x)
@@ -73,12 +106,20 @@ def test_pytorch_s_autograd_agrees(sign):
     assert list(dparams) == list(params) == list(SHAPES)
     leaves = {k: torch.tensor(p, requires_grad=True) for k, p in params.items()}
     image = torch.tensor(x, requires_grad=True)
-    out = torch_resnet.log_ratio(torch, leaves, image, WIDTHS, {"negative": -1.0, "positive": 1.0}[sign])
+    out = torch_resnet.log_ratio(
+        torch, leaves, image, WIDTHS, {"negative": -1.0, "positive": 1.0}[sign]
+    )
     (out * torch.tensor(dr[:, 0])).sum().backward()
-    pairs = [(r[:, 0], out.detach().numpy()), (dx, image.grad.numpy()), *((dparams[k], leaves[k].grad.numpy()) for k in params)]
+    pairs = [
+        (r[:, 0], out.detach().numpy()),
+        (dx, image.grad.numpy()),
+        *((dparams[k], leaves[k].grad.numpy()) for k in params),
+    ]
     for got, expected in pairs:
         # Winograd's transforms lose two digits a layer, 18 deep: 1e4 times the size of what is compared.
-        assert_close(got, expected, scale=1e4 * np.max(np.abs(expected)) + 1e-12, ulps=1.0)
+        assert_close(
+            got, expected, scale=1e4 * np.max(np.abs(expected)) + 1e-12, ulps=1.0
+        )
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -113,8 +154,14 @@ def test_without_a_noise_law_the_network_is_the_log_ratio():
     law = distributions.DiagonalGaussian(np.zeros(81), np.ones(81))
     with_law, _, _ = models.network(layer, SHAPES, law)(theta, x[0, :1], x[0, 1:])
     whole = layer(params, x)[0][..., 0]
-    assert_close(np.concatenate([r_data, r_noise], axis=-1), whole, scale=1e3 * np.max(np.abs(whole)))
-    assert_close(with_law, r_data - law.log_density(x[0, :1]), scale=1e3 * np.max(np.abs(whole)))
+    assert_close(
+        np.concatenate([r_data, r_noise], axis=-1),
+        whole,
+        scale=1e3 * np.max(np.abs(whole)),
+    )
+    assert_close(
+        with_law, r_data - law.log_density(x[0, :1]), scale=1e3 * np.max(np.abs(whole))
+    )
 
 
 def test_runs_are_one_array_program():
@@ -129,7 +176,11 @@ def test_runs_are_one_array_program():
         assert_close(y[k], out, scale=1e3 * np.max(np.abs(out)))
         assert_close(dx[k], down, scale=1e3 * np.max(np.abs(down)))
         for name in SHAPES:
-            assert_close(dparams[name][k], gradients[name], scale=1e3 * np.max(np.abs(gradients[name])) + 1e-12)
+            assert_close(
+                dparams[name][k],
+                gradients[name],
+                scale=1e3 * np.max(np.abs(gradients[name])) + 1e-12,
+            )
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -141,11 +192,20 @@ def test_other_libraries(name):
     dx, dparams = pullback(np.ones_like(y))
     there, back = layer({k: to(p) for k, p in params.items()}, to(x))
     down, gradients = back(to(np.ones_like(y)))
-    for got, expected in ((there, y), (down, dx), *((gradients[k], dparams[k]) for k in params)):
-        assert_close(to_numpy(got), expected, scale=1e3 * np.max(np.abs(expected)) + 1e-12)
+    for got, expected in (
+        (there, y),
+        (down, dx),
+        *((gradients[k], dparams[k]) for k in params),
+    ):
+        assert_close(
+            to_numpy(got), expected, scale=1e3 * np.max(np.abs(expected)) + 1e-12
+        )
 
 
 def test_images_of_another_size_are_refused():
     params, x, _ = drawn(6)
-    with pytest.raises(ValueError, match=r"x must be \(..., n, 784\), rows of images of 28 x 28; got shape \(3, 81\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"x must be \(..., n, 784\), rows of images of 28 x 28; got shape \(3, 81\)",
+    ):
         resnet.log_ratio(WIDTHS)(params, x)

@@ -30,7 +30,9 @@ def runs() -> tuple[np.ndarray, np.ndarray]:
 
 
 F = np.asarray([0.1, 3000.2, -2999.0, 1.0, 0.0, 0.3, -0.2, 0.5])
-NCE = [("nce", name) for name in ("loss", "grad_F", "hess_F", "grad_r")] + [("logz", "bar_update")]
+NCE = [("nce", name) for name in ("loss", "grad_F", "hess_F", "grad_r")] + [
+    ("logz", "bar_update")
+]
 ENCE = [("ence", name) for name in ("loss", "grad_F", "grad_r")]
 
 
@@ -42,7 +44,12 @@ def _check(together: Any, alone: Any, k: Any, scale: Any) -> None:
     together, alone = np.asarray(together[k]), np.asarray(alone)
     finite = np.isfinite(alone)
     assert np.array_equal(together[~finite], alone[~finite], equal_nan=True)
-    assert_close(together[finite], alone[finite], scale=np.maximum(scale, np.abs(alone[finite])), ulps=16.0)
+    assert_close(
+        together[finite],
+        alone[finite],
+        scale=np.maximum(scale, np.abs(alone[finite])),
+        ulps=16.0,
+    )
 
 
 @pytest.mark.parametrize("space, name", NCE + ENCE)
@@ -53,7 +60,12 @@ def test_formulas(impl, space, name):
     for option in options:
         together = function(r_data, r_noise, F, **option)
         for k in range(len(F)):
-            _check(together, function(r_data[k], r_noise[k], float(F[k]), **option), k, 0.0 if name != "grad_F" else 1.0)
+            _check(
+                together,
+                function(r_data[k], r_noise[k], float(F[k]), **option),
+                k,
+                0.0 if name != "grad_F" else 1.0,
+            )
 
 
 def test_closed_form_of_F(impl):
@@ -72,20 +84,31 @@ def test_solvers(impl, name, nu):
     for k in range(len(F)):
         alone = solver(r_data[k], r_noise[k], nu=nu)
         assert together.status[k] == alone.status
-        if alone.status in (0, 2):  # else the iterate at which it gave up, with the rounding of the batch
+        if alone.status in (
+            0,
+            2,
+        ):  # else the iterate at which it gave up, with the rounding of the batch
             _check(together.F, alone.F, k, 1.0)
         # A batch may go on for the sake of another run.
         assert name == "bisect" or together.evaluations[k] <= alone.evaluations + 2
         if alone.status == 0:
             for field in ("standard_error", "overlap"):
-                _check(getattr(together, field), getattr(alone, field), k, 64.0 * np.abs(getattr(alone, field)))
+                _check(
+                    getattr(together, field),
+                    getattr(alone, field),
+                    k,
+                    64.0 * np.abs(getattr(alone, field)),
+                )
 
 
 @pytest.mark.parametrize("shape", [(1,), (1, 1), (2, 1), (1, 2)])
 def test_an_axis_of_one_run_stays(impl, shape):
     """Nothing squeezes away more than it should."""
     r_data, r_noise = gaussian_1d(1.0, 1.0, 6, 5, 3)
-    r_data, r_noise = np.broadcast_to(r_data, (*shape, 6)).copy(), np.broadcast_to(r_noise, (*shape, 5)).copy()
+    r_data, r_noise = (
+        np.broadcast_to(r_data, (*shape, 6)).copy(),
+        np.broadcast_to(r_noise, (*shape, 5)).copy(),
+    )
     zero = np.zeros(shape)
     for space, name in (*NCE, *ENCE):
         value = getattr(getattr(impl, space), name)(r_data, r_noise, zero)
@@ -118,7 +141,12 @@ def test_more_F_than_samples(impl, space, name):
     function = getattr(getattr(impl, space), name)
     together = function(r_data, r_noise, F[3:6])
     for k in range(3):
-        _check(together, function(r_data, r_noise, float(F[3 + k])), k, 1.0 if name == "grad_F" else 0.0)
+        _check(
+            together,
+            function(r_data, r_noise, float(F[3 + k])),
+            k,
+            1.0 if name == "grad_F" else 0.0,
+        )
 
 
 def test_solvers_of_many_runs_of_many_samples(impl):
@@ -126,10 +154,17 @@ def test_solvers_of_many_runs_of_many_samples(impl):
     g = rng(22)
     for runs, n, m in ((3, 40_000, 9_000), (90, 800, 500)):
         shift = np.linspace(-30.0, 150.0, runs)[:, None]
-        r_data, r_noise = shift + g.normal(0.5, 1.0, (runs, n)), shift + g.normal(-0.5, 1.0, (runs, m))
+        r_data, r_noise = shift + g.normal(0.5, 1.0, (runs, n)), shift + g.normal(
+            -0.5, 1.0, (runs, m)
+        )
         for name in ("newton", "bisect"):
             together = getattr(impl.logz, name)(r_data, r_noise)
             for k in range(0, runs, 1 + runs // 5):
                 alone = getattr(impl.logz, name)(r_data[k], r_noise[k])
                 _check(together.F, alone.F, k, 1.0)
-                _check(together.standard_error, alone.standard_error, k, 64.0 * alone.standard_error)
+                _check(
+                    together.standard_error,
+                    alone.standard_error,
+                    k,
+                    64.0 * alone.standard_error,
+                )

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refnce.array.special import log_double_double, log_sigmoid, logmeanexp, sigmoid, softplus, two_product, two_sum
+from refnce.array.special import (
+    log_double_double,
+    log_sigmoid,
+    logmeanexp,
+    sigmoid,
+    softplus,
+    two_product,
+    two_sum,
+)
 from tests.strategies import EDGES, log_ratios, nus
 from tests.ulps import eps, error_in_units, ulp
 
@@ -34,7 +42,12 @@ def exact_log_sigmoid(x):
 
 
 @pytest.mark.parametrize(
-    "function, exact", [(sigmoid, exact_sigmoid), (softplus, exact_softplus), (log_sigmoid, exact_log_sigmoid)]
+    "function, exact",
+    [
+        (sigmoid, exact_sigmoid),
+        (softplus, exact_softplus),
+        (log_sigmoid, exact_log_sigmoid),
+    ],
 )
 def test_elementwise_functions_keep_their_digits_in_both_tails(function, exact):
     with mpmath.workprec(3000):  # 1 + e^1000 and e^-1000 side by side
@@ -62,10 +75,20 @@ def test_logmeanexp(x):
 def test_logmeanexp_of_infinities_and_over_the_last_axis():
     inf = math.inf
     x = np.asarray([[-inf, -inf], [-inf, inf], [0.5, inf], [-inf, 0.5], [3.0, 3.0]])
-    assert logmeanexp(x).tolist() == [-inf, inf, inf, pytest.approx(0.5 - math.log(2.0), rel=4e-16), 3.0]
-    assert logmeanexp(x[None, :, :]).shape == (1, 5) and logmeanexp(x[:, None, :]).shape == (5, 1)
+    assert logmeanexp(x).tolist() == [
+        -inf,
+        inf,
+        inf,
+        pytest.approx(0.5 - math.log(2.0), rel=4e-16),
+        3.0,
+    ]
+    assert logmeanexp(x[None, :, :]).shape == (1, 5) and logmeanexp(
+        x[:, None, :]
+    ).shape == (5, 1)
     # Each row has its own maximum: that of the others would make its exponentials 0 or infinite.
-    assert logmeanexp(np.asarray([[-3000.0, -3000.0], [5.0, 5.0], [3000.0, 3000.0]])).tolist() == [-3000.0, 5.0, 3000.0]
+    assert logmeanexp(
+        np.asarray([[-3000.0, -3000.0], [5.0, 5.0], [3000.0, 3000.0]])
+    ).tolist() == [-3000.0, 5.0, 3000.0]
 
 
 @given(sizes, sizes)
@@ -86,4 +109,6 @@ def test_log_of_nu_is_a_pair(nu):
     with mpmath.workprec(300):
         exact = mpmath.log(mpmath.mpf(nu))
         assert high == pytest.approx(float(exact), rel=2.3e-16, abs=0.0)
-        assert abs(mpmath.mpf(high) + mpmath.mpf(low) - exact) <= mpmath.ldexp(abs(exact), -104)
+        assert abs(mpmath.mpf(high) + mpmath.mpf(low) - exact) <= mpmath.ldexp(
+            abs(exact), -104
+        )

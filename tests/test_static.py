@@ -20,5 +20,11 @@ FLOORS = "from importlinter.cli import lint_imports_command as run; run(['--no-c
     ids=["lint", "types", "floors"],
 )
 def test_the_tree_is_clean(command):
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
     assert done.returncode == 0, done.stdout + done.stderr

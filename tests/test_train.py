@@ -21,7 +21,9 @@ METHODS = (
     Method("newton", order="first"),
 )
 NOISE = distributions.UnitGaussian(np.zeros(3))
-DATA = distributions.DiagonalGaussian(np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0]))
+DATA = distributions.DiagonalGaussian(
+    np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0])
+)
 MODEL = models.exponential_family(distributions.DiagonalGaussian, NOISE)
 
 
@@ -35,7 +37,10 @@ def drawn(runs=2, n=40, m=60, methods=len(METHODS), seed=0):
 def by_hand(method, optimizer, rate, nu, x, y, theta, F):
     """One step of one method of one run, from the oracle surface alone; returns theta, F."""
     r = [
-        np.sum(theta[:3] * z**2 + theta[3:] * z, axis=-1) + 0.5 * np.sum(z**2, axis=-1) + 1.5 * np.log(2 * np.pi) for z in (x, y)
+        np.sum(theta[:3] * z**2 + theta[3:] * z, axis=-1)
+        + 0.5 * np.sum(z**2, axis=-1)
+        + 1.5 * np.log(2 * np.pi)
+        for z in (x, y)
     ]
     if method.update == "gradient":
         F_next = F - method.rate * nce.grad_F(*r, F, nu=nu)
@@ -44,7 +49,9 @@ def by_hand(method, optimizer, rate, nu, x, y, theta, F):
     else:
         F_next = getattr(logz, method.update)(*r, nu=nu).F
     g = nce.grad_r(*r, F_next if method.order == "first" else F, nu=nu)
-    gradient = sum(w @ np.concatenate([z**2, z], axis=-1) for w, z in zip(g, (x, y), strict=True))
+    gradient = sum(
+        w @ np.concatenate([z**2, z], axis=-1) for w, z in zip(g, (x, y), strict=True)
+    )
     return theta + optimizer(None, gradient, rate=rate)[1], F_next
 
 
@@ -54,10 +61,14 @@ def by_hand(method, optimizer, rate, nu, x, y, theta, F):
 def test_step_is_the_formulas(nu, order, optimizer):
     methods = tuple(Method(method.update, method.rate, order) for method in METHODS)
     x, y, theta, F = drawn()
-    after = train.step(train.start(Training(MODEL, methods, optimizer, 0.3, nu), theta, F), x, y)
+    after = train.step(
+        train.start(Training(MODEL, methods, optimizer, 0.3, nu), theta, F), x, y
+    )
     for run in range(2):
         for k, method in enumerate(methods):
-            expected = by_hand(method, optimizer, 0.3, nu, x[run], y[run], theta[run, k], F[run, k])
+            expected = by_hand(
+                method, optimizer, 0.3, nu, x[run], y[run], theta[run, k], F[run, k]
+            )
             # sums of some 60 terms; roots agree to their units, and theta's gradient follows F with slope below max T = 20
             assert_close(after.theta[run, k], expected[0], scale=20.0)
             assert_close(after.F[run, k], expected[1], scale=20.0)
@@ -73,7 +84,11 @@ def test_batched_equals_looped():
         together = train.step(together, *pair)
     for run in range(2):
         for k, method in enumerate(METHODS):
-            alone = train.start(Training(MODEL, (method,), optim.adam, 0.05), theta[run, k : k + 1], F[run, k : k + 1])
+            alone = train.start(
+                Training(MODEL, (method,), optim.adam, 0.05),
+                theta[run, k : k + 1],
+                F[run, k : k + 1],
+            )
             for x, y in batches:
                 alone = train.step(alone, x[run], y[run])
             # rounding differs with the shape of the product; Adam's division may carry it over a few steps
@@ -84,7 +99,13 @@ def test_batched_equals_looped():
 def test_bisect_and_newton_train_alike():
     x, y, theta, F = drawn(methods=2)
     theta[:, 1], F[:, 1] = theta[:, 0], F[:, 0]
-    state = train.start(Training(MODEL, (Method("bisect", order="first"), Method("newton", order="first"))), theta, F)
+    state = train.start(
+        Training(
+            MODEL, (Method("bisect", order="first"), Method("newton", order="first"))
+        ),
+        theta,
+        F,
+    )
     for _ in range(20):
         state = train.step(state, x, y)
     assert_close(state.F[:, 0], state.F[:, 1], scale=20.0, ulps=1000)
@@ -105,7 +126,13 @@ def test_step_changes_nothing_and_draws_nothing():
 def test_orders_differ_where_F_moves():
     x, y, theta, F = drawn(methods=2)
     theta[:, 1], F[:, 1] = theta[:, 0], F[:, 0]
-    after = train.step(train.start(Training(MODEL, (Method("bar"), Method("bar", order="first"))), theta, F), x, y)
+    after = train.step(
+        train.start(
+            Training(MODEL, (Method("bar"), Method("bar", order="first"))), theta, F
+        ),
+        x,
+        y,
+    )
     assert_close(after.F[:, 0], after.F[:, 1], scale=10.0)
     assert np.all(np.abs(after.theta[:, 0] - after.theta[:, 1]) > 1e-3)
 
@@ -117,10 +144,15 @@ def shifted(theta, x, y):
 
 
 @pytest.mark.parametrize("nu", [1.0, 0.25])
-@pytest.mark.parametrize("size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)])
+@pytest.mark.parametrize(
+    "size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)]
+)
 def test_total_underflow(size_data, size_noise, nu):
     """BAR still moves where every sigmoid of a class underflows (Eq. 11 has no logarithm of 0); theta's gradient is 0 there."""
-    x, y = np.array([size_data, size_data + 1.0])[:, None], np.array([-size_noise, -size_noise - 3.0])[:, None]
+    x, y = (
+        np.array([size_data, size_data + 1.0])[:, None],
+        np.array([-size_noise, -size_noise - 3.0])[:, None],
+    )
     training = Training(shifted, (Method("bar"), Method("gradient")), nu=nu)
     state = train.start(training, np.zeros((2, 1)), np.array([5.0, 5.0]))
     after = train.step(state, x, y)
@@ -135,7 +167,10 @@ def test_total_underflow(size_data, size_noise, nu):
 
 def test_optimizers_keep_their_memories():
     """Adam on theta and on F over several steps is Adam by hand, each with a memory of its own."""
-    methods = (Method("gradient", rate=0.1, optimizer=optim.adam), Method("bar", rate=0.2, optimizer=optim.adam))
+    methods = (
+        Method("gradient", rate=0.1, optimizer=optim.adam),
+        Method("bar", rate=0.2, optimizer=optim.adam),
+    )
     rng = np.random.Generator(np.random.PCG64(7))
     theta, F = np.zeros((2, 1)), np.zeros(2)
     state = train.start(Training(shifted, methods, optim.adam, 0.3), theta, F)
@@ -144,12 +179,17 @@ def test_optimizers_keep_their_memories():
         x, y = 1.0 + rng.standard_normal((30, 1)), rng.standard_normal((20, 1))
         state = train.step(state, x, y)
         r = [theta + z[:, 0] for z in (x, y)]
-        slopes = [nce.grad_F(r[0][0], r[1][0], F[0]), F[1] - logz.bar_update(r[0][1], r[1][1], F[1])]
+        slopes = [
+            nce.grad_F(r[0][0], r[1][0], F[0]),
+            F[1] - logz.bar_update(r[0][1], r[1][1], F[1]),
+        ]
         gradient = sum(np.sum(g, axis=-1, keepdims=True) for g in nce.grad_r(*r, F))
         memory, step = optim.adam(memory, gradient, rate=0.3)
         theta, moved = theta + step, []
         for k, rate in enumerate((0.1, 0.2)):
-            memories[k], change = optim.adam(memories[k], np.asarray(slopes[k]), rate=rate)
+            memories[k], change = optim.adam(
+                memories[k], np.asarray(slopes[k]), rate=rate
+            )
             moved.append(F[k] + change)
         F = np.asarray(moved)
         # Adam divides by the gradient's own size, which the sums above carry to some 50 ulps of 1
@@ -162,10 +202,19 @@ def test_solvers_stop_at_the_training_s_xtol(update):
     """With xtol = 0.5 bisection stops short of the root, and one pass is enough for Newton where it starts nearby."""
     x, y, theta, _ = drawn(methods=1)
     F = np.zeros((2, 1))
-    after = train.step(train.start(Training(MODEL, (Method(update, order="first"),), xtol=0.5), theta, F), x, y)
+    after = train.step(
+        train.start(
+            Training(MODEL, (Method(update, order="first"),), xtol=0.5), theta, F
+        ),
+        x,
+        y,
+    )
     r_data, r_noise, _ = MODEL(theta, x, y)
     options = {"F0": F} if update == "newton" else {}
-    expected, exact = (getattr(logz, update)(r_data, r_noise, xtol=xtol, **options).F for xtol in (0.5, 0.0))
+    expected, exact = (
+        getattr(logz, update)(r_data, r_noise, xtol=xtol, **options).F
+        for xtol in (0.5, 0.0)
+    )
     assert np.array_equal(after.F, expected) and not np.array_equal(expected, exact)
 
 
@@ -175,8 +224,17 @@ def test_finds_the_optimum():
     noise = distributions.UnitGaussian(np.array([0.0]))
     rng = np.random.Generator(np.random.PCG64(2))
     x, y = data.sample(rng, 200), noise.sample(rng, 200)
-    methods = (Method("gradient"), Method("bar"), Method("bar", 0.5), Method("newton", order="first"))
-    state = train.start(Training(models.exponential_family(data, noise), methods), np.zeros((4, 1)), np.zeros(4))
+    methods = (
+        Method("gradient"),
+        Method("bar"),
+        Method("bar", 0.5),
+        Method("newton", order="first"),
+    )
+    state = train.start(
+        Training(models.exponential_family(data, noise), methods),
+        np.zeros((4, 1)),
+        np.zeros(4),
+    )
     for _ in range(400):
         state = train.step(state, x, y)
     r = [state.theta * z[:, 0] + 0.5 * np.log(2 * np.pi) for z in (x, y)]
@@ -189,7 +247,10 @@ def test_strict_namespace_on_another_device():
     x, y, theta, F = drawn()
     device = strict.Device("device1")
     moved = [strict.asarray(a, device=device) for a in (x, y, theta, F)]
-    here, there = (train.start(Training(MODEL, METHODS, optim.adam), *pair) for pair in ((theta, F), moved[2:]))
+    here, there = (
+        train.start(Training(MODEL, METHODS, optim.adam), *pair)
+        for pair in ((theta, F), moved[2:])
+    )
     for _ in range(3):
         here, there = train.step(here, x, y), train.step(there, *moved[:2])
     assert there.F.device == device and there.theta.device == device
@@ -220,15 +281,26 @@ def test_bad_start():
         with pytest.raises(ValueError, match="one row for each method"):
             train.start(training, np.zeros(theta), np.zeros(F))
     state = train.start(training, np.zeros((6, 6)), np.zeros(6))
-    assert isinstance(state, State) and state.stopped.dtype == state.stopped_at.dtype == np.int64
+    assert (
+        isinstance(state, State)
+        and state.stopped.dtype == state.stopped_at.dtype == np.int64
+    )
     for name, bad in product(("theta", "F"), (np.nan, np.inf)):
         arrays = {"theta": np.zeros((6, 6)), "F": np.zeros(6)}
         arrays[name][1] = bad
         with pytest.raises(ValueError, match=f"{name} must be finite"):
             train.start(training, **arrays)
     for theta, F, message in (
-        (np.zeros((6, 6), int), np.zeros(6), "theta must hold float64 or float32 numbers; got int64"),
-        (np.zeros((6, 6)), np.zeros(6, int), "F must hold float64 or float32 numbers; got int64"),
+        (
+            np.zeros((6, 6), int),
+            np.zeros(6),
+            "theta must hold float64 or float32 numbers; got int64",
+        ),
+        (
+            np.zeros((6, 6)),
+            np.zeros(6, int),
+            "F must hold float64 or float32 numbers; got int64",
+        ),
         (np.zeros((6, 6), "f4"), np.zeros(6), "theta and F must have one dtype"),
     ):
         with pytest.raises(TypeError, match=message):
@@ -243,7 +315,11 @@ def test_bad_start():
         ({"rate": -1.0}, ValueError, "rate must be a finite number > 0; got -1.0"),
         ({"rate": "x"}, ValueError, "rate must be a finite number > 0; got 'x'"),
         ({"xtol": -1.0}, ValueError, "xtol must be a finite number >= 0; got -1.0"),
-        ({"methods": ()}, ValueError, "methods must hold at least one Method; got none"),
+        (
+            {"methods": ()},
+            ValueError,
+            "methods must hold at least one Method; got none",
+        ),
     ],
 )
 def test_bad_training(options, error, message):
@@ -255,42 +331,81 @@ def constant(data, noise):
     """The model r = theta x^2, and these two constants where theta > 3."""
 
     def model(theta, x, y):
-        r = [np.where(theta > 3, c, theta * np.swapaxes(z**2, -1, -2)) for z, c in ((x, data), (y, noise))]
-        return *r, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(dr_noise, y**2)
+        r = [
+            np.where(theta > 3, c, theta * np.swapaxes(z**2, -1, -2))
+            for z, c in ((x, data), (y, noise))
+        ]
+        return *r, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(
+            dr_noise, y**2
+        )
 
     return model
 
 
 INF = np.inf
-LIMITS = [(-INF, -INF), (INF, INF), (INF, -INF), (-INF, INF), (np.nan, 0.0), (0.0, np.nan), (-3e3, 3e3), (3e3, -3e3)]
-UPDATES = [(loss, update) for loss, updates in train.UPDATES.items() for update in updates]
+LIMITS = [
+    (-INF, -INF),
+    (INF, INF),
+    (INF, -INF),
+    (-INF, INF),
+    (np.nan, 0.0),
+    (0.0, np.nan),
+    (-3e3, 3e3),
+    (3e3, -3e3),
+]
+UPDATES = [
+    (loss, update) for loss, updates in train.UPDATES.items() for update in updates
+]
 
 
 @pytest.mark.parametrize("limit", LIMITS)
 @pytest.mark.parametrize(("loss", "update"), UPDATES)
 def test_no_run_stops_another(loss, update, limit):
     """Whatever is not finite in one run: nothing is raised, and what is beside it goes on as beside a run that is well."""
-    for order, times, optimizer in product(train.ORDERS, (1, 2), (optim.sgd, optim.adam, optim.ngd)):
-        methods, ends = (Method(update, order=order, times=times, optimizer=optimizer),) * 2, []
+    for order, times, optimizer in product(
+        train.ORDERS, (1, 2), (optim.sgd, optim.adam, optim.ngd)
+    ):
+        methods, ends = (
+            Method(update, order=order, times=times, optimizer=optimizer),
+        ) * 2, []
         training = Training(constant(*limit), methods, optim.adam, 1e-3, loss=loss)
         for second in (0.1, 4.0):
             state = train.start(training, np.asarray([[0.1], [second]]), np.zeros(2))
             for k in range(3):
                 rng = np.random.Generator(np.random.PCG64(k))
-                state = train.step(state, 1.0 + rng.standard_normal((12, 1)), rng.standard_normal((9, 1)))
-            assert state.stopped[0] == 0 and np.all(np.isfinite(state.theta)) and np.all(np.isfinite(state.F))
+                state = train.step(
+                    state,
+                    1.0 + rng.standard_normal((12, 1)),
+                    rng.standard_normal((9, 1)),
+                )
+            assert (
+                state.stopped[0] == 0
+                and np.all(np.isfinite(state.theta))
+                and np.all(np.isfinite(state.F))
+            )
             ends.append((state.theta[0, 0], state.F[0]))
-        if update in ("bisect", "newton"):  # how many passes a batch takes moves the root by its last units
+        if update in (
+            "bisect",
+            "newton",
+        ):  # how many passes a batch takes moves the root by its last units
             assert_close(np.asarray(ends[0]), np.asarray(ends[1]), scale=1.0)
         else:
             assert ends[0] == ends[1]
 
 
 def test_a_sweep_of_rates_survives_its_largest():
-    far, noise = distributions.UnitGaussian(np.asarray([16.0])), distributions.UnitGaussian(np.asarray([0.0]))
-    methods = tuple(Method("gradient", rate=rate, order="first") for rate in (1e-3, 1.0, 100.0))
-    training = Training(models.exponential_family(far, noise), methods, rate=0.1, loss="ence")
-    state, rng = train.start(training, np.zeros((3, 1)), np.zeros(3)), np.random.Generator(np.random.PCG64(0))
+    far, noise = distributions.UnitGaussian(
+        np.asarray([16.0])
+    ), distributions.UnitGaussian(np.asarray([0.0]))
+    methods = tuple(
+        Method("gradient", rate=rate, order="first") for rate in (1e-3, 1.0, 100.0)
+    )
+    training = Training(
+        models.exponential_family(far, noise), methods, rate=0.1, loss="ence"
+    )
+    state, rng = train.start(
+        training, np.zeros((3, 1)), np.zeros(3)
+    ), np.random.Generator(np.random.PCG64(0))
     for _ in range(50):
         state = train.step(state, far.sample(rng, 50), noise.sample(rng, 50))
     assert state.stopped.tolist() == [0, 0, train.Stopped.LOSS]
@@ -299,13 +414,24 @@ def test_a_sweep_of_rates_survives_its_largest():
 def test_an_exponential_loss_that_overflows_is_named():
     """e^{1500} is infinite although its log-ratios, F and theta are not."""
     methods = (Method("gradient"), Method("closed", order="first"))
-    state = train.start(Training(constant(-3e3, 3e3), methods, loss="ence"), np.full((2, 1), 4.0), np.zeros(2))
-    assert train.step(state, np.ones((4, 1)), np.ones((5, 1))).stopped.tolist() == [train.Stopped.LOSS] * 2
+    state = train.start(
+        Training(constant(-3e3, 3e3), methods, loss="ence"),
+        np.full((2, 1), 4.0),
+        np.zeros(2),
+    )
+    assert (
+        train.step(state, np.ones((4, 1)), np.ones((5, 1))).stopped.tolist()
+        == [train.Stopped.LOSS] * 2
+    )
 
 
 def test_optimizers_of_F_see_each_method_by_itself():
     """A normalised step of F is its rate, whatever the other methods do."""
     x, y, theta, _ = drawn(methods=3)
-    methods = tuple(Method("gradient", rate=rate, optimizer=optim.ngd) for rate in (0.5, 0.6, 0.7))
-    after = train.step(train.start(Training(MODEL, methods), theta, np.zeros((2, 3))), x, y)
+    methods = tuple(
+        Method("gradient", rate=rate, optimizer=optim.ngd) for rate in (0.5, 0.6, 0.7)
+    )
+    after = train.step(
+        train.start(Training(MODEL, methods), theta, np.zeros((2, 3))), x, y
+    )
     assert_close(np.abs(after.F), np.asarray([[0.5, 0.6, 0.7]] * 2), scale=1.0)

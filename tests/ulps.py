@@ -34,6 +34,10 @@ def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> f
         return 0.0 if mpmath.isnan(exact) and np.isnan(got) else float("inf")
     if mpmath.isinf(exact) or np.isinf(got):
         beyond = abs(exact) > float(np.finfo(dtype).max)
-        return 0.0 if np.isinf(got) and beyond and (got > 0) == (exact > 0) else float("inf")
+        return (
+            0.0
+            if np.isinf(got) and beyond and (got > 0) == (exact > 0)
+            else float("inf")
+        )
     with mpmath.workprec(400):
         return float(abs(mpmath.mpf(got) - exact) / unit)

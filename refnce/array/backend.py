@@ -43,20 +43,28 @@ def load(name: str) -> Namespace:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise BackendError(f"{name} is not installed here ({error}); pip install {name}") from error
+        raise BackendError(
+            f"{name} is not installed here ({error}); pip install {name}"
+        ) from error
 
 
 def _require_cupy() -> None:
     try:
         import cupy
     except ImportError as error:
-        raise BackendError("CuPy is not installed; pip install 'refnce[cuda12]' or 'refnce[cuda13]'") from error
+        raise BackendError(
+            "CuPy is not installed; pip install 'refnce[cuda12]' or 'refnce[cuda13]'"
+        ) from error
     if not cupy.cuda.is_available():
-        raise BackendError("CuPy is installed but finds no CUDA device; check the driver with nvidia-smi")
+        raise BackendError(
+            "CuPy is installed but finds no CUDA device; check the driver with nvidia-smi"
+        )
     try:
         # The first kernel is compiled from the toolkit's headers, so this is where an incomplete toolkit shows.
         (cupy.zeros(1) + 1.0).sum()
-    except Exception as error:  # whatever the toolkit raises (several unrelated types) has the one remedy
+    except (
+        Exception
+    ) as error:  # whatever the toolkit raises (several unrelated types) has the one remedy
         raise BackendError(
             f"CuPy finds a CUDA device but its toolkit is incomplete ({error}); "
             "pip install 'cupy-cuda12x[ctk]' (or cupy-cuda13x[ctk])"
@@ -82,12 +90,20 @@ def machine_eps(dtype: Any, xp: Namespace) -> float:
 
 def device(x: Array) -> Any:
     """Return the device of array ``x``."""
-    return "cpu" if isinstance(x, (numpy.ndarray, numpy.generic)) else array_api_compat.device(x)
+    return (
+        "cpu"
+        if isinstance(x, (numpy.ndarray, numpy.generic))
+        else array_api_compat.device(x)
+    )
 
 
 def matrix_transpose(x: Array) -> Array:
     """``x`` (..., m, n) with its last two axes exchanged; NumPy's own method, being C, spares a layer a microsecond."""
-    return x.swapaxes(-1, -2) if type(x) is numpy.ndarray else array_namespace(x).matrix_transpose(x)
+    return (
+        x.swapaxes(-1, -2)
+        if type(x) is numpy.ndarray
+        else array_namespace(x).matrix_transpose(x)
+    )
 
 
 def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
@@ -103,7 +119,9 @@ def to_numpy(x: Array) -> Any:
         return x.get()
     if array_api_compat.is_torch_array(x):
         return x.detach().cpu().numpy()
-    if hasattr(x, "to_device") and not array_api_compat.is_jax_array(x):  # array-api-strict on its second device
+    if hasattr(x, "to_device") and not array_api_compat.is_jax_array(
+        x
+    ):  # array-api-strict on its second device
         xp = array_api_compat.array_namespace(x)
         x = x.to_device(xp.__array_namespace_info__().default_device())
         return numpy.from_dlpack(x) if x.ndim else numpy.asarray(x.__array__())
@@ -112,7 +130,9 @@ def to_numpy(x: Array) -> Any:
 
 def make_rng(seed: int, *key: int) -> Any:
     """Return NumPy's Generator(PCG64) of ``seed`` and ``key``: other keys give independent streams."""
-    return numpy.random.Generator(numpy.random.PCG64(numpy.random.SeedSequence(seed, spawn_key=key)))
+    return numpy.random.Generator(
+        numpy.random.PCG64(numpy.random.SeedSequence(seed, spawn_key=key))
+    )
 
 
 def all_true(x: Array) -> bool:
@@ -136,7 +156,9 @@ def is_async_device(x: Array) -> bool:
     """Whether reading a number of ``x`` waits for an accelerator; loops then run some trips before they look."""
     if is_numpy(x):
         return False
-    return array_api_compat.is_cupy_array(x) or any(k in str(device(x)).lower() for k in ("cuda", "gpu", "rocm"))
+    return array_api_compat.is_cupy_array(x) or any(
+        k in str(device(x)).lower() for k in ("cuda", "gpu", "rocm")
+    )
 
 
 def all_numpy_float64(*arrays: Array) -> bool:
@@ -158,13 +180,18 @@ def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
             yield x[..., start : start + width]
 
 
-def elementwise(f: Callable[..., tuple[Array, ...]], *arrays: Array) -> tuple[Array, ...]:
+def elementwise(
+    f: Callable[..., tuple[Array, ...]], *arrays: Array
+) -> tuple[Array, ...]:
     """``f(*arrays)`` for an ``f`` that works element by element on arrays of one shape and returns a tuple of such.
 
     Large arrays of NumPy go through it a block at a time: what it makes on the way stays in cache and costs no new pages.
     """
     first = arrays[0]
-    if any(type(x) is not numpy.ndarray or not x.flags.c_contiguous for x in arrays) or first.size <= BLOCK:
+    if (
+        any(type(x) is not numpy.ndarray or not x.flags.c_contiguous for x in arrays)
+        or first.size <= BLOCK
+    ):
         return f(*arrays)
     rows = [x.reshape(-1) for x in arrays]
     results: list[Array] = []
@@ -194,7 +221,10 @@ def added(x: Array, index: Any, part: Array) -> Array:
 
 def run_blocks(*samples: Array) -> list[Any]:
     """Indices that pick a few runs at a time of ``samples`` (runs, n), (runs, m), for the same end; ``...`` alone is all."""
-    if any(type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != samples[0].shape[0] for x in samples):
+    if any(
+        type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != samples[0].shape[0]
+        for x in samples
+    ):
         return [...]
     runs, few = samples[0].shape[0], max(1, BLOCK // max(x.shape[-1] for x in samples))
     return [slice(i, i + few) for i in range(0, runs, few)] if runs > few else [...]
@@ -207,7 +237,9 @@ def in_run_blocks(f: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     @functools.wraps(f)
-    def inner(r_data: Array, r_noise: Array, F: Array, nu: float, **options: Any) -> Any:
+    def inner(
+        r_data: Array, r_noise: Array, F: Array, nu: float, **options: Any
+    ) -> Any:
         pieces = run_blocks(r_data, r_noise)
         if len(pieces) == 1 or F.shape != r_data.shape[:1]:
             return f(r_data, r_noise, F, nu, **options)

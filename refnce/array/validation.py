@@ -10,7 +10,14 @@ from typing import Any
 
 import array_api_compat
 
-from refnce.array.backend import Array, Namespace, array_namespace, device, all_true, all_numpy_float64
+from refnce.array.backend import (
+    Array,
+    Namespace,
+    array_namespace,
+    device,
+    all_true,
+    all_numpy_float64,
+)
 
 LARGEST = sys.float_info.max
 
@@ -18,9 +25,13 @@ LARGEST = sys.float_info.max
 def check_nu(nu: Any) -> float:
     """Return ``nu`` as a float; it must be a Python number > 0, and one with which products stay in the range of float32."""
     if isinstance(nu, bool) or not isinstance(nu, (int, float)):
-        raise TypeError(f"nu must be a Python number, one for all runs; got {type(nu).__name__}")
+        raise TypeError(
+            f"nu must be a Python number, one for all runs; got {type(nu).__name__}"
+        )
     if not 1e-30 <= nu <= 1e30:
-        raise ValueError(f"nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against data); got {nu!r}")
+        raise ValueError(
+            f"nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against data); got {nu!r}"
+        )
     return float(nu)
 
 
@@ -31,23 +42,38 @@ def check_arrays(**arrays: Array) -> Namespace:
     try:
         xp = array_namespace(*arrays.values())
     except TypeError as error:
-        kinds = ", ".join(f"{name}: {type(x).__module__}.{type(x).__name__}" for name, x in arrays.items())
+        kinds = ", ".join(
+            f"{name}: {type(x).__module__}.{type(x).__name__}"
+            for name, x in arrays.items()
+        )
         raise TypeError(f"pass arrays of one library ({error}); got {kinds}") from None
     (first, one), *rest = arrays.items()
     for name, x in arrays.items():
         if not hasattr(x, "dtype"):
-            raise TypeError(f"{name} must be an array; got {type(x).__name__}: convert it with asarray")
+            raise TypeError(
+                f"{name} must be an array; got {type(x).__name__}: convert it with asarray"
+            )
         if not _is_real(xp, x.dtype):
-            raise TypeError(f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert it first")
+            raise TypeError(
+                f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert it first"
+            )
         if hasattr(x, "mask"):
-            raise TypeError(f"{name} is a masked array; pass what is not masked, {name}.compressed()")
+            raise TypeError(
+                f"{name} is a masked array; pass what is not masked, {name}.compressed()"
+            )
         if getattr(x, "requires_grad", False):
-            raise TypeError(f"{name} records gradients; pass {name}.detach() (refnce's gradients are analytic)")
+            raise TypeError(
+                f"{name} records gradients; pass {name}.detach() (refnce's gradients are analytic)"
+            )
     for name, x in rest:
         if x.dtype != one.dtype:
-            raise TypeError(f"{first} and {name} must have one dtype; got {one.dtype} and {x.dtype}: convert one")
+            raise TypeError(
+                f"{first} and {name} must have one dtype; got {one.dtype} and {x.dtype}: convert one"
+            )
         if x is not one and device(x) != device(one):
-            raise ValueError(f"{first} and {name} must be on one device; got {device(one)} and {device(x)}: move one")
+            raise ValueError(
+                f"{first} and {name} must be on one device; got {device(one)} and {device(x)}: move one"
+            )
     return xp
 
 
@@ -60,7 +86,9 @@ def check_samples(**arrays: Array) -> None:
     """Each of ``arrays`` is (..., n) with n >= 1."""
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
-            raise ValueError(f"{name} must have at least one sample along its last axis; got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"{name} must have at least one sample along its last axis; got shape {tuple(x.shape)}"
+            )
 
 
 def check_no_nan(**arrays: Array) -> None:
@@ -69,7 +97,9 @@ def check_no_nan(**arrays: Array) -> None:
         bad = array_namespace(x).isnan(x)
         if not all_true(~bad):
             count = int(array_namespace(x).count_nonzero(bad))
-            raise ValueError(f"{name} holds {count} NaN in shape {tuple(x.shape)}; drop or repair those samples")
+            raise ValueError(
+                f"{name} holds {count} NaN in shape {tuple(x.shape)}; drop or repair those samples"
+            )
 
 
 def runs_shape(**arrays: Array) -> tuple[int, ...]:
@@ -80,10 +110,15 @@ def runs_shape(**arrays: Array) -> tuple[int, ...]:
     for name, x in arrays.items():
         leading = tuple(x.shape[:-1])
         try:
-            shape = [_broadcast(a, b) for a, b in zip_longest(shape[::-1], leading[::-1], fillvalue=1)][::-1]
+            shape = [
+                _broadcast(a, b)
+                for a, b in zip_longest(shape[::-1], leading[::-1], fillvalue=1)
+            ][::-1]
         except ValueError:
             shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in arrays.items())
-            raise ValueError(f"leading shapes do not broadcast: {shapes}; all axes but the last are runs") from None
+            raise ValueError(
+                f"leading shapes do not broadcast: {shapes}; all axes but the last are runs"
+            ) from None
     return tuple(shape)
 
 
@@ -95,17 +130,25 @@ def _broadcast(a: int, b: int) -> int:
     raise ValueError
 
 
-def check_F(F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data") -> Array:
+def check_F(
+    F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data"
+) -> Array:
     """Return ``F``, a finite Python number or an array over the runs, as an array of the kind of ``like``, called ``beside``."""
-    if isinstance(F, bool) or not (isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)):
-        raise TypeError(f"{name} must be a number or an array over the runs; got {type(F).__name__}")
+    if isinstance(F, bool) or not (
+        isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)
+    ):
+        raise TypeError(
+            f"{name} must be a number or an array over the runs; got {type(F).__name__}"
+        )
     if not isinstance(F, (int, float)):
         check_arrays(**{name: F, beside: like})
     elif not abs(F) <= LARGEST:
         F = math.inf  # an integer may be larger than any float
     array = xp.asarray(F, dtype=like.dtype, device=device(like))
     if not all_true(xp.isfinite(array)):
-        raise ValueError(f"{name} must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)")
+        raise ValueError(
+            f"{name} must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)"
+        )
     return array
 
 

@@ -19,14 +19,22 @@ __all__ = ["conform"]
 
 
 def conform(
-    module: Any, *, level: str = "A", skip_flags: tuple[str, ...] = (), dtypes: tuple[str, ...] = ("float64",)
+    module: Any,
+    *,
+    level: str = "A",
+    skip_flags: tuple[str, ...] = (),
+    dtypes: tuple[str, ...] = ("float64",),
 ) -> Report:
     """Return the report on ``module``: its namespaces nce, ence, logz, expfam, nn, optim, train with any of the surface's names.
 
     level: "A" (4 units), "B" (64) or "C" (2^20). skip_flags: kinds of cases to leave out, by name. Raises
     adapter.UnusableError where the module provides nothing.
     """
-    impl = module if isinstance(module, Impl) else on_object(getattr(module, "__name__", type(module).__name__), module)
+    impl = (
+        module
+        if isinstance(module, Impl)
+        else on_object(getattr(module, "__name__", type(module).__name__), module)
+    )
     report = Report(level, skipped=frozenset(skip_flags))
     for path in cases.shipped():
         if path.stem.rpartition(".")[2] not in dtypes:

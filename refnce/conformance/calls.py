@@ -12,7 +12,10 @@ from refnce.logz import Status
 Inputs = dict[str, Any]
 Answers = dict[str, Any]
 Call = Callable[[Impl, Inputs], Answers]
-NOT_CLAIMED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}  # a fixed point that was not reached is not called a root
+NOT_CLAIMED = {
+    int(Status.CYCLE),
+    int(Status.MAX_UPDATES),
+}  # a fixed point that was not reached is not called a root
 
 
 def _nu(inputs: Inputs) -> Answers:
@@ -22,9 +25,16 @@ def _nu(inputs: Inputs) -> Answers:
 def _of_ratios(space: str, name: str, *quantities: str, F: bool = True) -> Call:
     def call(impl: Impl, inputs: Inputs) -> Answers:
         found = getattr(getattr(impl, space), name)(
-            inputs["r_data"], inputs["r_noise"], *((_number(inputs["F"]),) if F else ()), **_nu(inputs)
+            inputs["r_data"],
+            inputs["r_noise"],
+            *((_number(inputs["F"]),) if F else ()),
+            **_nu(inputs),
         )
-        return dict(zip(quantities, found, strict=True)) if len(quantities) > 1 else {quantities[0]: found}
+        return (
+            dict(zip(quantities, found, strict=True))
+            if len(quantities) > 1
+            else {quantities[0]: found}
+        )
 
     return call
 
@@ -39,7 +49,9 @@ def _solver(name: str) -> Call:
         options = {key: _number(inputs[key]) for key in OPTIONS if key in inputs}
         if "max_updates" in options:
             options["max_updates"] = int(options["max_updates"])
-        z = getattr(impl.logz, name)(inputs["r_data"], inputs["r_noise"], **_nu(inputs), **options)
+        z = getattr(impl.logz, name)(
+            inputs["r_data"], inputs["r_noise"], **_nu(inputs), **options
+        )
         found = {}
         for field in ("status", "converged", "F", "standard_error", "overlap"):
             try:
@@ -47,7 +59,11 @@ def _solver(name: str) -> Call:
             except NotProvided:
                 continue
         status = found.pop("status", None)
-        if name == "bar" and status is not None and NOT_CLAIMED & set(status.ravel().tolist()):
+        if (
+            name == "bar"
+            and status is not None
+            and NOT_CLAIMED & set(status.ravel().tolist())
+        ):
             return {"converged": found["converged"]}
         return {"root": found.pop("F"), **found}
 
@@ -57,7 +73,14 @@ def _solver(name: str) -> Call:
 def _family(name: str) -> Call:
     def call(impl: Impl, inputs: Inputs) -> Answers:
         F = () if name.startswith("profile") else (_number(inputs["F"]),)
-        given = (inputs["T_data"], inputs["T_noise"], inputs["theta"], *F, inputs["offset_data"], inputs["offset_noise"])
+        given = (
+            inputs["T_data"],
+            inputs["T_noise"],
+            inputs["theta"],
+            *F,
+            inputs["offset_data"],
+            inputs["offset_noise"],
+        )
         return {name: getattr(impl.expfam, name)(*given, **_nu(inputs))}
 
     return call
@@ -88,7 +111,9 @@ def _optimizer(name: str) -> Call:
     def call(impl: Impl, inputs: Inputs) -> Answers:
         state, steps = None, []
         for gradient in inputs["gradients"]:
-            state, step = getattr(impl.optim, name)(state, gradient, rate=float(inputs["rate"]))
+            state, step = getattr(impl.optim, name)(
+                state, gradient, rate=float(inputs["rate"])
+            )
             steps.append(step)
         return {name: backend.load("numpy").stack(steps)}
 
@@ -99,7 +124,13 @@ def _trajectory(impl: Impl, inputs: Inputs) -> Answers:
     names = ("T_data", "T_noise", "offset_data", "offset_noise", "theta")
     choices = {name: inputs[name] for name in ("update", "order")}
     rates = {name: float(inputs[name]) for name in ("rate", "rate_F")}
-    theta, F = impl.train.trajectory(*(inputs[name] for name in names), _number(inputs["F"]), **_nu(inputs), **rates, **choices)
+    theta, F = impl.train.trajectory(
+        *(inputs[name] for name in names),
+        _number(inputs["F"]),
+        **_nu(inputs),
+        **rates,
+        **choices,
+    )
     return {"theta": theta, "F": F}
 
 
@@ -124,7 +155,14 @@ CALLS: dict[str, dict[str, Call]] = {
     },
     "expfam": {
         f"expfam.{name}": _family(name)
-        for name in ("loss", "gradient", "hessian", "profile_loss", "profile_gradient", "profile_hessian")
+        for name in (
+            "loss",
+            "gradient",
+            "hessian",
+            "profile_loss",
+            "profile_gradient",
+            "profile_hessian",
+        )
     },
     "mlp": {"nn.mlp": _mlp},
     "conv": {"nn.conv3x3": _conv3x3},
@@ -136,15 +174,24 @@ CALLS: dict[str, dict[str, Call]] = {
 ANSWERED = {
     "nce.grad_r": ("grad_r_data", "grad_r_noise"),
     "ence.grad_r": ("grad_r_data", "grad_r_noise"),
-    **dict.fromkeys(("logz.newton", "logz.bisect", "logz.bar"), ("root", "standard_error", "overlap", "converged")),
+    **dict.fromkeys(
+        ("logz.newton", "logz.bisect", "logz.bar"),
+        ("root", "standard_error", "overlap", "converged"),
+    ),
     **dict.fromkeys(("nn.mlp", "nn.conv3x3", "nn.quadratic_head")),
     "train.trajectory": None,
 }
 
 
-def answered(function: str, quantities: tuple[str, ...], inputs: Inputs) -> tuple[str, ...]:
+def answered(
+    function: str, quantities: tuple[str, ...], inputs: Inputs
+) -> tuple[str, ...]:
     """Those of ``quantities`` that ``function`` answers; none where an input is no argument of it."""
-    if any(key in inputs and key not in TAKEN.get(function, OPTIONS) for key in OPTIONS):
+    if any(
+        key in inputs and key not in TAKEN.get(function, OPTIONS) for key in OPTIONS
+    ):
         return ()
     own = ANSWERED.get(function, (function.rpartition(".")[2],))
-    return quantities if own is None else tuple(name for name in quantities if name in own)
+    return (
+        quantities if own is None else tuple(name for name in quantities if name in own)
+    )

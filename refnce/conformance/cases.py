@@ -56,40 +56,74 @@ class Suite:
 
 def shipped() -> list[Path]:
     """The files of this distribution, float64 first."""
-    return sorted(FOLDER.glob("*.*.json"), key=lambda path: (path.stem.split(".")[1] != "float64", path.stem))
+    return sorted(
+        FOLDER.glob("*.*.json"),
+        key=lambda path: (path.stem.split(".")[1] != "float64", path.stem),
+    )
 
 
 def load(path: Path) -> Suite:
     """Return the suite at ``path``. Raises FileError, one line, for a file that is not wholly one, and OSError."""
     if path.stat().st_size > LARGEST_FILE:
-        raise FileError(f"{path} has {path.stat().st_size} bytes; a file of test vectors has at most {LARGEST_FILE}")
+        raise FileError(
+            f"{path} has {path.stat().st_size} bytes; a file of test vectors has at most {LARGEST_FILE}"
+        )
     try:
         content = json.loads(path.read_bytes())
         if content["schema"] != SCHEMA:
-            raise FileError(f"{path} has schema {content['schema']!r}; this version of refnce reads {SCHEMA}")
+            raise FileError(
+                f"{path} has schema {content['schema']!r}; this version of refnce reads {SCHEMA}"
+            )
         dtype = content["dtype"]
         if dtype not in ("float64", "float32"):
             raise ValueError(f"dtype {dtype!r}")
-        cases = [_case(case, dtype, path) for case in content["cases"] if "withdrawn" not in case]
+        cases = [
+            _case(case, dtype, path)
+            for case in content["cases"]
+            if "withdrawn" not in case
+        ]
         notes = {str(flag): str(note) for flag, note in content["flags"].items()}
         strange = {flag for case in cases for flag in case.flags} - set(notes)
         if strange or len({case.id for case in cases}) != len(cases):
-            raise ValueError(f"flags without a note ({sorted(strange)}) or an id that occurs twice")
-        return Suite(str(content["suite"]), dtype, str(content["version"]), notes, tuple(cases))
+            raise ValueError(
+                f"flags without a note ({sorted(strange)}) or an id that occurs twice"
+            )
+        return Suite(
+            str(content["suite"]), dtype, str(content["version"]), notes, tuple(cases)
+        )
     except FileError:
         raise
-    except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
         what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise FileError(f"{path} is not a whole file of test vectors ({what[:200]})") from error
+        raise FileError(
+            f"{path} is not a whole file of test vectors ({what[:200]})"
+        ) from error
 
 
 def _case(case: dict[str, Any], dtype: str, path: Path) -> Case:
-    inputs = {name: x if isinstance(x, str) else _array(x, dtype, path) for name, x in case["inputs"].items()}
+    inputs = {
+        name: x if isinstance(x, str) else _array(x, dtype, path)
+        for name, x in case["inputs"].items()
+    }
     outputs = {name: _expected(x) for name, x in case.get("outputs", {}).items()}
     refused = tuple(map(str, case.get("refused", [])))
     if bool(outputs) == bool(refused):
         raise ValueError(f"{case['id']} must have either outputs or refused")
-    return Case(str(case["id"]), tuple(map(str, case["flags"])), str(case["comment"]), inputs, outputs, refused)
+    return Case(
+        str(case["id"]),
+        tuple(map(str, case["flags"])),
+        str(case["comment"]),
+        inputs,
+        outputs,
+        refused,
+    )
 
 
 def _array(x: dict[str, Any], dtype: str, path: Path) -> Any:
@@ -102,9 +136,13 @@ def _array(x: dict[str, Any], dtype: str, path: Path) -> Any:
         raise ValueError(f"{x['npy']!r} is not the name of a file beside this one")
     beside = path.parent / x["npy"]
     if not beside.is_file() or beside.stat().st_size > LARGEST_FILE:
-        raise FileError(f"{beside}, which belongs to {path.name}, is missing or too large")
+        raise FileError(
+            f"{beside}, which belongs to {path.name}, is missing or too large"
+        )
     if hashlib.sha256(beside.read_bytes()).hexdigest() != x["sha256"]:
-        raise FileError(f"{beside} is not the file that {path.name} was made with (its SHA-256 differs)")
+        raise FileError(
+            f"{beside} is not the file that {path.name} was made with (its SHA-256 differs)"
+        )
     array = numpy.load(beside, allow_pickle=False)
     if array.shape != shape or array.dtype != dtype:
         raise ValueError(f"{x['npy']} holds {array.dtype} of shape {array.shape}")
@@ -112,8 +150,14 @@ def _array(x: dict[str, Any], dtype: str, path: Path) -> Any:
 
 
 def _expected(x: dict[str, Any]) -> Expected:
-    shape, dec, unit = _shape(x), tuple(map(str, x["dec"])), tuple(float.fromhex(word) for word in x["unit"])
-    if not len(dec) == len(unit) == math.prod(shape) or not all(u > 0 and math.isfinite(u) for u in unit):
+    shape, dec, unit = (
+        _shape(x),
+        tuple(map(str, x["dec"])),
+        tuple(float.fromhex(word) for word in x["unit"]),
+    )
+    if not len(dec) == len(unit) == math.prod(shape) or not all(
+        u > 0 and math.isfinite(u) for u in unit
+    ):
         raise ValueError("an output whose shape, digits and units do not fit together")
     for word in dec:
         float(word)

@@ -28,7 +28,9 @@ def check(path: Path, report: Report) -> Report:
         report.notes |= suite.notes
     answers: dict[tuple[str, str], str] = {}
     if path.stat().st_size > LARGEST_FILE:
-        raise FileError(f"{path} has {path.stat().st_size} bytes; results have at most {LARGEST_FILE}")
+        raise FileError(
+            f"{path} has {path.stat().st_size} bytes; results have at most {LARGEST_FILE}"
+        )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
@@ -39,11 +41,17 @@ def check(path: Path, report: Report) -> Report:
         name, _, rest = line.rstrip("\r").partition("\t")
         quantity, tab, numbers = rest.partition("\t")
         if not tab:
-            raise FileError(f"{path}, line {number}: {line[:60]!r} is not id, quantity and numbers with tabs between")
+            raise FileError(
+                f"{path}, line {number}: {line[:60]!r} is not id, quantity and numbers with tabs between"
+            )
         if name not in known or quantity not in known[name][0].quantities:
-            raise FileError(f"{path}, line {number}: no test vector asks {name[:40]!r} for {quantity[:40]!r}")
+            raise FileError(
+                f"{path}, line {number}: no test vector asks {name[:40]!r} for {quantity[:40]!r}"
+            )
         if (name, quantity) in answers:
-            raise FileError(f"{path}, line {number}: {name} {quantity} is answered twice")
+            raise FileError(
+                f"{path}, line {number}: {name} {quantity} is answered twice"
+            )
         answers[name, quantity] = numbers
         case, suite = known[name]
         report.add([_verdict(case, suite, quantity, numbers, f"{path}, line {number}")])
@@ -51,35 +59,65 @@ def check(path: Path, report: Report) -> Report:
     return report
 
 
-def _verdict(case: Case, suite: Suite, quantity: str, numbers: str, where: str) -> Verdict:
+def _verdict(
+    case: Case, suite: Suite, quantity: str, numbers: str, where: str
+) -> Verdict:
     function = f"{suite.name}.{quantity}"
     if numbers.strip() == REFUSED:
-        return verdict(case, function, quantity, 0.0 if case.refused else math.inf, note=REFUSED)
+        return verdict(
+            case, function, quantity, 0.0 if case.refused else math.inf, note=REFUSED
+        )
     found = [_number(word, where) for word in numbers.split()]
     if case.refused:
         told = bool(found) and all(math.isnan(x) for x in found)
-        return verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else NOT_REFUSED)
+        return verdict(
+            case,
+            function,
+            quantity,
+            0.0 if told else math.inf,
+            note="" if told else NOT_REFUSED,
+        )
     expected = case.outputs[quantity]
     if len(found) != len(expected.dec):
-        return verdict(case, function, quantity, math.inf, note=f"{len(found)} numbers for {len(expected.dec)}")
+        return verdict(
+            case,
+            function,
+            quantity,
+            math.inf,
+            note=f"{len(found)} numbers for {len(expected.dec)}",
+        )
     return worst(case, function, quantity, found, expected, suite.dtype)
 
 
 def _number(word: str, where: str) -> float:
     """A hexadecimal float; digits without 0x would be read as hexadecimal ones too, so they are refused."""
     try:
-        if "0x" in word.lower() or word.lower().lstrip("+-") in ("inf", "infinity", "nan"):
+        if "0x" in word.lower() or word.lower().lstrip("+-") in (
+            "inf",
+            "infinity",
+            "nan",
+        ):
             return float.fromhex(word)
     except (ValueError, OverflowError):
         pass
-    raise FileError(f"{where}: {word[:40]!r} is no hexadecimal number such as 0x1.8p+1 (printf's %a), inf or nan")
+    raise FileError(
+        f"{where}: {word[:40]!r} is no hexadecimal number such as 0x1.8p+1 (printf's %a), inf or nan"
+    )
 
 
-def _count_missing(report: Report, suites: list[Suite], answers: dict[tuple[str, str], str]) -> None:
+def _count_missing(
+    report: Report, suites: list[Suite], answers: dict[tuple[str, str], str]
+) -> None:
     """Of each suite and dtype that is answered at all, what is not."""
     for suite in suites:
-        asked = [(case, quantity) for case in suite.cases for quantity in case.quantities]
+        asked = [
+            (case, quantity) for case in suite.cases for quantity in case.quantities
+        ]
         if any((case.id, quantity) in answers for case, quantity in asked):
-            lacking = Counter(q for case, q in asked if (case.id, q) not in answers and not report.skipped & set(case.flags))
+            lacking = Counter(
+                q
+                for case, q in asked
+                if (case.id, q) not in answers and not report.skipped & set(case.flags)
+            )
             for quantity, count in lacking.items():
                 report.missing[f"{suite.name}.{quantity} in {suite.dtype}"] += count

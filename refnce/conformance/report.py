@@ -31,7 +31,11 @@ class Report:
     def unknown_flags(self) -> str:
         """What is wrong with ``skipped``, beside the flags that have a note; empty where nothing is."""
         strange = ", ".join(sorted(self.skipped - set(self.notes)))
-        return f"--skip-flags: no flag is called {strange}; there are {', '.join(self.notes)}" if strange else ""
+        return (
+            f"--skip-flags: no flag is called {strange}; there are {', '.join(self.notes)}"
+            if strange
+            else ""
+        )
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
@@ -69,8 +73,14 @@ class Report:
                 lines += [f"{'':26}{text}" for text in self.diagnosis(function)]
         for what, count in sorted(self.missing.items()):
             lines.append(f"{NOT_PROVIDED}{what} ({count} cases)")
-        skipped = f"skipped flags: {', '.join(sorted(self.skipped))}" if self.skipped else "no flag skipped"
-        lines.append(f"{len(self.verdicts)} answers, {len(self.failures)} failed, {skipped}")
+        skipped = (
+            f"skipped flags: {', '.join(sorted(self.skipped))}"
+            if self.skipped
+            else "no flag skipped"
+        )
+        lines.append(
+            f"{len(self.verdicts)} answers, {len(self.failures)} failed, {skipped}"
+        )
         return "\n".join(lines)
 
     def diagnosis(self, function: str) -> list[str]:
@@ -83,8 +93,14 @@ class Report:
         return {
             "level": self.level,
             "answers": len(self.verdicts),
-            "failures": [{**asdict(v), "error": str(v.error), "got": str(v.got)} for v in self.failures],
-            "worst": {function: str(max(v.error for v in verdicts)) for function, verdicts in self.by_function().items()},
+            "failures": [
+                {**asdict(v), "error": str(v.error), "got": str(v.got)}
+                for v in self.failures
+            ],
+            "worst": {
+                function: str(max(v.error for v in verdicts))
+                for function, verdicts in self.by_function().items()
+            },
             "missing": dict(self.missing),
         }
 
@@ -93,5 +109,9 @@ def _row(function: str, flag: str, verdicts: list[Verdict], report: Report) -> s
     worst = max(verdicts, key=lambda verdict: verdict.error)
     failed = sum(map(report.failed, verdicts))
     where = f" at {worst.id}" if worst.error > 0 else ""
-    what = f" ({worst.note or f'{worst.quantity} {worst.got!r} for {worst.dec[:24]}'})" if report.failed(worst) else ""
+    what = (
+        f" ({worst.note or f'{worst.quantity} {worst.got!r} for {worst.dec[:24]}'})"
+        if report.failed(worst)
+        else ""
+    )
     return f"{function:<26}{flag:<16}{len(verdicts):>7}{failed:>8}  {worst.error:.3g}{where}{what}"

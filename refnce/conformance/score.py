@@ -15,7 +15,10 @@ from refnce.conformance.calls import CALLS, Answers, Call, answered
 from refnce.conformance.cases import Case, Expected, Suite
 
 NOT_REFUSED = "not refused"
-LARGEST = {"float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)), "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25))}
+LARGEST = {
+    "float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)),
+    "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25)),
+}
 
 
 class ChangedError(Exception):
@@ -34,7 +37,9 @@ class Verdict:
     got: float = math.nan
     dec: str = ""
     note: str = ""
-    about: dict[str, float] = field(default_factory=dict)  # n, m, nu and F of the case, to explain an error by
+    about: dict[str, float] = field(
+        default_factory=dict
+    )  # n, m, nu and F of the case, to explain an error by
 
 
 def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
@@ -44,7 +49,9 @@ def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
         return 0.0 if math.isnan(exact) and math.isnan(got) else math.inf
     if dec in ("inf", "-inf") or math.isinf(got):
         beyond = math.isinf(exact) or abs(Fraction(dec)) >= LARGEST[dtype]
-        return 0.0 if math.isinf(got) and beyond and (got > 0) == (exact > 0) else math.inf
+        return (
+            0.0 if math.isinf(got) and beyond and (got > 0) == (exact > 0) else math.inf
+        )
     error = abs(Fraction(got) - Fraction(dec)) / Fraction(unit)
     return float(error) if error < 2**1000 else math.inf
 
@@ -54,24 +61,67 @@ def judge(case: Case, function: str, quantity: str, got: Any, dtype: str) -> Ver
     expected = case.outputs[quantity]
     shape = tuple(getattr(got, "shape", ()))
     if shape != expected.shape:
-        return verdict(case, function, quantity, math.inf, note=f"shape {shape} for {expected.shape}")
-    numbers = [float(x) for x in got.ravel().tolist()] if hasattr(got, "ravel") else [float(got)]
+        return verdict(
+            case,
+            function,
+            quantity,
+            math.inf,
+            note=f"shape {shape} for {expected.shape}",
+        )
+    numbers = (
+        [float(x) for x in got.ravel().tolist()]
+        if hasattr(got, "ravel")
+        else [float(got)]
+    )
     return worst(case, function, quantity, numbers, expected, dtype)
 
 
-def worst(case: Case, function: str, quantity: str, numbers: list[float], expected: Expected, dtype: str) -> Verdict:
+def worst(
+    case: Case,
+    function: str,
+    quantity: str,
+    numbers: list[float],
+    expected: Expected,
+    dtype: str,
+) -> Verdict:
     """The same for numbers in C order, as many as are expected."""
-    errors = [error_in_units(*each, dtype) for each in zip(numbers, expected.dec, expected.unit, strict=True)]
+    errors = [
+        error_in_units(*each, dtype)
+        for each in zip(numbers, expected.dec, expected.unit, strict=True)
+    ]
     k = max(range(len(errors)), key=errors.__getitem__)
-    return verdict(case, function, quantity, errors[k], got=numbers[k], dec=expected.dec[k])
+    return verdict(
+        case, function, quantity, errors[k], got=numbers[k], dec=expected.dec[k]
+    )
 
 
-def verdict(case: Case, function: str, quantity: str, error: float, **more: Any) -> Verdict:
-    about = {str(name): float(case.inputs[name]) for name in ("F", "nu") if name in case.inputs and case.inputs[name].ndim == 0}
-    for name, count in (("r_data", "n"), ("r_noise", "m"), ("T_data", "n"), ("T_noise", "m"), ("x", "n"), ("f", "n")):
+def verdict(
+    case: Case, function: str, quantity: str, error: float, **more: Any
+) -> Verdict:
+    about = {
+        str(name): float(case.inputs[name])
+        for name in ("F", "nu")
+        if name in case.inputs and case.inputs[name].ndim == 0
+    }
+    for name, count in (
+        ("r_data", "n"),
+        ("r_noise", "m"),
+        ("T_data", "n"),
+        ("T_noise", "m"),
+        ("x", "n"),
+        ("f", "n"),
+    ):
         x = case.inputs.get(name)
         if x is not None:
-            about[count] = float(x.shape[-1 if name.startswith("r") else -4 if "stride" in case.inputs else -2])
+            about[count] = float(
+                x.shape[
+                    (
+                        -1
+                        if name.startswith("r")
+                        else -4 if "stride" in case.inputs else -2
+                    )
+                ]
+            )
     return Verdict(case.id, case.flags, function, quantity, error, about=about, **more)
 
 
@@ -90,42 +140,76 @@ def judged(impl: Impl, suite: Suite, function: str) -> Iterator[Verdict]:
         except NotProvided as lack:
             if str(lack) == function:
                 raise
-            yield verdict(case, function, wanted[0], math.nan, note=f"{NOT_PROVIDED}{lack}")
+            yield verdict(
+                case, function, wanted[0], math.nan, note=f"{NOT_PROVIDED}{lack}"
+            )
             continue
         except NotImplementedError as lack:
             note = "" if case.refused else f"{NOT_PROVIDED}{function}: {lack}"
-            yield verdict(case, function, wanted[0], 0.0 if case.refused else math.nan, note=note)
+            yield verdict(
+                case, function, wanted[0], 0.0 if case.refused else math.nan, note=note
+            )
             continue
         except ChangedError as error:
             yield verdict(case, function, wanted[0], math.inf, note=str(error))
             continue
-        except Exception as error:  # whatever an implementation raises is its answer to this case
+        except (
+            Exception
+        ) as error:  # whatever an implementation raises is its answer to this case
             what = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-            yield verdict(case, function, wanted[0], 0.0 if case.refused else math.inf, note=f"raised {what}")
+            yield verdict(
+                case,
+                function,
+                wanted[0],
+                0.0 if case.refused else math.inf,
+                note=f"raised {what}",
+            )
             continue
         if set(found) == {"converged"}:
-            yield verdict(case, function, wanted[0], math.nan, note=f"{NOT_PROVIDED}{function}: not converged, no root claimed")
+            yield verdict(
+                case,
+                function,
+                wanted[0],
+                math.nan,
+                note=f"{NOT_PROVIDED}{function}: not converged, no root claimed",
+            )
             wanted = tuple(quantity for quantity in wanted if quantity in found)
         for quantity in wanted:
             if case.refused:
                 if quantity in found:
                     told = _all_nan(found[quantity])
-                    yield verdict(case, function, quantity, 0.0 if told else math.inf, note="" if told else NOT_REFUSED)
+                    yield verdict(
+                        case,
+                        function,
+                        quantity,
+                        0.0 if told else math.inf,
+                        note="" if told else NOT_REFUSED,
+                    )
             elif quantity in found:
                 yield judge(case, function, quantity, found[quantity], suite.dtype)
             else:
-                yield verdict(case, function, quantity, math.nan, note=f"{NOT_PROVIDED}{function}().{quantity}")
+                yield verdict(
+                    case,
+                    function,
+                    quantity,
+                    math.nan,
+                    note=f"{NOT_PROVIDED}{function}().{quantity}",
+                )
 
 
 def _called(call: Call, impl: Impl, case: Case) -> Answers:
     """The answers; warnings are the implementation's own affair, and changing an argument in place is an error."""
-    inputs: Any = {name: x if isinstance(x, str) else x.copy() for name, x in case.inputs.items()}
+    inputs: Any = {
+        name: x if isinstance(x, str) else x.copy() for name, x in case.inputs.items()
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = call(impl, inputs)
     for name, x in case.inputs.items():
         if not isinstance(x, str) and inputs[name].tobytes() != x.tobytes():
-            raise ChangedError(f"it changed its argument {name} in place: work on a copy")
+            raise ChangedError(
+                f"it changed its argument {name} in place: work on a copy"
+            )
     return found
 
 

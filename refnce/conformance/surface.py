@@ -16,7 +16,14 @@ SURFACE = {
     "nce": ("loss", "grad_F", "hess_F", "grad_r"),
     "ence": ("loss", "grad_F", "grad_r", "log_z"),
     "logz": ("bar_update", "bar", "bisect", "newton"),
-    "expfam": ("loss", "gradient", "hessian", "profile_loss", "profile_gradient", "profile_hessian"),
+    "expfam": (
+        "loss",
+        "gradient",
+        "hessian",
+        "profile_loss",
+        "profile_gradient",
+        "profile_hessian",
+    ),
     "nn": ("mlp", "conv3x3", "quadratic_head"),
     "optim": ("sgd", "ngd", "adam"),
     "train": ("trajectory",),
@@ -26,7 +33,14 @@ SOLVERS = ("bar", "bisect", "newton")
 NOT_PROVIDED = "not provided: "
 FIELDS = ("F", "status", "evaluations", "bracket", "standard_error", "overlap")
 # What the keywords of the surface mean when left out: a foreign function need not take one that is given this value.
-DEFAULTS = {"nu": 1.0, "F0": None, "step": 1.0, "xtol": 0.0, "stride": 1, "sign": "negative"}
+DEFAULTS = {
+    "nu": 1.0,
+    "F0": None,
+    "step": 1.0,
+    "xtol": 0.0,
+    "stride": 1,
+    "sign": "negative",
+}
 
 
 class NotProvided(Exception):
@@ -40,22 +54,46 @@ class UnusableError(RuntimeError):
 class Impl:
     """``impl.nce.loss(...)`` and so on for every name of SURFACE; ``impl.eps`` is the eps of the dtype it works in."""
 
-    def __init__(self, name: str, modules: dict[str, Any], asarray: Callable[[Any], Any], *, foreign: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        modules: dict[str, Any],
+        asarray: Callable[[Any], Any],
+        *,
+        foreign: bool,
+    ) -> None:
         numpy = backend.load("numpy")
         self.name = name
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
         for space, names in SURFACE.items():
-            setattr(self, space, Space(space, names, modules.get(space), asarray, foreign))
+            setattr(
+                self, space, Space(space, names, modules.get(space), asarray, foreign)
+            )
 
-    def __getattr__(self, name: str) -> Any:  # the namespaces, for the reader and the type checker
+    def __getattr__(
+        self, name: str
+    ) -> Any:  # the namespaces, for the reader and the type checker
         raise AttributeError(f"the oracle surface has no namespace {name}")
 
 
 class Space:
     """One namespace: its functions take and return NumPy arrays; asking for one that the module lacks raises NotProvided."""
 
-    def __init__(self, space: str, names: tuple[str, ...], module: Any, asarray: Any, foreign: bool) -> None:
-        self._space, self._names, self._module, self._asarray, self._foreign = space, names, module, asarray, foreign
+    def __init__(
+        self,
+        space: str,
+        names: tuple[str, ...],
+        module: Any,
+        asarray: Any,
+        foreign: bool,
+    ) -> None:
+        self._space, self._names, self._module, self._asarray, self._foreign = (
+            space,
+            names,
+            module,
+            asarray,
+            foreign,
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._names:
@@ -69,7 +107,9 @@ class Space:
             if self._foreign:
                 kwargs = _accepted(function, label, kwargs)
             moved = [_moved(x, self._asarray) for x in args]
-            result = function(*moved, **{key: _moved(x, self._asarray) for key, x in kwargs.items()})
+            result = function(
+                *moved, **{key: _moved(x, self._asarray) for key, x in kwargs.items()}
+            )
             if name in SOLVERS:
                 return Solution(label, result)
             if self._space == "nn":
@@ -106,7 +146,11 @@ def host(x: Any) -> Any:
     """Arrays of any library, alone, in a tuple or in a dict, as NumPy arrays."""
     if isinstance(x, dict):
         return {key: host(part) for key, part in x.items()}
-    return tuple(host(part) for part in x) if isinstance(x, (tuple, list)) else backend.to_numpy(x)
+    return (
+        tuple(host(part) for part in x)
+        if isinstance(x, (tuple, list))
+        else backend.to_numpy(x)
+    )
 
 
 def on_refnce(name: str, asarray: Callable[[Any], Any]) -> Impl:
@@ -128,8 +172,14 @@ def on_module(path: str) -> Impl:
 def on_object(name: str, module: Any) -> Impl:
     """The same for a module, class or object that is already at hand."""
     modules = {space: _namespace(module, space) for space in SURFACE}
-    if not any(hasattr(modules[space], function) for space, names in SURFACE.items() for function in names):
-        raise UnusableError(f"--impl {name} provides none of the names of the oracle surface (nce.loss, logz.newton, ...)")
+    if not any(
+        hasattr(modules[space], function)
+        for space, names in SURFACE.items()
+        for function in names
+    ):
+        raise UnusableError(
+            f"--impl {name} provides none of the names of the oracle surface (nce.loss, logz.newton, ...)"
+        )
     return Impl(name, modules, getattr(module, "asarray", lambda x: x), foreign=True)
 
 
@@ -140,9 +190,15 @@ def _namespace(module: Any, space: str) -> Any:
         full = f"{module.__name__}.{space}"
         if importlib.util.find_spec(full) is not None:
             return importlib.import_module(full)
-    bare = {name for name in SURFACE[space] if sum(name in names for names in SURFACE.values()) == 1}
+    bare = {
+        name
+        for name in SURFACE[space]
+        if sum(name in names for names in SURFACE.values()) == 1
+    }
     found = {name: getattr(module, name) for name in bare if hasattr(module, name)}
-    return type(space, (), {name: staticmethod(function) for name, function in found.items()})
+    return type(
+        space, (), {name: staticmethod(function) for name, function in found.items()}
+    )
 
 
 def _accepted(function: Any, label: str, kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -154,7 +210,11 @@ def _accepted(function: Any, label: str, kwargs: dict[str, Any]) -> dict[str, An
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
     for name, value in kwargs.items():
-        default = name in DEFAULTS and not getattr(value, "ndim", 0) and value == DEFAULTS[name]
+        default = (
+            name in DEFAULTS
+            and not getattr(value, "ndim", 0)
+            and value == DEFAULTS[name]
+        )
         if name not in parameters and not default:
             raise NotProvided(f"{label}({name}=)")
     return {name: value for name, value in kwargs.items() if name in parameters}

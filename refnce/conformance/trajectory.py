@@ -52,5 +52,10 @@ def trajectory(
 def _model(theta: Array, x_data: Array, x_noise: Array) -> Any:
     """r = T theta + offset, a sample being x = [T, offset]."""
     xp = array_namespace(theta)
-    r = [xp.matmul(theta, xp.matrix_transpose(x[:, :-1])) + x[:, -1] for x in (x_data, x_noise)]
-    return *r, lambda dr_data, dr_noise: xp.matmul(dr_data, x_data[:, :-1]) + xp.matmul(dr_noise, x_noise[:, :-1])
+    r = [
+        xp.matmul(theta, xp.matrix_transpose(x[:, :-1])) + x[:, -1]
+        for x in (x_data, x_noise)
+    ]
+    return *r, lambda dr_data, dr_noise: xp.matmul(dr_data, x_data[:, :-1]) + xp.matmul(
+        dr_noise, x_noise[:, :-1]
+    )

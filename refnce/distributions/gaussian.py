@@ -6,7 +6,16 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, asarray, device, all_true, machine_eps, is_numpy, matrix_transpose
+from refnce.array.backend import (
+    Array,
+    array_namespace,
+    asarray,
+    device,
+    all_true,
+    machine_eps,
+    is_numpy,
+    matrix_transpose,
+)
 from refnce.array.validation import check_arrays
 from refnce.distributions.laws import LOG_2PI
 
@@ -29,7 +38,9 @@ class Gaussian:
     covariance: Array
     factor: Array = field(init=False, repr=False, compare=False)  # L (d, d), lower
     _inverse: Array = field(init=False, repr=False, compare=False)
-    _moved: dict[Any, list[Array]] = field(init=False, repr=False, compare=False, default_factory=dict)
+    _moved: dict[Any, list[Array]] = field(
+        init=False, repr=False, compare=False, default_factory=dict
+    )
 
     def __post_init__(self) -> None:
         L = _cholesky(self.mean, self.covariance)
@@ -39,7 +50,10 @@ class Gaussian:
     @property
     def log_z(self) -> float:
         xp = array_namespace(self.factor)
-        return float(xp.sum(xp.log(xp.linalg.diagonal(self.factor)))) + 0.5 * self.mean.shape[0] * LOG_2PI
+        return (
+            float(xp.sum(xp.log(xp.linalg.diagonal(self.factor))))
+            + 0.5 * self.mean.shape[0] * LOG_2PI
+        )
 
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, d), each sample contiguous in memory."""
@@ -73,11 +87,16 @@ class Gaussian:
         """mean, L and L^-1 in the library, dtype and device of x, which must be (..., d)."""
         xp, d = check_arrays(x=x), self.mean.shape[0]
         if x.ndim == 0 or x.shape[-1] != d:
-            raise ValueError(f"x must be (..., {d}), the Gaussian's dimension last; got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"x must be (..., {d}), the Gaussian's dimension last; got shape {tuple(x.shape)}"
+            )
         key = (xp.__name__, str(x.dtype), str(device(x)))
         if key not in self._moved:
             constants = (self.mean, self.factor, self._inverse)
-            self._moved[key] = [asarray(constant, xp, dtype=x.dtype, device=device(x)) for constant in constants]
+            self._moved[key] = [
+                asarray(constant, xp, dtype=x.dtype, device=device(x))
+                for constant in constants
+            ]
         return self._moved[key]
 
 
@@ -85,16 +104,26 @@ def _cholesky(mean: Array, covariance: Array) -> Array:
     """The lower factor of the covariance in float64, once both arguments are known to make sense."""
     for name, array in (("mean", mean), ("covariance", covariance)):
         if not is_numpy(array):
-            raise TypeError(f"{name} must be a host array; got {type(array).__name__}: convert it with refnce.array.backend.to_numpy")
+            raise TypeError(
+                f"{name} must be a host array; got {type(array).__name__}: convert it with refnce.array.backend.to_numpy"
+            )
     xp = check_arrays(mean=mean, covariance=covariance)
     if mean.ndim != 1 or covariance.shape != (mean.shape[0], mean.shape[0]):
-        raise ValueError(f"mean must be (d,) and covariance (d, d); got shapes {mean.shape} and {covariance.shape}")
+        raise ValueError(
+            f"mean must be (d,) and covariance (d, d); got shapes {mean.shape} and {covariance.shape}"
+        )
     C = xp.astype(covariance, xp.float64)
     if not (all_true(xp.isfinite(mean)) and all_true(xp.isfinite(C))):
-        raise ValueError("mean and covariance must be finite; got NaN or an infinity: drop those samples or coordinates")
-    off, half = float(xp.max(xp.abs(C - C.T), initial=0.0)), math.sqrt(machine_eps(covariance.dtype, xp))
+        raise ValueError(
+            "mean and covariance must be finite; got NaN or an infinity: drop those samples or coordinates"
+        )
+    off, half = float(xp.max(xp.abs(C - C.T), initial=0.0)), math.sqrt(
+        machine_eps(covariance.dtype, xp)
+    )
     if off > half * float(xp.max(xp.abs(C), initial=0.0)):
-        raise ValueError(f"covariance must be symmetric; it differs by {off:g} from its transpose C.T: pass (C + C.T)/2")
+        raise ValueError(
+            f"covariance must be symmetric; it differs by {off:g} from its transpose C.T: pass (C + C.T)/2"
+        )
     C = 0.5 * (C + C.T)
     try:
         L = xp.linalg.cholesky(C)
@@ -102,7 +131,10 @@ def _cholesky(mean: Array, covariance: Array) -> Array:
         L = xp.zeros_like(C)
     # A pivot that is but the rounding of the sums it comes from is no variance that the data have (Higham, Theorem 10.3).
     variance = xp.linalg.diagonal(C)
-    if not all_true(xp.linalg.diagonal(L) ** 2 > (len(C) + 1) * machine_eps(xp.float64, xp) * variance):
+    if not all_true(
+        xp.linalg.diagonal(L) ** 2
+        > (len(C) + 1) * machine_eps(xp.float64, xp) * variance
+    ):
         eigenvalues = xp.linalg.eigvalsh(C)
         raise ValueError(
             f"covariance must be positive definite; its eigenvalues are from {eigenvalues[0]:g} to {eigenvalues[-1]:g}: "

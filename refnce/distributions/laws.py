@@ -82,7 +82,9 @@ class DiagonalGaussian:
 
     def __post_init__(self) -> None:
         if self.mean.shape != self.variance.shape:
-            raise ValueError(f"mean and variance must have one shape; got {self.mean.shape} and {self.variance.shape}")
+            raise ValueError(
+                f"mean and variance must have one shape; got {self.mean.shape} and {self.variance.shape}"
+            )
         if not all_true(self.variance > 0):
             raise ValueError(f"variance must be > 0; got {self.variance.min()}")
 
@@ -94,15 +96,21 @@ class DiagonalGaussian:
     @property
     def log_z(self) -> Array:
         xp = array_namespace(self.mean, self.variance)
-        return 0.5 * _total(self.mean**2 / self.variance + xp.log(self.variance) + LOG_2PI)
+        return 0.5 * _total(
+            self.mean**2 / self.variance + xp.log(self.variance) + LOG_2PI
+        )
 
     def sample(self, rng: Any, *shape: int) -> Array:
-        return self.mean + self.variance**0.5 * _normals(rng, *shape, self.mean.shape[-1])
+        return self.mean + self.variance**0.5 * _normals(
+            rng, *shape, self.mean.shape[-1]
+        )
 
     @staticmethod
     def statistics(x: Array) -> Array:
         xp = array_namespace(x)
-        features = xp.matrix_transpose(x)  # joined along the axis of features, so that each stays one vector
+        features = xp.matrix_transpose(
+            x
+        )  # joined along the axis of features, so that each stays one vector
         return xp.matrix_transpose(xp.concat([features**2, features], axis=-2))
 
     @staticmethod
@@ -116,7 +124,9 @@ class DiagonalGaussian:
     def log_density(self, x: Array) -> Array:
         mean, variance = _beside(x, self.mean, self.variance)
         log_variance = array_namespace(x).log(variance)
-        return -0.5 * _total((x - mean) ** 2 / variance + log_variance + LOG_2PI)  # E - log_z, its squares completed
+        return -0.5 * _total(
+            (x - mean) ** 2 / variance + log_variance + LOG_2PI
+        )  # E - log_z, its squares completed
 
 
 @dataclass(frozen=True)
@@ -134,14 +144,20 @@ class RingMixture:
 
     def __post_init__(self) -> None:
         if self.dimension < 2 or self.components < 1 or not self.sd > 0:
-            raise ValueError(f"dimension must be >= 2 (the circle's), components >= 1 and sd > 0; got {self}")
+            raise ValueError(
+                f"dimension must be >= 2 (the circle's), components >= 1 and sd > 0; got {self}"
+            )
 
     @property
     def log_z(self) -> float:
-        return math.log(self.components) + self.dimension * (0.5 * LOG_2PI + math.log(self.sd))
+        return math.log(self.components) + self.dimension * (
+            0.5 * LOG_2PI + math.log(self.sd)
+        )
 
     def sample(self, rng: Any, *shape: int) -> Array:
-        angle = self.phase + (2.0 * math.pi / self.components) * rng.integers(self.components, size=shape)
+        angle = self.phase + (2.0 * math.pi / self.components) * rng.integers(
+            self.components, size=shape
+        )
         x = self.sd * _normals(rng, *shape, self.dimension)
         xp = array_namespace(x)
         x[..., 0] += self.radius * xp.cos(angle)
@@ -150,10 +166,16 @@ class RingMixture:
 
     def energy(self, x: Array) -> Array:
         xp = array_namespace(x)
-        angles = [self.phase + 2.0 * math.pi * k / self.components for k in range(self.components)]
+        angles = [
+            self.phase + 2.0 * math.pi * k / self.components
+            for k in range(self.components)
+        ]
         # |x - mu|^2 = |x|^2 - 2 <x, mu> + radius^2, and mu lives in two coordinates.
         scale = 1.0 / self.sd**2
-        along = [(scale * self.radius) * (math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1]) for a in angles]
+        along = [
+            (scale * self.radius) * (math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1])
+            for a in angles
+        ]
         shared = (0.5 * scale) * (_total(x**2) + self.radius**2)
         return logmeanexp(xp.stack(along, axis=-1)) + math.log(self.components) - shared
 
@@ -180,7 +202,9 @@ class Pinwheel:
 
     @property
     def log_z(self) -> float:
-        return LOG_2PI + math.log(self.petals * self.radial * self.tangential * self.scale**2)
+        return LOG_2PI + math.log(
+            self.petals * self.radial * self.tangential * self.scale**2
+        )
 
     def sample(self, rng: Any, *shape: int) -> Array:
         petal = (2.0 * math.pi / self.petals) * rng.integers(self.petals, size=shape)
@@ -198,9 +222,13 @@ class Pinwheel:
         turned = self.rate * xp.exp(xp.hypot(a, b))
         exponents = []
         for k in range(self.petals):
-            cos, sin = xp.cos(turned + 2.0 * math.pi * k / self.petals), xp.sin(turned + 2.0 * math.pi * k / self.petals)
+            cos, sin = xp.cos(turned + 2.0 * math.pi * k / self.petals), xp.sin(
+                turned + 2.0 * math.pi * k / self.petals
+            )
             u, t = cos * a + sin * b, cos * b - sin * a
-            exponents.append(-0.5 * (((u - 1.0) / self.radial) ** 2 + (t / self.tangential) ** 2))
+            exponents.append(
+                -0.5 * (((u - 1.0) / self.radial) ** 2 + (t / self.tangential) ** 2)
+            )
         return logmeanexp(xp.stack(exponents, axis=-1)) + math.log(self.petals)
 
     def log_density(self, x: Array) -> Array:
@@ -215,7 +243,10 @@ def _total(x: Array) -> Array:
 def _beside(x: Array, *parameters: Array) -> list[Array]:
     """Host parameters in the library, dtype and device of the samples x, which must be of a floating dtype."""
     xp = check_arrays(x=x)
-    return [asarray(parameter, xp, dtype=x.dtype, device=device(x)) for parameter in parameters]
+    return [
+        asarray(parameter, xp, dtype=x.dtype, device=device(x))
+        for parameter in parameters
+    ]
 
 
 def _normals(rng: Any, *shape: int) -> Array:

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, blocks, in_run_blocks, device, all_true, machine_eps, ignore_fp_errors
+from refnce.array.backend import (
+    Array,
+    array_namespace,
+    blocks,
+    in_run_blocks,
+    device,
+    all_true,
+    machine_eps,
+    ignore_fp_errors,
+)
 from refnce.array.validation import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, finished
@@ -26,7 +35,9 @@ def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Arr
 
 
 @in_run_blocks
-def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array, Array]:
+def _update(
+    r_data: Array, r_noise: Array, F: Array, nu: float
+) -> tuple[Array, Array, Array]:
     """Return (F - h, h, |(A - nu B)/(A - nu B)'|): the update, the step and the distance that Newton sees to the root."""
     xp = array_namespace(r_data, r_noise)
     M_d, V_d = _mean_sigmoid(r_data, F, nu, +1.0)
@@ -35,7 +46,9 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
     ratio = V_n / V_d
     log_ratio = xp.log(ratio)
-    rest = xp.where(xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, xp.zeros_like(ratio))
+    rest = xp.where(
+        xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, xp.zeros_like(ratio)
+    )
     total, error = F, rest + low
     for term in (xp.full_like(F, high), M_d, -M_n, log_ratio):
         total, e = two_sum(total, term)
@@ -44,11 +57,18 @@ def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, 
     # Near the root h comes from the exact difference: log A - log nu B = -log1p(-(A - nu B)/A).
     g = balance(r_data, r_noise, F, nu, order=1)
     counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
-    near = -xp.log1p(-(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) * (1.0 + nu) / V_d)
+    near = -xp.log1p(
+        -(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) * (1.0 + nu) / V_d
+    )
     close = xp.abs(F - far) < 0.5
     # In a gap |U - D|/(U' + D') is at most 1 however far the root: half of |log P - log N| (see ``newton``) is not.
-    P, N = (x + xp.maximum(y, xp.zeros_like(x)) for x, y in ((g.U[0], g.count), (g.D[0], -g.count)))
-    distance = xp.maximum(xp.abs(g.excess) / (g.U[1] + g.D[1]), 0.5 * xp.abs(xp.log(P) - xp.log(N)))
+    P, N = (
+        x + xp.maximum(y, xp.zeros_like(x))
+        for x, y in ((g.U[0], g.count), (g.D[0], -g.count))
+    )
+    distance = xp.maximum(
+        xp.abs(g.excess) / (g.U[1] + g.D[1]), 0.5 * xp.abs(xp.log(P) - xp.log(N))
+    )
     return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
 
 
@@ -89,9 +109,19 @@ def bar(
 
     Raises as ``nce.loss``, and ValueError for step outside (0, 1], xtol negative, or max_updates < 1.
     """
-    if isinstance(step, bool) or not isinstance(step, (int, float)) or not 0 < step <= 1:
-        raise ValueError(f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); got {step!r}")
-    if isinstance(max_updates, bool) or not isinstance(max_updates, int) or max_updates < 1:
+    if (
+        isinstance(step, bool)
+        or not isinstance(step, (int, float))
+        or not 0 < step <= 1
+    ):
+        raise ValueError(
+            f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); got {step!r}"
+        )
+    if (
+        isinstance(max_updates, bool)
+        or not isinstance(max_updates, int)
+        or max_updates < 1
+    ):
         raise ValueError(f"max_updates must be an integer >= 1; got {max_updates!r}")
     xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol)
     F0 = first_F(F0, r_data, r_noise, xp)
@@ -112,7 +142,10 @@ def bar(
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
         # Past 1, the width of the logistic, the distance is no estimate.
-        tol = xp.maximum(xp.full_like(F, max(xtol, 2.0 * eps)), xp.minimum(eps * xp.abs(F), xp.ones_like(F)))
+        tol = xp.maximum(
+            xp.full_like(F, max(xtol, 2.0 * eps)),
+            xp.minimum(eps * xp.abs(F), xp.ones_like(F)),
+        )
         converged = converged | (running & (distance <= tol))
         running = running & ~converged
         move = F_next - F
@@ -128,8 +161,12 @@ def bar(
         last = move
         if all_true(~running):
             break
-    slack = 4.0 * (eps + eps * xp.abs(F))  # the sign of h is good to the units that the update is
-    lo, hi = xp.where(cycle, lo, xp.minimum(lo, F - slack)), xp.where(cycle, hi, xp.maximum(hi, F + slack))
+    slack = 4.0 * (
+        eps + eps * xp.abs(F)
+    )  # the sign of h is good to the units that the update is
+    lo, hi = xp.where(cycle, lo, xp.minimum(lo, F - slack)), xp.where(
+        cycle, hi, xp.maximum(hi, F + slack)
+    )
     status = xp.where(converged, 0 * count, 0 * count + int(Status.MAX_UPDATES))
     status = xp.where(cycle, 0 * count + int(Status.CYCLE), status)
     return finished(start, r_data, r_noise, nu, (F, status, count + 1, lo, hi))

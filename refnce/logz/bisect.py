@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import Array, device, all_true, machine_eps, ignore_fp_errors, is_async_device
+from refnce.array.backend import (
+    Array,
+    device,
+    all_true,
+    machine_eps,
+    ignore_fp_errors,
+    is_async_device,
+)
 from refnce.logz.bracket import bracket, enter
 from refnce.logz.powers import Samples
 from refnce.logz.result import LogZ, finished
@@ -15,7 +22,9 @@ BLUR = 65536.0
 
 
 @ignore_fp_errors()
-def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0) -> LogZ:
+def bisect(
+    r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0
+) -> LogZ:
     """Return the root of A = nu B by bisection, Section 3.3; log-ratios (..., n) and (..., m).
 
     The bracket is [min r, max r] over the pooled log-ratios: at F = min r every s_data is at most nu/(1 + nu) and every
@@ -33,15 +42,21 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
-    halvings = max(0, math.ceil(math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0))
+    halvings = max(
+        0, math.ceil(math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0)
+    )
     plain = None
     # Then no odds over- or underflow, wherever the middle is.
-    if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not is_async_device(lo):
+    if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not is_async_device(
+        lo
+    ):
         plain = Samples(xp, r_data, r_noise, xp)
         plain.weigh(0.5 * lo + 0.5 * hi + math.log(nu))
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
-        narrow = hi - lo <= xp.maximum(xp.abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps)))
+        narrow = hi - lo <= xp.maximum(
+            xp.abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps))
+        )
         sign: Array = None if plain is None else _plain_sign(plain, middle, nu)
         if sign is None:
             sign = balance(r_data, r_noise, middle, nu).excess
@@ -50,7 +65,13 @@ def bisect(r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0)
             xp.where((sign >= 0) & ~narrow, middle, hi),
         )
     evaluations = xp.full(lo.shape, halvings + 1, dtype=xp.int64, device=device(lo))
-    return finished(start, r_data, r_noise, nu, (0.5 * lo + 0.5 * hi, 0 * evaluations, evaluations, lo, hi))
+    return finished(
+        start,
+        r_data,
+        r_noise,
+        nu,
+        (0.5 * lo + 0.5 * hi, 0 * evaluations, evaluations, lo, hi),
+    )
 
 
 def _plain_sign(samples: Samples, F: Array, nu: float) -> Array | None:

@@ -5,8 +5,23 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.array.backend import Array, Namespace, array_namespace, all_true, all_numpy_float64
-from refnce.array.validation import LARGEST, check_arrays, check_F, check_no_nan, check_nu, check_samples, rows, runs_shape
+from refnce.array.backend import (
+    Array,
+    Namespace,
+    array_namespace,
+    all_true,
+    all_numpy_float64,
+)
+from refnce.array.validation import (
+    LARGEST,
+    check_arrays,
+    check_F,
+    check_no_nan,
+    check_nu,
+    check_samples,
+    rows,
+    runs_shape,
+)
 from refnce.array.special import two_product
 
 
@@ -19,13 +34,27 @@ class Bracket(NamedTuple):
     limit: Array
 
 
-def enter(r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True) -> tuple[Namespace, Array, Array, float]:
+def enter(
+    r_data: Array, r_noise: Array, nu: Any, xtol: Any, *, nan: bool = True
+) -> tuple[Namespace, Array, Array, float]:
     """Check a solver's arguments and return (xp, r_data, r_noise, nu), samples contiguous."""
     nu = check_nu(nu)
-    if isinstance(xtol, bool) or not isinstance(xtol, (int, float)) or not 0 <= xtol <= LARGEST:
-        raise ValueError(f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}")
-    if all_numpy_float64(r_data, r_noise) and r_data.ndim == r_noise.ndim == 1 and 0 not in r_data.shape + r_noise.shape:
-        xp = array_namespace(r_data)  # nothing more to ask: the checks take as long as a pass over 512 samples
+    if (
+        isinstance(xtol, bool)
+        or not isinstance(xtol, (int, float))
+        or not 0 <= xtol <= LARGEST
+    ):
+        raise ValueError(
+            f"xtol must be a finite number >= 0 (0: to the last units); got {xtol!r}"
+        )
+    if (
+        all_numpy_float64(r_data, r_noise)
+        and r_data.ndim == r_noise.ndim == 1
+        and 0 not in r_data.shape + r_noise.shape
+    ):
+        xp = array_namespace(
+            r_data
+        )  # nothing more to ask: the checks take as long as a pass over 512 samples
     else:
         xp = check_arrays(r_data=r_data, r_noise=r_noise)
         check_samples(r_data=r_data, r_noise=r_noise)
@@ -44,7 +73,9 @@ def first_F(F0: Any, r_data: Array, r_noise: Array, xp: Namespace) -> Array | No
     F0 = check_F(F0, r_data, xp, name="F0")
     runs = runs_shape(r_data=r_data, r_noise=r_noise)
     if runs_shape(r_data=r_data, r_noise=r_noise, F0=F0[..., None]) != runs:
-        raise ValueError(f"F0 must be a number or broadcast to the runs {runs}; got shape {tuple(F0.shape)}")
+        raise ValueError(
+            f"F0 must be a number or broadcast to the runs {runs}; got shape {tuple(F0.shape)}"
+        )
     return xp.broadcast_to(F0, runs)
 
 
@@ -91,4 +122,9 @@ def _infinite(r: Array) -> tuple[Array, Array, Array, Array]:
     finite = xp.isfinite(r)
     minus = xp.astype(xp.count_nonzero(r == -inf, axis=-1), xp.float64)
     plus = xp.astype(xp.count_nonzero(r == inf, axis=-1), xp.float64)
-    return minus, plus, xp.min(xp.where(finite, r, inf), axis=-1), xp.max(xp.where(finite, r, -inf), axis=-1)
+    return (
+        minus,
+        plus,
+        xp.min(xp.where(finite, r, inf), axis=-1),
+        xp.max(xp.where(finite, r, -inf), axis=-1),
+    )

@@ -5,7 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.array.backend import Array, Namespace, array_namespace, device, all_true, ignore_fp_errors, is_async_device
+from refnce.array.backend import (
+    Array,
+    Namespace,
+    array_namespace,
+    device,
+    all_true,
+    ignore_fp_errors,
+    is_async_device,
+)
 from refnce.array.validation import check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter, first_F
@@ -15,12 +23,16 @@ from refnce.nce import balance
 
 # Of each sample about so many give the bracketed road its start.
 SUBSET = 1024
-TINY = 128  # samples in all, under which the median's gap is a better start than the means
+TINY = (
+    128  # samples in all, under which the median's gap is a better start than the means
+)
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 
 
 @ignore_fp_errors()
-def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0) -> LogZ:
+def newton(
+    r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0
+) -> LogZ:
     """Return the root of A = nu B to max(xtol, 4 units); log-ratios (..., n) and (..., m).
 
     First the fast road of ``rapid``; runs for which it cannot prove its root take the bracketed road below. F0 = None
@@ -48,20 +60,36 @@ def newton(r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xt
                 return proven
             passes = proven.evaluations
     check_no_nan(r_data=r_data, r_noise=r_noise)
-    if fast and proven and passes.shape == r_data.shape[:-1] == r_noise.shape[:-1] == (r_data.shape[0],):
+    if (
+        fast
+        and proven
+        and passes.shape
+        == r_data.shape[:-1]
+        == r_noise.shape[:-1]
+        == (r_data.shape[0],)
+    ):
         return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
     return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
 
 
 def _proven(xp: Namespace, fast: rapid.Root, start: int) -> LogZ:
     """What the fast road found, as a LogZ; ``start`` counts the pass that gave its first point."""
-    F, lo, hi, error, overlap = map(xp.asarray, (fast.F, fast.lo, fast.hi, fast.standard_error, fast.overlap))
+    F, lo, hi, error, overlap = map(
+        xp.asarray, (fast.F, fast.lo, fast.hi, fast.standard_error, fast.overlap)
+    )
     status = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
     return LogZ(F, status, xp.asarray(fast.passes + start), (lo, hi), error, overlap)
 
 
 def _repaired(
-    proven: LogZ, sure: Array, r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, passes: Array
+    proven: LogZ,
+    sure: Array,
+    r_data: Array,
+    r_noise: Array,
+    nu: float,
+    F0: Array | None,
+    xtol: float,
+    passes: Array,
 ) -> LogZ:
     """``proven`` with the runs that are not ``sure`` solved on the bracketed road."""
     xp = array_namespace(r_data, r_noise)
@@ -74,7 +102,10 @@ def _repaired(
     def join(whole: Array, part: Array) -> Array:
         return xp.where(sure, whole, xp.take(part, place))
 
-    ends = (join(proven.bracket[0], mended.bracket[0]), join(proven.bracket[1], mended.bracket[1]))
+    ends = (
+        join(proven.bracket[0], mended.bracket[0]),
+        join(proven.bracket[1], mended.bracket[1]),
+    )
     return LogZ(
         join(proven.F, mended.F),
         join(proven.status, mended.status),
@@ -85,7 +116,14 @@ def _repaired(
     )
 
 
-def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol: float, passes: Array) -> LogZ:
+def _bracketed(
+    r_data: Array,
+    r_noise: Array,
+    nu: float,
+    F0: Array | None,
+    xtol: float,
+    passes: Array,
+) -> LogZ:
     xp = array_namespace(r_data, r_noise)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
@@ -102,18 +140,30 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
         lo = xp.where(running & (sign <= 0), F, lo)
         hi = xp.where(running & (sign >= 0), F, hi)
         none = xp.zeros_like(sign)
-        P, N = g.U[0] + xp.maximum(count_part, none), g.D[0] + xp.maximum(-count_part, none)
-        phi = xp.where(xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
-        up, down = cumulants(*(x / P for x in g.U[1:])), cumulants(*(x / N for x in g.D[1:]))
+        P, N = g.U[0] + xp.maximum(count_part, none), g.D[0] + xp.maximum(
+            -count_part, none
+        )
+        phi = xp.where(
+            xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N)
+        )
+        up, down = cumulants(*(x / P for x in g.U[1:])), cumulants(
+            *(x / N for x in g.D[1:])
+        )
         newton_step, slope, c2, c3 = reversion(phi, up, down)
         middle = 0.5 * lo + 0.5 * hi
-        good = xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
+        good = (
+            xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
+        )
         good = good & ~(xp.abs(newton_step) > 0.5 * before)
         move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
         tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
         # The model is one of the neighbourhood: a step past 1, the width of the logistic, is not known to an ulp of a huge F.
         near = xp.minimum(tol, xp.full_like(F, max(xtol, 1.0)))
-        done = (sign == 0) | (good & (remainder(phi / slope, c2, c3) <= near)) | (hi - lo <= tol)
+        done = (
+            (sign == 0)
+            | (good & (remainder(phi / slope, c2, c3) <= near))
+            | (hi - lo <= tol)
+        )
         F = xp.where(running, F + move, F)
         before, step = xp.abs(step), xp.where(running, move, step)
         running = running & ~done
@@ -123,7 +173,9 @@ def _bracketed(r_data: Array, r_noise: Array, nu: float, F0: Array | None, xtol:
     slack = 4.0 * (eps + eps * xp.abs(F))
     lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
     status = xp.where(running, 0 * count + int(Status.MAX_UPDATES), 0 * count)
-    return finished(start, r_data, r_noise, nu, (F, status, count + (1 + passes), lo, hi))
+    return finished(
+        start, r_data, r_noise, nu, (F, status, count + (1 + passes), lo, hi)
+    )
 
 
 def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
@@ -132,14 +184,23 @@ def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
     data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
     k, j = data.shape[-1], noise.shape[-1]
     shape = runs_shape(r_data=data, r_noise=noise)
-    pooled = xp.concat([xp.broadcast_to(data, (*shape, k)), xp.broadcast_to(noise, (*shape, j))], axis=-1)
+    pooled = xp.concat(
+        [xp.broadcast_to(data, (*shape, k)), xp.broadcast_to(noise, (*shape, j))],
+        axis=-1,
+    )
     like = {"dtype": pooled.dtype, "device": device(pooled)}
     weights = xp.concat([xp.full((k,), 1.0 / k, **like), xp.full((j,), nu / j, **like)])
     order = xp.argsort(pooled, axis=-1)
     pooled = xp.take_along_axis(pooled, order, axis=-1)
-    below = xp.cumulative_sum(xp.take_along_axis(xp.broadcast_to(weights, pooled.shape), order, axis=-1), axis=-1)
+    below = xp.cumulative_sum(
+        xp.take_along_axis(xp.broadcast_to(weights, pooled.shape), order, axis=-1),
+        axis=-1,
+    )
     slack = nu * (k + j) * float(xp.finfo(pooled.dtype).eps)
     first = xp.count_nonzero(below < nu - slack, axis=-1, keepdims=True)
     last = xp.count_nonzero(below <= nu + slack, axis=-1, keepdims=True)
-    ends = [xp.take_along_axis(pooled, xp.clip(i, 0, k + j - 1), axis=-1) for i in (first, last)]
+    ends = [
+        xp.take_along_axis(pooled, xp.clip(i, 0, k + j - 1), axis=-1)
+        for i in (first, last)
+    ]
     return xp.squeeze(0.5 * ends[0] + 0.5 * ends[1], axis=-1) - math.log(nu)

@@ -16,7 +16,16 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from refnce.array.backend import BLOCK, Array, Namespace, blocks, all_true, is_numpy, run_blocks, is_async_device
+from refnce.array.backend import (
+    BLOCK,
+    Array,
+    Namespace,
+    blocks,
+    all_true,
+    is_numpy,
+    run_blocks,
+    is_async_device,
+)
 from refnce.logz.series import Derivatives
 from refnce.array.special import pairwise_sum, two_sum
 
@@ -77,18 +86,27 @@ class Samples:
         self.samples = [(r_data[k], r_noise[k]) for k in self.pieces]
         self.width = max(next(blocks(r, LONG)).shape[-1] for r in self.samples[0])
         # On a CPU NumPy's dot product beats its sum; elsewhere the sum is as fast and adds in pairs.
-        self.ones = _ones(xp, self.width, r_data.dtype, "cpu") if is_numpy(r_data) else None
+        self.ones = (
+            _ones(xp, self.width, r_data.dtype, "cpu") if is_numpy(r_data) else None
+        )
 
     def means(self) -> Array:
         """The sum of both means."""
-        return self._over_runs([self._mean(data) + self._mean(noise) for data, noise in self.samples])
+        return self._over_runs(
+            [self._mean(data) + self._mean(noise) for data, noise in self.samples]
+        )
 
     def weigh(self, G: Array) -> None:
         """Compute the odds, about the first G where it is far from 0; those of a long sample are computed in every pass."""
-        near = not is_async_device(G) and all_true(abs(G) <= REACH[self.xp.finfo(self.samples[0][0].dtype).bits])
+        near = not is_async_device(G) and all_true(
+            abs(G) <= REACH[self.xp.finfo(self.samples[0][0].dtype).bits]
+        )
         self.centre = 0.0 if near else G
         pieces = zip(self.pieces, self.samples, strict=True)
-        self.odds = [[self._of(r, 0.0 if near else self._column(G, k)) for r in both] for k, both in pieces]
+        self.odds = [
+            [self._of(r, 0.0 if near else self._column(G, k)) for r in both]
+            for k, both in pieces
+        ]
 
     def sums(self, G: Array, order: int) -> tuple[Sums, Sums]:
         """The sums of p^k over data and of q^k over noise at G, k = 1 .. order."""
@@ -103,7 +121,10 @@ class Samples:
         return sums[:order], sums[order:]
 
     def _mean(self, r: Array) -> Array:
-        return self._joined([[_sum(self.xp, x, self.ones)] for x in blocks(r, LONG)])[0] / r.shape[-1]
+        return (
+            self._joined([[_sum(self.xp, x, self.ones)] for x in blocks(r, LONG)])[0]
+            / r.shape[-1]
+        )
 
     def _of(self, r: Array, centre: Array) -> Callable[[], Iterable[Array]]:
         """The odds of one sample, block by block."""
@@ -119,7 +140,14 @@ class Samples:
     def _joined(self, rows: list[Sums]) -> Sums:
         """The sums over a sample from those over its blocks."""
         xp = self.xp
-        return rows[0] if len(rows) == 1 else [xp.sum(xp.stack(list(k), axis=-1), axis=-1) for k in zip(*rows, strict=True)]
+        return (
+            rows[0]
+            if len(rows) == 1
+            else [
+                xp.sum(xp.stack(list(k), axis=-1), axis=-1)
+                for k in zip(*rows, strict=True)
+            ]
+        )
 
     def _over_runs(self, parts: list[Array]) -> Array:
         """One array over the runs (a float for a single run) from those of the pieces."""
@@ -161,7 +189,9 @@ def _sum(xp: Namespace, x: Array, ones: Array | None) -> Array:
     return pairwise_sum(xp.vecdot(rows, ones[:SHORT])) + rest
 
 
-def _powers(xp: Namespace, X: Array, s: Array, E: Array, ones: Array | None, order: int) -> Sums:
+def _powers(
+    xp: Namespace, X: Array, s: Array, E: Array, ones: Array | None, order: int
+) -> Sums:
     """Sums over the last axis of (X/(s + E))^k, k = 1 .. order."""
     p, dot = X / (s + E), xp.vecdot
     sums = [_sum(xp, p, ones)]
@@ -182,7 +212,11 @@ def derivatives(sums: Sums) -> Derivatives:
     """The first and, from three powers on, the second derivative of log mean sigmoid."""
     scale = 1.0 / sums[0]
     x = sums[1] * scale
-    return (1.0 - x,) if len(sums) == 2 else (1.0 - x, 2.0 * scale * sums[2] - x * (1.0 + x))
+    return (
+        (1.0 - x,)
+        if len(sums) == 2
+        else (1.0 - x, 2.0 * scale * sums[2] - x * (1.0 + x))
+    )
 
 
 def moved(sums: Sums, u: Array, n: int) -> tuple[Array, Array]:

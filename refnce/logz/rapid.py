@@ -15,7 +15,17 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.array.backend import BLOCK, Array, Namespace, device, all_true, machine_eps, is_numpy, all_numpy_float64, is_async_device
+from refnce.array.backend import (
+    BLOCK,
+    Array,
+    Namespace,
+    device,
+    all_true,
+    machine_eps,
+    is_numpy,
+    all_numpy_float64,
+    is_async_device,
+)
 from refnce.logz.powers import ORDERS, Pair, Samples, derivatives, moved
 from refnce.logz.series import SLOPE, reversion
 from refnce.array.special import log_double_double, two_sum
@@ -43,15 +53,33 @@ class Root(NamedTuple):
     sure: Array
 
 
-def solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, *, xtol: float) -> Root | None:
+def solve(
+    xp: Namespace,
+    r_data: Array,
+    r_noise: Array,
+    F0: Array | None,
+    nu: float,
+    *,
+    xtol: float,
+) -> Root | None:
     """Follow the fast road for checked arguments; NaN in the samples shows as ``sure`` = False, or None."""
     try:
         return _solve(xp, r_data, r_noise, F0, nu, xtol)
-    except (ArithmeticError, ValueError):  # from ``math``, for a run whose every sigmoid underflows in its first pass
+    except (
+        ArithmeticError,
+        ValueError,
+    ):  # from ``math``, for a run whose every sigmoid underflows in its first pass
         return None
 
 
-def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float) -> Root:
+def _solve(
+    xp: Namespace,
+    r_data: Array,
+    r_noise: Array,
+    F0: Array | None,
+    nu: float,
+    xtol: float,
+) -> Root:
     n, m = r_data.shape[-1], r_noise.shape[-1]
     eps = machine_eps(r_data.dtype, xp)
     log_nu, log_nu_low = log_double_double(nu, eps)
@@ -62,17 +90,30 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
     # Python's floats do the arithmetic of a single run in a fraction of the time of NumPy's scalars.
     single = r_data.ndim == r_noise.ndim == 1 and all_numpy_float64(r_data, r_noise)
     calc = math if single else xp
-    samples = Pair(xp, r_data, r_noise) if single and n == m <= BLOCK else Samples(xp, r_data, r_noise, calc)
+    samples = (
+        Pair(xp, r_data, r_noise)
+        if single and n == m <= BLOCK
+        else Samples(xp, r_data, r_noise, calc)
+    )
     order = 3
     if F0 is not None:
         G = (float(F0) if single else F0) + log_nu
     elif max(n, m) <= BLOCK or not is_numpy(r_data):
         G = 0.5 * (samples.means() + log_nu)
     else:
-        part = _solve(xp, _sixteenth(xp, r_data), _sixteenth(xp, r_noise), None, nu, 1e-3)
+        part = _solve(
+            xp, _sixteenth(xp, r_data), _sixteenth(xp, r_noise), None, nu, 1e-3
+        )
         G = part.F + log_nu
         # As many powers as mostly let one pass be enough, or all.
-        order = next((k for k in ORDERS if k > order and all_true(0.5 * (2.5 * part.standard_error) ** k <= tol)), ORDERS[-1])
+        order = next(
+            (
+                k
+                for k in ORDERS
+                if k > order and all_true(0.5 * (2.5 * part.standard_error) ** k <= tol)
+            ),
+            ORDERS[-1],
+        )
     samples.weigh(G)
     for passes in range(1, PASSES + 1):
         A, B = samples.sums(G, order)
@@ -82,7 +123,11 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
         # What the series in u miss, half as much again for the terms that follow and for u > step: in F, and in mean s^2.
         missed = 1.5 * distance**order * (A[-1] / A[0] + B[-1] / B[0]) / slope
         close = steep & (missed <= tol) & (order * distance ** (order - 1) <= fine)
-        if passes == PASSES or (ready or passes >= BLIND_PASSES) and all_true(close | (steep ^ True)):
+        if (
+            passes == PASSES
+            or (ready or passes >= BLIND_PASSES)
+            and all_true(close | (steep ^ True))
+        ):
             break
         G = G + step
         order = last if ready and all_true(distance <= SHORT) else 6
@@ -101,17 +146,28 @@ def _solve(xp: Namespace, r_data: Array, r_noise: Array, F0: Array | None, nu: f
         F, lost = two_sum(F, -log_nu)
         rest = rest + lost - log_nu_low
     var_A, var_B = square_A - mean_A * mean_A, square_B - mean_B * mean_B
-    sure = close & (more * more <= tol) & (var_A > SPREAD * square_A) & (var_B > SPREAD * square_B)
+    sure = (
+        close
+        & (more * more <= tol)
+        & (var_A > SPREAD * square_A)
+        & (var_B > SPREAD * square_B)
+    )
     standard_error = calc.sqrt(var_A / n + (nu * nu / m) * var_B) / hess
     F = F + (rest + more)
     reach = 2.0 * (abs(step) + abs(more)) + 4.0 * (tol + eps * abs(F))
-    made: Any = passes if single else xp.full(F.shape, passes, dtype=xp.int64, device=device(F))
-    return Root(F, F - reach, F + reach, made, standard_error, hess * ((1.0 + nu) / nu), sure)
+    made: Any = (
+        passes if single else xp.full(F.shape, passes, dtype=xp.int64, device=device(F))
+    )
+    return Root(
+        F, F - reach, F + reach, made, standard_error, hess * ((1.0 + nu) / nu), sure
+    )
 
 
 def _sixteenth(xp: Namespace, r: Array) -> Array:
     n = r.shape[-1]
     if n <= STRETCH:
         return r
-    stretches = xp.reshape(r[..., : n - n % STRETCH], (*r.shape[:-1], n // STRETCH, STRETCH))
+    stretches = xp.reshape(
+        r[..., : n - n % STRETCH], (*r.shape[:-1], n // STRETCH, STRETCH)
+    )
     return xp.reshape(stretches[..., MIDDLE], (*r.shape[:-1], -1))

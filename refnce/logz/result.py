@@ -57,7 +57,9 @@ class LogZ:
         return self.converged & (self.overlap >= TRUSTED_OVERLAP)
 
 
-def finished(start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tuple[Array, ...]) -> LogZ:
+def finished(
+    start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tuple[Array, ...]
+) -> LogZ:
     """The LogZ of a solve from ``start`` that ``found`` (F, status, evaluations, lo, hi): runs without a root get their limit."""
     F, status, evaluations, lo, hi = found
     xp = array_namespace(F)
@@ -85,7 +87,11 @@ def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     noise = _deviation(r_noise, F, nu, g.M, g.below_noise) * (nu / m**0.5)
     nan = xp.full_like(F, float("nan"))
     usable = known & (slope > 0) if min(n, m) > 1 else xp.zeros_like(known)
-    error = xp.where(usable, xp.hypot(data, noise) / xp.where(slope > 0, slope, xp.ones_like(slope)), nan)
+    error = xp.where(
+        usable,
+        xp.hypot(data, noise) / xp.where(slope > 0, slope, xp.ones_like(slope)),
+        nan,
+    )
     overlap = (1.0 + nu) / nu * (slope * xp.exp(-g.M))  # Eq. (4), normalised
     return error, xp.where(known, overlap, nan)
 

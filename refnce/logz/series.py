@@ -21,7 +21,9 @@ def cumulants(first: Array, second: Array, third: Array) -> Derivatives:
     return first, second - square, third - first * (3.0 * second - 2.0 * square)
 
 
-def reversion(phi: Array, P: Derivatives, N: Derivatives) -> tuple[Array, Array, Array, Array]:
+def reversion(
+    phi: Array, P: Derivatives, N: Derivatives
+) -> tuple[Array, Array, Array, Array]:
     """Return (step, slope, c2, c3): the root of the model phi + slope (d + c2 d^2 + c3 d^3), and that model.
 
     P and N hold as many derivatives of log P by F and of log N by -F, one to three.

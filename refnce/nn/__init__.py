@@ -10,6 +10,17 @@ from refnce.nn.quadratic_head import quadratic_head
 from refnce.nn.resnet import resnet18, resnet18_shapes
 
 __all__ = [
-    "Layer", "Params", "Pullback", "chain", "conv3x3", "initial", "leaky_relu", "linear", "mlp", "mlp_shapes", "quadratic_head",
-    "resnet18", "resnet18_shapes",
-]  # fmt: skip
+    "Layer",
+    "Params",
+    "Pullback",
+    "chain",
+    "conv3x3",
+    "initial",
+    "leaky_relu",
+    "linear",
+    "mlp",
+    "mlp_shapes",
+    "quadratic_head",
+    "resnet18",
+    "resnet18_shapes",
+]

@@ -17,10 +17,16 @@ def chain(*layers: Layer) -> Layer:
             x, pullback = each({short: params[long] for short, long in own}, x)
             pullbacks.append(pullback)
 
-        def back(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Array | None, Params | None]:
+        def back(
+            dy: Array, *, dx: bool = True, dparams: bool = True
+        ) -> tuple[Array | None, Params | None]:
             gradients: Params = dict.fromkeys(params)
             down: Array | None = dy
-            lowest = 0 if dx else min((k for k, own in enumerate(names) if own), default=len(layers))
+            lowest = (
+                0
+                if dx
+                else min((k for k, own in enumerate(names) if own), default=len(layers))
+            )
             for k in range(len(layers) - 1, lowest - 1, -1):
                 down, mine = pullbacks[k](down, dx=dx or k > lowest, dparams=dparams)
                 for short, long in names[k] if dparams else ():
@@ -39,6 +45,8 @@ def _names(params: tuple[str, ...], count: int) -> list[list[tuple[str, str]]]:
     for long in params:
         place, _, short = long.partition(".")
         if not place.isdecimal() or int(place) >= count:
-            raise ValueError(f"params of a chain of {count} layers must be named 0.NAME to {count - 1}.NAME; got {long!r}")
+            raise ValueError(
+                f"params of a chain of {count} layers must be named 0.NAME to {count - 1}.NAME; got {long!r}"
+            )
         names[int(place)].append((short, long))
     return names

@@ -19,15 +19,24 @@ def conv3x3(params: Params, x: Array, *, stride: int = 1) -> tuple[Array, Pullba
     Raises ValueError where shapes or stride do not fit.
     """
     weight, bias = params["weight"], params["bias"]
-    if weight.ndim < 4 or weight.shape[-2:] != (3, 3) or x.ndim < 4 or x.shape[-3] != weight.shape[-3]:
+    if (
+        weight.ndim < 4
+        or weight.shape[-2:] != (3, 3)
+        or x.ndim < 4
+        or x.shape[-3] != weight.shape[-3]
+    ):
         raise ValueError(
             f"weight must be (..., out, in, 3, 3) and x (..., n, in, H, W); got {tuple(weight.shape)} and {tuple(x.shape)}"
         )
     if bias.ndim < 1 or bias.shape[-1] != weight.shape[-4]:
-        raise ValueError(f"bias must be (..., out) for weight {tuple(weight.shape)}; got {tuple(bias.shape)}")
+        raise ValueError(
+            f"bias must be (..., out) for weight {tuple(weight.shape)}; got {tuple(bias.shape)}"
+        )
     y, inner = convolution(stride)(params, images_last(x))
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+    def pullback(
+        dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]:
         down, gradients = inner(images_last(dy), dx=dx, dparams=dparams)
         return (images_first(down) if dx else None), gradients
 
@@ -42,12 +51,25 @@ def convolution(stride: int = 1) -> Layer:
     correlate = winograd.correlate if stride == 1 else strided.correlate
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        weight, bias, shape = params["weight"], params["bias"], x.shape  # x itself need not be kept for the way back
+        weight, bias, shape = (
+            params["weight"],
+            params["bias"],
+            x.shape,
+        )  # x itself need not be kept for the way back
         y, back = correlate(x, weight, bias)
 
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        def pullback(
+            dy: Array, *, dx: bool = True, dparams: bool = True
+        ) -> tuple[Any, Any]:
             down, dweight, dbias = back(dy, dx, dparams)
-            gradients = {"weight": match(dweight, weight.shape), "bias": match(dbias, bias.shape)} if dparams else None
+            gradients = (
+                {
+                    "weight": match(dweight, weight.shape),
+                    "bias": match(dbias, bias.shape),
+                }
+                if dparams
+                else None
+            )
             return (match(down, shape) if dx else None), gradients
 
         return y, pullback
@@ -62,9 +84,15 @@ def pointwise(stride: int = 1) -> Layer:
         xp, thin = array_namespace(x), thinned(x, stride)
         y, inner = linear(params, rows_of(thin))
 
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        def pullback(
+            dy: Array, *, dx: bool = True, dparams: bool = True
+        ) -> tuple[Any, Any]:
             down, gradients = inner(rows_of(dy), dx=dx, dparams=dparams)
-            return (spread(xp.reshape(down, thin.shape), stride, x.shape[-4], x.shape[-3]) if dx else None), gradients
+            return (
+                spread(xp.reshape(down, thin.shape), stride, x.shape[-4], x.shape[-3])
+                if dx
+                else None
+            ), gradients
 
         return xp.reshape(y, (*y.shape[:-2], *thin.shape[-4:-1], y.shape[-1])), pullback
 
@@ -75,8 +103,12 @@ def average_pool(params: Params, x: Array) -> tuple[Array, Pullback]:
     """Return (the mean over all pixels (..., n, C), pullback) of images x (..., H, W, n, C); it has no parameters."""
     xp = array_namespace(x)
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+    def pullback(
+        dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]:
         share = dy[..., None, None, :, :] / (x.shape[-4] * x.shape[-3])
-        return (xp.broadcast_to(share, x.shape) if dx else None), ({} if dparams else None)
+        return (xp.broadcast_to(share, x.shape) if dx else None), (
+            {} if dparams else None
+        )
 
     return xp.mean(x, axis=(-4, -3)), pullback

@@ -8,7 +8,9 @@ from typing import Any
 from refnce.array.backend import Array, array_namespace, device, is_numpy, with_part
 
 Backward = Callable[[Array, bool, bool], tuple[Any, Any, Any]]
-TOGETHER = 1 << 20  # bytes gathered from a few images: with what is made from them they stay in a core's second-level cache
+TOGETHER = (
+    1 << 20
+)  # bytes gathered from a few images: with what is made from them they stay in a core's second-level cache
 
 
 def images_last(x: Array) -> Array:
@@ -33,7 +35,9 @@ def kernel_first(weight: Array) -> Array:
 
 def rows_of(x: Array) -> Array:
     """(..., H, W, n, C) -> (..., H W n, C)."""
-    return array_namespace(x).reshape(x, (*x.shape[:-4], x.shape[-4] * x.shape[-3] * x.shape[-2], x.shape[-1]))
+    return array_namespace(x).reshape(
+        x, (*x.shape[:-4], x.shape[-4] * x.shape[-3] * x.shape[-2], x.shape[-1])
+    )
 
 
 def thinned(x: Array, stride: int) -> Array:
@@ -46,8 +50,20 @@ def spread(y: Array, stride: int, high: int, wide: int) -> Array:
     if stride == 1:
         return y
     xp = array_namespace(y)
-    zeros = xp.zeros((*y.shape[:-4], high, wide, *y.shape[-2:]), dtype=y.dtype, device=device(y))
-    return with_part(zeros, (..., slice(None, None, stride), slice(None, None, stride), slice(None), slice(None)), y)
+    zeros = xp.zeros(
+        (*y.shape[:-4], high, wide, *y.shape[-2:]), dtype=y.dtype, device=device(y)
+    )
+    return with_part(
+        zeros,
+        (
+            ...,
+            slice(None, None, stride),
+            slice(None, None, stride),
+            slice(None),
+            slice(None),
+        ),
+        y,
+    )
 
 
 def zeros_around(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> Array:
@@ -57,7 +73,17 @@ def zeros_around(x: Array, rows: tuple[int, int], columns: tuple[int, int]) -> A
         return x
     shape = (*x.shape[:-4], above + high + below, left + wide + right, *x.shape[-2:])
     zeros = array_namespace(x).zeros(shape, dtype=x.dtype, device=device(x))
-    return with_part(zeros, (..., slice(above, above + high), slice(left, left + wide), slice(None), slice(None)), x)
+    return with_part(
+        zeros,
+        (
+            ...,
+            slice(above, above + high),
+            slice(left, left + wide),
+            slice(None),
+            slice(None),
+        ),
+        x,
+    )
 
 
 def batches(x: Array, numbers: int, places: tuple[int, int], out: int) -> list[slice]:
@@ -66,7 +92,14 @@ def batches(x: Array, numbers: int, places: tuple[int, int], out: int) -> list[s
     They fill a second-level cache; and they are so many that the kernel, which is read once for all of them, is no larger.
     """
     n, each = x.shape[-2], places[0] * places[1]
-    few = max(1, max(TOGETHER // (numbers * x.dtype.itemsize), out) // each if is_numpy(x) else n)
+    few = max(
+        1,
+        (
+            max(TOGETHER // (numbers * x.dtype.itemsize), out) // each
+            if is_numpy(x)
+            else n
+        ),
+    )
     return [slice(start, start + few) for start in range(0, max(1, n), few)]
 
 
@@ -76,5 +109,7 @@ def with_images(whole: Array | None, here: slice, some: Array, n: int) -> Array:
         return some
     if whole is None:
         shape = (*some.shape[:-2], n, some.shape[-1])
-        whole = array_namespace(some).empty(shape, dtype=some.dtype, device=device(some))
+        whole = array_namespace(some).empty(
+            shape, dtype=some.dtype, device=device(some)
+        )
     return with_part(whole, (..., here, slice(None)), some)

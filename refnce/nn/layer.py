@@ -18,7 +18,9 @@ Params = dict[str, Array]
 class Pullback(Protocol):
     """``pullback(dy, *, dx=True, dparams=True) -> (dx, dparams)``."""
 
-    def __call__(self, dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]: ...
+    def __call__(
+        self, dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]: ...
 
 
 class Layer(Protocol):
@@ -35,5 +37,7 @@ def match(gradient: Array, shape: tuple[int, ...]) -> Array:
     extra = gradient.ndim - len(shape)
     if extra:
         gradient = xp.sum(gradient, axis=tuple(range(extra)))
-    stretched = tuple(k for k, (a, b) in enumerate(zip(gradient.shape, shape, strict=True)) if a != b)
+    stretched = tuple(
+        k for k, (a, b) in enumerate(zip(gradient.shape, shape, strict=True)) if a != b
+    )
     return xp.sum(gradient, axis=stretched, keepdims=True) if stretched else gradient

@@ -16,10 +16,18 @@ def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
     At the kink, x = 0, the slope is SLOPE. Any number between SLOPE and 1 is a subgradient there; this is PyTorch's choice.
     """
     xp, dtype = array_namespace(x), x.dtype
-    y, above = elementwise(lambda x: (xp.maximum(x, SLOPE * x), x > 0), x)  # a byte to keep for each number, not the number
+    y, above = elementwise(
+        lambda x: (xp.maximum(x, SLOPE * x), x > 0), x
+    )  # a byte to keep for each number, not the number
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
-        down = elementwise(lambda dy, above: (dy * slope(above, dtype),), dy, above)[0] if dx else None
+    def pullback(
+        dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]:
+        down = (
+            elementwise(lambda dy, above: (dy * slope(above, dtype),), dy, above)[0]
+            if dx
+            else None
+        )
         return down, ({} if dparams else None)
 
     return y, pullback

@@ -15,9 +15,15 @@ def linear(params: Params, x: Array) -> tuple[Array, Pullback]:
     """
     weight, bias = params["weight"], params["bias"]
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+    def pullback(
+        dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]:
         down = match(through(dy, weight), x.shape) if dx else None
-        return down, (dict(zip(("weight", "bias"), gradients(dy, x, weight, bias), strict=True)) if dparams else None)
+        return down, (
+            dict(zip(("weight", "bias"), gradients(dy, x, weight, bias), strict=True))
+            if dparams
+            else None
+        )
 
     return affine(x, weight, bias), pullback
 
@@ -35,5 +41,7 @@ def through(dy: Array, weight: Array) -> Array:
 def gradients(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
     """dy pulled back through ``affine`` to its weight and bias; the sum over samples as a product, which a CPU does fastest."""
     across = matrix_transpose(dy)
-    ones = array_namespace(dy).ones((dy.shape[-2], 1), dtype=dy.dtype, device=device(dy))
+    ones = array_namespace(dy).ones(
+        (dy.shape[-2], 1), dtype=dy.dtype, device=device(dy)
+    )
     return match(across @ x, weight.shape), match((across @ ones)[..., 0], bias.shape)

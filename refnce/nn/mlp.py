@@ -25,12 +25,16 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
         inputs.append(z * slopes[-1])
     y = affine(inputs[-1], params[names[-1][0]], params[names[-1][1]])
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+    def pullback(
+        dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]:
         found = dict.fromkeys(params)
         for k in range(len(names) - 1, -1, -1):
             weight, bias = names[k]
             if dparams:
-                found[weight], found[bias] = gradients(dy, inputs[k], params[weight], params[bias])
+                found[weight], found[bias] = gradients(
+                    dy, inputs[k], params[weight], params[bias]
+                )
             if k > 0:
                 dy = through(dy, params[weight]) * slopes[k - 1]
         down = match(through(dy, params[names[0][0]]), x.shape) if dx else None
@@ -44,7 +48,9 @@ def _names(params: tuple[str, ...]) -> list[tuple[str, str]]:
     names = [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(len(params) // 2)]
     wanted = [name for pair in names for name in pair]
     if not wanted or sorted(wanted) != sorted(params):
-        raise ValueError(f"params must be named 0.weight, 0.bias, 2.weight, 2.bias and so on; got {', '.join(params)}")
+        raise ValueError(
+            f"params must be named 0.weight, 0.bias, 2.weight, 2.bias and so on; got {', '.join(params)}"
+        )
     return names
 
 

@@ -24,9 +24,14 @@ class Flat:
     def unpack(self, theta: Array) -> Params:
         """Return the parameters that theta holds."""
         if theta.shape[-1] != self.count:
-            raise ValueError(f"theta must be (..., {self.count}) for parameters of these shapes; got shape {tuple(theta.shape)}")
+            raise ValueError(
+                f"theta must be (..., {self.count}) for parameters of these shapes; got shape {tuple(theta.shape)}"
+            )
         xp, runs = array_namespace(theta), theta.shape[:-1]
-        return {name: xp.reshape(theta[..., place], (*runs, *shape)) for name, place, shape in self.places}
+        return {
+            name: xp.reshape(theta[..., place], (*runs, *shape))
+            for name, place, shape in self.places
+        }
 
     def pack(self, params: Params) -> Array:
         """Return the theta that holds ``params``."""
@@ -36,6 +41,8 @@ class Flat:
             cut = params[name].ndim - len(shape)
             runs = params[name].shape[:cut]
             if params[name].shape[cut:] != shape:
-                raise ValueError(f"{name} must be (..., {', '.join(map(str, shape))}); got shape {tuple(params[name].shape)}")
+                raise ValueError(
+                    f"{name} must be (..., {', '.join(map(str, shape))}); got shape {tuple(params[name].shape)}"
+                )
             parts.append(xp.reshape(params[name], (*runs, place.stop - place.start)))
         return xp.concat(parts, axis=-1)

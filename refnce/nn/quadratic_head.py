@@ -10,7 +10,9 @@ from refnce.nn.layer import Layer, Params, Pullback, match
 SIGNS = {"negative": -1.0, "positive": 1.0}
 
 
-def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> tuple[Array, Pullback]:
+def quadratic_head(
+    params: Params, f: Array, *, sign: str = "negative"
+) -> tuple[Array, Pullback]:
     """Return (r, pullback), r = -f^T W f + b^T f of features f (..., n, k) -> (..., n, 1), or + with sign "positive".
 
     params: triangle (..., k, k), whose part below the diagonal is that of L and whose diagonal the logarithm of L's; what is
@@ -24,22 +26,35 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> tuple
     triangle, b, factor = params["triangle"], params["b"], SIGNS[sign]
     k = f.shape[-1]
     if tuple(triangle.shape[-2:]) != (k, k) or b.shape[-1:] != (k,):
-        raise ValueError(f"triangle must be (..., {k}, {k}) and b (..., {k}) for f {tuple(f.shape)}; got "
-                         f"{tuple(triangle.shape)} and {tuple(b.shape)}")  # fmt: skip
+        raise ValueError(
+            f"triangle must be (..., {k}, {k}) and b (..., {k}) for f {tuple(f.shape)}; got "
+            f"{tuple(triangle.shape)} and {tuple(b.shape)}"
+        )
     xp = array_namespace(f)
     lower, diagonal = xp.tril(triangle, k=-1), xp.exp(xp.linalg.diagonal(triangle))
     L = lower + _on_diagonal(diagonal)
     z = f @ L
-    r = factor * xp.sum(z * z, axis=-1, keepdims=True) + xp.sum(f * b[..., None, :], axis=-1, keepdims=True)
+    r = factor * xp.sum(z * z, axis=-1, keepdims=True) + xp.sum(
+        f * b[..., None, :], axis=-1, keepdims=True
+    )
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+    def pullback(
+        dy: Array, *, dx: bool = True, dparams: bool = True
+    ) -> tuple[Any, Any]:
         dz = (2.0 * factor) * z * dy
-        down = match(dz @ matrix_transpose(L) + dy * b[..., None, :], f.shape) if dx else None
+        down = (
+            match(dz @ matrix_transpose(L) + dy * b[..., None, :], f.shape)
+            if dx
+            else None
+        )
         if not dparams:
             return down, None
         dL = matrix_transpose(f) @ dz
         gradient = xp.tril(dL, k=-1) + _on_diagonal(diagonal * xp.linalg.diagonal(dL))
-        return down, {"triangle": match(gradient, triangle.shape), "b": match((matrix_transpose(f) @ dy)[..., 0], b.shape)}
+        return down, {
+            "triangle": match(gradient, triangle.shape),
+            "b": match((matrix_transpose(f) @ dy)[..., 0], b.shape),
+        }
 
     return r, pullback
 

@@ -31,12 +31,20 @@ def residual(branch: Layer, shortcut: Layer | None = None) -> Layer:
         y, back = branch(own, x)
         along, back_along = (x, None) if shortcut is None else shortcut(side, x)
 
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        def pullback(
+            dy: Array, *, dx: bool = True, dparams: bool = True
+        ) -> tuple[Any, Any]:
             down, mine = back(dy, dx=dx, dparams=dparams)
-            other, beside = (dy, {}) if back_along is None else back_along(dy, dx=dx, dparams=dparams)
+            other, beside = (
+                (dy, {})
+                if back_along is None
+                else back_along(dy, dx=dx, dparams=dparams)
+            )
             if not dparams:
                 return down + other, None
-            named = {f"branch.{k}": g for k, g in mine.items()} | {f"shortcut.{k}": g for k, g in beside.items()}
+            named = {f"branch.{k}": g for k, g in mine.items()} | {
+                f"shortcut.{k}": g for k, g in beside.items()
+            }
             return (down + other if dx else None), named
 
         return y + along, pullback
@@ -49,13 +57,17 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
 
     Its parameters have the names and shapes of ``resnet18_shapes``.
     """
-    blocks = [_block(before, after, stride) for before, after, stride in _stages(widths)]
+    blocks = [
+        _block(before, after, stride) for before, after, stride in _stages(widths)
+    ]
     inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         y, back = inner(params, images_last(x))
 
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        def pullback(
+            dy: Array, *, dx: bool = True, dparams: bool = True
+        ) -> tuple[Any, Any]:
             down, gradients = back(dy, dx=dx, dparams=dparams)
             return (images_first(down) if dx else None), gradients
 
@@ -64,7 +76,9 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     return layer
 
 
-def log_ratio(widths: tuple[int, ...] = FULL, sign: str = "negative", side: int = 28) -> Layer:
+def log_ratio(
+    widths: tuple[int, ...] = FULL, sign: str = "negative", side: int = 28
+) -> Layer:
     """Return the layer x (..., n, side^2) -> r (..., n, 1): ResNet-18 and ``quadratic_head``, c = -F left to training."""
     return chain(_as_images(side), resnet18(widths), head(sign))
 
@@ -74,16 +88,27 @@ def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shap
     shapes = {"0.weight": (widths[0], 1, 3, 3), "0.bias": (widths[0],)}
     for k, (before, after, stride) in enumerate(_stages(widths), 1):
         for place, width in ((1, before), (3, after)):
-            shapes |= {f"{k}.branch.{place}.weight": (after, width, 3, 3), f"{k}.branch.{place}.bias": (after,)}
+            shapes |= {
+                f"{k}.branch.{place}.weight": (after, width, 3, 3),
+                f"{k}.branch.{place}.bias": (after,),
+            }
         if stride > 1 or before != after:
-            shapes |= {f"{k}.shortcut.weight": (after, before), f"{k}.shortcut.bias": (after,)}
+            shapes |= {
+                f"{k}.shortcut.weight": (after, before),
+                f"{k}.shortcut.bias": (after,),
+            }
     last = len(_stages(widths)) + 3
-    return shapes | {f"{last}.weight": (features, widths[-1]), f"{last}.bias": (features,)}
+    return shapes | {
+        f"{last}.weight": (features, widths[-1]),
+        f"{last}.bias": (features,),
+    }
 
 
 def log_ratio_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
     """The shapes of the parameters of ``log_ratio``."""
-    shapes: Shapes = {f"1.{name}": shape for name, shape in resnet18_shapes(widths, features).items()}
+    shapes: Shapes = {
+        f"1.{name}": shape for name, shape in resnet18_shapes(widths, features).items()
+    }
     return shapes | {"2.triangle": (features, features), "2.b": (features,)}
 
 
@@ -102,7 +127,9 @@ def log_ratio_initial(shapes: Shapes, rng: Any, *runs: int) -> Params:
             scale = math.sqrt(2.0 / math.prod(shape[1:]))
         params[name] = scale * draw
         if name.endswith("triangle"):
-            params[name][..., range(shape[-1]), range(shape[-1])] = -0.5 * math.log(shape[-1])
+            params[name][..., range(shape[-1]), range(shape[-1])] = -0.5 * math.log(
+                shape[-1]
+            )
     return params
 
 
@@ -117,20 +144,30 @@ def _stages(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
 
 def _block(before: int, after: int, stride: int) -> Layer:
     branch = chain(leaky_relu, convolution(stride), leaky_relu, convolution())
-    return residual(branch, pointwise(stride) if stride > 1 or before != after else None)
+    return residual(
+        branch, pointwise(stride) if stride > 1 or before != after else None
+    )
 
 
 def _part(params: Params, prefix: str) -> Params:
-    return {name.removeprefix(prefix): p for name, p in params.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): p
+        for name, p in params.items()
+        if name.startswith(prefix)
+    }
 
 
 def _as_images(side: int) -> Layer:
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         xp = array_namespace(x)
         if x.shape[-1] != side * side:
-            raise ValueError(f"x must be (..., n, {side * side}), rows of images of {side} x {side}; got shape {tuple(x.shape)}")
+            raise ValueError(
+                f"x must be (..., n, {side * side}), rows of images of {side} x {side}; got shape {tuple(x.shape)}"
+            )
 
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> tuple[Any, Any]:
+        def pullback(
+            dy: Array, *, dx: bool = True, dparams: bool = True
+        ) -> tuple[Any, Any]:
             return (xp.reshape(dy, x.shape) if dx else None), ({} if dparams else None)
 
         return xp.reshape(x, (*x.shape[:-1], 1, side, side)), pullback

@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.array.backend import Array, added, array_namespace, device, is_numpy, with_part
+from refnce.array.backend import (
+    Array,
+    added,
+    array_namespace,
+    device,
+    is_numpy,
+    with_part,
+)
 from refnce.nn.images import batches, zeros_around
 
 Place = tuple[slice, int, int]
@@ -30,10 +37,14 @@ def strip(x: Array, place: Place, border: int) -> Array:
     high, wide = x.shape[-4:-2]
     first, last = 4 * top - border, 4 * bottom + border
     inside = x[..., max(first, 0) : min(last, high), :, here, :]
-    return zeros_around(inside, (max(-first, 0), max(last - high, 0)), (border, -wide % 4 + border))
+    return zeros_around(
+        inside, (max(-first, 0), max(last - high, 0)), (border, -wide % 4 + border)
+    )
 
 
-def joined(whole: Array | None, some: Array, size: tuple[int, ...], place: Place, border: int) -> Array:
+def joined(
+    whole: Array | None, some: Array, size: tuple[int, ...], place: Place, border: int
+) -> Array:
     """The adjoint of ``strip``: ``whole``, of ``size`` (H, W, n) and made where it is None, to which strip ``some`` adds."""
     xp, (here, top, _), (high, wide, _) = array_namespace(some), place, size
     first = 4 * top - border
@@ -42,11 +53,25 @@ def joined(whole: Array | None, some: Array, size: tuple[int, ...], place: Place
     if some.shape[-4:-1] == size:
         return some
     if whole is None:
-        whole = xp.empty((*some.shape[:-4], *size, some.shape[-1]), dtype=some.dtype, device=device(some))
-    met = start + (2 * border if top else 0)  # the rows up to here are those of the strip above too
-    whole = added(whole, (..., slice(start, met), slice(None), here, slice(None)), some[..., : met - start, :, :, :])
+        whole = xp.empty(
+            (*some.shape[:-4], *size, some.shape[-1]),
+            dtype=some.dtype,
+            device=device(some),
+        )
+    met = start + (
+        2 * border if top else 0
+    )  # the rows up to here are those of the strip above too
+    whole = added(
+        whole,
+        (..., slice(start, met), slice(None), here, slice(None)),
+        some[..., : met - start, :, :, :],
+    )
     rest = some[..., met - start :, :, :, :]
-    return with_part(whole, (..., slice(met, start + some.shape[-4]), slice(None), here, slice(None)), rest)
+    return with_part(
+        whole,
+        (..., slice(met, start + some.shape[-4]), slice(None), here, slice(None)),
+        rest,
+    )
 
 
 def cut6(x: Array, axis: int) -> Array:
@@ -87,7 +112,9 @@ def joined4(x: Array, axis: int) -> Array:
     xp = array_namespace(x)
     x = xp.moveaxis(x, -5, axis)
     axis += x.ndim
-    return xp.reshape(x, (*x.shape[: axis - 1], 4 * x.shape[axis - 1], *x.shape[axis + 1 :]))
+    return xp.reshape(
+        x, (*x.shape[: axis - 1], 4 * x.shape[axis - 1], *x.shape[axis + 1 :])
+    )
 
 
 def _every4(axis: int, start: int, stop: int | None) -> tuple[Any, ...]:

@@ -18,19 +18,39 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
-from refnce.array.backend import Array, added, array_namespace, asarray, device, matrix_transpose
+from refnce.array.backend import (
+    Array,
+    added,
+    array_namespace,
+    asarray,
+    device,
+    matrix_transpose,
+)
 from refnce.nn.images import Backward, kernel_first, kernel_last, rows_of
 from refnce.nn.tiles import cut4, cut6, joined, joined4, joined6, places, strip
 
 BT = (
-    (4, 0, -5, 0, 1, 0), (0, -4, -4, 1, 1, 0), (0, 4, -4, -1, 1, 0),
-    (0, -2, -1, 2, 1, 0), (0, 2, -1, -2, 1, 0), (0, 4, 0, -5, 0, 1),
-)  # fmt: skip
+    (4, 0, -5, 0, 1, 0),
+    (0, -4, -4, 1, 1, 0),
+    (0, 4, -4, -1, 1, 0),
+    (0, -2, -1, 2, 1, 0),
+    (0, 2, -1, -2, 1, 0),
+    (0, 4, 0, -5, 0, 1),
+)
 G = (
-    (1 / 4, 0, 0), (-1 / 6, -1 / 6, -1 / 6), (-1 / 6, 1 / 6, -1 / 6),
-    (1 / 24, 1 / 12, 1 / 6), (1 / 24, -1 / 12, 1 / 6), (0, 0, 1),
-)  # fmt: skip
-AT = ((1, 1, 1, 1, 1, 0), (0, 1, -1, 2, -2, 0), (0, 1, 1, 4, 4, 0), (0, 1, -1, 8, -8, 1))
+    (1 / 4, 0, 0),
+    (-1 / 6, -1 / 6, -1 / 6),
+    (-1 / 6, 1 / 6, -1 / 6),
+    (1 / 24, 1 / 12, 1 / 6),
+    (1 / 24, -1 / 12, 1 / 6),
+    (0, 0, 1),
+)
+AT = (
+    (1, 1, 1, 1, 1, 0),
+    (0, 1, -1, 2, -2, 0),
+    (0, 1, 1, 4, 4, 0),
+    (0, 1, -1, 8, -8, 1),
+)
 
 
 def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
@@ -49,22 +69,42 @@ def correlate(x: Array, weight: Array, bias: Array) -> tuple[Array, Backward]:
         size, V = V.shape[-4:-1], rows_of(V)
         # A^T takes a number at the point 1 to all 16 outputs: so the bias goes in there, and its gradient comes out.
         M = added(V @ U, (..., 1, 1, slice(None), slice(None)), bias[..., None, :])
-        y = joined(y, _outward(A, joined4, xp.reshape(M, (*M.shape[:-2], *size, M.shape[-1]))), extent, place, 0)
+        y = joined(
+            y,
+            _outward(A, joined4, xp.reshape(M, (*M.shape[:-2], *size, M.shape[-1]))),
+            extent,
+            place,
+            0,
+        )
         kept.append(V)
 
     def back(dy: Array, dx: bool, dparams: bool) -> tuple[Any, Any, Any]:
         # For many strips U is worth being made again in this order: a product with its view takes half as long again.
-        across = matrix_transpose(U) if len(strips) == 1 else _kernels(xp.moveaxis(weight, -4, -3))
+        across = (
+            matrix_transpose(U)
+            if len(strips) == 1
+            else _kernels(xp.moveaxis(weight, -4, -3))
+        )
         total = dbias = down = None
         for place, V in zip(strips, kept, strict=True):
             dM = _inward(matrix_transpose(A), cut4, strip(dy, place, 0))
             size, dM = dM.shape[-4:-1], rows_of(dM)
             if dparams:
-                mine, each = matrix_transpose(V) @ dM, xp.sum(dM[..., 1, 1, :, :], axis=-2)
-                total, dbias = (mine, each) if total is None else (added(total, ..., mine), dbias + each)
+                mine, each = matrix_transpose(V) @ dM, xp.sum(
+                    dM[..., 1, 1, :, :], axis=-2
+                )
+                total, dbias = (
+                    (mine, each)
+                    if total is None
+                    else (added(total, ..., mine), dbias + each)
+                )
             if dx:
                 dV = dM @ across
-                some = _outward(matrix_transpose(B), joined6, xp.reshape(dV, (*dV.shape[:-2], *size, dV.shape[-1])))
+                some = _outward(
+                    matrix_transpose(B),
+                    joined6,
+                    xp.reshape(dV, (*dV.shape[:-2], *size, dV.shape[-1])),
+                )
                 down = joined(down, some, extent, place, 1)
         return down, (_kernels_back(total) if dparams else None), dbias
 

@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, asarray, device, ignore_fp_errors, to_numpy
+from refnce.array.backend import (
+    Array,
+    array_namespace,
+    asarray,
+    device,
+    ignore_fp_errors,
+    to_numpy,
+)
 from refnce.array.validation import check_arrays
 
 __all__ = ["Chains", "diagnose", "hmc", "mala"]
@@ -62,10 +69,18 @@ def hmc(
     """
     xp = check_arrays(x=x)
     if x.ndim < 2:
-        raise ValueError(f"x must be (..., chains, d); got shape {tuple(x.shape)}: one chain is x[None, :]")
+        raise ValueError(
+            f"x must be (..., chains, d); got shape {tuple(x.shape)}: one chain is x[None, :]"
+        )
     if not hasattr(rng, "bit_generator"):
-        raise TypeError(f"rng must be a NumPy Generator; got {type(rng).__name__}: pass backend.make_rng(seed)")
-    for name, count, least in (("steps", steps, 1), ("warmup", warmup, 0), ("leapfrog", leapfrog, 1)):
+        raise TypeError(
+            f"rng must be a NumPy Generator; got {type(rng).__name__}: pass backend.make_rng(seed)"
+        )
+    for name, count, least in (
+        ("steps", steps, 1),
+        ("warmup", warmup, 0),
+        ("leapfrog", leapfrog, 1),
+    ):
         if isinstance(count, bool) or not isinstance(count, int) or count < least:
             raise ValueError(f"{name} must be a whole number >= {least}; got {count!r}")
     if not isinstance(step_size, (int, float)) or not 0 < step_size < math.inf:
@@ -75,7 +90,9 @@ def hmc(
     E, slope = density(x)
     lost = int(xp.count_nonzero(~xp.isfinite(E)))
     if lost:
-        raise ValueError(f"x must start each chain where its energy is finite; {lost} of {math.prod(E.shape)} do not")
+        raise ValueError(
+            f"x must start each chain where its energy is finite; {lost} of {math.prod(E.shape)} do not"
+        )
     size = xp.full((), step_size, dtype=x.dtype, device=device(x))
     tuning = _DualAveraging(size, target)
     chance = _chance(x, rng, leapfrog, warmup + steps)
@@ -83,10 +100,17 @@ def hmc(
     for k in track(range(warmup + steps)):
         p, threshold, length = next(chance)
         x_new, p_new, E_new, slope_new = _leapfrog(density, x, p, slope, size, length)
-        gain = (E_new - E) + 0.5 * (xp.sum(p**2, axis=-1) - xp.sum(p_new**2, axis=-1))  # H - H'
-        probability = xp.exp(xp.minimum(xp.where(xp.isfinite(gain), gain, -xp.inf), 0.0))
+        gain = (E_new - E) + 0.5 * (
+            xp.sum(p**2, axis=-1) - xp.sum(p_new**2, axis=-1)
+        )  # H - H'
+        probability = xp.exp(
+            xp.minimum(xp.where(xp.isfinite(gain), gain, -xp.inf), 0.0)
+        )
         accept = threshold < probability
-        x, slope = (xp.where(accept[..., None], new, old) for new, old in ((x_new, x), (slope_new, slope)))
+        x, slope = (
+            xp.where(accept[..., None], new, old)
+            for new, old in ((x_new, x), (slope_new, slope))
+        )
         E = xp.where(accept, E_new, E)
         if k < warmup:
             size = tuning.update(xp.mean(probability))
@@ -114,11 +138,21 @@ def mala(
     x' = x + step_size^2/2 dE/dx + step_size N(0, I), accepted or not. Arguments, result and errors as in ``hmc``.
     """
     return hmc(
-        density, x, rng, steps=steps, warmup=warmup, leapfrog=1, step_size=step_size, target=target, track=track
-    )  # fmt: skip
+        density,
+        x,
+        rng,
+        steps=steps,
+        warmup=warmup,
+        leapfrog=1,
+        step_size=step_size,
+        target=target,
+        track=track,
+    )
 
 
-def _leapfrog(density: Density, x: Array, p: Array, slope: Array, size: Array, length: int) -> tuple[Array, ...]:
+def _leapfrog(
+    density: Density, x: Array, p: Array, slope: Array, size: Array, length: int
+) -> tuple[Array, ...]:
     """(x, p, E, dE/dx) at the end of ``length`` steps."""
     half = 0.5 * size
     E = x
@@ -155,14 +189,20 @@ class _DualAveraging:
         return self.xp.exp(self.log_settled)
 
 
-def _chance(x: Array, rng: Any, leapfrog: int, steps: int) -> Iterator[tuple[Array, Array, int]]:
+def _chance(
+    x: Array, rng: Any, leapfrog: int, steps: int
+) -> Iterator[tuple[Array, Array, int]]:
     """For each step momenta, thresholds of acceptance and the number of leapfrog steps, each from a stream of its own."""
     xp, where = array_namespace(x), device(x)
     momenta, thresholds, lengths = _streams(rng, 3)
     for start in range(0, steps, BLOCK):
         count = min(BLOCK, steps - start)
-        p = asarray(momenta.standard_normal((count, *x.shape)), xp, dtype=x.dtype, device=where)
-        u = asarray(thresholds.random((count, *x.shape[:-1])), xp, dtype=x.dtype, device=where)
+        p = asarray(
+            momenta.standard_normal((count, *x.shape)), xp, dtype=x.dtype, device=where
+        )
+        u = asarray(
+            thresholds.random((count, *x.shape[:-1])), xp, dtype=x.dtype, device=where
+        )
         length = lengths.integers(1, leapfrog + 1, size=count).tolist()
         yield from ((p[k, ...], u[k, ...], length[k]) for k in range(count))
 
@@ -189,7 +229,9 @@ def diagnose(samples: Array) -> tuple[Any, Any]:
         nan = xp.full((*x.shape[1:-2], x.shape[-1]), xp.nan)
         return nan, nan
     halves = xp.concat([x[:n], x[-n:]], axis=-2).astype(xp.float64)
-    halves = halves - halves[:1, ..., :1, :]  # what never moved is then exactly 0, and has no variance by rounding
+    halves = (
+        halves - halves[:1, ..., :1, :]
+    )  # what never moved is then exactly 0, and has no variance by rounding
     m = halves.shape[-2]
     with ignore_fp_errors():
         means = xp.mean(halves, axis=0)
@@ -199,14 +241,22 @@ def diagnose(samples: Array) -> tuple[Any, Any]:
         r_hat = xp.sqrt(pooled / within)
         # Autocovariances of all chains by the convolution theorem, padded so that the ends do not meet.
         spectrum = xp.fft.rfft(halves - means, n=2 * n, axis=0)
-        covariance = xp.mean(xp.fft.irfft(xp.abs(spectrum) ** 2, n=2 * n, axis=0)[:n] / n, axis=-2)
+        covariance = xp.mean(
+            xp.fft.irfft(xp.abs(spectrum) ** 2, n=2 * n, axis=0)[:n] / n, axis=-2
+        )
         correlation = 1.0 - (within - covariance) / pooled
         correlation[0] = 1.0
-        pairs = correlation[0 : n - n % 2 : 2] + correlation[1 : n : 2]
+        pairs = correlation[0 : n - n % 2 : 2] + correlation[1:n:2]
         positive = xp.cumulative_prod(xp.astype(pairs > 0, xp.float64), axis=0)
         monotone = xp.minimum.accumulate(pairs, axis=0) * positive
         # The first pair left out: its even term is still counted, once, where it is positive.
-        left_out = xp.concat([xp.ones_like(positive[:1]), positive[:-1]], axis=0) - positive
-        last = xp.sum(left_out * xp.maximum(correlation[0 : n - n % 2 : 2], 0.0), axis=0)
-        time = xp.maximum(2.0 * xp.sum(monotone, axis=0) - 1.0 + last, 1.0 / math.log10(m * n))
+        left_out = (
+            xp.concat([xp.ones_like(positive[:1]), positive[:-1]], axis=0) - positive
+        )
+        last = xp.sum(
+            left_out * xp.maximum(correlation[0 : n - n % 2 : 2], 0.0), axis=0
+        )
+        time = xp.maximum(
+            2.0 * xp.sum(monotone, axis=0) - 1.0 + last, 1.0 / math.log10(m * n)
+        )
     return r_hat, m * n / time

@@ -11,4 +11,13 @@ from refnce.train.algorithm1 import (
     step,
 )
 
-__all__ = ["ORDERS", "UPDATES", "Method", "State", "Stopped", "Training", "start", "step"]
+__all__ = [
+    "ORDERS",
+    "UPDATES",
+    "Method",
+    "State",
+    "Stopped",
+    "Training",
+    "start",
+    "step",
+]

@@ -20,14 +20,25 @@ from itertools import groupby
 from typing import Any
 
 from refnce import ence, logz
-from refnce.array.backend import Array, array_namespace, asarray, device, all_true, ignore_fp_errors, is_async_device
+from refnce.array.backend import (
+    Array,
+    array_namespace,
+    asarray,
+    device,
+    all_true,
+    ignore_fp_errors,
+    is_async_device,
+)
 from refnce.array.validation import check_arrays, check_nu
 from refnce.train.models import Model
 from refnce.optim import sgd
 
 __all__ = ["Method", "State", "Stopped", "Training", "start", "step"]
 
-UPDATES = {"nce": ("gradient", "bar", "bisect", "newton"), "ence": ("gradient", "closed")}
+UPDATES = {
+    "nce": ("gradient", "bar", "bisect", "newton"),
+    "ence": ("gradient", "closed"),
+}
 ORDERS = ("together", "first")
 Optimizer = Callable[..., tuple[Any, Array]]
 
@@ -53,11 +64,19 @@ class Method:
     def __post_init__(self) -> None:
         known = [name for names in UPDATES.values() for name in names]
         if self.update not in known:
-            raise ValueError(f"update must be one of {', '.join(dict.fromkeys(known))}; got {self.update!r}")
+            raise ValueError(
+                f"update must be one of {', '.join(dict.fromkeys(known))}; got {self.update!r}"
+            )
         if self.order not in ORDERS:
-            raise ValueError(f"order must be one of {', '.join(ORDERS)}; got {self.order!r}")
+            raise ValueError(
+                f"order must be one of {', '.join(ORDERS)}; got {self.order!r}"
+            )
         _check_number("rate", self.rate)
-        if isinstance(self.times, bool) or not isinstance(self.times, int) or self.times < 1:
+        if (
+            isinstance(self.times, bool)
+            or not isinstance(self.times, int)
+            or self.times < 1
+        ):
             raise ValueError(f"times must be a whole number >= 1; got {self.times!r}")
 
 
@@ -78,9 +97,13 @@ class Training:
 
     def __post_init__(self) -> None:
         if self.loss not in UPDATES:
-            raise ValueError(f"loss must be one of {', '.join(UPDATES)}; got {self.loss!r}")
+            raise ValueError(
+                f"loss must be one of {', '.join(UPDATES)}; got {self.loss!r}"
+            )
         if self.loss == "ence" and self.nu != 1.0:
-            raise ValueError(f"nu must be 1 for the exponential loss, which it scales; got {self.nu!r}")
+            raise ValueError(
+                f"nu must be 1 for the exponential loss, which it scales; got {self.nu!r}"
+            )
         check_nu(self.nu)
         _check_number("rate", self.rate)
         _check_number("xtol", self.xtol, zero=True)
@@ -89,13 +112,23 @@ class Training:
         for method in self.methods:
             if method.update not in UPDATES[self.loss]:
                 allowed = ", ".join(UPDATES[self.loss])
-                raise ValueError(f"update must be one of {allowed} for loss {self.loss!r}; got {method.update!r}")
+                raise ValueError(
+                    f"update must be one of {allowed} for loss {self.loss!r}; got {method.update!r}"
+                )
 
     @cached_property
     def groups(self) -> list[tuple[slice, Method, list[list[float]]]]:
         """Neighbouring methods that differ in their rate alone: where they stand, one of them, the rates (methods, 1)."""
         groups, position = [], 0
-        for _, members in groupby(self.methods, lambda method: (method.update, method.order, method.times, method.optimizer)):
+        for _, members in groupby(
+            self.methods,
+            lambda method: (
+                method.update,
+                method.order,
+                method.times,
+                method.optimizer,
+            ),
+        ):
             methods = list(members)
             here = slice(position, position + len(methods))
             groups.append((here, methods[0], [[method.rate] for method in methods]))
@@ -143,9 +176,13 @@ def start(training: Training, theta: Array, F: Array) -> State:
         )
     for name, x in (("theta", theta), ("F", F)):
         if not all_true(xp.isfinite(x)):
-            raise ValueError(f"{name} must be finite; got NaN or an infinity in shape {tuple(x.shape)}: start elsewhere")
+            raise ValueError(
+                f"{name} must be finite; got NaN or an infinity in shape {tuple(x.shape)}: start elsewhere"
+            )
     none = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
-    return State(theta, F, (None,) * (1 + len(training.groups)), training, 0, none, none - 1)
+    return State(
+        theta, F, (None,) * (1 + len(training.groups)), training, 0, none, none - 1
+    )
 
 
 @ignore_fp_errors()
@@ -166,34 +203,62 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     # The loss at a finite F is finite just where no data have p = 0 and no noise p = inf.
     lossless = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
     if not _surely(lossless):  # the solvers refuse NaN
-        r_data, r_noise = (xp.where(xp.isnan(r), xp.zeros_like(r), r) for r in (r_data, r_noise))
+        r_data, r_noise = (
+            xp.where(xp.isnan(r), xp.zeros_like(r), r) for r in (r_data, r_noise)
+        )
 
     groups = training.groups
     moved = {}
     for k, (here, method, _) in enumerate(groups):
         if method.order == "first":
-            moved[k] = _move_F(state, k, r_data[..., here, :], r_noise[..., here, :], None)
-    F_seen = xp.concat([moved[k][1] if k in moved else F[..., here] for k, (here, _, _) in enumerate(groups)], axis=-1)
+            moved[k] = _move_F(
+                state, k, r_data[..., here, :], r_noise[..., here, :], None
+            )
+    F_seen = xp.concat(
+        [
+            moved[k][1] if k in moved else F[..., here]
+            for k, (here, _, _) in enumerate(groups)
+        ],
+        axis=-1,
+    )
     if training.loss == "ence":
         F_seen = _finite(F_seen, F)
     weights = _weights(r_data, r_noise, F_seen, training)
-    if training.loss == "ence":  # it is twice the sum of its weights, which may overflow
-        lossless = lossless & xp.isfinite(2.0 * (xp.sum(weights[0], axis=-1) + xp.sum(weights[1], axis=-1)))
+    if (
+        training.loss == "ence"
+    ):  # it is twice the sum of its weights, which may overflow
+        lossless = lossless & xp.isfinite(
+            2.0 * (xp.sum(weights[0], axis=-1) + xp.sum(weights[1], axis=-1))
+        )
     for k, (here, method, _) in enumerate(groups):
         if method.order == "together":
             own = weights[0][..., here, :], weights[1][..., here, :]
-            moved[k] = _move_F(state, k, r_data[..., here, :], r_noise[..., here, :], own)
+            moved[k] = _move_F(
+                state, k, r_data[..., here, :], r_noise[..., here, :], own
+            )
 
     gradient = pullback(-weights[0], weights[1])
     memory, change = training.optimizer(state.memory[0], gradient, rate=training.rate)
     memories, F_next = zip(*(moved[k] for k in range(len(groups))), strict=True)
-    return _only_finite(state, lossless, state.theta + change, xp.concat(list(F_next), axis=-1), (memory, *memories))
+    return _only_finite(
+        state,
+        lossless,
+        state.theta + change,
+        xp.concat(list(F_next), axis=-1),
+        (memory, *memories),
+    )
 
 
-def _only_finite(state: State, lossless: Array, theta: Array, F: Array, memory: tuple[Any, ...]) -> State:
+def _only_finite(
+    state: State, lossless: Array, theta: Array, F: Array, memory: tuple[Any, ...]
+) -> State:
     """The state after a step, in which runs that stopped, now or before, keep their theta and F."""
     xp = array_namespace(F)
-    checks = {Stopped.THETA: xp.all(xp.isfinite(theta), axis=-1), Stopped.F: xp.isfinite(F), Stopped.LOSS: lossless}
+    checks = {
+        Stopped.THETA: xp.all(xp.isfinite(theta), axis=-1),
+        Stopped.F: xp.isfinite(F),
+        Stopped.LOSS: lossless,
+    }
     going = state.stopped == int(Stopped.NOT)
     fine = checks[Stopped.THETA] & checks[Stopped.F] & lossless & going
     after = replace(state, theta=theta, F=F, memory=memory, count=state.count + 1)
@@ -222,7 +287,9 @@ def _finite(F: Array, before: Array) -> Array:
     return F if _surely(fine) else array_namespace(F).where(fine, F, before)
 
 
-def _weights(r_data: Array, r_noise: Array, F: Array, training: Training) -> tuple[Array, Array]:
+def _weights(
+    r_data: Array, r_noise: Array, F: Array, training: Training
+) -> tuple[Array, Array]:
     """(-dL/dr_data, dL/dr_noise), both positive: ``nce.grad_r`` to rounding in r - F, in four operations a sample.
 
     One sigmoid for each sample, method and step is what a training spends its time on, and the digits that nce.grad_r
@@ -239,7 +306,9 @@ def _weights(r_data: Array, r_noise: Array, F: Array, training: Training) -> tup
     return data, noise
 
 
-def _move_F(state: State, k: int, r_data: Array, r_noise: Array, weights: Any) -> tuple[Any, Array]:
+def _move_F(
+    state: State, k: int, r_data: Array, r_noise: Array, weights: Any
+) -> tuple[Any, Array]:
     """(memory, next F (..., methods)) of the k-th group; ``weights`` are those at F where the caller has them."""
     training, (here, method, rates) = state.training, state.training.groups[k]
     F, memory = state.F[..., here], state.memory[1 + k]
@@ -255,18 +324,36 @@ def _move_F(state: State, k: int, r_data: Array, r_noise: Array, weights: Any) -
     for again in range(method.times):
         at = _finite(F, state.F[..., here]) if again else F
         # L depends on r - F alone: the summands of dL/dF (Eq. 3) are the sums of the weights.
-        data, noise = (xp.sum(w, axis=-1) for w in weights or _weights(r_data, r_noise, at, training))
+        data, noise = (
+            xp.sum(w, axis=-1)
+            for w in weights or _weights(r_data, r_noise, at, training)
+        )
         if method.update == "gradient":
             slope = data - noise  # Eq. (3)
         else:
-            slope, seen = xp.log(data) - xp.log(noise), (data > 0) & (noise > 0)  # Eq. (11)
-            if not all_true(seen):  # a class that underflows as a whole has no logarithm until its largest term is factored out
-                slope = xp.where(seen, slope, at - logz.bar_update(r_data, r_noise, at, nu=nu))
+            slope, seen = xp.log(data) - xp.log(noise), (data > 0) & (
+                noise > 0
+            )  # Eq. (11)
+            if not all_true(
+                seen
+            ):  # a class that underflows as a whole has no logarithm until its largest term is factored out
+                slope = xp.where(
+                    seen, slope, at - logz.bar_update(r_data, r_noise, at, nu=nu)
+                )
         memory, change = method.optimizer(memory, slope[..., None], rate=rate)
-        F, weights = F + change[..., 0], None  # what is not finite stays so, and stops the run
+        F, weights = (
+            F + change[..., 0],
+            None,
+        )  # what is not finite stays so, and stops the run
     return memory, F
 
 
 def _check_number(name: str, value: Any, zero: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not (0 < value < math.inf or zero and value == 0):
-        raise ValueError(f"{name} must be a finite number {'>=' if zero else '>'} 0; got {value!r}")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (0 < value < math.inf or zero and value == 0)
+    ):
+        raise ValueError(
+            f"{name} must be a finite number {'>=' if zero else '>'} 0; got {value!r}"
+        )

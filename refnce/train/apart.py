@@ -11,7 +11,9 @@ from refnce.array.backend import Array, array_namespace
 from refnce.optim import mapped
 from refnce.train.algorithm1 import State
 
-Place = tuple[tuple[int, ...], int | None]  # which run, and which method (None: all of all)
+Place = tuple[
+    tuple[int, ...], int | None
+]  # which run, and which method (None: all of all)
 Parts = dict[Place, State]
 
 
@@ -19,17 +21,28 @@ def split(state: State, apart: bool) -> Parts:
     """Return the whole state, or the state of each run and method: theta (1, k), F (1,)."""
     if not apart:
         return {((), None): state}
-    trainings = [replace(state.training, methods=(method,)) for method in state.training.methods]
-    groups = [(g, k - here.start) for g, (here, _, _) in enumerate(state.training.groups) for k in range(here.start, here.stop)]
+    trainings = [
+        replace(state.training, methods=(method,)) for method in state.training.methods
+    ]
+    groups = [
+        (g, k - here.start)
+        for g, (here, _, _) in enumerate(state.training.groups)
+        for k in range(here.start, here.stop)
+    ]
     parts: Parts = {}
     for run in product(*(range(width) for width in state.F.shape[:-1])):
-        for k, (training, (group, position)) in enumerate(zip(trainings, groups, strict=True)):
+        for k, (training, (group, position)) in enumerate(
+            zip(trainings, groups, strict=True)
+        ):
             own, own_F = _at(run, k), _at(run, position)
             parts[run, k] = replace(
                 state,
                 theta=own(state.theta),
                 F=own(state.F),
-                memory=(mapped(own, state.memory[0]), mapped(own_F, state.memory[1 + group])),
+                memory=(
+                    mapped(own, state.memory[0]),
+                    mapped(own_F, state.memory[1 + group]),
+                ),
                 training=training,
                 stopped=own(state.stopped),
                 stopped_at=own(state.stopped_at),
@@ -57,14 +70,22 @@ def join(state: State, parts: Parts) -> State:
     def memory(index: int, members: Sequence[int]) -> Any:
         shape = (*state.F.shape[:-1], len(members))
         chosen = [part.memory[index] for (_, k), part in parts.items() if k in members]
-        return mapped(lambda *x: x[0] if isinstance(x[0], (int, float)) else _together(list(x), shape), *chosen)
+        return mapped(
+            lambda *x: (
+                x[0] if isinstance(x[0], (int, float)) else _together(list(x), shape)
+            ),
+            *chosen,
+        )
 
     groups = [range(here.start, here.stop) for here, _, _ in state.training.groups]
     return replace(
         state,
         theta=gather(state, parts, lambda place: parts[place].theta),
         F=gather(state, parts, lambda place: parts[place].F),
-        memory=(memory(0, range(len(state.training.methods))), *(memory(1, group) for group in groups)),
+        memory=(
+            memory(0, range(len(state.training.methods))),
+            *(memory(1, group) for group in groups),
+        ),
         count=next(iter(parts.values())).count,
         stopped=gather(state, parts, lambda place: parts[place].stopped),
         stopped_at=gather(state, parts, lambda place: parts[place].stopped_at),
@@ -72,7 +93,9 @@ def join(state: State, parts: Parts) -> State:
 
 
 def _at(run: tuple[int, ...], k: int) -> Callable[[Array], Array]:
-    return lambda x: x if isinstance(x, (int, float)) else x[(*run, slice(k, k + 1), ...)]
+    return lambda x: (
+        x if isinstance(x, (int, float)) else x[(*run, slice(k, k + 1), ...)]
+    )
 
 
 def _together(arrays: list[Array], shape: tuple[int, ...]) -> Array:

@@ -21,7 +21,17 @@ from typing import Any
 from refnce import ence, files, nce, train
 from refnce.train import checkpoint
 from refnce.train.apart import Parts, gather, join, samples, split
-from refnce.array.backend import Array, array_namespace, asarray, device, make_rng, all_true, load, to_numpy, is_async_device
+from refnce.array.backend import (
+    Array,
+    array_namespace,
+    asarray,
+    device,
+    make_rng,
+    all_true,
+    load,
+    to_numpy,
+    is_async_device,
+)
 from refnce.train.algorithm1 import State, Stopped
 
 __all__ = ["Batches", "Record", "fit"]
@@ -45,18 +55,29 @@ class Batches:
 
     def __post_init__(self) -> None:
         if not isinstance(self.runs, tuple):
-            raise ValueError(f"runs must be a tuple of whole numbers, () for samples that all runs share; got {self.runs!r}")
+            raise ValueError(
+                f"runs must be a tuple of whole numbers, () for samples that all runs share; got {self.runs!r}"
+            )
         _check_count("seed", self.seed, 0)
-        for name, number in (("n", self.n), ("m", self.m), *(("runs", width) for width in self.runs)):
+        for name, number in (
+            ("n", self.n),
+            ("m", self.m),
+            *(("runs", width) for width in self.runs),
+        ):
             _check_count(name, number, 1)
         need = math.prod((*self.runs, self.n))
         if not hasattr(self.data, "sample") and self.data.shape[0] < need:
-            raise ValueError(f"data must hold the {need} samples that one step of all runs takes; got shape {self.data.shape}")
+            raise ValueError(
+                f"data must hold the {need} samples that one step of all runs takes; got shape {self.data.shape}"
+            )
 
     def __call__(self, k: int) -> Pair:
         noise = self.noise.sample(make_rng(self.seed, k, 1), *self.runs, self.m)
         if hasattr(self.data, "sample"):
-            return self.data.sample(make_rng(self.seed, k, 0), *self.runs, self.n), noise
+            return (
+                self.data.sample(make_rng(self.seed, k, 0), *self.runs, self.n),
+                noise,
+            )
         total, size = self.data.shape[0], math.prod((*self.runs, self.n))
         epoch, place = divmod(k, total // size)
         rows = _order(self.seed, epoch, total)[place * size : (place + 1) * size]
@@ -129,13 +150,19 @@ def fit(
     for name, number in (("steps", steps), ("every", every), ("interval", interval)):
         _check_count(name, number, 1)
     optimum = None if optimum is None else _known(optimum, state)
-    about = {"every": str(every), "apart": str(apart), "optimum": str(optimum and [x.tolist() for x in optimum])}
+    about = {
+        "every": str(every),
+        "apart": str(apart),
+        "optimum": str(optimum and [x.tolist() for x in optimum]),
+    }
     about["batches"] = batches.about if isinstance(batches, Batches) else "unknown"
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     if path is not None:
         path = Path(path).resolve()  # through a link, which a rename would replace
         if not path.parent.is_dir():
-            raise ValueError(f"path must be in a folder that exists; got {path}: make {path.parent} first")
+            raise ValueError(
+                f"path must be in a folder that exists; got {path}: make {path.parent} first"
+            )
         if path.exists():
             state, columns = _resumed(path, state, about, steps)
     begin, parts = state, split(state, apart)
@@ -144,7 +171,10 @@ def fit(
     for k in track(range(state.count, state.count if over else steps)):
         pair = _moved(batches(k), begin)
         before = parts
-        parts = {place: train.step(part, *samples(place, pair)) for place, part in before.items()}
+        parts = {
+            place: train.step(part, *samples(place, pair))
+            for place, part in before.items()
+        }
         last, due = k == steps - 1, k % every == 0
         over = _over(parts, due or last)
         if due or last or over:
@@ -164,7 +194,11 @@ def fit(
     state = join(begin, parts)
     if over:
         _warn(state)
-    return state, Record(**_arrays(columns, state), stopped=to_numpy(state.stopped), stopped_at=to_numpy(state.stopped_at))
+    return state, Record(
+        **_arrays(columns, state),
+        stopped=to_numpy(state.stopped),
+        stopped_at=to_numpy(state.stopped_at),
+    )
 
 
 def _check_count(name: str, number: Any, least: int) -> None:
@@ -174,9 +208,17 @@ def _check_count(name: str, number: Any, least: int) -> None:
 
 def _known(optimum: Pair, state: State) -> Pair:
     """The optimum as host arrays."""
-    xp, (theta, F), wide, runs = load("numpy"), (to_numpy(x) for x in optimum), tuple(state.theta.shape), tuple(state.F.shape)
+    xp, (theta, F), wide, runs = (
+        load("numpy"),
+        (to_numpy(x) for x in optimum),
+        tuple(state.theta.shape),
+        tuple(state.F.shape),
+    )
     try:
-        fits = xp.broadcast_shapes(theta.shape, wide) == wide and xp.broadcast_shapes(F.shape, runs) == runs
+        fits = (
+            xp.broadcast_shapes(theta.shape, wide) == wide
+            and xp.broadcast_shapes(F.shape, runs) == runs
+        )
     except ValueError:
         fits = False
     if not fits or theta.shape[-1:] != wide[-1:]:
@@ -189,69 +231,114 @@ def _known(optimum: Pair, state: State) -> Pair:
 
 def _over(parts: Parts, look: bool) -> bool:
     """Whether every run has stopped; without ``look`` only where asking costs nothing."""
-    return all((look or not is_async_device(part.stopped)) and all_true(part.stopped != 0) for part in parts.values())
+    return all(
+        (look or not is_async_device(part.stopped)) and all_true(part.stopped != 0)
+        for part in parts.values()
+    )
 
 
-def _row(begin: State, before: Parts, after: Parts, pair: Pair, optimum: Pair | None) -> tuple[Any, Any, Any]:
+def _row(
+    begin: State, before: Parts, after: Parts, pair: Pair, optimum: Pair | None
+) -> tuple[Any, Any, Any]:
     """loss, F and distance of a step, at the point where it took theta's gradient."""
-    seen = {place: _seen(before[place], after[place], *samples(place, pair)) for place in before}
+    seen = {
+        place: _seen(before[place], after[place], *samples(place, pair))
+        for place in before
+    }
     loss = to_numpy(gather(begin, before, lambda place: seen[place][0]))
     F = to_numpy(gather(begin, before, lambda place: seen[place][1]))
     theta = to_numpy(gather(begin, before, lambda place: before[place].theta))
     xp = array_namespace(F)
     distance = xp.full_like(F, float("nan"))
     if optimum is not None:
-        distance = xp.hypot(xp.linalg.vector_norm(theta - optimum[0], axis=-1), F - optimum[1])
-    return xp.astype(loss, xp.float64), xp.astype(F, xp.float64), xp.astype(distance, xp.float64)
+        distance = xp.hypot(
+            xp.linalg.vector_norm(theta - optimum[0], axis=-1), F - optimum[1]
+        )
+    return (
+        xp.astype(loss, xp.float64),
+        xp.astype(F, xp.float64),
+        xp.astype(distance, xp.float64),
+    )
 
 
 def _seen(before: State, after: State, x_data: Array, x_noise: Array) -> Pair:
     """The loss of the batch at theta before the step, and the F with which it was taken."""
     training, xp = before.training, array_namespace(before.F)
-    first = asarray([method.order == "first" for method in training.methods], xp, device=device(before.F))
+    first = asarray(
+        [method.order == "first" for method in training.methods],
+        xp,
+        device=device(before.F),
+    )
     F = xp.where(first & (after.stopped == 0), after.F, before.F)
     r_data, r_noise, _ = training.model(before.theta, x_data, x_noise)
     known = ~(xp.any(xp.isnan(r_data), axis=-1) | xp.any(xp.isnan(r_noise), axis=-1))
-    r_data, r_noise = (xp.where(known[..., None], r, xp.zeros_like(r)) for r in (r_data, r_noise))
-    loss = ence.loss(r_data, r_noise, F) if training.loss == "ence" else nce.loss(r_data, r_noise, F, nu=training.nu)
+    r_data, r_noise = (
+        xp.where(known[..., None], r, xp.zeros_like(r)) for r in (r_data, r_noise)
+    )
+    loss = (
+        ence.loss(r_data, r_noise, F)
+        if training.loss == "ence"
+        else nce.loss(r_data, r_noise, F, nu=training.nu)
+    )
     return xp.where(known, loss, xp.full_like(loss, float("nan"))), F
 
 
 def _moved(pair: Pair, like: State) -> Pair:
     xp, where = array_namespace(like.F), device(like.F)
-    x_data, x_noise = (asarray(x, xp, dtype=like.theta.dtype, device=where) for x in pair)
+    x_data, x_noise = (
+        asarray(x, xp, dtype=like.theta.dtype, device=where) for x in pair
+    )
     runs = tuple(like.F.shape[:-1])
     for x in (x_data, x_noise):
         if x.ndim < 2 or tuple(x.shape[:-2]) not in ((), runs):
-            raise ValueError(f"batches must be (*runs, n, d), runs the state's {runs}, or shared (n, d); got {tuple(x.shape)}")
+            raise ValueError(
+                f"batches must be (*runs, n, d), runs the state's {runs}, or shared (n, d); got {tuple(x.shape)}"
+            )
     return x_data, x_noise
 
 
 def _shapes(state: State) -> files.Expected:
     """Shape and dtype of the record's columns."""
     alone, runs = ((None,), "float64"), ((None, *state.F.shape), "float64")
-    return dict(zip(COLUMNS, (((None,), "int64"), runs, runs, runs, alone), strict=True))
+    return dict(
+        zip(COLUMNS, (((None,), "int64"), runs, runs, runs, alone), strict=True)
+    )
 
 
 def _arrays(columns: dict[str, list[Any]], state: State) -> dict[str, Any]:
     xp, kinds = load("numpy"), _shapes(state)
-    return {name: xp.asarray(x, dtype=kinds[name][1]).reshape((len(x), *kinds[name][0][1:])) for name, x in columns.items()}
+    return {
+        name: xp.asarray(x, dtype=kinds[name][1]).reshape((len(x), *kinds[name][0][1:]))
+        for name, x in columns.items()
+    }
 
 
-def _resumed(path: Path, state: State, about: checkpoint.About, steps: int) -> tuple[State, dict[str, list[Any]]]:
+def _resumed(
+    path: Path, state: State, about: checkpoint.About, steps: int
+) -> tuple[State, dict[str, list[Any]]]:
     state, arrays = checkpoint.read(path, state, _shapes(state), about)
     step, every, count = arrays["step"].tolist(), int(about["every"]), state.count
     if count > steps:
-        raise files.FileError(f"{path} has {count} steps already; steps must be at least as many, got {steps}")
+        raise files.FileError(
+            f"{path} has {count} steps already; steps must be at least as many, got {steps}"
+        )
     rises = all(a < b for a, b in zip([-1, *step], [*step, count], strict=True))
     # Of the multiples of every, those from the first on: a training can have begun at any step.
-    if step and not (rises and sum(k % every == 0 for k in step) == len(range(-(-step[0] // every) * every, count, every))):
-        raise files.FileError(f"{path}: its record is not that of {count} steps; remove it to start afresh")
+    if step and not (
+        rises
+        and sum(k % every == 0 for k in step)
+        == len(range(-(-step[0] // every) * every, count, every))
+    ):
+        raise files.FileError(
+            f"{path}: its record is not that of {count} steps; remove it to start afresh"
+        )
     return state, {name: list(arrays[name]) for name in COLUMNS}
 
 
 def _warn(state: State) -> None:
-    why = sorted({Stopped(int(x)).name.lower() for x in to_numpy(state.stopped).ravel()})
+    why = sorted(
+        {Stopped(int(x)).name.lower() for x in to_numpy(state.stopped).ravel()}
+    )
     warnings.warn(
         f"no run is left to train: after step {state.count} not finite: {', '.join(why)}; try a smaller rate, float64, or a "
         "start of F at the first batch's root",

@@ -16,7 +16,9 @@ def _shift(F, nu):
 
 
 def _loss(r_data, r_noise, F, nu):
-    data, noise = softplus(_shift(F, nu) - r_data).mean(-1), softplus(r_noise - _shift(F, nu)).mean(-1)
+    data, noise = softplus(_shift(F, nu) - r_data).mean(-1), softplus(
+        r_noise - _shift(F, nu)
+    ).mean(-1)
     return (data + nu * noise) / (1 + nu)
 
 
@@ -33,7 +35,9 @@ class nce:
 
     @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
-        return jax.grad(lambda F: _loss(r_data, r_noise, F, nu).sum())(_runs(r_data, r_noise, F))
+        return jax.grad(lambda F: _loss(r_data, r_noise, F, nu).sum())(
+            _runs(r_data, r_noise, F)
+        )
 
     @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
@@ -43,11 +47,17 @@ class nce:
     @staticmethod
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         F = _runs(r_data, r_noise, F)
-        return jax.grad(lambda a, b: _loss(a, b, F, nu).sum(), argnums=(0, 1))(r_data, r_noise)
+        return jax.grad(lambda a, b: _loss(a, b, F, nu).sum(), argnums=(0, 1))(
+            r_data, r_noise
+        )
 
 
 def bar_update(r_data, r_noise, F, *, nu=1.0):
     F = _runs(r_data, r_noise, F)
-    log_A = logsumexp(log_sigmoid(_shift(F, nu) - r_data), axis=-1) - math.log(r_data.shape[-1])
-    log_B = logsumexp(log_sigmoid(r_noise - _shift(F, nu)), axis=-1) - math.log(r_noise.shape[-1])
+    log_A = logsumexp(log_sigmoid(_shift(F, nu) - r_data), axis=-1) - math.log(
+        r_data.shape[-1]
+    )
+    log_B = logsumexp(log_sigmoid(r_noise - _shift(F, nu)), axis=-1) - math.log(
+        r_noise.shape[-1]
+    )
     return F + math.log(nu) - log_A + log_B

@@ -11,14 +11,26 @@ from pymbar.other_estimators import bar as pymbar_bar
 def _solved(r_data, r_noise, nu, method):
     if r_data.ndim > 1 or r_noise.ndim > 1:
         raise NotImplementedError("several runs at once")
-    if not (r_data.size and r_noise.size) or np.isnan(r_data).any() or np.isnan(r_noise).any():
+    if (
+        not (r_data.size and r_noise.size)
+        or np.isnan(r_data).any()
+        or np.isnan(r_noise).any()
+    ):
         raise ValueError("at least one sample of each, and no NaN")
     if max(np.abs(r_data).max(), np.abs(r_noise).max()) > 1e200:
-        raise NotImplementedError("infinite log-ratios; among equal ones of 1e300 it searches for ever")
+        raise NotImplementedError(
+            "infinite log-ratios; among equal ones of 1e300 it searches for ever"
+        )
     if nu != r_noise.size / r_data.size:
         raise NotImplementedError("nu other than the ratio of the counts")
     with np.errstate(all="ignore"):
-        found = pymbar_bar(-r_noise, r_data, method=method, relative_tolerance=1e-15, maximum_iterations=500)
+        found = pymbar_bar(
+            -r_noise,
+            r_data,
+            method=method,
+            relative_tolerance=1e-15,
+            maximum_iterations=500,
+        )
     return np.asarray(-found["Delta_f"])
 
 

@@ -5,7 +5,6 @@ import math
 import torch
 from torch.nn.functional import leaky_relu, logsigmoid
 
-
 asarray = torch.tensor
 
 
@@ -15,7 +14,9 @@ def _shift(r, F, nu):
 
 def _loss(r_data, r_noise, F, *, nu=1.0):
     # softplus is linear from 20 on (2e-9 off), and with threshold=inf it overflows; logsigmoid does neither
-    data, noise = logsigmoid(r_data - _shift(r_data, F, nu)), logsigmoid(_shift(r_data, F, nu) - r_noise)
+    data, noise = logsigmoid(r_data - _shift(r_data, F, nu)), logsigmoid(
+        _shift(r_data, F, nu) - r_noise
+    )
     return -(data.mean(-1) + nu * noise.mean(-1)) / (1 + nu)
 
 
@@ -24,7 +25,12 @@ class nce:
 
     @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0, order=1):
-        leaf = torch.as_tensor(F, dtype=r_data.dtype).expand(_loss(r_data, r_noise, F).shape).clone().requires_grad_()
+        leaf = (
+            torch.as_tensor(F, dtype=r_data.dtype)
+            .expand(_loss(r_data, r_noise, F).shape)
+            .clone()
+            .requires_grad_()
+        )
         value = _loss(r_data, r_noise, leaf, nu=nu)
         for _ in range(order):
             (value,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
@@ -43,7 +49,9 @@ class nce:
 def bar_update(r_data, r_noise, F, *, nu=1.0):
     shift = _shift(r_data, F, nu)
     log_A = torch.logsumexp(logsigmoid(shift - r_data), -1) - math.log(r_data.shape[-1])
-    log_B = torch.logsumexp(logsigmoid(r_noise - shift), -1) - math.log(r_noise.shape[-1])
+    log_B = torch.logsumexp(logsigmoid(r_noise - shift), -1) - math.log(
+        r_noise.shape[-1]
+    )
     return shift[..., 0] - log_A + log_B
 
 
@@ -51,9 +59,12 @@ def mlp(params, x):
     leaves = [x, *params.values()]
     y, _ = x, [leaf.requires_grad_() for leaf in leaves]
     for k in range(0, len(params), 2):
-        y = (leaky_relu(y, 0.01) if k else y) @ params[f"{k}.weight"].mT + params[f"{k}.bias"][..., None, :]
+        y = (leaky_relu(y, 0.01) if k else y) @ params[f"{k}.weight"].mT + params[
+            f"{k}.bias"
+        ][..., None, :]
 
     def pullback(dy):
         dx, *dparams = torch.autograd.grad(y, leaves, dy)
         return dx, dict(zip(params, dparams, strict=True))
+
     return y, pullback

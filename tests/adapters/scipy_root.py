@@ -9,12 +9,17 @@ class nce:
     @staticmethod
     def loss(r_data, r_noise, F, *, nu=1.0):
         shift = np.asarray(F)[..., None] + np.log(nu)
-        return -(log_expit(r_data - shift).mean(-1) + nu * log_expit(shift - r_noise).mean(-1)) / (1 + nu)
+        return -(
+            log_expit(r_data - shift).mean(-1)
+            + nu * log_expit(shift - r_noise).mean(-1)
+        ) / (1 + nu)
 
     @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
         shift = np.asarray(F)[..., None] + np.log(nu)
-        return (expit(shift - r_data).mean(-1) - nu * expit(r_noise - shift).mean(-1)) / (1 + nu)
+        return (
+            expit(shift - r_data).mean(-1) - nu * expit(r_noise - shift).mean(-1)
+        ) / (1 + nu)
 
     @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
@@ -38,4 +43,12 @@ def newton(r_data, r_noise, *, nu=1.0):
     lo, hi = pooled.min(), pooled.max()
     if lo == hi:
         return np.asarray(lo)
-    return np.asarray(brentq(lambda F: F - bar_update(r_data, r_noise, F, nu=nu), lo, hi, xtol=1e-15, rtol=8.9e-16))
+    return np.asarray(
+        brentq(
+            lambda F: F - bar_update(r_data, r_noise, F, nu=nu),
+            lo,
+            hi,
+            xtol=1e-15,
+            rtol=8.9e-16,
+        )
+    )

@@ -14,7 +14,9 @@ from __future__ import annotations
 import os
 import sys
 
-os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+)
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
@@ -54,13 +56,21 @@ def rng(seed: int) -> np.random.Generator:
 
 def begin(dtype: str, methods: tuple[Method, ...], runs: int) -> train.State:
     theta = FLAT.pack(nn.initial(SHAPES, rng(0), runs, 1)).astype(dtype)
-    training = Training(models.network(nn.mlp, SHAPES, NOISE), methods, optim.adam, RATE, xtol=1e-6)
+    training = Training(
+        models.network(nn.mlp, SHAPES, NOISE), methods, optim.adam, RATE, xtol=1e-6
+    )
     shape = (runs, len(methods))
-    return train.start(training, np.repeat(theta, len(methods), axis=1), np.zeros(shape, dtype))
+    return train.start(
+        training, np.repeat(theta, len(methods), axis=1), np.zeros(shape, dtype)
+    )
 
 
 def drawn(dtype: str, runs: int) -> tuple[np.ndarray, np.ndarray]:
-    return DATA.sample(rng(1), runs, BATCH).astype(dtype), NOISE.sample(rng(2), runs, BATCH).astype(dtype)  # laid out as drawn
+    return DATA.sample(rng(1), runs, BATCH).astype(dtype), NOISE.sample(
+        rng(2), runs, BATCH
+    ).astype(
+        dtype
+    )  # laid out as drawn
 
 
 class Ours:
@@ -71,7 +81,10 @@ class Ours:
         self.pair = drawn(dtype, runs)
 
     def step(self) -> None:
-        self.parts = {place: train.step(part, *samples(place, self.pair)) for place, part in self.parts.items()}
+        self.parts = {
+            place: train.step(part, *samples(place, self.pair))
+            for place, part in self.parts.items()
+        }
 
     def F(self) -> np.ndarray:
         return np.asarray([part.F[0] for part in self.parts.values()])
@@ -85,20 +98,35 @@ class Torch:
 
         torch.set_num_threads(1)
         self.torch, self.methods = torch, methods
-        self.x, self.y = (torch.from_numpy(np.ascontiguousarray(z)) for z in drawn(dtype, runs))
+        self.x, self.y = (
+            torch.from_numpy(np.ascontiguousarray(z)) for z in drawn(dtype, runs)
+        )
         linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
         theta = begin(dtype, methods, runs).theta
         self.models = []
         for run in range(runs):
             for k, method in enumerate(methods):
-                net = torch.nn.Sequential(linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1))
+                net = torch.nn.Sequential(
+                    linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
+                )
                 net = net.to(getattr(torch, dtype))
-                net.load_state_dict({name: torch.from_numpy(p.copy()) for name, p in FLAT.unpack(theta[run, k]).items()})
-                F = torch.zeros((), dtype=getattr(torch, dtype), requires_grad=method.update == "gradient")
+                net.load_state_dict(
+                    {
+                        name: torch.from_numpy(p.copy())
+                        for name, p in FLAT.unpack(theta[run, k]).items()
+                    }
+                )
+                F = torch.zeros(
+                    (),
+                    dtype=getattr(torch, dtype),
+                    requires_grad=method.update == "gradient",
+                )
                 groups = [{"params": list(net.parameters())}]
                 if method.update == "gradient":
                     groups.append({"params": [F], "lr": method.rate})
-                self.models.append((run, method, net, F, torch.optim.Adam(groups, lr=RATE)))
+                self.models.append(
+                    (run, method, net, F, torch.optim.Adam(groups, lr=RATE))
+                )
 
     def log_q(self, x: Any) -> Any:
         return -0.25 * (x * x).sum(-1) - (np.log(2.0) + distributions.LOG_2PI)
@@ -119,7 +147,10 @@ class Torch:
             optimizer.step()
             if method.update == "bar":
                 with torch.no_grad():
-                    F.sub_(sigmoid(F - r_data).mean().log() - sigmoid(r_noise - F).mean().log())
+                    F.sub_(
+                        sigmoid(F - r_data).mean().log()
+                        - sigmoid(r_noise - F).mean().log()
+                    )
 
     def search(self, r_data: Any, r_noise: Any) -> Any:
         lo, hi = min(r_data.min(), r_noise.min()), max(r_data.max(), r_noise.max())
@@ -155,19 +186,39 @@ class Jax:
             return (x @ params["4.weight"].T + params["4.bias"])[:, 0]
 
         def ratio(params: Any, x: Any) -> Any:
-            return energy(params, x) + 0.25 * jnp.sum(x * x, axis=-1) + (np.log(2.0) + distributions.LOG_2PI)
+            return (
+                energy(params, x)
+                + 0.25 * jnp.sum(x * x, axis=-1)
+                + (np.log(2.0) + distributions.LOG_2PI)
+            )
 
         def loss(params: Any, F: Any, x: Any, y: Any) -> Any:
             r_data, r_noise = ratio(params, x), ratio(params, y)
-            value = 0.5 * (jax.nn.softplus(F - r_data).mean() + jax.nn.softplus(r_noise - F).mean())
+            value = 0.5 * (
+                jax.nn.softplus(F - r_data).mean() + jax.nn.softplus(r_noise - F).mean()
+            )
             return value, (r_data, r_noise)
 
         def adam(g: Any, m: Any, v: Any, t: Any, rate: float) -> Any:
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-            return -rate * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8), m, v
+            return (
+                -rate * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8),
+                m,
+                v,
+            )
 
         def one(method: Method) -> Any:
-            def step(params: Any, F: Any, m: Any, v: Any, mF: Any, vF: Any, t: Any, x: Any, y: Any) -> Any:
+            def step(
+                params: Any,
+                F: Any,
+                m: Any,
+                v: Any,
+                mF: Any,
+                vF: Any,
+                t: Any,
+                x: Any,
+                y: Any,
+            ) -> Any:
                 if method.update == "newton":
                     r_data, r_noise = ratio(params, x), ratio(params, y)
                     lo = jnp.minimum(r_data.min(), r_noise.min())
@@ -175,26 +226,48 @@ class Jax:
 
                     def halve(_: Any, ends: Any) -> Any:
                         middle = 0.5 * (ends[0] + ends[1])
-                        above = jax.nn.sigmoid(middle - r_data).mean() > jax.nn.sigmoid(r_noise - middle).mean()
-                        return jnp.where(above, ends[0], middle), jnp.where(above, middle, ends[1])
+                        above = (
+                            jax.nn.sigmoid(middle - r_data).mean()
+                            > jax.nn.sigmoid(r_noise - middle).mean()
+                        )
+                        return jnp.where(above, ends[0], middle), jnp.where(
+                            above, middle, ends[1]
+                        )
 
                     lo, hi = jax.lax.fori_loop(0, 25, halve, (lo, hi))
                     F = 0.5 * (lo + hi)
-                (_, (r_data, r_noise)), (g, gF) = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)(params, F, x, y)
+                (_, (r_data, r_noise)), (g, gF) = jax.value_and_grad(
+                    loss, argnums=(0, 1), has_aux=True
+                )(params, F, x, y)
                 moved = {k: adam(g[k], m[k], v[k], t, RATE) for k in g}
                 params = {k: params[k] + moved[k][0] for k in g}
                 if method.update == "bar":
-                    F = F - jnp.log(jax.nn.sigmoid(F - r_data).mean()) + jnp.log(jax.nn.sigmoid(r_noise - F).mean())
+                    F = (
+                        F
+                        - jnp.log(jax.nn.sigmoid(F - r_data).mean())
+                        + jnp.log(jax.nn.sigmoid(r_noise - F).mean())
+                    )
                 elif method.update == "gradient":
                     change, mF, vF = adam(gF, mF, vF, t, method.rate)
                     F = F + change
-                return params, F, {k: moved[k][1] for k in g}, {k: moved[k][2] for k in g}, mF, vF, t + 1
+                return (
+                    params,
+                    F,
+                    {k: moved[k][1] for k in g},
+                    {k: moved[k][2] for k in g},
+                    mF,
+                    vF,
+                    t + 1,
+                )
 
             return step
 
         def every(states: Any, x: Any, y: Any) -> Any:
             if runs == 1:
-                return [one(method)(*state, x[0], y[0]) for method, state in zip(methods, states, strict=True)]
+                return [
+                    one(method)(*state, x[0], y[0])
+                    for method, state in zip(methods, states, strict=True)
+                ]
             # A method's five seeds are one batched program.
             over = (0, 0, 0, 0, 0, 0, None, 0, 0)
             new = []
@@ -206,17 +279,28 @@ class Jax:
         pick = (lambda z, k: z[0, k]) if runs == 1 else (lambda z, k: z[:, k])
         self.state = []
         for k in range(len(methods)):
-            params = {name: jnp.asarray(p) for name, p in FLAT.unpack(pick(begun.theta, k)).items()}
-            zeros, none = {name: jnp.zeros_like(p) for name, p in params.items()}, jnp.asarray(pick(begun.F, k))
-            self.state.append((params, none, zeros, zeros, none, none, jnp.asarray(1.0, dtype)))
+            params = {
+                name: jnp.asarray(p)
+                for name, p in FLAT.unpack(pick(begun.theta, k)).items()
+            }
+            zeros, none = {
+                name: jnp.zeros_like(p) for name, p in params.items()
+            }, jnp.asarray(pick(begun.F, k))
+            self.state.append(
+                (params, none, zeros, zeros, none, none, jnp.asarray(1.0, dtype))
+            )
         self.x, self.y, self.program = jnp.asarray(x), jnp.asarray(y), jax.jit(every)
         self.energy = energy
 
     def step(self) -> None:
-        self.state = self.jax.block_until_ready(self.program(self.state, self.x, self.y))
+        self.state = self.jax.block_until_ready(
+            self.program(self.state, self.x, self.y)
+        )
 
     def F(self) -> np.ndarray:
-        return np.stack([np.atleast_1d(np.asarray(state[1])) for state in self.state], axis=-1).ravel()
+        return np.stack(
+            [np.atleast_1d(np.asarray(state[1])) for state in self.state], axis=-1
+        ).ravel()
 
 
 def check(contestants: dict[str, Any], dtype: str, steps: int = 5) -> None:
@@ -233,7 +317,9 @@ def check(contestants: dict[str, Any], dtype: str, steps: int = 5) -> None:
 
 
 def product(dtype: str) -> Any:
-    A, B = rng(3).normal(size=(2 * BATCH, 128)).astype(dtype), rng(4).normal(size=(128, 64)).astype(dtype)
+    A, B = rng(3).normal(size=(2 * BATCH, 128)).astype(dtype), rng(4).normal(
+        size=(128, 64)
+    ).astype(dtype)
     return lambda: A @ B
 
 
@@ -242,20 +328,37 @@ def steps_table(peers: dict[str, Any]) -> list[str]:
     for dtype in ("float32", "float64"):
         one = {name: peer(dtype, (Method("bar"),), 1) for name, peer in peers.items()}
         check(one, dtype)
-        works = {name: each.step for name, each in one.items()} | {"product": product(dtype)}
+        works = {name: each.step for name, each in one.items()} | {
+            "product": product(dtype)
+        }
         times = ratios(works, "refnce", rounds=31, calls=10)
         limit = times["product"] * FLOPS / (2 * 2 * BATCH * 128 * 64)
         work = f"MLP step, 512 + 512, BAR, Adam, {dtype}"
         for name, must, aim in (("PyTorch eager", 1.5, 2.2), ("JAX jit", 1.0, 1.2)):
             if name in times:
                 rows.append(row(work, name, times[name], must, aim))
-        rows.append(row(work, "its flop limit", 1.0 / limit, 1.8, 1.4, less_is_better=True))
+        rows.append(
+            row(work, "its flop limit", 1.0 / limit, 1.8, 1.4, less_is_better=True)
+        )
     many = {name: peer("float32", METHODS, 5) for name, peer in peers.items()}
     check(many, "float32", steps=2)
-    times = ratios({name: each.step for name, each in many.items()}, "refnce", rounds=9, calls=3)
-    for name, label, must, aim in (("PyTorch eager", "20 PyTorch trainings", 1.5, 2.0), ("JAX jit", "JAX vmap", 1.8, 2.4)):
+    times = ratios(
+        {name: each.step for name, each in many.items()}, "refnce", rounds=9, calls=3
+    )
+    for name, label, must, aim in (
+        ("PyTorch eager", "20 PyTorch trainings", 1.5, 2.0),
+        ("JAX jit", "JAX vmap", 1.8, 2.4),
+    ):
         if name in times:
-            rows.append(row("20 runs, 5 seeds x 4 methods, float32", label, times[name], must, aim))
+            rows.append(
+                row(
+                    "20 runs, 5 seeds x 4 methods, float32",
+                    label,
+                    times[name],
+                    must,
+                    aim,
+                )
+            )
     return rows
 
 
@@ -265,21 +368,35 @@ def chains_table(peers: dict[str, Any]) -> list[str]:
     theta = begin("float32", (Method("bar"),), 1).theta[0, 0]
     x = NOISE.sample(rng(5), 64).astype("float32")
     density = models.energy(nn.mlp, SHAPES, theta)
-    for sampler, length, must in (("MALA", 1, (4.0, 7.0, 0.7, 1.0)), ("HMC, 10 leapfrog steps", 10, (4.0, 7.0, 0.7, 1.0))):
-        works: dict[str, Any] = {"refnce": lambda length=length: _trajectories(density, x, steps, length)}
+    for sampler, length, must in (
+        ("MALA", 1, (4.0, 7.0, 0.7, 1.0)),
+        ("HMC, 10 leapfrog steps", 10, (4.0, 7.0, 0.7, 1.0)),
+    ):
+        works: dict[str, Any] = {
+            "refnce": lambda length=length: _trajectories(density, x, steps, length)
+        }
         if "PyTorch eager" in peers:
             works["PyTorch eager"] = _torch_chains(theta, x, steps, length)
         if "JAX jit" in peers:
             works["JAX jit"] = _jax_chains(theta, x, steps, length)
         times = ratios(works, "refnce", rounds=9)
-        for name, label, least, aim in (("PyTorch eager", "PyTorch eager", *must[:2]), ("JAX jit", "JAX scan", *must[2:])):
+        for name, label, least, aim in (
+            ("PyTorch eager", "PyTorch eager", *must[:2]),
+            ("JAX jit", "JAX scan", *must[2:]),
+        ):
             if name in times:
-                rows.append(row(f"64 chains, {sampler}", label, times[name], least, aim))
+                rows.append(
+                    row(f"64 chains, {sampler}", label, times[name], least, aim)
+                )
     return rows
 
 
-def _trajectories(density: Any, x: np.ndarray, steps: int, length: int) -> sampling.Chains:
-    return sampling.hmc(density, x, rng(6), steps=steps, warmup=0, leapfrog=length, step_size=0.1)
+def _trajectories(
+    density: Any, x: np.ndarray, steps: int, length: int
+) -> sampling.Chains:
+    return sampling.hmc(
+        density, x, rng(6), steps=steps, warmup=0, leapfrog=length, step_size=0.1
+    )
 
 
 def _lengths(steps: int, length: int) -> np.ndarray:
@@ -291,8 +408,12 @@ def _torch_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int)
     import torch
 
     linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
-    net = torch.nn.Sequential(linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1))
-    net.load_state_dict({name: torch.from_numpy(p.copy()) for name, p in FLAT.unpack(theta).items()})
+    net = torch.nn.Sequential(
+        linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
+    )
+    net.load_state_dict(
+        {name: torch.from_numpy(p.copy()) for name, p in FLAT.unpack(theta).items()}
+    )
     for p in net.parameters():
         p.requires_grad_(False)
 
@@ -313,9 +434,13 @@ def _torch_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int)
                 q = q + 0.1 * momentum
                 energy, gradient = density(q)
                 momentum = momentum + 0.05 * gradient
-            gain = (energy - E) + 0.5 * ((p * p).sum(-1) - (momentum * momentum).sum(-1))
+            gain = (energy - E) + 0.5 * (
+                (p * p).sum(-1) - (momentum * momentum).sum(-1)
+            )
             accept = torch.rand(gain.shape, generator=generator) < gain.exp()
-            x, slope = torch.where(accept[:, None], q, x), torch.where(accept[:, None], gradient, slope)
+            x, slope = torch.where(accept[:, None], q, x), torch.where(
+                accept[:, None], gradient, slope
+            )
             E = torch.where(accept, energy, E)
             kept.append(x)
         return torch.stack(kept)
@@ -350,23 +475,36 @@ def _jax_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int) -
             energy, gradient = density(q)
             return q, momentum + 0.05 * gradient, energy, gradient
 
-        q, momentum, energy, gradient = jax.lax.fori_loop(0, count, leap, (x, p, E, slope))
+        q, momentum, energy, gradient = jax.lax.fori_loop(
+            0, count, leap, (x, p, E, slope)
+        )
         gain = (energy - E) + 0.5 * ((p * p).sum(-1) - (momentum * momentum).sum(-1))
         accept = jax.random.uniform(two, gain.shape, gain.dtype) < jnp.exp(gain)
         x = jnp.where(accept[:, None], q, x)
-        return (x, jnp.where(accept, energy, E), jnp.where(accept[:, None], gradient, slope)), x
+        return (
+            x,
+            jnp.where(accept, energy, E),
+            jnp.where(accept[:, None], gradient, slope),
+        ), x
 
     @jax.jit
     def sample(x: Any, keys: Any, counts: Any) -> Any:
         return jax.lax.scan(trajectory, (x, *density(x)), (keys, counts))[1]
 
-    x, keys, counts = jnp.asarray(start), jax.random.split(jax.random.key(0), steps), jnp.asarray(_lengths(steps, length))
+    x, keys, counts = (
+        jnp.asarray(start),
+        jax.random.split(jax.random.key(0), steps),
+        jnp.asarray(_lengths(steps, length)),
+    )
     return lambda: jax.block_until_ready(sample(x, keys, counts))
 
 
 def main() -> int:
     peers: dict[str, Any] = {"refnce": Ours}
-    for name, module, peer in (("PyTorch eager", "torch", Torch), ("JAX jit", "jax", Jax)):
+    for name, module, peer in (
+        ("PyTorch eager", "torch", Torch),
+        ("JAX jit", "jax", Jax),
+    ):
         try:
             __import__(module)
         except ImportError:

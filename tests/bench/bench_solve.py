@@ -43,12 +43,16 @@ def ring(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     return r(x + mu[rng.integers(0, 10, n)]), r(rng.normal(size=(n, 20)))
 
 
-def gaussians(n: int, rng: np.random.Generator, d: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+def gaussians(
+    n: int, rng: np.random.Generator, d: float = 1.0
+) -> tuple[np.ndarray, np.ndarray]:
     """Log-ratios of unit Gaussians d apart."""
     return d * (rng.normal(size=n) + d) - d * d / 2, d * rng.normal(size=n) - d * d / 2
 
 
-def check(F: np.ndarray, r_data: np.ndarray, r_noise: np.ndarray, xtol: float = XTOL) -> None:
+def check(
+    F: np.ndarray, r_data: np.ndarray, r_noise: np.ndarray, xtol: float = XTOL
+) -> None:
     """Raise unless F is within xtol max(1, |F|) of the root by bisection."""
     exact = logz.bisect(r_data, r_noise).F
     worst = float(np.max(np.abs(F - exact) / np.maximum(1.0, np.abs(exact))))
@@ -56,24 +60,44 @@ def check(F: np.ndarray, r_data: np.ndarray, r_noise: np.ndarray, xtol: float = 
         raise AssertionError(f"a timed solve is {worst:.1e} off")
 
 
-def one_solve(label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: object) -> list[str]:
+def one_solve(
+    label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: object
+) -> list[str]:
     def h(F: float) -> float:
-        return float(np.log(np.mean(1 / (1 + np.exp(r_data - F)))) - np.log(np.mean(1 / (1 + np.exp(F - r_noise)))))
+        return float(
+            np.log(np.mean(1 / (1 + np.exp(r_data - F))))
+            - np.log(np.mean(1 / (1 + np.exp(F - r_noise))))
+        )
 
     def by_brentq() -> float:
         lo = min(np.min(r_data), np.min(r_noise))
         hi = max(np.max(r_data), np.max(r_noise))
         return brentq(h, lo, hi)
 
-    works = {"newton": lambda: logz.newton(r_data, r_noise, xtol=XTOL).F, "brentq": by_brentq}
-    for method in ("self-consistent-iteration", "false-position", "bisection") if pymbar else ():
-        works[method] = lambda method=method: -pymbar.bar(-r_noise, r_data, method=method)["Delta_f"]
+    works = {
+        "newton": lambda: logz.newton(r_data, r_noise, xtol=XTOL).F,
+        "brentq": by_brentq,
+    }
+    for method in (
+        ("self-consistent-iteration", "false-position", "bisection") if pymbar else ()
+    ):
+        works[method] = lambda method=method: -pymbar.bar(
+            -r_noise, r_data, method=method
+        )["Delta_f"]
     check(works["newton"](), r_data, r_noise)
     times = ratios(works, "newton", rounds=31, calls=20)
     rows = [row(f"one solve, 512 + 512, {label}", "brentq", times["brentq"], 3, 5)]
     if pymbar:
         fastest = min((times[k], k) for k in works if k not in ("newton", "brentq"))
-        rows.append(row(f"one solve, 512 + 512, {label}", f"pymbar {fastest[1]}", fastest[0], 12, 20))
+        rows.append(
+            row(
+                f"one solve, 512 + 512, {label}",
+                f"pymbar {fastest[1]}",
+                fastest[0],
+                12,
+                20,
+            )
+        )
     return rows
 
 
@@ -81,33 +105,62 @@ def large_solve(label: str, r_data: np.ndarray, r_noise: np.ndarray) -> list[str
     F = float(logz.newton(r_data, r_noise).F) + 0.01
 
     def naive() -> tuple[float, float]:
-        return np.mean(1 / (1 + np.exp(r_data - F))), np.mean(1 / (1 + np.exp(F - r_noise)))
+        return np.mean(1 / (1 + np.exp(r_data - F))), np.mean(
+            1 / (1 + np.exp(F - r_noise))
+        )
 
     rows = []
     for xtol in (1e-9, XTOL, 0.0):
-        solve = {"newton": lambda xtol=xtol: logz.newton(r_data, r_noise, xtol=xtol).F, "naive": naive}
+        solve = {
+            "newton": lambda xtol=xtol: logz.newton(r_data, r_noise, xtol=xtol).F,
+            "naive": naive,
+        }
         check(solve["newton"](), r_data, r_noise, max(xtol, XTOL))
         ratio = ratios(solve, "naive", rounds=15, calls=3)["newton"]
         work = f"one solve, 1e6 + 1e6, {label}, xtol {xtol:g}"
-        rows.append(row(work, "one naive evaluation of A and B", ratio, 1.0, 0.5, less_is_better=True))
+        rows.append(
+            row(
+                work,
+                "one naive evaluation of A and B",
+                ratio,
+                1.0,
+                0.5,
+                less_is_better=True,
+            )
+        )
     tracemalloc.start()
     logz.newton(r_data, r_noise)
     peak = tracemalloc.get_traced_memory()[1] / (r_data.nbytes + r_noise.nbytes)
     tracemalloc.stop()
-    rows.append(row(f"memory of a solve, 1e6 + 1e6, {label}, xtol 0", "its input", peak, 2.0, 2.0, less_is_better=True))
+    rows.append(
+        row(
+            f"memory of a solve, 1e6 + 1e6, {label}, xtol 0",
+            "its input",
+            peak,
+            2.0,
+            2.0,
+            less_is_better=True,
+        )
+    )
     return rows
 
 
-def many_solves(label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: object) -> list[str]:
+def many_solves(
+    label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: object
+) -> list[str]:
     def h(F: np.ndarray, run: np.ndarray) -> np.ndarray:
         run, F = run.astype(int), F[..., None]
-        A, B = np.mean(1 / (1 + np.exp(r_data[run] - F)), axis=-1), np.mean(1 / (1 + np.exp(F - r_noise[run])), axis=-1)
+        A, B = np.mean(1 / (1 + np.exp(r_data[run] - F)), axis=-1), np.mean(
+            1 / (1 + np.exp(F - r_noise[run])), axis=-1
+        )
         return np.log(A) - np.log(B)
 
     runs = np.arange(len(r_data), dtype=float)
 
     def ends() -> tuple[np.ndarray, np.ndarray]:
-        return np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(r_data.max(-1), r_noise.max(-1))
+        return np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(
+            r_data.max(-1), r_noise.max(-1)
+        )
 
     def bisection() -> np.ndarray:
         lo, hi = ends()
@@ -130,9 +183,16 @@ def many_solves(label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: obj
         row(work, "batched bisection, 60 steps", times["bisection"], 15, 30),
     ]
     if pymbar:
-        loop = {"newton": works["newton"], "pymbar": lambda: [pymbar.bar(-b, a) for a, b in zip(r_data, r_noise, strict=True)]}
+        loop = {
+            "newton": works["newton"],
+            "pymbar": lambda: [
+                pymbar.bar(-b, a) for a, b in zip(r_data, r_noise, strict=True)
+            ],
+        }
         times = ratios(loop, "newton", rounds=5, calls=3)
-        rows.append(row(work, "a loop of pymbar (its default)", times["pymbar"], 60, 120))
+        rows.append(
+            row(work, "a loop of pymbar (its default)", times["pymbar"], 60, 120)
+        )
     return rows
 
 
@@ -142,7 +202,9 @@ def main() -> None:
         import pymbar
     except ImportError:
         pymbar = None
-        print("pymbar is not installed: its rows are left out (pip install 'refnce[bench]')")
+        print(
+            "pymbar is not installed: its rows are left out (pip install 'refnce[bench]')"
+        )
     rng = np.random.Generator(np.random.PCG64(0))
     laws = {"ring": ring, "Gaussians 1 apart": gaussians}
     # Drawn first for a reason: glibc returns freed memory to the system, to fault it in again page by page, until a process
@@ -151,7 +213,16 @@ def main() -> None:
     for label, law in laws.items():
         print(*one_solve(label, *law(512, rng), pymbar), sep="\n", flush=True)
         many = [law(512, rng) for _ in range(100)]
-        print(*many_solves(label, np.stack([a for a, _ in many]), np.stack([b for _, b in many]), pymbar), sep="\n", flush=True)
+        print(
+            *many_solves(
+                label,
+                np.stack([a for a, _ in many]),
+                np.stack([b for _, b in many]),
+                pymbar,
+            ),
+            sep="\n",
+            flush=True,
+        )
         print(*large_solve(label, *large[label]), sep="\n", flush=True)
 
 

@@ -37,7 +37,14 @@ def problem(d: int) -> tuple[Any, Any, Any, Any, Any, float]:
     """Data and noise laws, the family, theta0 and F0 (runs, 1, ...), and the rate: Figure 9's setting and Figure 3's."""
     noise = distributions.UnitGaussian(np.zeros(d))
     if d == 1:
-        return distributions.UnitGaussian(np.full(1, 4.0)), noise, distributions.UnitGaussian, np.zeros((RUNS, 1, 1)), np.zeros((RUNS, 1)), 1.0
+        return (
+            distributions.UnitGaussian(np.full(1, 4.0)),
+            noise,
+            distributions.UnitGaussian,
+            np.zeros((RUNS, 1, 1)),
+            np.zeros((RUNS, 1)),
+            1.0,
+        )
     rng = np.random.Generator(np.random.PCG64(1))
     zeros = np.zeros((RUNS, 1, d))
     first = distributions.DiagonalGaussian(zeros, zeros + 1.0)
@@ -47,8 +54,15 @@ def problem(d: int) -> tuple[Any, Any, Any, Any, Any, float]:
 
 def refnce_state(d: int, solver: str) -> train.State:
     _, noise, family, theta0, F0, rate = problem(d)
-    methods = (Method("gradient", rate), Method("gradient", 10 * rate), Method("bar"), Method(solver, order="first"))
-    training = train.Training(models.exponential_family(family, noise), methods, rate=rate, xtol=XTOL)
+    methods = (
+        Method("gradient", rate),
+        Method("gradient", 10 * rate),
+        Method("bar"),
+        Method(solver, order="first"),
+    )
+    training = train.Training(
+        models.exponential_family(family, noise), methods, rate=rate, xtol=XTOL
+    )
     return train.start(training, np.repeat(theta0, 4, axis=1), np.repeat(F0, 4, axis=1))
 
 
@@ -63,23 +77,37 @@ class TorchLoop:
         _, _, _, theta0, F0, rate = problem(d)
         self.models = []
         for run in range(RUNS):
-            for method, F_rate in (("nce", rate), ("nce", 10 * rate), ("bar", 1.0), ("search", 0.0)):
+            for method, F_rate in (
+                ("nce", rate),
+                ("nce", 10 * rate),
+                ("bar", 1.0),
+                ("search", 0.0),
+            ):
                 theta = torch.tensor(theta0[run, 0], requires_grad=True)
                 F = torch.tensor(F0[run, 0], requires_grad=True)
-                groups = [{"params": [theta], "lr": rate}, {"params": [F], "lr": F_rate}]
+                groups = [
+                    {"params": [theta], "lr": rate},
+                    {"params": [F], "lr": F_rate},
+                ]
                 self.models.append((run, method, theta, F, torch.optim.SGD(groups)))
 
     def log_ratios(self, x: Any, theta: Any) -> Any:
         if self.d == 1:
             return x @ theta + 0.5 * distributions.LOG_2PI
         statistics = self.torch.cat([x * x, x], dim=-1)
-        return statistics @ theta + 0.5 * (x * x).sum(-1) + 0.5 * self.d * distributions.LOG_2PI
+        return (
+            statistics @ theta
+            + 0.5 * (x * x).sum(-1)
+            + 0.5 * self.d * distributions.LOG_2PI
+        )
 
     def step(self, x_data: Any, x_noise: Any) -> None:
         torch = self.torch
         softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
         for run, method, theta, F, optimizer in self.models:
-            r_data, r_noise = self.log_ratios(x_data[run], theta), self.log_ratios(x_noise[run], theta)
+            r_data, r_noise = self.log_ratios(x_data[run], theta), self.log_ratios(
+                x_noise[run], theta
+            )
             if method == "search":
                 with torch.no_grad():
                     F.copy_(self.search(r_data, r_noise))
@@ -88,7 +116,10 @@ class TorchLoop:
             loss.backward()
             if method == "bar":
                 with torch.no_grad():
-                    F.grad = sigmoid(F - r_data).mean().log() - sigmoid(r_noise - F).mean().log()
+                    F.grad = (
+                        sigmoid(F - r_data).mean().log()
+                        - sigmoid(r_noise - F).mean().log()
+                    )
             optimizer.step()
 
     def search(self, r_data: Any, r_noise: Any) -> Any:
@@ -119,8 +150,13 @@ def measure(d: int) -> dict[str, float]:
             times[name].append(time.perf_counter() - start)
 
     for _ in range(BLOCKS):
-        x, y = data.sample(rng[0], BLOCK, RUNS, BATCH), noise.sample(rng[1], BLOCK, RUNS, BATCH)
-        tensors = [[torch.from_numpy(np.ascontiguousarray(z[k])) for z in (x, y)] for k in range(BLOCK)]
+        x, y = data.sample(rng[0], BLOCK, RUNS, BATCH), noise.sample(
+            rng[1], BLOCK, RUNS, BATCH
+        )
+        tensors = [
+            [torch.from_numpy(np.ascontiguousarray(z[k])) for z in (x, y)]
+            for k in range(BLOCK)
+        ]
 
         def advance(name: str, k: int, x: Any = x, y: Any = y) -> None:
             states[name] = train.step(states[name], x[k], y[k])
@@ -131,8 +167,12 @@ def measure(d: int) -> dict[str, float]:
     F_torch = np.array([F.item() for _, _, _, F, _ in loop.models]).reshape(RUNS, 4)
     for name, state in states.items():
         off = np.max(np.abs(state.F - F_torch))
-        if not off < 100 * XTOL:  # the paths differ by the tolerance of their roots, step after step
-            raise AssertionError(f"{d}-d, {name}: F differs from PyTorch's by {off:.2g}")
+        if (
+            not off < 100 * XTOL
+        ):  # the paths differ by the tolerance of their roots, step after step
+            raise AssertionError(
+                f"{d}-d, {name}: F differs from PyTorch's by {off:.2g}"
+            )
     return {name: statistics.median(values[BLOCK:]) for name, values in times.items()}
 
 
@@ -146,7 +186,11 @@ def main() -> int:
         seconds = measure(d)
         for name in ("newton", "bisect"):
             ratio = seconds["torch"] / seconds[name]
-            goal = f"(must {MUST[d]:g}, aim {AIM[d]:g})" if name == "newton" else "(for comparison)"
+            goal = (
+                f"(must {MUST[d]:g}, aim {AIM[d]:g})"
+                if name == "newton"
+                else "(for comparison)"
+            )
             print(
                 f"{d:3d}-d  {name:7s} {1e3 * seconds[name]:7.3f} ms   "
                 f"PyTorch loop {1e3 * seconds['torch']:7.3f} ms   {ratio:5.1f}x {goal}"

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from time import perf_counter
 
 
-def ratios(works: dict[str, Callable[[], object]], over: str, *, rounds: int, calls: int = 1) -> dict[str, float]:
+def ratios(
+    works: dict[str, Callable[[], object]], over: str, *, rounds: int, calls: int = 1
+) -> dict[str, float]:
     """Time of a call of each of ``works`` over that of ``works[over]``: the median over rounds of the ratio of medians.
 
     In a round each work is called ``calls`` times running, each call timed by itself: the first, which finds another work's
@@ -24,10 +26,23 @@ def ratios(works: dict[str, Callable[[], object]], over: str, *, rounds: int, ca
                 work()
                 times.append(perf_counter() - begin)
             seconds[name].append(statistics.median(times))
-    return {name: statistics.median(a / b for a, b in zip(seconds[name], seconds[over], strict=True)) for name in works}
+    return {
+        name: statistics.median(
+            a / b for a, b in zip(seconds[name], seconds[over], strict=True)
+        )
+        for name in works
+    }
 
 
-def row(work: str, peer: str, ratio: float, must: float, aim: float, *, less_is_better: bool = False) -> str:
+def row(
+    work: str,
+    peer: str,
+    ratio: float,
+    must: float,
+    aim: float,
+    *,
+    less_is_better: bool = False,
+) -> str:
     """One line of the table: how many times faster than the peer (or which part of its time), and whether that suffices."""
     good = ratio <= must if less_is_better else ratio >= must
     best = ratio <= aim if less_is_better else ratio >= aim

@@ -29,12 +29,18 @@ def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
 
     def call(r_data: Any, r_noise: Any, F: Any = 0.0, *, nu: float = 1.0) -> Any:
         shape = refuse(r_data, r_noise, F, nu)
-        data, noise = (np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1]) for r in (r_data, r_noise))
+        data, noise = (
+            np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
+            for r in (r_data, r_noise)
+        )
         Fs = np.broadcast_to(F, shape).ravel().tolist()
         found = [f(x, y, z, nu) for x, y, z in zip(data, noise, Fs, strict=True)]
         if not isinstance(found[0], tuple):
             return np.asarray(found, dtype=float).reshape(shape)
-        return tuple(np.asarray(part, dtype=float).reshape(*shape, -1) for part in zip(*found, strict=True))
+        return tuple(
+            np.asarray(part, dtype=float).reshape(*shape, -1)
+            for part in zip(*found, strict=True)
+        )
 
     return call
 
@@ -45,9 +51,16 @@ def over_families(f: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, nu: float = 1.0) -> Any:
         arrays = [np.asarray(x) for x in args]
         ranks = (2, 2, 1, 0, 1, 1) if len(args) == 6 else (2, 2, 1, 1, 1)
-        tails = [x.shape[x.ndim - rank :] for x, rank in zip(arrays, ranks, strict=True)]
-        runs = np.broadcast_shapes(*(x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True)))
-        each = [np.broadcast_to(x, (*runs, *tail)) for x, tail in zip(arrays, tails, strict=True)]
+        tails = [
+            x.shape[x.ndim - rank :] for x, rank in zip(arrays, ranks, strict=True)
+        ]
+        runs = np.broadcast_shapes(
+            *(x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True))
+        )
+        each = [
+            np.broadcast_to(x, (*runs, *tail))
+            for x, tail in zip(arrays, tails, strict=True)
+        ]
         found = [f(*(x[run] for x in each), nu=nu) for run in np.ndindex(runs)]
         return np.asarray(found, dtype=float).reshape((*runs, *np.shape(found[0])))
 

@@ -41,18 +41,27 @@ def _nce(r_data, r_noise, F, nu):
     F = _number(F, r_data)
     _checked(r_data, r_noise, F)
     z = F[..., None] + math.log(nu)
-    return (_softplus(z - r_data).mean(-1) + nu * _softplus(r_noise - z).mean(-1)) / (1.0 + nu)
+    return (_softplus(z - r_data).mean(-1) + nu * _softplus(r_noise - z).mean(-1)) / (
+        1.0 + nu
+    )
 
 
 def _ence(r_data, r_noise, F, nu=1.0):
     F = _number(F, r_data)
     _checked(r_data, r_noise, F)
     F = F[..., None]
-    return 0.5 * torch.exp(0.5 * (F - r_data)).mean(-1) + 0.5 * torch.exp(0.5 * (r_noise - F)).mean(-1)
+    return 0.5 * torch.exp(0.5 * (F - r_data)).mean(-1) + 0.5 * torch.exp(
+        0.5 * (r_noise - F)
+    ).mean(-1)
 
 
 def _by_F(loss, r_data, r_noise, F, nu):
-    F = _number(F, r_data).expand(torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])).clone().requires_grad_()
+    F = (
+        _number(F, r_data)
+        .expand(torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1]))
+        .clone()
+        .requires_grad_()
+    )
     return torch.autograd.grad(loss(r_data, r_noise, F, nu).sum(), F)[0]
 
 
@@ -64,17 +73,27 @@ def _by_r(loss, r_data, r_noise, F, nu):
 class nce:
     """Definition 3.1; its derivatives are asked for."""
 
-    loss = staticmethod(lambda r_data, r_noise, F, *, nu=1.0: _nce(r_data, r_noise, F, nu))
-    grad_F = staticmethod(lambda r_data, r_noise, F, *, nu=1.0: _by_F(_nce, r_data, r_noise, F, nu))
-    grad_r = staticmethod(lambda r_data, r_noise, F, *, nu=1.0: _by_r(_nce, r_data, r_noise, F, nu))
+    loss = staticmethod(
+        lambda r_data, r_noise, F, *, nu=1.0: _nce(r_data, r_noise, F, nu)
+    )
+    grad_F = staticmethod(
+        lambda r_data, r_noise, F, *, nu=1.0: _by_F(_nce, r_data, r_noise, F, nu)
+    )
+    grad_r = staticmethod(
+        lambda r_data, r_noise, F, *, nu=1.0: _by_r(_nce, r_data, r_noise, F, nu)
+    )
 
 
 class ence:
     """The exponential loss."""
 
     loss = staticmethod(_ence)
-    grad_F = staticmethod(lambda r_data, r_noise, F: _by_F(_ence, r_data, r_noise, F, 1.0))
-    grad_r = staticmethod(lambda r_data, r_noise, F: _by_r(_ence, r_data, r_noise, F, 1.0))
+    grad_F = staticmethod(
+        lambda r_data, r_noise, F: _by_F(_ence, r_data, r_noise, F, 1.0)
+    )
+    grad_r = staticmethod(
+        lambda r_data, r_noise, F: _by_r(_ence, r_data, r_noise, F, 1.0)
+    )
 
 
 def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
@@ -83,7 +102,9 @@ def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
         raise NotImplementedError("several runs of a family")
 
     def loss(x):
-        return _nce(T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise, x[-1], nu)
+        return _nce(
+            T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise, x[-1], nu
+        )
 
     return loss, torch.cat([theta, _number(F, theta)[None]])
 
@@ -98,11 +119,15 @@ class expfam:
 
     @staticmethod
     def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        return torch.autograd.functional.jacobian(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
+        return torch.autograd.functional.jacobian(
+            *_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+        )
 
     @staticmethod
     def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        return torch.autograd.functional.hessian(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
+        return torch.autograd.functional.hessian(
+            *_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+        )
 
 
 def _pulled(f, params, x):
@@ -134,8 +159,12 @@ def conv3x3(params, x, *, stride):
 
     def f(leaves, x):
         if x.ndim == 4:
-            return torch.nn.functional.conv2d(x, leaves["weight"], leaves["bias"], stride=stride, padding=1)
-        return torch.stack([f({name: p[k] for name, p in leaves.items()}, x[k]) for k in range(len(x))])
+            return torch.nn.functional.conv2d(
+                x, leaves["weight"], leaves["bias"], stride=stride, padding=1
+            )
+        return torch.stack(
+            [f({name: p[k] for name, p in leaves.items()}, x[k]) for k in range(len(x))]
+        )
 
     return _pulled(f, params, x)
 
@@ -145,8 +174,12 @@ def quadratic_head(params, f, *, sign):
 
     def ratio(leaves, f):
         triangle = leaves["triangle"]
-        L = torch.tril(triangle, -1) + torch.diag_embed(torch.diagonal(triangle, dim1=-2, dim2=-1).exp())
-        return factor * ((f @ L) ** 2).sum(-1, keepdim=True) + f @ leaves["b"][..., None]
+        L = torch.tril(triangle, -1) + torch.diag_embed(
+            torch.diagonal(triangle, dim1=-2, dim2=-1).exp()
+        )
+        return (
+            factor * ((f @ L) ** 2).sum(-1, keepdim=True) + f @ leaves["b"][..., None]
+        )
 
     return _pulled(ratio, params, f)
 

@@ -14,7 +14,12 @@ BESIDE = {  # what stays right beside a function of each namespace: quick ones
     "nce": ("nce.loss", "nce.hess_F"),
     "ence": ("ence.loss", "ence.log_z"),
     "logz": ("logz.newton", "nce.loss"),
-    "expfam": ("expfam.loss", "expfam.gradient", "expfam.profile_gradient", "expfam.profile_hessian"),
+    "expfam": (
+        "expfam.loss",
+        "expfam.gradient",
+        "expfam.profile_gradient",
+        "expfam.profile_hessian",
+    ),
     "nn": ("nn.mlp", "nn.conv3x3", "nn.quadratic_head", "optim.sgd"),
     "optim": ("optim.sgd", "optim.ngd", "optim.adam"),
     "train": ("train.trajectory", "optim.sgd"),
@@ -36,7 +41,11 @@ class Wrong(NamedTuple):
         spaces: dict[str, SimpleNamespace] = {}
         for label in (*BESIDE[self.breaks.split(".")[0]], self.breaks):
             space, _, name = label.partition(".")
-            module = importlib.import_module("refnce.conformance.trajectory" if space == "train" else f"refnce.{space}")
+            module = importlib.import_module(
+                "refnce.conformance.trajectory"
+                if space == "train"
+                else f"refnce.{space}"
+            )
             function = self.function if label == self.breaks else getattr(module, name)
             setattr(spaces.setdefault(space, SimpleNamespace()), name, function)
         return SimpleNamespace(**spaces)

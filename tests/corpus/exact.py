@@ -52,20 +52,32 @@ def _mean(x):
 
 def _loss(data, noise, F, nu):
     z_data, z_noise = _z(data, F, nu), _z(noise, F, nu)
-    return (_mean([_softplus(z) for z in z_data]) + nu * _mean([_softplus(-z) for z in z_noise])) / (1 + mp.mpf(nu))
+    return (
+        _mean([_softplus(z) for z in z_data])
+        + nu * _mean([_softplus(-z) for z in z_noise])
+    ) / (1 + mp.mpf(nu))
 
 
 def _difference(data, noise, F, nu):
     """A - nu B, and nu B: the counts apart from the small sides, which may be far below the last digit of 1."""
     z_data, z_noise, weight = _z(data, F, nu), _z(noise, F, nu), Fraction(nu)
-    count = Fraction(sum(z >= 0 for z in z_data), len(z_data)) - weight * Fraction(sum(z < 0 for z in z_noise), len(z_noise))
-    sides = [_mean([_small(z) if z < 0 else -_small(z) for z in side]) for side in (z_data, z_noise)]
-    return mp.mpf(count.numerator) / count.denominator + (sides[0] + nu * sides[1]), nu * _mean([_sigmoid(-z) for z in z_noise])
+    count = Fraction(sum(z >= 0 for z in z_data), len(z_data)) - weight * Fraction(
+        sum(z < 0 for z in z_noise), len(z_noise)
+    )
+    sides = [
+        _mean([_small(z) if z < 0 else -_small(z) for z in side])
+        for side in (z_data, z_noise)
+    ]
+    return mp.mpf(count.numerator) / count.denominator + (
+        sides[0] + nu * sides[1]
+    ), nu * _mean([_sigmoid(-z) for z in z_noise])
 
 
 def _h(data, noise, F, nu):
     """log A - log nu B."""
-    return mp.log(_mean([_sigmoid(z) for z in _z(data, F, nu)])) - mp.log(nu * _mean([_sigmoid(-z) for z in _z(noise, F, nu)]))
+    return mp.log(_mean([_sigmoid(z) for z in _z(data, F, nu)])) - mp.log(
+        nu * _mean([_sigmoid(-z) for z in _z(noise, F, nu)])
+    )
 
 
 def _bends(r, F, nu):
@@ -76,9 +88,20 @@ class nce:
     """Definition 3.1 and its derivatives."""
 
     loss = staticmethod(over_runs(digits(_loss)))
-    grad_F = staticmethod(over_runs(digits(lambda x, y, F, nu: _difference(x, y, F, nu)[0] / (1 + mp.mpf(nu)))))
+    grad_F = staticmethod(
+        over_runs(
+            digits(lambda x, y, F, nu: _difference(x, y, F, nu)[0] / (1 + mp.mpf(nu)))
+        )
+    )
     hess_F = staticmethod(
-        over_runs(digits(lambda x, y, F, nu: (_mean(_bends(x, F, nu)) + nu * _mean(_bends(y, F, nu))) / (1 + mp.mpf(nu))))
+        over_runs(
+            digits(
+                lambda x, y, F, nu: (
+                    _mean(_bends(x, F, nu)) + nu * _mean(_bends(y, F, nu))
+                )
+                / (1 + mp.mpf(nu))
+            )
+        )
     )
 
     @staticmethod
@@ -86,7 +109,10 @@ class nce:
     @digits
     def grad_r(data, noise, F, nu):
         data = [-_sigmoid(z) / (len(data) * (1 + mp.mpf(nu))) for z in _z(data, F, nu)]
-        return data, [nu * _sigmoid(-z) / (len(noise) * (1 + mp.mpf(nu))) for z in _z(noise, F, nu)]
+        return data, [
+            nu * _sigmoid(-z) / (len(noise) * (1 + mp.mpf(nu)))
+            for z in _z(noise, F, nu)
+        ]
 
 
 bar_update = over_runs(digits(lambda data, noise, F, nu: F - _h(data, noise, F, nu)))
@@ -94,7 +120,9 @@ bar_update = over_runs(digits(lambda data, noise, F, nu: F - _h(data, noise, F, 
 
 def _halves(data, noise, F):
     """e^{-(r - F)/2} of each data sample and e^{(r - F)/2} of each noise sample."""
-    return [mp.exp(z / 2) for z in _z(data, F, 1.0)], [mp.exp(-z / 2) for z in _z(noise, F, 1.0)]
+    return [mp.exp(z / 2) for z in _z(data, F, 1.0)], [
+        mp.exp(-z / 2) for z in _z(noise, F, 1.0)
+    ]
 
 
 def _log_z(data, noise, F, nu):
@@ -105,7 +133,9 @@ def _log_z(data, noise, F, nu):
 class ence:
     """The exponential loss."""
 
-    loss = staticmethod(over_runs(digits(lambda x, y, F, nu: sum(map(_mean, _halves(x, y, F))) / 2)))
+    loss = staticmethod(
+        over_runs(digits(lambda x, y, F, nu: sum(map(_mean, _halves(x, y, F))) / 2))
+    )
     log_z = staticmethod(over_runs(digits(_log_z)))
 
     @staticmethod
@@ -120,30 +150,44 @@ class ence:
     @digits
     def grad_r(data, noise, F, nu):
         data, noise = _halves(data, noise, F)
-        return [-x / (4 * len(data)) for x in data], [x / (4 * len(noise)) for x in noise]
+        return [-x / (4 * len(data)) for x in data], [
+            x / (4 * len(noise)) for x in noise
+        ]
 
 
 class Family:
     """A case of an exponential family in mpmath's numbers: log-ratios, and sums over the samples at any F."""
 
     def __init__(self, T_data, T_noise, theta, offset_data, offset_noise, nu):
-        self.T = [[*map(mp.mpf, row.tolist()), mp.mpf(-1)] for row in np.concatenate([T_data, T_noise])]
+        self.T = [
+            [*map(mp.mpf, row.tolist()), mp.mpf(-1)]
+            for row in np.concatenate([T_data, T_noise])
+        ]
         offset = np.concatenate([offset_data, offset_noise]).tolist()
         theta = [*map(mp.mpf, theta.tolist())]
-        self.r = [mp.fdot(theta, row[:-1]) + b for row, b in zip(self.T, offset, strict=True)]
+        self.r = [
+            mp.fdot(theta, row[:-1]) + b for row, b in zip(self.T, offset, strict=True)
+        ]
         n, m, self.nu = len(T_data), len(T_noise), mp.mpf(nu)
         self.sign = [1] * n + [-1] * m
-        self.weight = [1 / (n * (1 + self.nu))] * n + [self.nu / (m * (1 + self.nu))] * m
+        self.weight = [1 / (n * (1 + self.nu))] * n + [
+            self.nu / (m * (1 + self.nu))
+        ] * m
 
     def z(self, F):
         return [F + mp.log(self.nu) - r for r in self.r]
 
     def root(self):
         def h(F):
-            A, B = (mp.fsum(w * _sigmoid(z * s) for w, z, s in self._all(F) if s == side) for side in (1, -1))
+            A, B = (
+                mp.fsum(w * _sigmoid(z * s) for w, z, s in self._all(F) if s == side)
+                for side in (1, -1)
+            )
             return mp.log(A / B)
 
-        return mp.findroot(h, (min(self.r) - 1, max(self.r) + 1), solver="illinois", maxsteps=500)
+        return mp.findroot(
+            h, (min(self.r) - 1, max(self.r) + 1), solver="illinois", maxsteps=500
+        )
 
     def _all(self, F):
         return zip(self.weight, self.z(F), self.sign, strict=True)
@@ -158,11 +202,20 @@ class Family:
     def hessian(self, F):
         bend = [w * _small(z) * (1 - _small(z)) for w, z, _ in self._all(F)]
         columns = [*zip(*self.T, strict=True)]
-        return [[mp.fsum(b * x * y for b, x, y in zip(bend, one, two, strict=True)) for two in columns] for one in columns]
+        return [
+            [
+                mp.fsum(b * x * y for b, x, y in zip(bend, one, two, strict=True))
+                for two in columns
+            ]
+            for one in columns
+        ]
 
     def profile_hessian(self, F):
         H = self.hessian(F)
-        return [[H[i][j] - H[i][-1] * H[-1][j] / H[-1][-1] for j in range(len(H) - 1)] for i in range(len(H) - 1)]
+        return [
+            [H[i][j] - H[i][-1] * H[-1][j] / H[-1][-1] for j in range(len(H) - 1)]
+            for i in range(len(H) - 1)
+        ]
 
 
 def _at(name):
@@ -170,7 +223,12 @@ def _at(name):
     @digits
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         refuse(offset_data, offset_noise, F, nu)
-        return np.asarray(getattr(Family(T_data, T_noise, theta, offset_data, offset_noise, nu), name)(mp.mpf(F)), dtype=float)
+        return np.asarray(
+            getattr(
+                Family(T_data, T_noise, theta, offset_data, offset_noise, nu), name
+            )(mp.mpf(F)),
+            dtype=float,
+        )
 
     return staticmethod(call)
 

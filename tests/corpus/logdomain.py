@@ -21,7 +21,9 @@ def _logs(r_data, r_noise, F, nu):
     """log s_data and log s_noise."""
     refuse(r_data, r_noise, F, nu)
     F = np.asarray(F)[..., None]
-    return -np.logaddexp(0.0, r_data - F - np.log(nu)), -np.logaddexp(0.0, F + np.log(nu) - r_noise)
+    return -np.logaddexp(0.0, r_data - F - np.log(nu)), -np.logaddexp(
+        0.0, F + np.log(nu) - r_noise
+    )
 
 
 class nce:
@@ -31,8 +33,13 @@ class nce:
     def loss(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         F = np.asarray(F)[..., None]
-        losses = np.logaddexp(0.0, F + np.log(nu) - r_data), np.logaddexp(0.0, r_noise - F - np.log(nu))
-        return (np.exp(_lse(np.log(losses[0]))) + np.exp(np.log(nu) + _lse(np.log(losses[1])))) / (1.0 + nu)
+        losses = np.logaddexp(0.0, F + np.log(nu) - r_data), np.logaddexp(
+            0.0, r_noise - F - np.log(nu)
+        )
+        return (
+            np.exp(_lse(np.log(losses[0])))
+            + np.exp(np.log(nu) + _lse(np.log(losses[1])))
+        ) / (1.0 + nu)
 
     @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
@@ -48,7 +55,9 @@ class nce:
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         data, noise = _logs(r_data, r_noise, F, nu)
         n, m = r_data.shape[-1], r_noise.shape[-1]
-        return -np.exp(data - np.log(n) - np.log1p(nu)), np.exp(noise + np.log(nu) - np.log(m) - np.log1p(nu))
+        return -np.exp(data - np.log(n) - np.log1p(nu)), np.exp(
+            noise + np.log(nu) - np.log(m) - np.log1p(nu)
+        )
 
 
 def bar_update(r_data, r_noise, F, *, nu=1.0):
@@ -68,13 +77,17 @@ class ence:
         """The larger of the two exponentials goes in front of their difference."""
         data, noise = _halves(r_data, r_noise, F)
         top, sign = np.maximum(data, noise), np.where(data >= noise, 0.25, -0.25)
-        return np.where(top == -np.inf, 0.0, sign * np.exp(top) * -np.expm1(-np.abs(data - noise)))
+        return np.where(
+            top == -np.inf, 0.0, sign * np.exp(top) * -np.expm1(-np.abs(data - noise))
+        )
 
     @staticmethod
     def grad_r(r_data, r_noise, F):
         refuse(r_data, r_noise, F)
         F, n, m = np.asarray(F)[..., None], r_data.shape[-1], r_noise.shape[-1]
-        return -np.exp(0.5 * (F - r_data) - np.log(4.0 * n)), np.exp(0.5 * (r_noise - F) - np.log(4.0 * m))
+        return -np.exp(0.5 * (F - r_data) - np.log(4.0 * n)), np.exp(
+            0.5 * (r_noise - F) - np.log(4.0 * m)
+        )
 
     @staticmethod
     def log_z(r_data, r_noise):

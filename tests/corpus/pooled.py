@@ -13,7 +13,9 @@ import numpy as np
 from tests.corpus import refuse
 
 Long = np.longdouble
-LEVEL = "A" if np.finfo(Long).nmant > 60 else "C"  # where a long double is a double the rounding of r - F is lost
+LEVEL = (
+    "A" if np.finfo(Long).nmant > 60 else "C"
+)  # where a long double is a double the rounding of r - F is lost
 SKIP = ()
 
 
@@ -34,7 +36,9 @@ class Pool:
     def count(self, k):
         """A - nu B if every sigmoid were 0 or 1, k numbers of the pool lying below F + log nu."""
         noise_above = self.m - int(self.noise_below[k])
-        return Fraction(int(self.data_below[k]), self.n) - Fraction(self.nu) * Fraction(noise_above, self.m)
+        return Fraction(int(self.data_below[k]), self.n) - Fraction(self.nu) * Fraction(
+            noise_above, self.m
+        )
 
     def sides(self, k, F):
         """The small sides of the k numbers below F + log nu, and of those above."""
@@ -49,7 +53,9 @@ class Pool:
         q = self.weight * np.exp(M - np.abs(z)) / (1 + np.exp(-np.abs(z)))
         count = self.count(k)
         size = Long(count.numerator) / Long(count.denominator)
-        return (q[k:].sum() - q[:k].sum()) + (size * np.exp(np.minimum(M, Long(11000))) if count else Long(0))
+        return (q[k:].sum() - q[:k].sum()) + (
+            size * np.exp(np.minimum(M, Long(11000))) if count else Long(0)
+        )
 
     def limit(self):
         """F where there is no finite root, or None."""
@@ -65,11 +71,17 @@ class Pool:
     def root(self):
         """Bisection: over the numbers of the pool, then between two neighbours."""
         finite = self.r[np.isfinite(self.r)]
-        ends = np.concatenate([finite[:1] - 100, finite, finite[-1:] + 100]) - self.log_nu
+        ends = (
+            np.concatenate([finite[:1] - 100, finite, finite[-1:] + 100]) - self.log_nu
+        )
         lo, hi = 0, ends.size - 1
         while hi - lo > 1:
             middle = (lo + hi) // 2
-            lo, hi = (lo, middle) if self.excess(self.below(ends[middle]), ends[middle]) > 0 else (middle, hi)
+            lo, hi = (
+                (lo, middle)
+                if self.excess(self.below(ends[middle]), ends[middle]) > 0
+                else (middle, hi)
+            )
         lo, hi = ends[lo], ends[hi]
         k = self.below(lo)
         while True:
@@ -89,9 +101,13 @@ class Pool:
             flip = 2 * here[:k].sum() > here.sum()
             small = (np.arange(here.size) < k)[here] == flip
             s = np.where(small, t, 1 - t)
-            error += share**2 * (s - s[0]).var() / here.sum()  # of equal numbers exactly 0
+            error += (
+                share**2 * (s - s[0]).var() / here.sum()
+            )  # of equal numbers exactly 0
         usable = min(self.n, self.m) > 1 and slope > 0
-        return np.sqrt(error) / slope if usable else np.nan, (1 + Long(self.nu)) / self.nu * slope
+        return np.sqrt(error) / slope if usable else np.nan, (
+            1 + Long(self.nu)
+        ) / self.nu * slope
 
 
 def _solve(data, noise, nu):
@@ -105,7 +121,15 @@ def _solve(data, noise, nu):
 
 def newton(r_data, r_noise, *, nu=1.0):
     shape = refuse(r_data, r_noise, nu=nu)
-    data, noise = (np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1]) for r in (r_data, r_noise))
+    data, noise = (
+        np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
+        for r in (r_data, r_noise)
+    )
     runs = [_solve(x, y, nu) for x, y in zip(data, noise, strict=True)]
-    fields = [np.asarray(field, dtype=float).reshape(shape) for field in zip(*runs, strict=True)]
-    return SimpleNamespace(**dict(zip(("F", "status", "standard_error", "overlap"), fields, strict=True)))
+    fields = [
+        np.asarray(field, dtype=float).reshape(shape)
+        for field in zip(*runs, strict=True)
+    ]
+    return SimpleNamespace(
+        **dict(zip(("F", "status", "standard_error", "overlap"), fields, strict=True))
+    )

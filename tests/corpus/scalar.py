@@ -21,14 +21,20 @@ def _small(r, F, nu, M=0.0):
     log_nu, found = math.log(nu), []
     for x in r.tolist():
         z = math.fsum([F, log_nu, -x])
-        lost = math.fsum([F, log_nu, -x, -z]) if math.isfinite(z) and abs(z) < 1e15 else 0.0
+        lost = (
+            math.fsum([F, log_nu, -x, -z])
+            if math.isfinite(z) and abs(z) < 1e15
+            else 0.0
+        )
         q = math.exp(min(M - abs(z), 700.0))
         found.append((z >= 0, abs(z), q * (1.0 + (-lost if z >= 0 else lost))))
     return found
 
 
 def _sigmoids(r, F, nu, side):
-    return [(1.0 if below == side else q) / (1.0 + q) for below, _, q in _small(r, F, nu)]
+    return [
+        (1.0 if below == side else q) / (1.0 + q) for below, _, q in _small(r, F, nu)
+    ]
 
 
 def _softplus(r, F, nu, side):
@@ -54,8 +60,13 @@ def _parts(data, noise, F, nu, M=0.0):
     for r, weight in ((data, 1.0), (noise, nu)):
         small = _small(r, F, nu, M)
         counts.append(sum(below for below, _, _ in small))
-        terms += [(-weight if below else weight) * (q / (1.0 + q * scale)) / r.size for below, _, q in small]
-    return Fraction(counts[0], data.size) - Fraction(nu) * Fraction(noise.size - counts[1], noise.size), math.fsum(terms)
+        terms += [
+            (-weight if below else weight) * (q / (1.0 + q * scale)) / r.size
+            for below, _, q in small
+        ]
+    return Fraction(counts[0], data.size) - Fraction(nu) * Fraction(
+        noise.size - counts[1], noise.size
+    ), math.fsum(terms)
 
 
 def _grad_F(data, noise, F, nu):
@@ -65,11 +76,21 @@ def _grad_F(data, noise, F, nu):
 
 def _log_mean(r, F, nu, side):
     """log mean sigmoid, the largest term taken out."""
-    M = 0.0 if any(below == side for below, _, _ in _small(r, F, nu)) else min(z for _, z, _ in _small(r, F, nu))
+    M = (
+        0.0
+        if any(below == side for below, _, _ in _small(r, F, nu))
+        else min(z for _, z, _ in _small(r, F, nu))
+    )
     if math.isinf(M):
         return -M, 0.0
     scale = math.exp(-M)
-    mean = math.fsum((1.0 if below == side else q) / (1.0 + q * scale) for below, _, q in _small(r, F, nu, M)) / r.size
+    mean = (
+        math.fsum(
+            (1.0 if below == side else q) / (1.0 + q * scale)
+            for below, _, q in _small(r, F, nu, M)
+        )
+        / r.size
+    )
     return -M, math.log(mean)
 
 
@@ -81,24 +102,34 @@ class nce:
     @staticmethod
     @over_runs
     def loss(data, noise, F, nu):
-        return (_mean(_softplus(data, F, nu, True)) + nu * _mean(_softplus(noise, F, nu, False))) / (1.0 + nu)
+        return (
+            _mean(_softplus(data, F, nu, True))
+            + nu * _mean(_softplus(noise, F, nu, False))
+        ) / (1.0 + nu)
 
     @staticmethod
     @over_runs
     def hess_F(data, noise, F, nu):
-        bends = [_mean([q / (1.0 + q) / (1.0 + q) for _, _, q in _small(r, F, nu)]) for r in (data, noise)]
+        bends = [
+            _mean([q / (1.0 + q) / (1.0 + q) for _, _, q in _small(r, F, nu)])
+            for r in (data, noise)
+        ]
         return (bends[0] + nu * bends[1]) / (1.0 + nu)
 
     @staticmethod
     @over_runs
     def grad_r(data, noise, F, nu):
         weights = 1.0 / (data.size * (1.0 + nu)), nu / (noise.size * (1.0 + nu))
-        return [-weights[0] * s for s in _sigmoids(data, F, nu, True)], [weights[1] * s for s in _sigmoids(noise, F, nu, False)]
+        return [-weights[0] * s for s in _sigmoids(data, F, nu, True)], [
+            weights[1] * s for s in _sigmoids(noise, F, nu, False)
+        ]
 
 
 @over_runs
 def bar_update(data, noise, F, nu):
-    (M, log_A), (N, log_B) = _log_mean(data, F, nu, True), _log_mean(noise, F, nu, False)
+    (M, log_A), (N, log_B) = _log_mean(data, F, nu, True), _log_mean(
+        noise, F, nu, False
+    )
     far = [F, math.log(nu), -M, N, -log_A, log_B]
     return math.fsum(far) if all(map(math.isfinite, far)) else sum(far)
 
@@ -110,7 +141,9 @@ def _bisect(data, noise, xtol, nu):
     if not low or not high:
         return math.nan if low == high else (math.inf if low else -math.inf)
     finite = [x for r in (data, noise) for x in r.tolist() if math.isfinite(x)]
-    reach = 0.0 if len(finite) == data.size + noise.size else 50.0  # more than the log of any ratio of counts here
+    reach = (
+        0.0 if len(finite) == data.size + noise.size else 50.0
+    )  # more than the log of any ratio of counts here
     lo, hi = min(finite) - reach, max(finite) + reach
     while True:
         middle = 0.5 * lo + 0.5 * hi
@@ -133,35 +166,67 @@ def mlp(params, x):
     """Run by run."""
     if x.ndim == 2:
         return _mlp(params, x)
-    ys, pullbacks = zip(*(_mlp({name: p[k] for name, p in params.items()}, x[k]) for k in range(len(x))), strict=True)
+    ys, pullbacks = zip(
+        *(
+            _mlp({name: p[k] for name, p in params.items()}, x[k])
+            for k in range(len(x))
+        ),
+        strict=True,
+    )
 
     def pullback(dy):
-        dxs, found = zip(*(back(d) for back, d in zip(pullbacks, dy, strict=True)), strict=True)
-        return np.stack(dxs), {name: np.stack([each[name] for each in found]) for name in params}
+        dxs, found = zip(
+            *(back(d) for back, d in zip(pullbacks, dy, strict=True)), strict=True
+        )
+        return np.stack(dxs), {
+            name: np.stack([each[name] for each in found]) for name in params
+        }
 
     return np.stack(ys), pullback
 
 
 def _mlp(params, x):
     """Sums over neurons by ``fsum``; the pullback walks the layers backwards with lists of lists."""
-    layers = [(params[f"{2 * k}.weight"].tolist(), params[f"{2 * k}.bias"].tolist()) for k in range(len(params) // 2)]
+    layers = [
+        (params[f"{2 * k}.weight"].tolist(), params[f"{2 * k}.bias"].tolist())
+        for k in range(len(params) // 2)
+    ]
     inputs, slopes, h = [], [], x.tolist()
     for W, b in layers:
         inputs.append(h)
-        z = [[math.fsum([*map(math.prod, zip(row, x, strict=True)), c]) for row, c in zip(W, b, strict=True)] for x in h]
+        z = [
+            [
+                math.fsum([*map(math.prod, zip(row, x, strict=True)), c])
+                for row, c in zip(W, b, strict=True)
+            ]
+            for x in h
+        ]
         slopes.append([[1.0 if v > 0 else 0.01 for v in row] for row in z])
-        h = [[v * s for v, s in zip(*rows, strict=True)] for rows in zip(z, slopes[-1], strict=True)]
+        h = [
+            [v * s for v, s in zip(*rows, strict=True)]
+            for rows in zip(z, slopes[-1], strict=True)
+        ]
 
     def pullback(dy):
         found, d = {}, dy.tolist()
         for k in reversed(range(len(layers))):
             if k < len(layers) - 1:
-                d = [[v * s for v, s in zip(*rows, strict=True)] for rows in zip(d, slopes[k], strict=True)]
+                d = [
+                    [v * s for v, s in zip(*rows, strict=True)]
+                    for rows in zip(d, slopes[k], strict=True)
+                ]
             columns = [*zip(*d, strict=True)]
             before = [*zip(*inputs[k], strict=True)]
-            found[f"{2 * k}.bias"] = np.asarray([math.fsum(column) for column in columns])
-            found[f"{2 * k}.weight"] = np.asarray([[_dot(out, into) for into in before] for out in columns])
-            d = [[_dot(row, column) for column in zip(*layers[k][0], strict=True)] for row in d]
+            found[f"{2 * k}.bias"] = np.asarray(
+                [math.fsum(column) for column in columns]
+            )
+            found[f"{2 * k}.weight"] = np.asarray(
+                [[_dot(out, into) for into in before] for out in columns]
+            )
+            d = [
+                [_dot(row, column) for column in zip(*layers[k][0], strict=True)]
+                for row in d
+            ]
         return np.asarray(d), found
 
     return np.asarray(z), pullback
@@ -176,7 +241,12 @@ def _run_by_run(rule):
 
     def step(state, gradient, *, rate):
         runs = gradient.reshape(-1, gradient.shape[-1]).tolist()
-        memories, steps = zip(*(rule(memory, g, rate) for memory, g in zip(state or [None] * len(runs), runs, strict=True)))
+        memories, steps = zip(
+            *(
+                rule(memory, g, rate)
+                for memory, g in zip(state or [None] * len(runs), runs, strict=True)
+            )
+        )
         return memories, np.asarray(steps).reshape(gradient.shape)
 
     return step
@@ -196,5 +266,10 @@ def ngd(_, gradient, rate):
 @_run_by_run
 def adam(memory, gradient, rate):
     before = zip(memory or [(0.0, 0.0, 0)] * len(gradient), gradient, strict=True)
-    after = [(0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1) for (m, v, t), g in before]
-    return after, [-rate * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8) for m, v, t in after]
+    after = [
+        (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1) for (m, v, t), g in before
+    ]
+    return after, [
+        -rate * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        for m, v, t in after
+    ]

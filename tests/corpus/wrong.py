@@ -26,7 +26,9 @@ INF = math.inf
 
 def terms(r_data, r_noise, F, nu):
     """The data's and the noise's part of the loss."""
-    return nce.loss(r_data, np.full_like(r_noise, -INF), F, nu=nu), nce.loss(np.full_like(r_data, INF), r_noise, F, nu=nu)
+    return nce.loss(r_data, np.full_like(r_noise, -INF), F, nu=nu), nce.loss(
+        np.full_like(r_data, INF), r_noise, F, nu=nu
+    )
 
 
 def sums(r_data, r_noise, F, *, nu=1.0):
@@ -52,7 +54,9 @@ def scaled(f, factor):
 
 def shifted(f, shift):
     """``f`` with F + shift(nu) for F."""
-    return lambda r_data, r_noise, F, *, nu=1.0: f(r_data, r_noise, F + shift(nu), nu=nu)
+    return lambda r_data, r_noise, F, *, nu=1.0: f(
+        r_data, r_noise, F + shift(nu), nu=nu
+    )
 
 
 def single(f):
@@ -60,8 +64,12 @@ def single(f):
 
     def call(r_data, r_noise, F, *, nu=1.0):
         most = np.finfo(np.float32).max
-        F = (np.clip(F, -most, most) if np.isfinite(F).all() else np.asarray(F)).astype(np.float32)
-        return f(r_data.astype(np.float32), r_noise.astype(np.float32), F, nu=nu).astype(np.float64)
+        F = (np.clip(F, -most, most) if np.isfinite(F).all() else np.asarray(F)).astype(
+            np.float32
+        )
+        return f(
+            r_data.astype(np.float32), r_noise.astype(np.float32), F, nu=nu
+        ).astype(np.float64)
 
     return call
 
@@ -70,7 +78,9 @@ def without_nan(f):
     """``f`` of the log-ratios that are numbers."""
 
     def call(r_data, r_noise, F, *, nu=1.0):
-        r_data, r_noise = (r[~np.isnan(r)] if np.isnan(r).any() else r for r in (r_data, r_noise))
+        r_data, r_noise = (
+            r[~np.isnan(r)] if np.isnan(r).any() else r for r in (r_data, r_noise)
+        )
         return f(r_data, r_noise, F, nu=nu)
 
     return call
@@ -97,7 +107,9 @@ def flattened(r_data, r_noise, F, *, nu=1.0):
     if r_data.ndim == r_noise.ndim == 1:
         return nce.grad_F(r_data, r_noise, F, nu=nu)
     runs = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
-    return np.broadcast_to(nce.grad_F(r_data.ravel(), r_noise.ravel(), float(np.mean(F)), nu=nu), runs)
+    return np.broadcast_to(
+        nce.grad_F(r_data.ravel(), r_noise.ravel(), float(np.mean(F)), nu=nu), runs
+    )
 
 
 def grad_r_sums(r_data, r_noise, F, *, nu=1.0):
@@ -133,17 +145,25 @@ def top_of_all(x):
 
 def update_of_all(r_data, r_noise, F, *, nu=1.0):
     right = logz.bar_update(r_data, r_noise, F, nu=nu)
-    log_A, log_B = top_of_all(-softplus(-z_of(r_data, F, nu))), top_of_all(-softplus(z_of(r_noise, F, nu)))
+    log_A, log_B = top_of_all(-softplus(-z_of(r_data, F, nu))), top_of_all(
+        -softplus(z_of(r_noise, F, nu))
+    )
     return right if right.ndim == 0 else F - log_A + log_B + math.log(nu)
 
 
 def log_z_of_all(r_data, r_noise):
     right = ence.log_z(r_data, r_noise)
-    return right if right.ndim == 0 else top_of_all(0.5 * r_noise) - top_of_all(-0.5 * r_data)
+    return (
+        right
+        if right.ndim == 0
+        else top_of_all(0.5 * r_noise) - top_of_all(-0.5 * r_data)
+    )
 
 
 def of_sums(r_data, r_noise, F, *, nu=1.0):
-    return logz.bar_update(r_data, r_noise, F, nu=nu) - math.log(r_data.shape[-1] / r_noise.shape[-1])
+    return logz.bar_update(r_data, r_noise, F, nu=nu) - math.log(
+        r_data.shape[-1] / r_noise.shape[-1]
+    )
 
 
 def solving(solver, **changes):
@@ -152,19 +172,27 @@ def solving(solver, **changes):
     def call(r_data, r_noise, *, nu=1.0):
         z = solver(r_data, r_noise, nu=nu)
         n, m = r_data.shape[-1], r_noise.shape[-1]
-        return dataclasses.replace(z, **{name: change(z, n, m, nu) for name, change in changes.items()})
+        return dataclasses.replace(
+            z, **{name: change(z, n, m, nu) for name, change in changes.items()}
+        )
 
     return call
 
 
 def plausible(r_data, r_noise, *, nu=1.0):
     z = logz.newton(r_data, r_noise, nu=nu)
-    return dataclasses.replace(z, F=np.where(z.status == int(logz.Status.NO_ROOT), 0.0, z.F))
+    return dataclasses.replace(
+        z, F=np.where(z.status == int(logz.Status.NO_ROOT), 0.0, z.F)
+    )
 
 
 def nan_for_all(r_data, r_noise, **given):
     z = logz.newton(r_data, r_noise, **given)
-    return dataclasses.replace(z, F=np.full_like(z.F, np.nan)) if np.isnan(z.F).any() else z
+    return (
+        dataclasses.replace(z, F=np.full_like(z.F, np.nan))
+        if np.isnan(z.F).any()
+        else z
+    )
 
 
 def always_converged(r_data, r_noise, **given):
@@ -179,7 +207,9 @@ def bar(r_data, r_noise, *, max_updates=80, **given):
 
 def never_converged(r_data, r_noise, **given):
     z = bar(r_data, r_noise, **given)
-    return dataclasses.replace(z, status=np.full_like(z.status, int(logz.Status.MAX_UPDATES)))
+    return dataclasses.replace(
+        z, status=np.full_like(z.status, int(logz.Status.MAX_UPDATES))
+    )
 
 
 def without_limit(r_data, r_noise, *, max_updates=80, **given):
@@ -198,17 +228,25 @@ def arrived_anyway(r_data, r_noise, **given):
 def near_start(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     """Looks for the root within 10 of where it is told to start."""
     z = logz.newton(r_data, r_noise, nu=nu, xtol=xtol)
-    return z if F0 is None else dataclasses.replace(z, F=np.clip(z.F, F0 - 10.0, F0 + 10.0))
+    return (
+        z
+        if F0 is None
+        else dataclasses.replace(z, F=np.clip(z.F, F0 - 10.0, F0 + 10.0))
+    )
 
 
 def relative(r_data, r_noise, *, nu=1.0, xtol=0.0):
     F = logz.newton(r_data, r_noise, nu=nu).F
-    return logz.bisect(r_data, r_noise, nu=nu, xtol=xtol * float(np.max(np.abs(F))) if xtol else 0.0)
+    return logz.bisect(
+        r_data, r_noise, nu=nu, xtol=xtol * float(np.max(np.abs(F))) if xtol else 0.0
+    )
 
 
 def few_updates(r_data, r_noise, *, nu=1.0):
     z = logz.bar(r_data, r_noise, nu=nu, max_updates=10)
-    return SimpleNamespace(F=z.F, status=np.where(z.status == int(logz.Status.NO_ROOT), z.status, 0))
+    return SimpleNamespace(
+        F=z.F, status=np.where(z.status == int(logz.Status.NO_ROOT), z.status, 0)
+    )
 
 
 def ence_by_data(r_data, r_noise, F):
@@ -217,17 +255,26 @@ def ence_by_data(r_data, r_noise, F):
 
 
 def theta_of_first(T_data, T_noise, theta, *rest, nu=1.0):
-    return expfam.loss(T_data, T_noise, theta.reshape(-1, theta.shape[-1])[0], *rest, nu=nu)
+    return expfam.loss(
+        T_data, T_noise, theta.reshape(-1, theta.shape[-1])[0], *rest, nu=nu
+    )
 
 
 def at_zero(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-    return expfam.gradient(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu=nu)[..., :-1]
+    return expfam.gradient(
+        T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu=nu
+    )[..., :-1]
 
 
 def without_schur(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-    r_data, r_noise = ((T @ theta[..., None])[..., 0] + b for T, b in ((T_data, offset_data), (T_noise, offset_noise)))
+    r_data, r_noise = (
+        (T @ theta[..., None])[..., 0] + b
+        for T, b in ((T_data, offset_data), (T_noise, offset_noise))
+    )
     F = logz.newton(r_data, r_noise, nu=nu).F
-    return expfam.hessian(T_data, T_noise, theta, F, offset_data, offset_noise, nu=nu)[..., :-1, :-1]
+    return expfam.hessian(T_data, T_noise, theta, F, offset_data, offset_noise, nu=nu)[
+        ..., :-1, :-1
+    ]
 
 
 def loss_at_zero(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
@@ -248,7 +295,9 @@ def with_plus_one(*args, nu=1.0):
 
 
 def without_base(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-    return expfam.loss(T_data, T_noise, theta, F, 0 * offset_data, 0 * offset_noise, nu=nu)
+    return expfam.loss(
+        T_data, T_noise, theta, F, 0 * offset_data, 0 * offset_noise, nu=nu
+    )
 
 
 def adam_without_correction(state, gradient, *, rate):
@@ -267,7 +316,9 @@ def adam_lazy(state, gradient, *, rate):
     """What sparse optimizers do: a coordinate whose gradient is 0 stands still, moments and all."""
     t, m, v = state or (0, np.zeros_like(gradient), np.zeros_like(gradient))
     seen, t = gradient != 0, t + 1
-    m, v = np.where(seen, 0.9 * m + 0.1 * gradient, m), np.where(seen, 0.999 * v + 0.001 * gradient**2, v)
+    m, v = np.where(seen, 0.9 * m + 0.1 * gradient, m), np.where(
+        seen, 0.999 * v + 0.001 * gradient**2, v
+    )
     step = -rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
     return (t, m, v), np.where(seen, step, 0.0)
 
@@ -298,7 +349,9 @@ def ngd_squares(state, gradient, *, rate):
 
 def ngd_overflow(state, gradient, *, rate):
     small = largest(gradient) < 1.0
-    return ngd_squares(state, np.where(small, gradient / largest(gradient), gradient), rate=rate)
+    return ngd_squares(
+        state, np.where(small, gradient / largest(gradient), gradient), rate=rate
+    )
 
 
 def ngd_all_zero(state, gradient, *, rate):
@@ -309,7 +362,9 @@ def ngd_all_zero(state, gradient, *, rate):
 
 
 def ngd_together(state, gradient, *, rate):
-    return state, optim.ngd(None, gradient.ravel(), rate=rate)[1].reshape(gradient.shape)
+    return state, optim.ngd(None, gradient.ravel(), rate=rate)[1].reshape(
+        gradient.shape
+    )
 
 
 def always_together(*args, order, **given):
@@ -317,16 +372,39 @@ def always_together(*args, order, **given):
 
 
 def whole_update(*args, update, rate_F, **given):
-    return trajectory(*args, update=update, rate_F=1.0 if update == "bar" else rate_F, **given)
+    return trajectory(
+        *args, update=update, rate_F=1.0 if update == "bar" else rate_F, **given
+    )
 
 
-def damped(T_data, T_noise, offset_data, offset_noise, theta, F, *, nu=1.0, rate, rate_F, update, order):
+def damped(
+    T_data,
+    T_noise,
+    offset_data,
+    offset_noise,
+    theta,
+    F,
+    *,
+    nu=1.0,
+    rate,
+    rate_F,
+    update,
+    order,
+):
     """F - rate_F (F - root) for the root."""
     path = []
     for batch in zip(T_data, T_noise, offset_data, offset_noise, strict=True):
-        given = {"nu": nu, "rate": rate, "rate_F": rate_F, "update": update, "order": order}
+        given = {
+            "nu": nu,
+            "rate": rate,
+            "rate_F": rate_F,
+            "update": update,
+            "order": order,
+        }
         thetas, Fs = trajectory(*(x[None] for x in batch), theta, F, **given)
-        theta, F = thetas[0], float(Fs[0] if update != "root" or rate_F == 1.0 else F + rate_F * (Fs[0] - F))
+        theta, F = thetas[0], float(
+            Fs[0] if update != "root" or rate_F == 1.0 else F + rate_F * (Fs[0] - F)
+        )
         path.append((theta, F))
     return tuple(map(np.asarray, zip(*path, strict=True)))
 
@@ -382,7 +460,9 @@ def update_of_means(r_data, r_noise, F, *, nu=1.0):
 
 def log_z_of_means(r_data, r_noise):
     ence.log_z(r_data, r_noise)
-    return np.log(np.exp(0.5 * r_noise).mean(-1)) - np.log(np.exp(-0.5 * r_data).mean(-1))
+    return np.log(np.exp(0.5 * r_noise).mean(-1)) - np.log(
+        np.exp(-0.5 * r_data).mean(-1)
+    )
 
 
 def searching(step):
@@ -396,7 +476,9 @@ def searching(step):
         lo, hi = (float(f(pool[np.isfinite(pool)])) for f in (np.min, np.max))
         F = 0.5 * lo + 0.5 * hi
         for _ in range(100):
-            g, h = (float(f(r_data, r_noise, F, nu=nu)) for f in (nce.grad_F, nce.hess_F))
+            g, h = (
+                float(f(r_data, r_noise, F, nu=nu)) for f in (nce.grad_F, nce.hess_F)
+            )
             lo, hi = (F, hi) if g <= 0 else (lo, F)
             after = step(F, g, h, lo, hi)
             if after is None or not math.isfinite(after):
@@ -476,81 +558,315 @@ OPTIONS = "Options: F0, xtol, step or max_updates is given"
 WRONG: tuple[Wrong, ...] = (
     Wrong("sums for means", "nce.loss", sums, "off by a factor of n."),
     Wrong("noise not weighted by nu", "nce.loss", without_weight, WEIGHT),
-    Wrong("1/(1 + nu) left out", "nce.loss", scaled(nce.loss, lambda nu: 1 + nu), "off by a factor of 1 + nu."),
-    Wrong("log nu left out", "nce.loss", shifted(nce.loss, lambda nu: -math.log(nu)), WEIGHT),
-    Wrong("log nu with the wrong sign", "nce.loss", shifted(nce.loss, lambda nu: -2 * math.log(nu)), WEIGHT),
+    Wrong(
+        "1/(1 + nu) left out",
+        "nce.loss",
+        scaled(nce.loss, lambda nu: 1 + nu),
+        "off by a factor of 1 + nu.",
+    ),
+    Wrong(
+        "log nu left out",
+        "nce.loss",
+        shifted(nce.loss, lambda nu: -math.log(nu)),
+        WEIGHT,
+    ),
+    Wrong(
+        "log nu with the wrong sign",
+        "nce.loss",
+        shifted(nce.loss, lambda nu: -2 * math.log(nu)),
+        WEIGHT,
+    ),
     Wrong("float32 inside", "nce.loss", single(nce.loss), "float32 inside"),
     Wrong("nu taken for m/n", "nce.loss", by_counts, NORMAL),
     Wrong("NaN dropped", "nce.loss", without_nan(nce.loss), "not refused"),
     Wrong("empty samples answered by 0", "nce.loss", with_empty, "not refused"),
-    Wrong("r_data changed in place", "nce.loss", in_place, "it changed its argument r_data in place: work on a copy ("),
-    Wrong("log(1 + e^x) overflows", "nce.loss", loss_by(lambda x: np.log1p(np.exp(x))), "an exponential overflows", "C"),
-    Wrong("log(1 + e^x) for log1p", "nce.loss", loss_by(log_plus), "log(1 + e^x) must be log1p(e^x)", "C"),
-    Wrong("softplus linear from 20 on", "nce.loss", loss_by(linear_from_20), "at least 10 digits are right: a cut-off", "B"),
-    Wrong("both labels' terms, one times 0", "nce.loss", loss_by(by_labels), "infinite log-ratios take the limit", "C"),
+    Wrong(
+        "r_data changed in place",
+        "nce.loss",
+        in_place,
+        "it changed its argument r_data in place: work on a copy (",
+    ),
+    Wrong(
+        "log(1 + e^x) overflows",
+        "nce.loss",
+        loss_by(lambda x: np.log1p(np.exp(x))),
+        "an exponential overflows",
+        "C",
+    ),
+    Wrong(
+        "log(1 + e^x) for log1p",
+        "nce.loss",
+        loss_by(log_plus),
+        "log(1 + e^x) must be log1p(e^x)",
+        "C",
+    ),
+    Wrong(
+        "softplus linear from 20 on",
+        "nce.loss",
+        loss_by(linear_from_20),
+        "at least 10 digits are right: a cut-off",
+        "B",
+    ),
+    Wrong(
+        "both labels' terms, one times 0",
+        "nce.loss",
+        loss_by(by_labels),
+        "infinite log-ratios take the limit",
+        "C",
+    ),
     Wrong("sign", "nce.grad_F", scaled(nce.grad_F, -1.0), "its sign is reversed"),
-    Wrong("noise term of the data", "nce.grad_F", lambda x, y, F, *, nu=1.0: nce.grad_F(x, x, F, nu=nu), NORMAL),
+    Wrong(
+        "noise term of the data",
+        "nce.grad_F",
+        lambda x, y, F, *, nu=1.0: nce.grad_F(x, x, F, nu=nu),
+        NORMAL,
+    ),
     Wrong("runs flattened into one", "nce.grad_F", flattened, BATCHED),
-    Wrong("difference of two means", "nce.grad_F", grad_F_of_means, "separate counts from small sides", "C"),
-    Wrong("tail of scipy's expit", "nce.hess_F", hess_F_of_expit, "scipy.special.expit", "C"),
-    Wrong("1/(1 + nu) left out", "nce.hess_F", scaled(nce.hess_F, lambda nu: 1 + nu), "off by a factor of 1 + nu."),
-    Wrong("log nu left out", "nce.hess_F", shifted(nce.hess_F, lambda nu: -math.log(nu)), WEIGHT),
+    Wrong(
+        "difference of two means",
+        "nce.grad_F",
+        grad_F_of_means,
+        "separate counts from small sides",
+        "C",
+    ),
+    Wrong(
+        "tail of scipy's expit",
+        "nce.hess_F",
+        hess_F_of_expit,
+        "scipy.special.expit",
+        "C",
+    ),
+    Wrong(
+        "1/(1 + nu) left out",
+        "nce.hess_F",
+        scaled(nce.hess_F, lambda nu: 1 + nu),
+        "off by a factor of 1 + nu.",
+    ),
+    Wrong(
+        "log nu left out",
+        "nce.hess_F",
+        shifted(nce.hess_F, lambda nu: -math.log(nu)),
+        WEIGHT,
+    ),
     Wrong("1/n left out", "nce.grad_r", grad_r_sums, "off by a factor of n."),
-    Wrong("empty samples answered by nothing", "nce.grad_r", grad_r_of_nothing, "not refused"),
-    Wrong("both sides with one sign", "nce.grad_r", grad_r_one_sign, "not grad_r_data; its sign is reversed."),
-    Wrong("noise not weighted by nu", "nce.grad_r", grad_r_without_weight, "not grad_r_data; off by a factor of 1/nu."),
+    Wrong(
+        "empty samples answered by nothing",
+        "nce.grad_r",
+        grad_r_of_nothing,
+        "not refused",
+    ),
+    Wrong(
+        "both sides with one sign",
+        "nce.grad_r",
+        grad_r_one_sign,
+        "not grad_r_data; its sign is reversed.",
+    ),
+    Wrong(
+        "noise not weighted by nu",
+        "nce.grad_r",
+        grad_r_without_weight,
+        "not grad_r_data; off by a factor of 1/nu.",
+    ),
     Wrong("sign of h", "logz.bar_update", wrong_way, "sign of h"),
     Wrong("log nu left out of h", "logz.bar_update", without_log_nu, WEIGHT),
     Wrong("sums for means", "logz.bar_update", of_sums, NORMAL),
-    Wrong("log of a mean of sigmoids", "logz.bar_update", update_of_means, "the logarithm of a mean that is 0", "C"),
+    Wrong(
+        "log of a mean of sigmoids",
+        "logz.bar_update",
+        update_of_means,
+        "the logarithm of a mean that is 0",
+        "C",
+    ),
     Wrong("one largest term of all runs", "logz.bar_update", update_of_all, APART, "C"),
-    Wrong("sign", "logz.newton", solving(logz.newton, F=lambda z, n, m, nu: -z.F), "its sign is reversed"),
+    Wrong(
+        "sign",
+        "logz.newton",
+        solving(logz.newton, F=lambda z, n, m, nu: -z.F),
+        "its sign is reversed",
+    ),
     Wrong("a number where there is no root", "logz.newton", plausible, ONLY_ROOT),
-    Wrong("nan for all runs if for one", "logz.newton", nan_for_all, "nan where there is an answer"),
-    Wrong("always CONVERGED", "logz.newton", always_converged, "root, standard_error; CONVERGED where there is no root"),
+    Wrong(
+        "nan for all runs if for one",
+        "logz.newton",
+        nan_for_all,
+        "nan where there is an answer",
+    ),
+    Wrong(
+        "always CONVERGED",
+        "logz.newton",
+        always_converged,
+        "root, standard_error; CONVERGED where there is no root",
+    ),
     Wrong("leaves the root at F0", "logz.newton", near_start, OPTIONS),
-    Wrong("stops where the slope is small", "logz.newton", searching(until_flat), "separate counts from small sides", "C"),
-    Wrong("F rounded to float32", "logz.newton", solving(logz.newton, F=in_float32), "float32 inside"),
-    Wrong("no bracket", "logz.newton", searching(without_bracket), "leave the bracket", "C"),
-    Wrong("slope of the loss in the error", "logz.newton", ERROR_BY_SLOPE, "overlap, root; off by a factor of 1 + nu."),
-    Wrong("variance with n - 1", "logz.newton", ERROR_BY_N_LESS_1, "overlap, root; off by a factor of sqrt(n/(n - 1))."),
-    Wrong("overlap not normalised", "logz.newton", OVERLAP_NOT_NORMALISED, "off by a factor of nu/(1 + nu)^2."),
-    Wrong("stops at 1e-6", "logz.bisect", lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6), STOPPED),
+    Wrong(
+        "stops where the slope is small",
+        "logz.newton",
+        searching(until_flat),
+        "separate counts from small sides",
+        "C",
+    ),
+    Wrong(
+        "F rounded to float32",
+        "logz.newton",
+        solving(logz.newton, F=in_float32),
+        "float32 inside",
+    ),
+    Wrong(
+        "no bracket",
+        "logz.newton",
+        searching(without_bracket),
+        "leave the bracket",
+        "C",
+    ),
+    Wrong(
+        "slope of the loss in the error",
+        "logz.newton",
+        ERROR_BY_SLOPE,
+        "overlap, root; off by a factor of 1 + nu.",
+    ),
+    Wrong(
+        "variance with n - 1",
+        "logz.newton",
+        ERROR_BY_N_LESS_1,
+        "overlap, root; off by a factor of sqrt(n/(n - 1)).",
+    ),
+    Wrong(
+        "overlap not normalised",
+        "logz.newton",
+        OVERLAP_NOT_NORMALISED,
+        "off by a factor of nu/(1 + nu)^2.",
+    ),
+    Wrong(
+        "stops at 1e-6",
+        "logz.bisect",
+        lambda x, y, *, nu=1.0: logz.bisect(x, y, nu=nu, xtol=1e-6),
+        STOPPED,
+    ),
     Wrong("xtol times F", "logz.bisect", relative, OPTIONS),
-    Wrong("bracket of +-100", "logz.bisect", between(lambda x, y: (-100.0, 100.0)), "answers 100.0 to", "C"),
-    Wrong("bracket of the data alone", "logz.bisect", between(of_data), "the end of a bracket", "C"),
-    Wrong("ten updates called converged", "logz.bar", few_updates, "called converged where it still moves"),
-    Wrong("never CONVERGED", "logz.bar", never_converged, "not CONVERGED at an easy root"),
+    Wrong(
+        "bracket of +-100",
+        "logz.bisect",
+        between(lambda x, y: (-100.0, 100.0)),
+        "answers 100.0 to",
+        "C",
+    ),
+    Wrong(
+        "bracket of the data alone",
+        "logz.bisect",
+        between(of_data),
+        "the end of a bracket",
+        "C",
+    ),
+    Wrong(
+        "ten updates called converged",
+        "logz.bar",
+        few_updates,
+        "called converged where it still moves",
+    ),
+    Wrong(
+        "never CONVERGED", "logz.bar", never_converged, "not CONVERGED at an easy root"
+    ),
     Wrong("max_updates ignored", "logz.bar", without_limit, "or none was reached"),
-    Wrong("CONVERGED after max_updates", "logz.bar", arrived_anyway, "or none was reached"),
-    Wrong("step ignored", "logz.bar", whole_step, "not CONVERGED at an easy root (once)"),
-    Wrong("r for r/2", "ence.loss", lambda x, y, F: ence.loss(2 * x, 2 * y, 2 * F), NORMAL),
-    Wrong("1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2."),
-    Wrong("both sides by n", "ence.grad_r", ence_by_data, "only grad_r_noise is wrong, not grad_r_data; off by a factor of m/n."),
+    Wrong(
+        "CONVERGED after max_updates", "logz.bar", arrived_anyway, "or none was reached"
+    ),
+    Wrong(
+        "step ignored", "logz.bar", whole_step, "not CONVERGED at an easy root (once)"
+    ),
+    Wrong(
+        "r for r/2", "ence.loss", lambda x, y, F: ence.loss(2 * x, 2 * y, 2 * F), NORMAL
+    ),
+    Wrong(
+        "1/2 for 1/4", "ence.grad_F", scaled(ence.grad_F, 2.0), "off by a factor of 2."
+    ),
+    Wrong(
+        "both sides by n",
+        "ence.grad_r",
+        ence_by_data,
+        "only grad_r_noise is wrong, not grad_r_data; off by a factor of m/n.",
+    ),
     Wrong("sign", "ence.log_z", scaled(ence.log_z, -1.0), "its sign is reversed"),
-    Wrong("log of a mean of exponentials", "ence.log_z", log_z_of_means, "the logarithm of a mean that is 0", "C"),
+    Wrong(
+        "log of a mean of exponentials",
+        "ence.log_z",
+        log_z_of_means,
+        "the logarithm of a mean that is 0",
+        "C",
+    ),
     Wrong("one largest term of all runs", "ence.log_z", log_z_of_all, APART, "C"),
     Wrong("theta of the first run", "expfam.loss", theta_of_first, BATCHED),
     Wrong("offset left out", "expfam.loss", without_base, NORMAL),
-    Wrong("sign of the entry of F", "expfam.gradient", minus_last, "its sign is reversed"),
-    Wrong("sign of the entry of F", "expfam.hessian", with_plus_one, "its sign is reversed"),
+    Wrong(
+        "sign of the entry of F", "expfam.gradient", minus_last, "its sign is reversed"
+    ),
+    Wrong(
+        "sign of the entry of F",
+        "expfam.hessian",
+        with_plus_one,
+        "its sign is reversed",
+    ),
     Wrong("at an old F", "expfam.profile_loss", loss_at_zero, NORMAL),
     Wrong("at an old F", "expfam.profile_gradient", at_zero, NORMAL),
     Wrong("without the Schur term", "expfam.profile_hessian", without_schur, NORMAL),
-    Wrong("ascends", "optim.sgd", lambda state, gradient, *, rate: (None, rate * gradient), "its sign is reversed"),
+    Wrong(
+        "ascends",
+        "optim.sgd",
+        lambda state, gradient, *, rate: (None, rate * gradient),
+        "its sign is reversed",
+    ),
     Wrong("largest coordinate for the norm", "optim.ngd", ngd_largest, NORMAL),
     Wrong("0/0", "optim.ngd", ngd_zero, "a gradient of 0: no step, and no nan"),
-    Wrong("squares underflow", "optim.ngd", ngd_squares, "divide by the largest coordinate"),
-    Wrong("squares overflow", "optim.ngd", ngd_overflow, "Squares: gradients whose squares under- or overflow"),
-    Wrong("0/0 beside a run that moves", "optim.ngd", ngd_all_zero, "a gradient of 0: no step, and no nan"),
+    Wrong(
+        "squares underflow",
+        "optim.ngd",
+        ngd_squares,
+        "divide by the largest coordinate",
+    ),
+    Wrong(
+        "squares overflow",
+        "optim.ngd",
+        ngd_overflow,
+        "Squares: gradients whose squares under- or overflow",
+    ),
+    Wrong(
+        "0/0 beside a run that moves",
+        "optim.ngd",
+        ngd_all_zero,
+        "a gradient of 0: no step, and no nan",
+    ),
     Wrong("one norm of all runs", "optim.ngd", ngd_together, BATCHED),
     Wrong("no bias correction", "optim.adam", adam_without_correction, NORMAL),
-    Wrong("eps inside the root", "optim.adam", adam_eps_inside, "about 8 digits are right: a cut-off, or a constant"),
-    Wrong("a gradient of 0 skipped", "optim.adam", adam_lazy, "Sparse: a coordinate that is 0 at some steps"),
+    Wrong(
+        "eps inside the root",
+        "optim.adam",
+        adam_eps_inside,
+        "about 8 digits are right: a cut-off, or a constant",
+    ),
+    Wrong(
+        "a gradient of 0 skipped",
+        "optim.adam",
+        adam_lazy,
+        "Sparse: a coordinate that is 0 at some steps",
+    ),
     Wrong("memory lost", "optim.adam", adam_forgets, NORMAL),
-    Wrong("F after theta", "train.trajectory", always_together, "theta's gradient is taken at the new F"),
-    Wrong("rate of BAR ignored", "train.trajectory", whole_update, "F has a rate of its own"),
-    Wrong("root damped", "train.trajectory", damped, "Undamped: a rate_F other than 1 means nothing"),
+    Wrong(
+        "F after theta",
+        "train.trajectory",
+        always_together,
+        "theta's gradient is taken at the new F",
+    ),
+    Wrong(
+        "rate of BAR ignored",
+        "train.trajectory",
+        whole_update,
+        "F has a rate of its own",
+    ),
+    Wrong(
+        "root damped",
+        "train.trajectory",
+        damped,
+        "Undamped: a rate_F other than 1 means nothing",
+    ),
     Wrong("rates exchanged", "train.trajectory", wrong_rates, ""),
     *WRONG_NN,
 )

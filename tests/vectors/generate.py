@@ -63,14 +63,27 @@ def generated() -> dict[str, bytes]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.vectors.generate", description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing; say which files differ")
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.vectors.generate", description=__doc__
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; say which files differ"
+    )
     check = parser.parse_args().check
     new = generated()
-    old = {path.name: path.read_bytes() for path in FOLDER.glob("*") if path.name != "schema.json"}
-    odd = sorted(name for name in new.keys() | old.keys() if new.get(name) != old.get(name))
+    old = {
+        path.name: path.read_bytes()
+        for path in FOLDER.glob("*")
+        if path.name != "schema.json"
+    }
+    odd = sorted(
+        name for name in new.keys() | old.keys() if new.get(name) != old.get(name)
+    )
     if check:
-        print("\n".join([f"differs: {name}" for name in odd]) or f"{len(new)} files are the same, bit for bit")
+        print(
+            "\n".join([f"differs: {name}" for name in odd])
+            or f"{len(new)} files are the same, bit for bit"
+        )
         return 1 if odd else 0
     for name in odd:
         if name in new:

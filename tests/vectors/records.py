@@ -16,7 +16,9 @@ import numpy as np
 from tests import certified
 from tests.ulps import ulp
 
-INLINE = 2048  # numbers of an array that is written out; a larger one is a file of its own
+INLINE = (
+    2048  # numbers of an array that is written out; a larger one is a file of its own
+)
 
 
 @dataclass
@@ -43,17 +45,34 @@ class Suite:
     def case_id(self, k: int) -> str:
         return f"{self.name}{'32' if self.dtype == 'float32' else ''}-{k + 1:03d}"
 
-    def add(self, flags: str, comment: str, inputs: dict[str, Any], outputs: Any = (), refused: Iterable[str] = ()) -> None:
+    def add(
+        self,
+        flags: str,
+        comment: str,
+        inputs: dict[str, Any],
+        outputs: Any = (),
+        refused: Iterable[str] = (),
+    ) -> None:
         """Inputs are numbers, text or arrays; outputs {quantity: (shape, Exacts)}."""
-        kept = {name: x if isinstance(x, str) else np.asarray(x, dtype=np.float64) for name, x in inputs.items()}
+        kept = {
+            name: x if isinstance(x, str) else np.asarray(x, dtype=np.float64)
+            for name, x in inputs.items()
+        }
         for x in kept.values():
             if self.dtype == "float32" and not isinstance(x, str):
                 with np.errstate(over="ignore"):
-                    assert np.array_equal(x, x.astype(np.float32).astype(np.float64), equal_nan=True), "not exact in float32"
-        written = {name: self._output(shape, exacts) for name, (shape, exacts) in dict(outputs).items()}
+                    assert np.array_equal(
+                        x, x.astype(np.float32).astype(np.float64), equal_nan=True
+                    ), "not exact in float32"
+        written = {
+            name: self._output(shape, exacts)
+            for name, (shape, exacts) in dict(outputs).items()
+        }
         self.cases.append(Case(flags.split(), comment, kept, written, list(refused)))
 
-    def _output(self, shape: Sequence[int], exacts: Sequence[certified.Exact]) -> dict[str, Any]:
+    def _output(
+        self, shape: Sequence[int], exacts: Sequence[certified.Exact]
+    ) -> dict[str, Any]:
         return {
             "shape": list(shape),
             "dec": [digits(x.value) for x in exacts],
@@ -69,34 +88,81 @@ class Suite:
             name = self.case_id(k)
             inputs = {}
             for key, x in case.inputs.items():
-                inputs[key] = x if isinstance(x, str) else self._input(x, f"{name}-{key}.npy", arrays)
-                rows.append("\t".join([name, "in", key, *_cells(inputs[key]), "", ",".join(case.flags)]))
+                inputs[key] = (
+                    x
+                    if isinstance(x, str)
+                    else self._input(x, f"{name}-{key}.npy", arrays)
+                )
+                rows.append(
+                    "\t".join(
+                        [
+                            name,
+                            "in",
+                            key,
+                            *_cells(inputs[key]),
+                            "",
+                            ",".join(case.flags),
+                        ]
+                    )
+                )
             for key, out in case.outputs.items():
-                cells = ",".join(map(str, out["shape"])), " ".join(out["hex"]), " ".join(out["unit"])
+                cells = (
+                    ",".join(map(str, out["shape"])),
+                    " ".join(out["hex"]),
+                    " ".join(out["unit"]),
+                )
                 rows.append("\t".join([name, "out", key, *cells, ",".join(case.flags)]))
             for key in case.refused:
-                rows.append("\t".join([name, "out", key, "", "refused", "", ",".join(case.flags)]))
-            record = {"id": name, "flags": case.flags, "comment": case.comment, "inputs": inputs}
-            cases.append(record | ({"refused": case.refused} if case.refused else {"outputs": case.outputs}))
+                rows.append(
+                    "\t".join(
+                        [name, "out", key, "", "refused", "", ",".join(case.flags)]
+                    )
+                )
+            record = {
+                "id": name,
+                "flags": case.flags,
+                "comment": case.comment,
+                "inputs": inputs,
+            }
+            cases.append(
+                record
+                | (
+                    {"refused": case.refused}
+                    if case.refused
+                    else {"outputs": case.outputs}
+                )
+            )
         head = {**header, "suite": self.name, "dtype": self.dtype}
         top = json.dumps(head, indent=1)[:-2]
         body = ",\n".join("  " + json.dumps(case) for case in cases)
         text = f'{top},\n "cases": [\n{body}\n ]\n}}\n'
-        return {f"{self.stem}.json": text.encode(), f"{self.stem}.tsv": ("\n".join(rows) + "\n").encode(), **arrays}
+        return {
+            f"{self.stem}.json": text.encode(),
+            f"{self.stem}.tsv": ("\n".join(rows) + "\n").encode(),
+            **arrays,
+        }
 
-    def _input(self, x: np.ndarray, file: str, arrays: dict[str, bytes]) -> dict[str, Any]:
+    def _input(
+        self, x: np.ndarray, file: str, arrays: dict[str, bytes]
+    ) -> dict[str, Any]:
         if x.size > INLINE:
             buffer = io.BytesIO()
             np.save(buffer, x.astype(self.dtype), allow_pickle=False)
             arrays[file] = buffer.getvalue()
-            return {"shape": list(x.shape), "npy": file, "sha256": hashlib.sha256(arrays[file]).hexdigest()}
+            return {
+                "shape": list(x.shape),
+                "npy": file,
+                "sha256": hashlib.sha256(arrays[file]).hexdigest(),
+            }
         return {"shape": list(x.shape), "hex": [float(v).hex() for v in x.ravel()]}
 
 
 def _cells(x: Any) -> tuple[str, str]:
     if isinstance(x, str):
         return "text", x
-    return ",".join(map(str, x["shape"])), f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
+    return ",".join(map(str, x["shape"])), (
+        f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
+    )
 
 
 BEYOND = 2000  # binary exponents no program can tell from 0 or infinity
@@ -112,7 +178,11 @@ def told(x: mpmath.mpf) -> mpmath.mpf:
 def digits(x: mpmath.mpf) -> str:
     """40 decimal digits, or inf, -inf, nan."""
     x = told(x)
-    return mpmath.libmp.to_str(x._mpf_, certified.DIGITS) if mpmath.isfinite(x) else float(x).hex()
+    return (
+        mpmath.libmp.to_str(x._mpf_, certified.DIGITS)
+        if mpmath.isfinite(x)
+        else float(x).hex()
+    )
 
 
 def exact(x: mpmath.mpf) -> Fraction:
@@ -127,7 +197,11 @@ def nearest(x: mpmath.mpf, dtype: str) -> float:
         return float(x)
     spacing = exact(ulp(x, dtype))
     rounded = round(exact(x) / spacing) * spacing
-    return float(rounded) if abs(rounded) <= Fraction(float(np.finfo(dtype).max)) else float("inf" if rounded > 0 else "-inf")
+    return (
+        float(rounded)
+        if abs(rounded) <= Fraction(float(np.finfo(dtype).max))
+        else float("inf" if rounded > 0 else "-inf")
+    )
 
 
 def upward(x: mpmath.mpf) -> float:

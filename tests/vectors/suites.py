@@ -74,11 +74,29 @@ OF_REGIME = {
     "counts cancel": "CountsCancel",
     "huge": "Huge",
 }
-OF_FLOAT32 = ("good overlap", "plateau", "unequal counts", "nu", "one and two points", "ties", "Student-t(1.2) x 50")
+OF_FLOAT32 = (
+    "good overlap",
+    "plateau",
+    "unequal counts",
+    "nu",
+    "one and two points",
+    "ties",
+    "Student-t(1.2) x 50",
+)
 SMALL = 40  # numbers of both samples together that are written out for every F
 # Regimes whose samples are larger: of these about THIN numbers of each, evenly spaced, make a case.
-THINNED, THIN = ("tiny loss", "cancelling r - F", "nu", "Student-t(1.2) x 50", "root in a gap"), 9
-MIDDLE = ("ring 0", "16 apart, theta = -16, 512", "0.333, 1 apart, theta 1")  # and these, larger ones
+THINNED, THIN = (
+    "tiny loss",
+    "cancelling r - F",
+    "nu",
+    "Student-t(1.2) x 50",
+    "root in a gap",
+), 9
+MIDDLE = (
+    "ring 0",
+    "16 apart, theta = -16, 512",
+    "0.333, 1 apart, theta 1",
+)  # and these, larger ones
 EDGES = {
     "float64": (0.0, 5e-324, 2.0**-53, 36.04, 36.74, 708.4, 709.78, 744.44, 745.13),
     "float32": (0.0, 2.0**-149, 2.0**-24, 16.6, 17.3, 87.3, 88.72, 103.2, 103.9),
@@ -96,7 +114,9 @@ INFINITE = (
     ([np.inf, -np.inf, 3.0], [np.inf, -np.inf, -3.0]),
     ([np.inf], [-np.inf]),
 )
-STATISTIC = 2**10  # a standard error is asked for to 2**10 ulps and that of the root: it is a statistic
+STATISTIC = (
+    2**10
+)  # a standard error is asked for to 2**10 ulps and that of the root: it is a statistic
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -106,11 +126,17 @@ def exact_inputs(x: Any, dtype: str) -> np.ndarray:
 
 
 def flagged(flag: str, n: int, m: int, nu: float) -> str:
-    more = [name for name, holds in (("Unequal", n != m), ("Weight", nu != 1.0)) if holds and name != flag]
+    more = [
+        name
+        for name, holds in (("Unequal", n != m), ("Weight", nu != 1.0))
+        if holds and name != flag
+    ]
     return " ".join([flag, *more])
 
 
-def _samples(dtype: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, float, tuple[float, ...]]]:
+def _samples(
+    dtype: str,
+) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, float, tuple[float, ...]]]:
     """(flags, comment, r_data, r_noise, nu, Fs) of finite samples, exact in ``dtype``."""
     names = OF_REGIME if dtype == "float64" else OF_FLOAT32
     for name in names:
@@ -136,19 +162,30 @@ def _samples(dtype: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray, flo
 
 
 def _root_of(r_data: np.ndarray, r_noise: np.ndarray, nu: float, dtype: str) -> float:
-    return float(np.dtype(dtype).type(float(certified.root(r_data, r_noise, nu).F.value)))
+    return float(
+        np.dtype(dtype).type(float(certified.root(r_data, r_noise, nu).F.value))
+    )
 
 
 def _one(exact: Exact) -> tuple[tuple[int, ...], list[Exact]]:
     return (), [exact]
 
 
-def nce_outputs(r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, each: bool) -> dict[str, Any]:
+def nce_outputs(
+    r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, each: bool
+) -> dict[str, Any]:
     names = ("loss", "grad_F", "hess_F", "bar_update")
-    found: dict[str, Any] = {name: _one(getattr(certified, name)(r_data, r_noise, F, nu)) for name in names}
+    found: dict[str, Any] = {
+        name: _one(getattr(certified, name)(r_data, r_noise, F, nu)) for name in names
+    }
     if each:
         pair = certified.grad_r(r_data, r_noise, F, nu)
-        found |= {f"grad_r_{side}": (r.shape, x) for side, r, x in zip(("data", "noise"), (r_data, r_noise), pair, strict=True)}
+        found |= {
+            f"grad_r_{side}": (r.shape, x)
+            for side, r, x in zip(
+                ("data", "noise"), (r_data, r_noise), pair, strict=True
+            )
+        }
     return found
 
 
@@ -159,7 +196,12 @@ def nce(suite: Suite) -> None:
         for F in dict.fromkeys((*Fs, root)):
             inputs = {"r_data": r_data, "r_noise": r_noise, "F": F, "nu": nu}
             here = flags if F != root else f"{flags} NearRoot"
-            suite.add(here, comment, inputs, nce_outputs(r_data, r_noise, F, nu, r_data.size + r_noise.size <= 16))
+            suite.add(
+                here,
+                comment,
+                inputs,
+                nce_outputs(r_data, r_noise, F, nu, r_data.size + r_noise.size <= 16),
+            )
     for r_data, r_noise in map(pair, INFINITE):
         inputs = {"r_data": r_data, "r_noise": r_noise, "F": 0.5, "nu": 1.0}
         suite.add("Infinite", "", inputs, nce_outputs(r_data, r_noise, 0.5, 1.0, True))
@@ -168,9 +210,19 @@ def nce(suite: Suite) -> None:
         g = rng(20)
         r_data, r_noise = 1.0 + g.normal(size=20_000), g.normal(size=10_000)
         inputs = {"r_data": r_data, "r_noise": r_noise, "F": 0.25, "nu": 0.5}
-        suite.add("Large Unequal Weight", "20000 and 10000", inputs, nce_outputs(r_data, r_noise, 0.25, 0.5, False))
+        suite.add(
+            "Large Unequal Weight",
+            "20000 and 10000",
+            inputs,
+            nce_outputs(r_data, r_noise, 0.25, 0.5, False),
+        )
     for comment, change in _bad():
-        suite.add("BadInput", comment, {**_GOOD, **change}, refused=("loss", "grad_F", "hess_F", "grad_r_data", "bar_update"))
+        suite.add(
+            "BadInput",
+            comment,
+            {**_GOOD, **change},
+            refused=("loss", "grad_F", "hess_F", "grad_r_data", "bar_update"),
+        )
 
 
 _GOOD = {"r_data": [0.5, 1.0], "r_noise": [0.25, -1.0], "F": 0.5, "nu": 1.0}
@@ -185,19 +237,32 @@ def _bad() -> Iterator[tuple[str, dict[str, Any]]]:
         yield f"F = {F}", {"F": F}
     for nu in (0.0, -1.0, np.nan, np.inf):
         yield f"nu = {nu}", {"nu": nu}
-    yield "runs that do not broadcast", {"r_data": np.zeros((2, 3)), "r_noise": np.zeros((3, 3))}
+    yield "runs that do not broadcast", {
+        "r_data": np.zeros((2, 3)),
+        "r_noise": np.zeros((3, 3)),
+    }
 
 
 def pair(lists: Any) -> Pair:
-    return np.asarray(lists[0], dtype=np.float64), np.asarray(lists[1], dtype=np.float64)
+    return np.asarray(lists[0], dtype=np.float64), np.asarray(
+        lists[1], dtype=np.float64
+    )
 
 
-def _batched(suite: Suite, outputs: Callable[..., dict[str, Any]], *, with_F: bool, with_nu: bool = True) -> None:
+def _batched(
+    suite: Suite,
+    outputs: Callable[..., dict[str, Any]],
+    *,
+    with_F: bool,
+    with_nu: bool = True,
+) -> None:
     """r_data (2, 3, n) with r_noise (3, m): six runs, each its own regime."""
     g = rng(21)
     centre = np.asarray([[0.0, 5.0, -3.0], [1.0, 30.0, -20.0]])
     r_data = exact_inputs(centre[..., None] + g.normal(size=(2, 3, 5)), suite.dtype)
-    r_noise = exact_inputs(g.normal(size=(3, 4)) - np.asarray([0.0, 5.0, -3.0])[:, None], suite.dtype)
+    r_noise = exact_inputs(
+        g.normal(size=(3, 4)) - np.asarray([0.0, 5.0, -3.0])[:, None], suite.dtype
+    )
     Fs = np.asarray([[0.0, 1.0, 2.0], [-1.0, 0.5, 3.0]])
     for nu in (1.0, 0.5) if with_nu else (1.0,):
         given = ({"F": Fs} if with_F else {}) | ({"nu": nu} if with_nu else {})
@@ -205,10 +270,15 @@ def _batched(suite: Suite, outputs: Callable[..., dict[str, Any]], *, with_F: bo
         suite.add(flagged("Batched Unequal", 1, 1, nu), "six runs", inputs, joined)
 
 
-def over_runs(outputs: Callable[..., dict[str, Any]], r_data: Any, r_noise: Any, **given: Any) -> tuple[dict[str, Any], Any]:
+def over_runs(
+    outputs: Callable[..., dict[str, Any]], r_data: Any, r_noise: Any, **given: Any
+) -> tuple[dict[str, Any], Any]:
     """The inputs of a batch, and the outputs of its runs, numbers, joined; ``given`` are F and nu, which runs may share."""
     shape = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
-    data, noise = (np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1]) for r in (r_data, r_noise))
+    data, noise = (
+        np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
+        for r in (r_data, r_noise)
+    )
     rest = [np.broadcast_to(x, shape).ravel().tolist() for x in given.values()]
     runs = [outputs(*run) for run in zip(data, noise, *rest, strict=True)]
     joined = {name: (shape, [run[name][1][0] for run in runs]) for name in runs[0]}
@@ -218,10 +288,14 @@ def over_runs(outputs: Callable[..., dict[str, Any]], r_data: Any, r_noise: Any,
 def logz_outputs(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> dict[str, Any]:
     root = certified.root(r_data, r_noise, nu)
     found = {"root": _one(root.F)}
-    if not root.has_root or abs(root.F.value) < 1e6:  # further out the rounding of the root leaves nothing of them
+    if (
+        not root.has_root or abs(root.F.value) < 1e6
+    ):  # further out the rounding of the root leaves nothing of them
         for name in ("standard_error", "overlap"):
             exact, size = getattr(root, name), abs(root.F.value) if root.has_root else 0
-            found[name] = _one(exact._replace(scale=exact.scale * (STATISTIC + size), slack=1))
+            found[name] = _one(
+                exact._replace(scale=exact.scale * (STATISTIC + size), slack=1)
+            )
     return found
 
 
@@ -239,16 +313,25 @@ def logz(suite: Suite) -> None:
     if suite.dtype == "float64":
         for seed, spread in ((22, 1.0), (23, 16.0)):
             g = rng(seed)
-            r_data, r_noise = spread + spread * g.normal(size=20_000), spread * g.normal(size=10_000)
+            r_data, r_noise = spread + spread * g.normal(
+                size=20_000
+            ), spread * g.normal(size=10_000)
             inputs = {"r_data": r_data, "r_noise": r_noise, "nu": 0.5}
-            suite.add("Large Unequal Weight", "20000 and 10000", inputs, logz_outputs(r_data, r_noise, 0.5))
+            suite.add(
+                "Large Unequal Weight",
+                "20000 and 10000",
+                inputs,
+                logz_outputs(r_data, r_noise, 0.5),
+            )
     for comment, change in _bad():
         if "F" not in change:
             inputs = {name: x for name, x in {**_GOOD, **change}.items() if name != "F"}
             suite.add("BadInput", comment, inputs, refused=("root",))
 
 
-def ence_outputs(r_data: np.ndarray, r_noise: np.ndarray, F: float, each: bool) -> dict[str, Any]:
+def ence_outputs(
+    r_data: np.ndarray, r_noise: np.ndarray, F: float, each: bool
+) -> dict[str, Any]:
     found: dict[str, Any] = {
         "loss": _one(certified.ence_loss(r_data, r_noise, F)),
         "grad_F": _one(certified.ence_grad_F(r_data, r_noise, F)),
@@ -256,7 +339,12 @@ def ence_outputs(r_data: np.ndarray, r_noise: np.ndarray, F: float, each: bool) 
     }
     if each:
         pair = certified.ence_grad_r(r_data, r_noise, F)
-        found |= {f"grad_r_{side}": (r.shape, x) for side, r, x in zip(("data", "noise"), (r_data, r_noise), pair, strict=True)}
+        found |= {
+            f"grad_r_{side}": (r.shape, x)
+            for side, r, x in zip(
+                ("data", "noise"), (r_data, r_noise), pair, strict=True
+            )
+        }
     return found
 
 
@@ -265,16 +353,30 @@ def ence(suite: Suite) -> None:
         if nu == 1.0 and "Huge" not in flags:
             for F in Fs:
                 inputs = {"r_data": r_data, "r_noise": r_noise, "F": F}
-                suite.add(flags, comment, inputs, ence_outputs(r_data, r_noise, F, r_data.size + r_noise.size <= 8))
+                suite.add(
+                    flags,
+                    comment,
+                    inputs,
+                    ence_outputs(r_data, r_noise, F, r_data.size + r_noise.size <= 8),
+                )
     for r_data, r_noise in map(pair, INFINITE):
         inputs = {"r_data": r_data, "r_noise": r_noise, "F": 0.5}
         suite.add("Infinite", "", inputs, ence_outputs(r_data, r_noise, 0.5, True))
-    _batched(suite, lambda a, b, F: ence_outputs(a, b, F, False), with_F=True, with_nu=False)
+    _batched(
+        suite, lambda a, b, F: ence_outputs(a, b, F, False), with_F=True, with_nu=False
+    )
     for comment, change in _bad():
         if "nu" not in change:
-            inputs = {name: x for name, x in {**_GOOD, **change}.items() if name != "nu"}
+            inputs = {
+                name: x for name, x in {**_GOOD, **change}.items() if name != "nu"
+            }
             of_F = ("loss", "grad_F", "grad_r_data")
-            suite.add("BadInput", comment, inputs, refused=of_F if "F" in change else (*of_F, "log_z"))
+            suite.add(
+                "BadInput",
+                comment,
+                inputs,
+                refused=of_F if "F" in change else (*of_F, "log_z"),
+            )
 
 
 def _certified(formula: Callable[[], Sequence[Sized]]) -> list[Exact]:
@@ -293,26 +395,50 @@ def expfam(suite: Suite) -> None:
         (1, 1, 1, 1.0, 1.0, 1.0, "Small"),
     ):
         g = rng(3000 + 10 * k + n)
-        T_data, T_noise = (exact_inputs(g.normal(size=(c, k)) + s, suite.dtype) for c, s in ((n, shift), (m, 0.0)))
-        offset_data, offset_noise = (exact_inputs(0.25 * g.normal(size=c) + 0.9, suite.dtype) for c in (n, m))
+        T_data, T_noise = (
+            exact_inputs(g.normal(size=(c, k)) + s, suite.dtype)
+            for c, s in ((n, shift), (m, 0.0))
+        )
+        offset_data, offset_noise = (
+            exact_inputs(0.25 * g.normal(size=c) + 0.9, suite.dtype) for c in (n, m)
+        )
         theta = exact_inputs(size * np.abs(1.0 + 0.25 * g.normal(size=k)), suite.dtype)
         F = float(exact_inputs(g.normal(), suite.dtype))
         arrays = (T_data, T_noise, offset_data, offset_noise)
         outputs = family_outputs(arrays, theta, F, nu)
         names = ("T_data", "T_noise", "offset_data", "offset_noise")
-        inputs = {**dict(zip(names, arrays, strict=True)), "theta": theta, "F": F, "nu": nu}
+        inputs = {
+            **dict(zip(names, arrays, strict=True)),
+            "theta": theta,
+            "F": F,
+            "nu": nu,
+        }
         suite.add(flagged(flag, n, m, nu), f"{k} statistics", inputs, outputs)
 
 
-def family_outputs(arrays: Sequence[np.ndarray], theta: np.ndarray, F: float, nu: float) -> dict[str, Any]:
+def family_outputs(
+    arrays: Sequence[np.ndarray], theta: np.ndarray, F: float, nu: float
+) -> dict[str, Any]:
     def at(F: float | None) -> family.Family:
-        return family.Family(*arrays, vector(theta), None if F is None else sized(F), nu)
+        return family.Family(
+            *arrays, vector(theta), None if F is None else sized(F), nu
+        )
 
     k = theta.size
-    shapes: dict[str, tuple[int, ...]] = {"loss": (), "gradient": (k + 1,), "hessian": (k + 1, k + 1)}
-    outputs = {q: (shape, _certified(lambda q=q: getattr(at(F), q)())) for q, shape in shapes.items()}
+    shapes: dict[str, tuple[int, ...]] = {
+        "loss": (),
+        "gradient": (k + 1,),
+        "hessian": (k + 1, k + 1),
+    }
+    outputs = {
+        q: (shape, _certified(lambda q=q: getattr(at(F), q)()))
+        for q, shape in shapes.items()
+    }
     shapes = {"profile_loss": (), "profile_gradient": (k,), "profile_hessian": (k, k)}
-    return outputs | {q: (shape, _certified(lambda q=q: getattr(at(None), q)())) for q, shape in shapes.items()}
+    return outputs | {
+        q: (shape, _certified(lambda q=q: getattr(at(None), q)()))
+        for q, shape in shapes.items()
+    }
 
 
 def mlp(suite: Suite) -> None:
@@ -326,21 +452,37 @@ def mlp(suite: Suite) -> None:
         g = rng(4000 + seed)
         params = {}
         for k, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-            params[f"{2 * k}.weight"] = exact_inputs(g.normal(size=(after, before)), suite.dtype)
-            params[f"{2 * k}.bias"] = exact_inputs(0.5 * g.normal(size=after), suite.dtype)
-        x, dy = (exact_inputs(g.normal(size=(n, c)), suite.dtype) for c in (widths[0], widths[-1]))
+            params[f"{2 * k}.weight"] = exact_inputs(
+                g.normal(size=(after, before)), suite.dtype
+            )
+            params[f"{2 * k}.bias"] = exact_inputs(
+                0.5 * g.normal(size=after), suite.dtype
+            )
+        x, dy = (
+            exact_inputs(g.normal(size=(n, c)), suite.dtype)
+            for c in (widths[0], widths[-1])
+        )
         if flag == "Kink":
             x[0], params["0.bias"][1] = 0.0, 0.0
-        suite.add(flag, f"widths {widths}, {n} samples", {**params, "x": x, "dy": dy}, network_outputs(params, x, dy))
+        suite.add(
+            flag,
+            f"widths {widths}, {n} samples",
+            {**params, "x": x, "dy": dy},
+            network_outputs(params, x, dy),
+        )
 
 
 def network_outputs(params: Any, x: np.ndarray, dy: np.ndarray) -> dict[str, Any]:
     exacts = certified_parts(lambda: network.mlp(params, x, dy))
-    shapes = {"y": dy.shape, "dx": x.shape} | {f"d{name}": p.shape for name, p in params.items()}
+    shapes = {"y": dy.shape, "dx": x.shape} | {
+        f"d{name}": p.shape for name, p in params.items()
+    }
     return {name: (shape, exacts[name]) for name, shape in shapes.items()}
 
 
-def certified_parts(formula: Callable[[], dict[str, list[Sized]]]) -> dict[str, list[Exact]]:
+def certified_parts(
+    formula: Callable[[], dict[str, list[Sized]]],
+) -> dict[str, list[Exact]]:
     """Each list of ``formula``, certain to 40 digits."""
     sizes = {name: len(xs) for name, xs in formula().items()}
     exacts = iter(_certified(lambda: [x for xs in formula().values() for x in xs]))
@@ -350,7 +492,8 @@ def certified_parts(formula: Callable[[], dict[str, list[Sized]]]) -> dict[str, 
 def stacked(runs: list[dict[str, Any]]) -> dict[str, Any]:
     """The outputs of runs, arrays in C order, as those of a batch."""
     return {
-        name: ((len(runs), *shape), [exact for run in runs for exact in run[name][1]]) for name, (shape, _) in runs[0].items()
+        name: ((len(runs), *shape), [exact for run in runs for exact in run[name][1]])
+        for name, (shape, _) in runs[0].items()
     }
 
 
@@ -360,11 +503,19 @@ def optim(suite: Suite) -> None:
     for flag, comment, gradients in (
         ("Normal Runs", "five gradients of three numbers", g.normal(size=(5, 3))),
         ("Normal Runs", "one number", g.normal(size=(4, 1))),
-        ("Normal Runs", "sizes from 1e-4 to 1e4", g.normal(size=(5, 3)) * np.asarray([1e-4, 1.0, 1e4])),
+        (
+            "Normal Runs",
+            "sizes from 1e-4 to 1e4",
+            g.normal(size=(5, 3)) * np.asarray([1e-4, 1.0, 1e4]),
+        ),
         ("Squares Runs", "squares underflow", g.normal(size=(3, 2)) * tiny),
         ("Zero Runs", "all are 0", np.zeros((2, 3))),
         ("Zero Runs", "one is 0", np.asarray([[0.0, 1.0], [0.0, -2.0]])),
-        ("Batched Runs", "two runs", g.normal(size=(4, 2, 3)) * np.asarray([[1.0], [100.0]])),
+        (
+            "Batched Runs",
+            "two runs",
+            g.normal(size=(4, 2, 3)) * np.asarray([[1.0], [100.0]]),
+        ),
     ):
         optimized(suite, flag, comment, gradients)
 
@@ -376,14 +527,24 @@ def optimized(suite: Suite, flag: str, comment: str, gradients: np.ndarray) -> N
         if name == "adam" and "Squares" in flag:
             continue  # its squares are 0 beside eps or overflow, for everybody, but not to the last digit
         runs = [kept] if kept.ndim == 2 else [kept[:, i] for i in range(kept.shape[1])]
-        found = [_certified(lambda name=name, run=run: getattr(network, name)(matrix(run), 0.125)) for run in runs]
+        found = [
+            _certified(
+                lambda name=name, run=run: getattr(network, name)(matrix(run), 0.125)
+            )
+            for run in runs
+        ]
         outputs[name] = (kept.shape, _interleaved(found, kept.shape[-1]))
     suite.add(flag, comment, {"gradients": kept, "rate": 0.125}, outputs)
 
 
 def _interleaved(runs: list[list[Exact]], k: int) -> list[Exact]:
     """(steps, runs, k) in C order from the runs alone."""
-    return [x for start in range(0, len(runs[0]), k) for run in runs for x in run[start : start + k]]
+    return [
+        x
+        for start in range(0, len(runs[0]), k)
+        for run in runs
+        for x in run[start : start + k]
+    ]
 
 
 def trajectory(suite: Suite) -> None:
@@ -410,11 +571,24 @@ def trajectory(suite: Suite) -> None:
             "T_noise": exact_inputs(g.normal(size=(steps, m, k)), suite.dtype),
             "offset_data": exact_inputs(np.full((steps, n), 0.9), suite.dtype),
             "offset_noise": exact_inputs(np.full((steps, m), 0.9), suite.dtype),
-            "theta": np.zeros(k), "F": 0.0, "nu": nu, "rate": 0.5, "rate_F": rate_F, "update": update, "order": order,
-        }  # fmt: skip
-        exacts = _certified(lambda case=case: [x for xs in family.trajectory(case) for x in xs])
-        outputs = {"theta": ((steps, k), exacts[: steps * k]), "F": ((steps,), exacts[steps * k :])}
+            "theta": np.zeros(k),
+            "F": 0.0,
+            "nu": nu,
+            "rate": 0.5,
+            "rate_F": rate_F,
+            "update": update,
+            "order": order,
+        }
+        exacts = _certified(
+            lambda case=case: [x for xs in family.trajectory(case) for x in xs]
+        )
+        outputs = {
+            "theta": ((steps, k), exacts[: steps * k]),
+            "F": ((steps,), exacts[steps * k :]),
+        }
         flag = {"gradient": "Gradient", "bar": "Bar", "root": "Root"}[update]
         damped = (" Undamped" if update == "root" else " Rate") if rate_F != 1.0 else ""
         more = f"{order.capitalize()}{damped}"
-        suite.add(flagged(f"{flag} {more}", n, n, nu), f"{update}, {order}", case, outputs)
+        suite.add(
+            flagged(f"{flag} {more}", n, n, nu), f"{update}, {order}", case, outputs
+        )
