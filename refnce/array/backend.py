@@ -1,7 +1,7 @@
-"""Which array library: load one by name, infer one from arguments, move arrays. CuPy is imported here alone.
+"""The array libraries NumPy and CuPy, behind one namespace.
 
-The functions of refnce take the arrays of any library that follows the array API standard and return arrays of the
-same library, dtype and device. Nothing is global: there is no current backend.
+CuPy is imported here alone. array-api-strict, the third library, stands for CuPy in
+tests without a GPU. Nothing is global: there is no current backend.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ import numpy
 Array = Any
 Namespace = Any
 
-NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
-# 256 KiB of float64: a block and the few temporaries made from it stay in a core's second-level cache, and from this size
-# on NumPy writes a result over an operand that nothing else needs.
+NAMES = ("numpy", "cupy")
+STRICT = "array_api_strict"
+# 256 KiB of float64: a block and a few temporaries stay in the second-level cache. From
+# this size on NumPy also writes a result over an operand that nothing else needs.
 BLOCK = 32768
 
 
 class BackendError(RuntimeError):
-    """The array library asked for cannot be used here; the message says why and what to do."""
+    """The array library asked for cannot be used here."""
 
 
 def load(name: str) -> Namespace:
-    """Return the array namespace called ``name``: "numpy", "cupy", "torch", "jax" or "array_api_strict".
+    """Return the array namespace called ``name``: "numpy", "cupy" or, for tests, STRICT.
 
-    Raises ValueError for an unknown name and BackendError, with the remedy, where the library is not installed or, for
-    CuPy, where there is no device or its CUDA toolkit is incomplete. JAX is switched to 64-bit floats by the caller
-    (``jax.config.update("jax_enable_x64", True)``), since that is a setting of the whole process.
+    Raises ValueError for an unknown name. Raises BackendError, with the remedy, where
+    the library is not installed, or where CuPy has no device or no complete CUDA toolkit.
     """
-    if name not in NAMES:
+    if name not in (*NAMES, STRICT):
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
     if name == "cupy":
         _require_cupy()
-    own = {"numpy": "numpy", "jax": "jax.numpy", "array_api_strict": "array_api_strict"}
-    module = own.get(name, f"array_api_compat.{name}")
     try:
+        module = "array_api_compat.cupy" if name == "cupy" else name
         return importlib.import_module(module)
     except ImportError as error:
         raise BackendError(
@@ -57,14 +56,13 @@ def _require_cupy() -> None:
         ) from error
     if not cupy.cuda.is_available():
         raise BackendError(
-            "CuPy is installed but finds no CUDA device; check the driver with nvidia-smi"
+            "CuPy is installed but finds no CUDA device; check the driver with "
+            "nvidia-smi"
         )
     try:
-        # The first kernel is compiled from the toolkit's headers, so this is where an incomplete toolkit shows.
+        # CuPy compiles its first kernel here and needs the toolkit's headers for it.
         (cupy.zeros(1) + 1.0).sum()
-    except (
-        Exception
-    ) as error:  # whatever the toolkit raises (several unrelated types) has the one remedy
+    except Exception as error:  # of several unrelated types
         raise BackendError(
             f"CuPy finds a CUDA device but its toolkit is incomplete ({error}); "
             "pip install 'cupy-cuda12x[ctk]' (or cupy-cuda13x[ctk])"
@@ -74,12 +72,16 @@ def _require_cupy() -> None:
 def array_namespace(*arrays: Array) -> Namespace:
     """Return the one array namespace of ``arrays`` (Python numbers and None are ignored).
 
-    Raises TypeError where an argument is no array, or where two libraries are mixed.
+    Raises TypeError where an argument is no array, where two libraries are mixed, or
+    where the library is neither NumPy nor CuPy nor array-api-strict.
     """
     for x in arrays:
         if not isinstance(x, (numpy.ndarray, numpy.generic)):
-            return array_api_compat.array_namespace(*arrays)
-    return numpy  # its main namespace follows the standard, and this is ten times faster than asking
+            xp = array_api_compat.array_namespace(*arrays)
+            if xp.__name__.rpartition(".")[-1] not in (*NAMES, STRICT):
+                raise TypeError(f"NumPy or CuPy arrays are needed, not {xp.__name__}")
+            return xp
+    return numpy  # ten times faster than to ask
 
 
 @functools.lru_cache(maxsize=16)
@@ -113,18 +115,13 @@ def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Arr
 
 def to_numpy(x: Array) -> Any:
     """Return array ``x`` as a NumPy array on the host."""
-    if isinstance(x, (numpy.ndarray, numpy.generic)):
-        return numpy.asarray(x)
     if array_api_compat.is_cupy_array(x):
         return x.get()
-    if array_api_compat.is_torch_array(x):
-        return x.detach().cpu().numpy()
-    if hasattr(x, "to_device") and not array_api_compat.is_jax_array(
-        x
-    ):  # array-api-strict on its second device
-        xp = array_api_compat.array_namespace(x)
-        x = x.to_device(xp.__array_namespace_info__().default_device())
-        return numpy.from_dlpack(x) if x.ndim else numpy.asarray(x.__array__())
+    if hasattr(x, "__array_namespace_info__") or hasattr(x, "to_device"):
+        xp = array_namespace(x)
+        if xp is not numpy:  # array-api-strict, perhaps on its second device
+            x = x.to_device(xp.__array_namespace_info__().default_device())
+            return numpy.asarray(x.__array__())
     return numpy.asarray(x)
 
 
