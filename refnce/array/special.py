@@ -51,18 +51,33 @@ def pairwise_sum(x: Array) -> Array:
     """Return the sum over the last axis, by halves on NumPy arrays.
 
     For equal terms the rounding errors of a running sum all have the same sign and add
-    up. Halves of equal terms add without any. NumPy's own sum of 16 terms is pairwise.
+    up. Halves of equal terms add without any. NumPy adds 64 terms as 8 sums of 8.
     """
     n = x.shape[-1]
-    if not is_numpy(x) or n <= 16:
-        return array_namespace(x).sum(x, axis=-1)
-    while n > 16:
+    while n > 64 and is_numpy(x):
         odd = x[..., n - 1 :] if n % 2 else None
         n //= 2
         x = x[..., :n] + x[..., n : 2 * n]
         if odd is not None:
             x[..., :1] += odd
-    return x.sum(axis=-1)
+    return last_sum(x)
+
+
+def last_sum(x: Array) -> Array:
+    """Return the sum over the last axis; NumPy's method takes half the function's time."""
+    return x.sum(-1) if is_numpy(x) else array_namespace(x).sum(x, axis=-1)
+
+
+def dot(x: Array, y: Array) -> Array:
+    """Return the dot products (...) of x and y (..., n).
+
+    Long ones are cut into rows of 8192, for which BLAS starts no threads.
+    """
+    n, row, xp = x.shape[-1], 8192, array_namespace(x)
+    if n <= row or not is_numpy(x):
+        return xp.vecdot(x, y)
+    parts = [dot(x[..., k : k + row], y[..., k : k + row]) for k in range(0, n, row)]
+    return sum(parts[1:], parts[0])
 
 
 @lru_cache(maxsize=256)
