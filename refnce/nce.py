@@ -245,9 +245,9 @@ def limits(dtype: Any, xp: Any) -> tuple[float, float]:
 
 def softplus(S: Array, E: Array, distance: Array | None) -> Array:
     """log(1 + S/E)."""
-    xp = array_namespace(S, E)
-    value = xp.log1p(S / E)
-    return value if distance is None else xp.where(E == 0.0, distance, value)
+    xp, ratio = array_namespace(S, E), S / E
+    value = xp.log1p(ratio)
+    return value if distance is None else xp.where(ratio < xp.inf, value, distance)
 
 
 def curvature(S: Array, E: Array) -> Array:
@@ -444,15 +444,12 @@ def _at_F(formula: Any, r_data: Array, r_noise: Array, F: Any, nu: float) -> Arr
     """``formula`` by the quick odds; by the exact ones in the runs not certified."""
     xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
     value = formula(r_data, r_noise, F, nu, quick_odds)
+
+    def exact(*chosen: Any) -> tuple[Array, ...]:
+        return (formula(*chosen, exact_odds),)
+
     certified = is_certified(value, F, nu)
-    if all_true(certified):
-        return value
-    if F.ndim == 0:
-        return formula(r_data, r_noise, F, nu, exact_odds)
-    hard = ~certified
-    chosen = chosen_runs(hard, r_data, r_noise, F)
-    value[hard] = formula(*chosen, nu, exact_odds)
-    return value
+    return where_certified(certified, (value,), exact, r_data, r_noise, F, nu)[0]
 
 
 def _each(
@@ -467,6 +464,27 @@ def _each(
         return data, noise
     odds = exact_odds(r_data, F, nu), exact_odds(r_noise, F, nu)
     return f_data(*odds[0][:2]), f_noise(*odds[1][:2])
+
+
+def where_certified(
+    certified: Array,
+    values: tuple[Array, ...],
+    exact: Callable[..., tuple[Array, ...]],
+    r_data: Array,
+    r_noise: Array,
+    F: Array,
+    nu: float,
+) -> tuple[Array, ...]:
+    """``values``, in the runs that are not certified those of ``exact``."""
+    if all_true(certified):
+        return values
+    if F.ndim == 0:
+        return exact(r_data, r_noise, F, nu)
+    hard = ~certified
+    parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
+    for value, part in zip(values, parts, strict=True):
+        value[hard] = part
+    return values
 
 
 def chosen_runs(

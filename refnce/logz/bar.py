@@ -20,6 +20,7 @@ from refnce.nce import (
     sides,
     split,
     weights,
+    where_certified,
 )
 
 
@@ -168,9 +169,7 @@ def bar(
     return make_result(start, r_data, r_noise, nu, found)
 
 
-def _update(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array]:
+def _update(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, ...]:
     """Return F - h, h and the distance to the root that Newton's method sees."""
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
 
@@ -188,14 +187,14 @@ def _update(
     far = xp.log(A / (nu * B))
     near = -xp.log1p(-g * (1.0 + nu) / A)  # from the exact difference
     h = xp.astype(xp.where(abs(far) < 0.5, near, far), F.dtype)
-    if all_true(is_certified(xp.minimum(A, B), F, nu)):
-        return F - h, h, distance  # Eq. (10)
-    return _scaled_update(r_data, r_noise, F, nu)
+    certified, values = is_certified(xp.minimum(A, B), F, nu), (F - h, h, distance)
+    pair = r_data, r_noise
+    return where_certified(certified, values, _scaled_update, *pair, F, nu)  # Eq. (10)
 
 
 def _scaled_update(
     r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, ...]:
     """``_update`` by the exact odds, with the largest term of A and of B factored out."""
     xp = array_namespace(r_data)
     M_data, V_data = _scaled_mean(r_data, F, nu, below=True)
@@ -205,7 +204,8 @@ def _scaled_update(
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
     ratio = V_noise / V_data
     log_ratio = xp.log(ratio)
-    rest = xp.where(xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, 0 * ratio)
+    rest = ratio * xp.exp(-log_ratio) - 1.0
+    rest = xp.where(xp.isfinite(log_ratio), rest, xp.zeros_like(rest))
     total, error = F, rest + low
     for term in (xp.full_like(F, high), M_data, -M_noise, log_ratio):
         total, e = two_sum(total, term)

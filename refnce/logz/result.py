@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
-from refnce.array.backend import Array, all_true, array_namespace
+from refnce.array.backend import Array, array_namespace
 from refnce.array.special import pairwise_sum
 from refnce.logz.bracket import Bracket
 from refnce.nce import (
@@ -17,6 +16,7 @@ from refnce.nce import (
     residual,
     split,
     weights,
+    where_certified,
 )
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
@@ -128,9 +128,11 @@ def error_and_overlap(
     finite = xp.isfinite(F)
     F = xp.where(finite, F, xp.zeros_like(F))
     w_data, w_noise = weights(n, m, nu)
-    hess, data, noise, scale = _moments(r_data, r_noise, F, nu, quick_odds)
-    if not all_true(is_certified(hess, F, nu)):
-        hess, data, noise, scale = _scaled_moments(r_data, r_noise, F, nu)
+    quick = _moments(r_data, r_noise, F, nu)
+    certified = is_certified(quick[0], F, nu)
+    pair = r_data, r_noise
+    moments = where_certified(certified, quick, _scaled_moments, *pair, F, nu)
+    hess, data, noise, scale = moments
     positive = hess > 0
     error = xp.hypot(w_data * n**0.5 * data, w_noise * m**0.5 * noise)
     error = error / xp.where(positive, hess, xp.ones_like(hess))
@@ -140,20 +142,18 @@ def error_and_overlap(
     return xp.where(usable, error, nan), xp.where(finite, overlap, nan)
 
 
-def _moments(
-    r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any
-) -> tuple[Array, Array, Array, Any]:
+def _moments(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, ...]:
     """hess_F, the standard deviations of s_data and s_noise, and their scale: 1."""
     xp = array_namespace(r_data)
 
     def sums(r: Array, F: Array) -> list[Array]:
-        S, E, _ = odds(r, F, nu)
+        S, E, _ = quick_odds(r, F, nu)
         return [pairwise_sum(curvature(S, E)), xp.sum(S / (S + E), axis=-1)]
 
     def squares(r: Array, F: Array, mean: Array) -> list[Array]:
-        S, E, _ = odds(r, F, nu)
+        S, E, _ = quick_odds(r, F, nu)
         # The smaller of s and 1 - s has the digits of their common deviation.
-        small = xp.where(mean[..., None] > 0.5, E / (S + E), S / (S + E))
+        small = 1.0 / (1.0 + xp.where(mean[..., None] > 0.5, S / E, E / S))
         small -= xp.minimum(mean, 1.0 - mean)[..., None]
         return [xp.vecdot(small, small), xp.sum(small, axis=-1)]
 
@@ -165,12 +165,12 @@ def _moments(
         hess = hess + weight * curvatures
         square, rest = over_blocks(squares, r, F, total / n)
         parts.append(xp.sqrt(xp.maximum(square / n - (rest / n) ** 2, 0.0 * square)))
-    return hess, parts[0], parts[1], 1.0
+    return hess, parts[0], parts[1], xp.ones_like(hess)
 
 
 def _scaled_moments(
     r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """The same times e^M, M the distance to the nearest sample, and e^-M."""
     xp = array_namespace(r_data)
     g = residual(r_data, r_noise, F, nu, order=1)
