@@ -35,6 +35,12 @@ def check_nu(nu: Any) -> float:
     return float(nu)
 
 
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raise unless ``value`` is an int, not a bool, and >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+
+
 def check_arrays(**arrays: Array) -> Namespace:
     """Return the namespace of ``arrays``: one library, one device, one real floating dtype, no gradients to record."""
     if all_numpy_float64(*arrays.values()):
