@@ -36,5 +36,6 @@ def diagnose(samples: Any) -> tuple[Any, Any]:
     x, ess = to_numpy(samples), effective_sample_size(samples)
     if x.shape[0] < 4:
         return np.full_like(ess, np.nan), ess
-    r_hat = array_stats.rhat(x, chain_axis=-2, draw_axis=0, method="split")
+    with np.errstate(all="ignore"):
+        r_hat = array_stats.rhat(x, chain_axis=-2, draw_axis=0, method="split")
     return np.where(np.isnan(ess), np.nan, r_hat), ess

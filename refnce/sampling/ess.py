@@ -33,12 +33,12 @@ def effective_sample_size(samples: Array, chain_axis: int | None = -2) -> Any:
     With M chains cut into halves of n steps and rho_t the correlation at lag t of all
     halves together, the size is 2 M n/tau,
 
-        tau = -1 + 2 sum_k min(P_0, ..., P_k) + max(rho_2K, 0),
-        P_k = rho_2k + rho_2k+1.
+        tau = -1 + 2 sum_{k<K} min(P_0, ..., P_k) + max(rho_{2K}, 0),
+        P_k = rho_{2k} + rho_{2k+1},
 
-    The sum is Geyer's initial monotone sequence: it ends before the first pair P_K that
-    is not positive; of that pair the even term is still counted once, where it is
-    positive. tau is at least 1/log10(2 M n).
+    and tau >= 1/log10(2 M n). The sum is Geyer's initial monotone sequence: K is the
+    first pair that is not positive, at most (n - 1)//2 - 1. ``arviz_stats.ess`` with
+    method "mean" computes the same, but has no nan for constant chains.
 
     References
     ----------
@@ -75,12 +75,13 @@ def effective_sample_size(samples: Array, chain_axis: int | None = -2) -> Any:
     total = covariance[0] + xp.var(means, axis=0, correction=1)
     rho = 1.0 - (within - covariance) / total
     rho[0] = 1.0
-    even, odd = rho[0 : n - n % 2 : 2], rho[1:n:2]
-    pairs = even + odd
-    before = xp.cumulative_prod(pairs > 0, axis=0, dtype=xp.float64)  # pairs before P_K
-    first_left_out = xp.concat([xp.ones_like(before[:1]), before[:-1]]) - before
-    tau = 2.0 * xp.sum(xp.minimum.accumulate(pairs, axis=0) * before, axis=0) - 1.0
-    tau = tau + xp.sum(first_left_out * xp.maximum(even, 0.0), axis=0)
+    lags = 2 * max(1, (n - 1) // 2)
+    even, pairs = rho[0:lags:2], rho[0:lags:2] + rho[1:lags:2]
+    before = xp.cumulative_prod(pairs > 0, axis=0, dtype=xp.float64)  # 1 for k < K
+    before[-1] = 0.0
+    last = xp.concat([xp.ones_like(before[:1]), before[:-1]]) - before  # 1 for k = K
+    monotone = xp.minimum.accumulate(pairs, axis=0)
+    tau = xp.sum(2.0 * before * monotone + last * xp.maximum(even, 0.0), axis=0) - 1.0
     size = 2 * n * x.shape[1]
     tau = xp.maximum(tau, 1.0 / math.log10(size))
     return xp.where(constant, xp.nan, size / tau)
