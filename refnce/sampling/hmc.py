@@ -23,13 +23,16 @@ BLOCK = 64  # steps whose random numbers are drawn together; does not change the
 class Chains:
     """Result of ``hmc``: the samples after the warm-up and how well the chains moved.
 
-    Attributes
+    Parameters
     ----------
     samples : array (steps, ..., chains, d)
     acceptance : array (..., chains)
         Mean probability of acceptance after the warm-up.
     step_size : float
         The step size that the warm-up found.
+
+    Attributes
+    ----------
     ess : NumPy array (..., d)
         ``effective_sample_size(samples)``, computed when read.
 
