@@ -28,20 +28,8 @@ from refnce.array.interop import interoperable
 from refnce.array.validation import runs_shape
 from refnce.array.special import dot, last_sum, pairwise_sum
 from refnce.logz.bracket import bracket, validate
-from refnce.logz.result import (
-    LogZ,
-    Status,
-    error_and_overlap,
-    joined,
-    make_result,
-)
-from refnce.nce import (
-    chosen_runs,
-    limits,
-    over_blocks,
-    quick_odds,
-    residual,
-)
+from refnce.logz.result import LogZ, Status, error_and_overlap, joined, make_result
+from refnce.nce import chosen_runs, limits, over_blocks, quick_odds, residual
 
 PASSES = 6
 BLIND_PASSES = 3  # on an accelerator, before the host first waits for a result
@@ -53,9 +41,7 @@ NARROW = 1e-3
 
 
 @interoperable
-def newton(
-    r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0
-) -> LogZ:
+def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     """Return the root of A = nu B, within max(xtol, 4 units).
 
     Parameters
@@ -104,9 +90,7 @@ def newton(
     return joined(parts)
 
 
-def _solve(
-    r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float
-) -> LogZ:
+def _solve(r_data, r_noise, F0, nu, xtol):
     if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
         return _bracketed(r_data, r_noise, F0, nu, xtol, 0)
     z, certified, passes = _quick(r_data, r_noise, F0, nu, xtol)
@@ -126,9 +110,7 @@ def _solve(
     return z
 
 
-def _quick(
-    r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float
-) -> tuple[LogZ | None, Array, int]:
+def _quick(r_data, r_noise, F0, nu, xtol):
     """Return a LogZ, in which runs it is certified, and the number of passes.
 
     Where no run can be certified the LogZ is None. The numbers of a single run are
@@ -200,11 +182,11 @@ def _quick(
     return LogZ(F, count, count + passes, (lo, hi), error, overlap), certified, passes
 
 
-def _log1p(x: float) -> float:
+def _log1p(x):
     return math.log1p(x) if x > -1.0 else -math.inf
 
 
-def _start(r_data: Array, r_noise: Array, nu: float) -> Array:
+def _start(r_data, r_noise, nu):
     """Halfway between the means; for long samples the root of a sixteenth of them."""
     xp = array_namespace(r_data)
     if is_numpy(r_data) and max(r_data.shape[-1], r_noise.shape[-1]) > BLOCK:
@@ -217,7 +199,7 @@ def _start(r_data: Array, r_noise: Array, nu: float) -> Array:
     return xp.where(xp.isfinite(F), F, _quantile(r_data, r_noise, nu))
 
 
-def _sixteenth(r: Array) -> Array:
+def _sixteenth(r):
     """The middle 512 of every 8192 neighbours: all parts of a sorted sample."""
     n, stretch = r.shape[-1], 8192
     if n <= stretch:
@@ -227,7 +209,7 @@ def _sixteenth(r: Array) -> Array:
     return xp.reshape(rows[..., 3840:4352], (*r.shape[:-1], -1))
 
 
-def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
+def _quantile(r_data, r_noise, nu):
     """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
 
     Less log nu; from some thousand samples. In a gap between samples it is the middle.
@@ -253,14 +235,14 @@ def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
     return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)
 
 
-def _power_sums(r_data: Array, r_noise: Array, nu: float) -> Any:
+def _power_sums(r_data, r_noise, nu):
     """Return f(F, rough): the sums of s_data^k, and of s_noise^k, k = 1 .. 4."""
     xp = array_namespace(r_data)
     if r_data.shape == r_noise.shape and r_data.size <= BLOCK:
         E = xp.exp(xp.concat([r_data[None, ...], r_noise[None, ...]]))
         numerators = E + 0.0
 
-        def at_once(F: Array, rough: bool) -> tuple[list[Array], list[Array]]:
+        def at_once(F, rough):
             S = (xp.exp(F) * nu)[..., None]
             numerators[0, ...] = S
             sums = _powers(numerators / (E + S), rough)
@@ -268,32 +250,32 @@ def _power_sums(r_data: Array, r_noise: Array, nu: float) -> Any:
 
         return at_once
 
-    def data(r: Array, F: Array) -> list[Array]:
+    def data(r, F):
         S, E, _ = quick_odds(r, F, nu)
         return _powers(S / (S + E), False)
 
-    def noise(r: Array, F: Array) -> list[Array]:
+    def noise(r, F):
         S, E, _ = quick_odds(r, F, nu)
         return _powers(E / (S + E), False)
 
     return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))
 
 
-def _powers(p: Array, rough: bool) -> list[Array]:
+def _powers(p, rough):
     """The sums of p, p^2, p^3 and p^4 over samples."""
     first, square = last_sum(p) if rough else pairwise_sum(p), p * p
     by = dot if p.shape[-1] > 8192 else array_namespace(p).vecdot
     return [first, by(p, p), by(p, square), by(square, square)]
 
 
-def _log_derivatives(sums: list[Array]) -> tuple[Array, Array, Array]:
+def _log_derivatives(sums):
     """The first three derivatives of log of the mean of a rising p, as p' = p (1 - p)."""
     x, y, z = sums[1] / sums[0], sums[2] / sums[0], sums[3] / sums[0]
     dx = x + x * x - 2.0 * y
     return 1.0 - x, -dx, 4.0 * y - 6.0 * z + 2.0 * x * y - (1.0 + 2.0 * x) * dx
 
 
-def _moments(sums: list[Array], d: Array, n: int) -> tuple[Array, Array]:
+def _moments(sums, d, n):
     """The mean of p (1 - p) and the variance of p at a distance d, by their series."""
     p1, p2, p3, p4 = (x / n for x in sums)
     d1, d2 = p1 - p2, 2.0 * (p2 - p3)
@@ -303,14 +285,7 @@ def _moments(sums: list[Array], d: Array, n: int) -> tuple[Array, Array]:
     return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
 
 
-def _bracketed(
-    r_data: Array,
-    r_noise: Array,
-    F0: Array | None,
-    nu: float,
-    xtol: float,
-    passes: int,
-) -> LogZ:
+def _bracketed(r_data, r_noise, F0, nu, xtol, passes):
     """Newton's method with a bracket, on the exact residual.
 
     At F the samples split into those below and those above (``nce.residual``). With the

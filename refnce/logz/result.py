@@ -72,12 +72,12 @@ class LogZ:
     overlap: Array
 
     @property
-    def converged(self) -> Array:
+    def converged(self):
         """status == CONVERGED."""
         return self.status == int(Status.CONVERGED)
 
     @property
-    def trusted(self) -> Array:
+    def trusted(self):
         """Whether the standard error can be relied on.
 
         It cannot where the run has not converged, the overlap is below
@@ -87,9 +87,7 @@ class LogZ:
         return self.converged & (self.overlap >= TRUSTED_OVERLAP) & finite
 
 
-def make_result(
-    start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tuple[Array, ...]
-) -> LogZ:
+def make_result(start, r_data, r_noise, nu, found):
     """The LogZ of a solve that found (F, status, evaluations, lo, hi).
 
     A run without a root gets its limit as F and the whole line as bracket.
@@ -105,7 +103,7 @@ def make_result(
     )
 
 
-def joined(parts: list[LogZ]) -> LogZ:
+def joined(parts):
     """One LogZ of the runs of several."""
     xp = array_namespace(parts[0].F)
     rows = [(z.F, z.status, z.evaluations, *z.bracket) for z in parts]
@@ -114,9 +112,7 @@ def joined(parts: list[LogZ]) -> LogZ:
     return LogZ(F, status, count, (lo, hi), *rest)
 
 
-def error_and_overlap(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array]:
+def error_and_overlap(r_data, r_noise, F, nu):
     """Return (standard_error, overlap) at F, for checked arguments.
 
     standard_error = sqrt(var(s_data)/n + nu^2 var(s_noise)/m) / ((1 + nu) hess_F), var
@@ -142,15 +138,15 @@ def error_and_overlap(
     return xp.where(usable, error, nan), xp.where(finite, overlap, nan)
 
 
-def _moments(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, ...]:
+def _moments(r_data, r_noise, F, nu):
     """hess_F, the standard deviations of s_data and s_noise, and their scale: 1."""
     xp = array_namespace(r_data)
 
-    def sums(r: Array, F: Array) -> list[Array]:
+    def sums(r, F):
         S, E, _ = quick_odds(r, F, nu)
         return [pairwise_sum(curvature(S, E)), xp.sum(S / (S + E), axis=-1)]
 
-    def squares(r: Array, F: Array, mean: Array) -> list[Array]:
+    def squares(r, F, mean):
         S, E, _ = quick_odds(r, F, nu)
         # The smaller of s and 1 - s has the digits of their common deviation.
         small = 1.0 / (1.0 + xp.where(mean[..., None] > 0.5, S / E, E / S))
@@ -168,9 +164,7 @@ def _moments(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     return hess, parts[0], parts[1], xp.ones_like(hess)
 
 
-def _scaled_moments(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, ...]:
+def _scaled_moments(r_data, r_noise, F, nu):
     """The same times e^M, M the distance to the nearest sample, and e^-M."""
     xp = array_namespace(r_data)
     g = residual(r_data, r_noise, F, nu, order=1)
@@ -182,7 +176,7 @@ def _scaled_moments(
         # s is of size 1 and is scaled afterwards.
         K = xp.where((below == 0) | (below == n), g.M, xp.zeros_like(g.M))
 
-        def small(r: Array, F: Array, K: Array) -> Array:
+        def small(r, F, K):
             is_below, _, q = split(r, F, nu, K)
             one = xp.ones_like(q)
             return xp.where(is_below == flip, q, one) / (
