@@ -7,51 +7,40 @@ Gutmann and Hyvarinen's objective), Definition 3.1 and Equations 1, 3 and 4 use
     s_data  = sigmoid(F + log nu - r_data),   A = mean s_data     = E_p*[nu q/(p + nu q)]
     s_noise = sigmoid(r_noise - F - log nu),  B = mean s_noise    = E_q[p/(p + nu q)]
 
-Every formula takes the odds S/E of a sample to lie on the noise's side:
-S/(S + E) = sigmoid(F + log nu - r). There are two ways to the odds:
-
-- ``quick_odds``: S = nu e^F once per run and E = e^r once per sample. r itself enters
-  exp, so r - F is never rounded.
-- ``exact_odds``: S = 1 and E = exp(-|z|), or the reverse, with z = F + log nu - r. The
-  TwoSum remainder of z corrects E, since half an ulp of z = 460 is 128 ulps of e^z.
-
-The quick odds serve where |F + log nu| is at most L/3, L the logarithm of the largest
-float, and the result is at least e^{-2L/3}/eps. A finite log-ratio whose e^r overflows
-or underflows changes such a result by less than a rounding error.
-
-A - nu B is taken apart so that nothing cancels. Each sample lies below or above the
-point F + log nu, k of each kind below. With t = min(S, E)/(S + E), the small one of the
-sigmoid and its complement,
+Each sample lies below or above the point F + log nu. Its small side is
+t = sigmoid(-|F + log nu - r|), so s is t or 1 - t. With k samples below,
 
     A - nu B = k_data/n + nu k_noise/m - nu + mean (+-t) on data + nu mean (+-t) on noise,
 
-+ above and - below. The counts cancel exactly, so A - nu B keeps its sign and digits
-where A and B are both near 1.
++ above and - below. The counts cancel exactly, so A - nu B keeps its sign and its digits
+where A and B are both near 1. There are two ways to t:
+
+- from the odds S = nu e^F, once per run, and E = e^r, once per sample: t is
+  min(S, E)/(S + E). r itself enters exp, so that r - F is never rounded. This serves
+  where |F + log nu| is at most L/3, L the logarithm of the largest float, and the result
+  is at least e^{-2L/3}/eps: a finite log-ratio whose e^r overflows or underflows then
+  changes it by less than a rounding error (``is_certified``);
+- elsewhere from z = F + log nu - r with its TwoSum remainder (``split``), since half an
+  ulp of z = 460 is 128 ulps of e^z.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
 
-from refnce.array.backend import (
-    Array,
-    BLOCK,
-    all_true,
-    array_namespace,
-    is_numpy,
-    machine_eps,
-)
+from refnce.array.backend import BLOCK, all_true, array_namespace, is_numpy, machine_eps
 from refnce.array.interop import interoperable
-from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
+from refnce.array.special import (
+    log_double_double,
+    pairwise_sum,
+    two_product,
+    two_sum,
+)
 from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
-
-Odds = tuple[Array, Array, Any]  # S, E and, from exact_odds, z of the sigmoid
 
 
 @interoperable
@@ -93,7 +82,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.3627
     """
-    return _at_F(loss_at, r_data, r_noise, F, nu)
+    return _at_F(_loss, r_data, r_noise, F, nu)
 
 
 @interoperable
@@ -135,7 +124,7 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.hess_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.1921
     """
-    return _at_F(hess_at, r_data, r_noise, F, nu)
+    return _at_F(_hess_F, r_data, r_noise, F, nu)
 
 
 @interoperable
@@ -177,52 +166,62 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
 
 def curvature_weights(r_data, r_noise, F, nu):
     """What every sample adds to `hess_F`, for checked arguments."""
+
+    def curvature(S, E):
+        q = array_namespace(E).minimum(S, E) / array_namespace(E).maximum(S, E)
+        return q / (1.0 + q) ** 2
+
     w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
     data, noise = _each(curvature, curvature, r_data, r_noise, F, nu)
     return data * w_data, noise * w_noise
 
 
-# The odds S/E of the samples
+# The two ways to the odds S/E of a sample, S/(S + E) = sigmoid(F + log nu - r)
 
 
 def quick_odds(r, F, nu):
     """S = nu e^F (..., 1) and E = e^r."""
     xp = array_namespace(r)
-    return (xp.exp(F) * nu)[..., None], xp.exp(r), None
+    return (xp.exp(F) * nu)[..., None], xp.exp(r)
 
 
-def exact_odds(r, F, nu):
-    """S = 1 and E = exp(-|z|), or the reverse, and |z|, with z = F + log nu - r."""
-    xp = array_namespace(r)
-    below, distance, q = split(r, F, nu)
-    one = xp.ones_like(q)
-    return xp.where(below, one, q), xp.where(below, q, one), distance
-
-
-def split(r, F, nu, M=None):
-    """Return (r <= G, |G - r|, exp(M - |G - r|)) with G = F + log nu, M = 0 for None.
+def split(r, F, nu, M):
+    """Return (r <= G, |G - r|, exp(M - |G - r|)) with G = F + log nu.
 
     G - r is z + e, e its TwoSum remainder. For |z| of 64/eps and more, infinity
     included, e is 0: z is then exact to far less than an ulp of the log-ratio.
     """
     xp = array_namespace(r)
     eps = machine_eps(r.dtype, xp)
-    high, low = F, 0.0
-    if nu != 1.0:
-        log_nu, log_nu_low = log_double_double(nu, eps)
-        high, low = two_sum(F, xp.full_like(F, log_nu))
-        low = (low + log_nu_low)[..., None]
+    log_nu, log_nu_low = log_double_double(nu, eps)
+    high, low = two_sum(F, xp.full_like(F, log_nu))
     z, e = two_sum(high[..., None], -r)
     below, distance = z >= 0, xp.abs(z)
-    e = xp.where(distance < 64.0 / eps, e + low, xp.zeros_like(e))
-    q = xp.exp(-distance if M is None else M[..., None] - distance)
+    e = xp.where(distance < 64.0 / eps, e + (low + log_nu_low)[..., None], 0.0 * M)
+    q = xp.exp(M - distance)
     return below, distance, q + q * xp.expm1(xp.where(below, -e, e))
 
 
+def small_sides(r, F, nu, M=None):
+    """Return (b, t e^M, e^-M): b is 1 below F + log nu, 0 above it.
+
+    Without M, the exact way's distance to the nearest sample, the quick way is taken.
+    """
+    xp = array_namespace(r)
+    if M is None:
+        S, E = quick_odds(r, F, nu)
+        total = S + E
+        t = xp.minimum(S, E)
+        t /= total
+        return xp.round(S / total), t, 1.0
+    below, _, q = split(r, F, nu, M[..., None])
+    scale = xp.exp(-M)[..., None]
+    return xp.astype(below, q.dtype), q / (1.0 + q * scale), scale
+
+
 def is_certified(value, F, nu):
-    """Whether ``value``, made of the quick odds at F, has all its digits."""
-    xp = array_namespace(value)
-    largest, tiny = limits(value.dtype, xp)
+    """Whether ``value``, made the quick way at F, has all its digits."""
+    largest, tiny = limits(value.dtype, array_namespace(value))
     in_range = abs(F + math.log(nu)) <= largest
     return in_range & (abs(value) >= tiny) & (value < math.inf)
 
@@ -234,66 +233,28 @@ def limits(dtype, xp):
     return third, 64.0 * math.exp(-2.0 * third) / machine_eps(dtype, xp)
 
 
-# The formulas of one sample
-
-
-def softplus(S, E, distance):
-    """log(1 + S/E)."""
-    xp, ratio = array_namespace(S, E), S / E
-    value = xp.log1p(ratio)
-    return value if distance is None else xp.where(ratio < xp.inf, value, distance)
-
-
-def curvature(S, E):
-    """s (1 - s) of the sigmoid s."""
-    t = array_namespace(E).minimum(S, E)
-    t /= S + E
-    return t - t * t
-
-
-def sides(S, E):
-    """1 for a sample below F + log nu, else 0; and t above it, -t below it."""
-    xp = array_namespace(E)
-    total = S + E
-    below = xp.round(S / total)
-    t = xp.minimum(S, E)
-    t /= total
-    twice = below * t
-    t -= twice
-    t -= twice
-    return below, t
-
-
 # Sums over samples
 
 
 @lru_cache(maxsize=256)
 def weights(n, m, nu):
-    """The weights of a data and a noise sample in the loss, each rounded once.
-
-    They are 1/(n (1 + nu)) and nu/(m (1 + nu)).
-    """
+    """1/(n (1 + nu)) and nu/(m (1 + nu)), rounded once: of a data and a noise sample."""
     exact = Fraction(nu)
     return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact)))
-
-
-Sums = Callable[..., list[Array]]
 
 
 def over_samples(f, r_data, r_noise, *runs):
     """The pair (data, noise) of each sum that ``f(r, *runs)`` returns."""
     if r_data.shape == r_noise.shape and r_data.size <= BLOCK // 2:
-        xp = array_namespace(r_data)
-        both = xp.concat([r_data[None, ...], r_noise[None, ...]])
+        both = array_namespace(r_data).concat([r_data[None, ...], r_noise[None, ...]])
         return [(x[0, ...], x[1, ...]) for x in f(both, *runs)]
-    data, noise = over_blocks(f, r_data, *runs), over_blocks(f, r_noise, *runs)
-    return list(zip(data, noise, strict=True))
+    return list(zip(over_blocks(f, r_data, *runs), over_blocks(f, r_noise, *runs)))
 
 
 def over_blocks(f, r, *runs):
     """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
 
-    ``runs`` are arrays over the runs.
+    ``runs`` are arrays over the runs, or None.
     """
     xp, n = array_namespace(r), r.shape[-1]
     if not is_numpy(r) or r.size <= BLOCK:
@@ -301,157 +262,110 @@ def over_blocks(f, r, *runs):
     if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape != r.shape[:1]:
         width = max(BLOCK * n // r.size, 512)
         parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
-        return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts, strict=True)]
+        return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
     few = BLOCK // n
     blocks = [slice(k, k + few) for k in range(0, len(r), few)]
-    parts = [f(r[k], *(x[k] for x in runs)) for k in blocks]
-    return [xp.concat(x) for x in zip(*parts, strict=True)]
-
-
-def counts_and_sides(odds, r_data, r_noise, F, nu):
-    """The numbers of samples below F + log nu, and the sums of +-t: pairs."""
-    xp = array_namespace(r_data)
-
-    def terms(r, F):
-        S, E, _ = odds(r, F, nu)
-        below, t = sides(S, E)
-        return [xp.sum(below, axis=-1, dtype=xp.float64), pairwise_sum(t)]
-
-    return over_samples(terms, r_data, r_noise, F)
-
-
-def count_difference(k_data, k_noise, n, m, nu):
-    """k_data/n + nu k_noise/m - nu, over 1 + nu, of counts; rounded once."""
-    weight, _ = weights(n * m, 1, nu)
-    above = n * (m - k_noise)
-    product, rest = (above, 0.0) if nu == 1.0 else two_product(nu, above)
-    return ((m * k_data - product) - rest) * weight
-
-
-class Residual(NamedTuple):
-    """(A - nu B)/(1 + nu) = c + (U[0] - D[0]) e^{-M} at one F per run.
-
-    c is the exact difference of counts, U sums the weighted t of the samples above
-    F + log nu, and D of those below, both times e^M. U[k] is the k-th derivative of U
-    by F, D[k] that of D by -F. M is the distance to the nearest sample, so that U and D
-    exist where every t underflows.
-    """
-
-    c: Array
-    U: Array
-    D: Array
-    M: Array
-    below: tuple[Array, Array]
-
-    @property
-    def counts(self):
-        """c e^M: it may be infinite where c is not 0."""
-        xp = array_namespace(self.M)
-        return xp.where(self.c == 0, self.c, self.c * xp.exp(self.M))
-
-    @property
-    def scaled(self):
-        """(A - nu B)/(1 + nu) e^M."""
-        return self.counts + (self.U[0, ...] - self.D[0, ...])
-
-
-def residual(r_data, r_noise, F, nu, order):
-    """Return the residual and its derivatives up to ``order``, from the exact odds."""
-    xp = array_namespace(r_data, r_noise)
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    M = xp.minimum(nearest(r_data, F, nu), nearest(r_noise, F, nu))
-    M = xp.where(xp.isfinite(M), M, xp.zeros_like(M))
-
-    def terms(r, F, M):
-        is_below, _, q = split(r, F, nu, M)
-        scale = xp.exp(-M)[..., None]
-        t = q / (1.0 + q * scale)
-        every = [t, t * (1.0 - t * scale)]
-        every.append(every[1] * (1.0 - 2.0 * t * scale))
-        stack, zero = xp.stack(every[: order + 1]), xp.zeros_like(q)
-        U = pairwise_sum(xp.where(is_below, zero, stack))
-        D = pairwise_sum(xp.where(is_below, stack, zero))
-        return [*U, *D, xp.sum(is_below, axis=-1, dtype=xp.float64)]
-
-    *sums, below = over_samples(terms, r_data, r_noise, F, M)
-    w_data, w_noise = weights(n, m, nu)
-    both = xp.stack([w_data * data + w_noise * noise for data, noise in sums])
-    c = xp.astype(count_difference(*below, n, m, nu), F.dtype)
-    return Residual(c, both[: order + 1, ...], both[order + 1 :, ...], M, below)
+    parts = [f(r[k], *(x if x is None else x[k] for x in runs)) for k in blocks]
+    return [xp.concat(x) for x in zip(*parts)]
 
 
 def nearest(r, F, nu):
-    """The distance from F + log nu to the nearest sample."""
+    """The distance from F + log nu to the nearest sample, 0 where all are infinite."""
     xp = array_namespace(r)
-
-    def least(r, G):
-        return [xp.min(xp.abs(G[..., None] - r), axis=-1)]
-
-    G, n = F + math.log(nu), r.shape[-1]
-    if n <= BLOCK or not is_numpy(r):
-        return least(r, G)[0]
-    parts = [least(r[..., k : k + BLOCK], G)[0] for k in range(0, n, BLOCK)]
-    return xp.min(xp.stack(parts, axis=-1), axis=-1)
+    M = xp.min(abs((F + math.log(nu))[..., None] - r), axis=-1)
+    return xp.where(M < math.inf, M, xp.zeros_like(M))
 
 
-def loss_at(r_data, r_noise, F, nu, odds):
-    def data_terms(r, F):
-        S, E, distance = odds(r, F, nu)
-        return [pairwise_sum(softplus(S, E, distance))]
+def count_and_sum(r_data, r_noise, F, nu, M=None):
+    """Return pairs: how many samples are below F + log nu, and the sums of +-t."""
+    xp = array_namespace(r_data)
 
-    def noise_terms(r, F):
-        S, E, distance = odds(r, F, nu)
-        return [pairwise_sum(softplus(E, S, distance))]
+    def sums(r, F, M):
+        below, t, _ = small_sides(r, F, nu, M)
+        count = xp.sum(below, axis=-1, dtype=xp.float64)
+        below *= t
+        t -= below
+        t -= below
+        return [count, pairwise_sum(t)]
 
-    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    (data,) = over_blocks(data_terms, r_data, F)
-    (noise,) = over_blocks(noise_terms, r_noise, F)
-    return w_data * data + w_noise * noise  # Eq. (1)
+    return over_samples(sums, r_data, r_noise, F, M)
 
 
-def grad_at(r_data, r_noise, F, nu, odds):
+def count_difference(k_data, k_noise, n, m, nu):
+    """(k_data/n + nu k_noise/m - nu)/(1 + nu) of counts, rounded once."""
+    above = n * (m - k_noise)
+    product, rest = (above, 0.0) if nu == 1.0 else two_product(nu, above)
+    return ((m * k_data - product) - rest) * weights(n * m, 1, nu)[0]
+
+
+def grad_at(r_data, r_noise, F, nu, M=None):
+    """(A - nu B)/(1 + nu), for checked arguments."""
     n, m = r_data.shape[-1], r_noise.shape[-1]
+    below, small = count_and_sum(r_data, r_noise, F, nu, M)
     w_data, w_noise = weights(n, m, nu)
-    below, sides = counts_and_sides(odds, r_data, r_noise, F, nu)
-    small = w_data * sides[0] + w_noise * sides[1]
+    small = w_data * small[0] + w_noise * small[1]
     counts = count_difference(*below, n, m, nu)
     if small.dtype != counts.dtype:
         counts = array_namespace(small).astype(counts, small.dtype)
     return counts + small  # Eq. (3)
 
 
-def hess_at(r_data, r_noise, F, nu, odds):
-    def terms(r, F):
-        S, E, _ = odds(r, F, nu)
-        return [pairwise_sum(curvature(S, E))]
+def _hess_F(r_data, r_noise, F, nu, M=None):
+    def sums(r, F, M):
+        _, t, _ = small_sides(r, F, nu, M)
+        return [pairwise_sum(t - t * t)]
 
     w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    ((data, noise),) = over_samples(terms, r_data, r_noise, F)
+    ((data, noise),) = over_samples(sums, r_data, r_noise, F, M)
     return w_data * data + w_noise * noise  # Eq. (4)
 
 
+def _loss(r_data, r_noise, F, nu, M=None):
+    def sums(sign):
+        def softplus(r, F, M):
+            xp = array_namespace(r)
+            if M is None:
+                S, E = quick_odds(r, F, nu)
+                return [pairwise_sum(xp.log1p(S / E if sign > 0 else E / S))]
+            below, distance, q = split(r, F, nu, M[..., None])
+            large = below if sign > 0 else ~below
+            linear = xp.where(large, distance, xp.zeros_like(q))
+            return [pairwise_sum(linear + xp.log1p(q))]
+
+        return softplus
+
+    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    (data,) = over_blocks(sums(+1), r_data, F, M)
+    (noise,) = over_blocks(sums(-1), r_noise, F, M)
+    return w_data * data + w_noise * noise  # Eq. (1)
+
+
 def _at_F(formula, r_data, r_noise, F, nu):
-    """``formula`` by the quick odds; by the exact ones in the runs not certified."""
+    """``formula`` the quick way; the exact way in the runs that are not certified."""
     xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    value = formula(r_data, r_noise, F, nu, quick_odds)
+    value = formula(r_data, r_noise, F, nu)
 
-    def exact(*chosen):
-        return (formula(*chosen, exact_odds),)
+    def exact(r_data, r_noise, F, nu):
+        return (formula(r_data, r_noise, F, nu, xp.zeros_like(F)),)
 
-    certified = is_certified(value, F, nu)
-    return where_certified(certified, (value,), exact, r_data, r_noise, F, nu)[0]
+    pair = r_data, r_noise
+    return where_certified(is_certified(value, F, nu), (value,), exact, *pair, F, nu)[0]
 
 
 def _each(f_data, f_noise, r_data, r_noise, F, nu):
-    """A formula for every sample, by the quick odds if these are certified."""
+    """A formula of S and E for every sample, from the quick odds if certified."""
     xp = array_namespace(r_data)
-    (S, E, _), (S, E_noise, _) = quick_odds(r_data, F, nu), quick_odds(r_noise, F, nu)
-    data, noise = f_data(S, E), f_noise(S, E_noise)
+    (S, E_data), (_, E_noise) = quick_odds(r_data, F, nu), quick_odds(r_noise, F, nu)
+    data, noise = f_data(S, E_data), f_noise(S, E_noise)
     least = xp.minimum(xp.min(data, axis=-1), xp.min(noise, axis=-1))
     if all_true(is_certified(least, F, nu)):
         return data, noise
-    odds = exact_odds(r_data, F, nu), exact_odds(r_noise, F, nu)
-    return f_data(*odds[0][:2]), f_noise(*odds[1][:2])
+    values = []
+    for f, r in ((f_data, r_data), (f_noise, r_noise)):
+        below, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
+        one = xp.ones_like(q)
+        values.append(f(xp.where(below, one, q), xp.where(below, q, one)))
+    return values
 
 
 def where_certified(certified, values, exact, r_data, r_noise, F, nu):
@@ -462,7 +376,7 @@ def where_certified(certified, values, exact, r_data, r_noise, F, nu):
         return exact(r_data, r_noise, F, nu)
     hard = ~certified
     parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
-    for value, part in zip(values, parts, strict=True):
+    for value, part in zip(values, parts):
         value[hard] = part
     return values
 

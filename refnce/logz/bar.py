@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
-from refnce.array.backend import Array, all_true, array_namespace, device, machine_eps
+from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
 from refnce.array.special import log_double_double, pairwise_sum, two_sum
 from refnce.array.validation import check_count, samples
 from refnce.logz.bracket import bracket, validate
-from refnce.logz.result import LogZ, Status, make_result
+from refnce.logz.result import Status, make_result
 from refnce.nce import (
     count_difference,
     is_certified,
+    nearest,
     over_blocks,
     over_samples,
-    quick_odds,
-    residual,
-    sides,
-    split,
+    small_sides,
     weights,
     where_certified,
 )
@@ -85,10 +83,9 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     Returns
     -------
     LogZ
-        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps):
-        the step that Newton's method would still take. The last update itself can be
-        small without convergence, where h' is. (For xtol of 0.1 and more the root may
-        be half as far again.) CYCLE: the updates alternate in sign with
+        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps), at
+        most 0.25: the step that Newton's method would still take. The last update
+        itself can be small without convergence, where h' is. CYCLE: the updates alternate in sign with
         |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
         convergence (h' near 2), not divergence; F is the last iterate, bracket the last
         two. MAX_UPDATES: neither after ``max_updates``.
@@ -112,7 +109,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
         or not 0 < step <= 1
     ):
         raise ValueError(
-            f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); "
+            "step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); "
             f"got {step!r}"
         )
     check_count("max_updates", max_updates, 1)
@@ -121,7 +118,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, xp)
-    least = xp.full_like(F, max(xtol, 2.0 * eps))
+    least = xp.full_like(F, min(max(xtol, 2.0 * eps), 0.25))
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
     turns, last = count, xp.zeros_like(F)
     running = ~start.no_root
@@ -134,8 +131,8 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
-        # Beyond 1, the width of the logistic, the distance is no estimate.
-        tol = xp.maximum(least, xp.minimum(eps * abs(F), xp.ones_like(F)))
+        # In a gap between samples the distance is nearly 1, however far the root is.
+        tol = xp.maximum(least, xp.minimum(eps * abs(F), 0.25 + 0.0 * F))
         converged = converged | (running & (distance <= tol))
         running = running & ~converged
         move = F_next - F
@@ -162,80 +159,61 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
 
 def _update(r_data, r_noise, F, nu):
     """Return F - h, h and the distance to the root that Newton's method sees."""
+    values, least = _update_at(r_data, r_noise, F, nu)
+
+    def exact(r_data, r_noise, F, nu):
+        M = nearest(r_data, F, nu), nearest(r_noise, F, nu)
+        return _update_at(r_data, r_noise, F, nu, *M)[0]
+
+    certified = is_certified(least, F, nu)
+    return where_certified(certified, values, exact, r_data, r_noise, F, nu)
+
+
+def _update_at(r_data, r_noise, F, nu, M_data=None, M_noise=None):
+    """What ``_update`` returns, by sums of e^M t, and the least of A and B."""
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
 
-    def sums(r, F):
-        S, E, _ = quick_odds(r, F, nu)
-        below, t = sides(S, E)
-        k = xp.sum(below, axis=-1, dtype=xp.float64)
-        return [k, pairwise_sum(t), xp.sum(abs(t) - t * t, axis=-1)]
+    def sums(r, F, M):
+        below, t, scale = small_sides(r, F, nu, M)
+        u = pairwise_sum(t - t * t * scale)
+        count = xp.sum(below, axis=-1, dtype=xp.float64)
+        return [count, pairwise_sum(t - 2.0 * (below * t)), u]
 
-    below, small, u = over_samples(sums, r_data, r_noise, F)
-    A, B = (below[0] + small[0]) / n, ((m - below[1]) - small[1]) / m
-    w_data, w_noise = weights(n, m, nu)
-    g = count_difference(*below, n, m, nu) + (w_data * small[0] + w_noise * small[1])
-    distance = abs(g) / (w_data * u[0] + w_noise * u[1])
-    far = xp.log(A / (nu * B))
-    near = -xp.log1p(-g * (1.0 + nu) / A)  # from the exact difference
-    h = xp.astype(xp.where(abs(far) < 0.5, near, far), F.dtype)
-    certified, values = is_certified(xp.minimum(A, B), F, nu), (F - h, h, distance)
-    pair = r_data, r_noise
-    return where_certified(certified, values, _scaled_update, *pair, F, nu)  # Eq. (10)
-
-
-def _scaled_update(r_data, r_noise, F, nu):
-    """``_update`` by the exact odds, with the largest term of A and of B factored out."""
-    xp = array_namespace(r_data)
-    M_data, V_data = _scaled_mean(r_data, F, nu, below=True)
-    M_noise, V_noise = _scaled_mean(r_noise, F, nu, below=False)
-    # F - h = F + log nu + M_data - M_noise + log(V_noise/V_data). The large terms may
+    if M_data is None:
+        below, small, u = over_samples(sums, r_data, r_noise, F, None)
+        M_data = M_noise = M = xp.zeros_like(F)
+    else:
+        pair = over_blocks(sums, r_data, F, M_data), over_blocks(
+            sums, r_noise, F, M_noise
+        )
+        below, small, u = zip(*pair)
+        M = xp.minimum(M_data, M_noise)
+    # A = V_data e^-K_data. If every sigmoid is small there is no count, only e^-M.
+    K_data = xp.where(below[0] == 0, M_data, xp.zeros_like(M))
+    K_noise = xp.where(below[1] == m, M_noise, xp.zeros_like(M))
+    V_data = (below[0] + small[0] * xp.exp(K_data - M_data)) / n
+    V_noise = ((m - below[1]) - small[1] * xp.exp(K_noise - M_noise)) / m
+    # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
-    ratio = V_noise / V_data
-    log_ratio = xp.log(ratio)
-    rest = ratio * xp.exp(-log_ratio) - 1.0
-    rest = xp.where(xp.isfinite(log_ratio), rest, xp.zeros_like(rest))
-    total, error = F, rest + low
-    for term in (xp.full_like(F, high), M_data, -M_noise, log_ratio):
-        total, e = two_sum(total, term)
-        error = error + xp.where(xp.isfinite(e), e, xp.zeros_like(e))
+    total, error = F, low
+    for term in (high, K_data, -K_noise, xp.log(V_noise / V_data)):
+        total, e = two_sum(total, term + 0.0 * F)
+        error = error + xp.where(abs(e) < math.inf, e, xp.zeros_like(e))
     far = total + error
-    # Near the root h comes from the exact difference.
-    g = residual(r_data, r_noise, F, nu, order=1)
-    counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_data))
-    U, D, none = g.U[0, ...], g.D[0, ...], xp.zeros_like(F)
-    difference = (counts + (U - D) * xp.exp(M_data - g.M)) * (1.0 + nu)
-    near = -xp.log1p(-difference / V_data)
+    # Near the root h comes from the exact difference (A - nu B)/A.
+    w_data, w_noise = weights(n, m, nu)
+    w_data, w_noise = w_data * xp.exp(M - M_data), w_noise * xp.exp(M - M_noise)
+    small = w_data * small[0] + w_noise * small[1]
+    counts = count_difference(*below, n, m, nu)
+    scaled = [
+        xp.where(counts == 0, counts, counts * xp.exp(x)) + small * xp.exp(x - M)
+        for x in (M, K_data)
+    ]
+    distance = abs(scaled[0]) / (w_data * u[0] + w_noise * u[1])
+    near = -xp.log1p(-scaled[1] * (1.0 + nu) / V_data)
     close = abs(F - far) < 0.5
-    # In a gap |U - D|/(U' + D') is at most 1 however far the root is. Half of
-    # |log P - log N| (see ``newton``) is not bounded.
-    P, N = U + xp.maximum(g.counts, none), D + xp.maximum(-g.counts, none)
-    distance = abs(g.scaled) / (g.U[1, ...] + g.D[1, ...])
-    distance = xp.maximum(distance, 0.5 * abs(xp.log(P) - xp.log(N)))
-    return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
-
-
-def _scaled_mean(r, F, nu, *, below):
-    """Return (M, V): the mean sigmoid is V e^-M, M > 0 only if every sample is small.
-
-    The sigmoid is near 1 for samples below F + log nu, or above it.
-    """
-    xp = array_namespace(r)
-    inf = xp.full_like(F, float("inf"))
-
-    def least(r, F):
-        is_below, distance, _ = split(r, F, nu)
-        zero = xp.zeros_like(distance)
-        return xp.min(xp.where(is_below == below, zero, distance), axis=-1)
-
-    M = least(r, F)
-    M = xp.where(M < inf, M, xp.zeros_like(M))
-
-    def sums(r, F, M):
-        is_below, _, q = split(r, F, nu, M)
-        one = xp.ones_like(q)
-        s = xp.where(is_below == below, one, q) / (1.0 + q * xp.exp(-M)[..., None])
-        return [pairwise_sum(s)]
-
-    (total,) = over_blocks(sums, r, F, M)
-    return M, total / r.shape[-1]
+    h = xp.where(close, near, F - far)
+    values = xp.where(close, F - near, far), h, distance  # Eq. (10)
+    values = tuple(xp.astype(x, F.dtype, copy=False) for x in values)
+    return values, xp.minimum(V_data, V_noise)

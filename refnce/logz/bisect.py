@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import Array, all_true, array_namespace, device, machine_eps
+from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
+from refnce.array.special import last_sum
 from refnce.logz.bracket import bracket, validate
-from refnce.logz.result import LogZ, make_result
-from refnce.nce import grad_at, is_certified, limits, over_samples, quick_odds, residual
+from refnce.logz.residual import residual
+from refnce.logz.result import make_result
+from refnce.nce import (
+    grad_at,
+    is_certified,
+    limits,
+    over_samples,
+    quick_odds,
+    where_certified,
+)
 
 # Plain sums of sigmoids are right to far less than this many eps.
 BLUR = 65536.0
@@ -78,8 +87,8 @@ def _sign(r_data, r_noise, F, nu):
     xp = array_namespace(r_data)
 
     def sums(r, F):
-        S, E, _ = quick_odds(r, F, nu)
-        return [xp.sum(S / (S + E), axis=-1)]
+        S, E = quick_odds(r, F, nu)
+        return [last_sum(S / (S + E))]
 
     ((data, noise),) = over_samples(sums, r_data, r_noise, F)
     data, noise = data / r_data.shape[-1], nu * (1.0 - noise / r_noise.shape[-1])
@@ -87,7 +96,10 @@ def _sign(r_data, r_noise, F, nu):
     in_range = abs(F + math.log(nu)) <= limits(F.dtype, xp)[0]
     if all_true(in_range & (abs(data - noise) > blur * (data + noise + nu))):
         return data - noise
-    sign = grad_at(r_data, r_noise, F, nu, quick_odds)
-    if all_true(is_certified(sign, F, nu)):
-        return sign
-    return residual(r_data, r_noise, F, nu, order=0).scaled
+
+    def exact(r_data, r_noise, F, nu):
+        return (residual(r_data, r_noise, F, nu, order=0).scaled,)
+
+    sign = grad_at(r_data, r_noise, F, nu)
+    certified, pair = is_certified(sign, F, nu), (r_data, r_noise)
+    return where_certified(certified, (sign,), exact, *pair, F, nu)[0]

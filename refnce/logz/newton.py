@@ -12,11 +12,8 @@ noise, samples far from each other or from 0, few distinct values.
 from __future__ import annotations
 
 import math
-from typing import Any
-
 from refnce.array.backend import (
     BLOCK,
-    Array,
     all_true,
     array_namespace,
     device,
@@ -25,11 +22,12 @@ from refnce.array.backend import (
     machine_eps,
 )
 from refnce.array.interop import interoperable
-from refnce.array.validation import runs_shape
 from refnce.array.special import dot, last_sum, pairwise_sum
+from refnce.array.validation import runs_shape
 from refnce.logz.bracket import bracket, validate
+from refnce.logz.residual import residual
 from refnce.logz.result import LogZ, Status, error_and_overlap, joined, make_result
-from refnce.nce import chosen_runs, limits, over_blocks, quick_odds, residual
+from refnce.nce import chosen_runs, limits, over_blocks, quick_odds
 
 PASSES = 6
 BLIND_PASSES = 3  # on an accelerator, before the host first waits for a result
@@ -251,11 +249,11 @@ def _power_sums(r_data, r_noise, nu):
         return at_once
 
     def data(r, F):
-        S, E, _ = quick_odds(r, F, nu)
+        S, E = quick_odds(r, F, nu)
         return _powers(S / (S + E), False)
 
     def noise(r, F):
-        S, E, _ = quick_odds(r, F, nu)
+        S, E = quick_odds(r, F, nu)
         return _powers(E / (S + E), False)
 
     return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))

@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from refnce.array.backend import Array, array_namespace
-from refnce.array.special import pairwise_sum
-from refnce.logz.bracket import Bracket
+from refnce.array.special import last_sum, pairwise_sum
 from refnce.nce import (
-    curvature,
+    count_and_sum,
     is_certified,
+    nearest,
     over_blocks,
-    quick_odds,
-    residual,
-    split,
+    small_sides,
     weights,
     where_certified,
 )
@@ -108,7 +106,7 @@ def joined(parts):
     xp = array_namespace(parts[0].F)
     rows = [(z.F, z.status, z.evaluations, *z.bracket) for z in parts]
     rows = [(*row, z.standard_error, z.overlap) for row, z in zip(rows, parts)]
-    F, status, count, lo, hi, *rest = (xp.concat(x) for x in zip(*rows, strict=True))
+    F, status, count, lo, hi, *rest = (xp.concat(x) for x in zip(*rows))
     return LogZ(F, status, count, (lo, hi), *rest)
 
 
@@ -120,70 +118,52 @@ def error_and_overlap(r_data, r_noise, F, nu):
     denominator is 0.
     """
     xp = array_namespace(r_data, r_noise)
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    finite = xp.isfinite(F)
+    finite = abs(F) < float("inf")
     F = xp.where(finite, F, xp.zeros_like(F))
-    w_data, w_noise = weights(n, m, nu)
     quick = _moments(r_data, r_noise, F, nu)
-    certified = is_certified(quick[0], F, nu)
-    pair = r_data, r_noise
-    moments = where_certified(certified, quick, _scaled_moments, *pair, F, nu)
-    hess, data, noise, scale = moments
+
+    def exact(r_data, r_noise, F, nu):
+        M = xp.minimum(nearest(r_data, F, nu), nearest(r_noise, F, nu))
+        return _moments(r_data, r_noise, F, nu, M)
+
+    certified, pair = is_certified(quick[0], F, nu), (r_data, r_noise)
+    hess, sd, scale = where_certified(certified, quick, exact, *pair, F, nu)
     positive = hess > 0
-    error = xp.hypot(w_data * n**0.5 * data, w_noise * m**0.5 * noise)
-    error = error / xp.where(positive, hess, xp.ones_like(hess))
-    usable = finite & positive & (min(n, m) > 1)
+    error = sd / xp.where(positive, hess, xp.ones_like(hess))
+    usable = finite & positive & (min(r_data.shape[-1], r_noise.shape[-1]) > 1)
     overlap = (1.0 + nu) ** 2 / nu * (hess * scale)  # Eq. (4), normalised
     nan = xp.full_like(F, float("nan"))
     return xp.where(usable, error, nan), xp.where(finite, overlap, nan)
 
 
-def _moments(r_data, r_noise, F, nu):
-    """hess_F, the standard deviations of s_data and s_noise, and their scale: 1."""
+def _moments(r_data, r_noise, F, nu, M=None):
+    """Return hess_F, the standard deviation of dL/dF, both times e^M, and e^-M."""
     xp = array_namespace(r_data)
-
-    def sums(r, F):
-        S, E, _ = quick_odds(r, F, nu)
-        return [pairwise_sum(curvature(S, E)), xp.sum(S / (S + E), axis=-1)]
-
-    def squares(r, F, mean):
-        S, E, _ = quick_odds(r, F, nu)
-        # The smaller of s and 1 - s has the digits of their common deviation.
-        small = 1.0 / (1.0 + xp.where(mean[..., None] > 0.5, S / E, E / S))
-        small -= xp.minimum(mean, 1.0 - mean)[..., None]
-        return [xp.vecdot(small, small), xp.sum(small, axis=-1)]
-
-    w, parts = weights(r_data.shape[-1], r_noise.shape[-1], nu), []
-    hess = 0.0
-    for weight, r in zip(w, (r_data, r_noise), strict=True):
+    below, small = count_and_sum(r_data, r_noise, F, nu, M)
+    distance = xp.zeros_like(F) if M is None else M
+    hess, deviations = xp.zeros_like(F), []
+    each = (
+        (r_data, r_noise),
+        below,
+        small,
+        weights(r_data.shape[-1], r_noise.shape[-1], nu),
+    )
+    for r, k, total, w in zip(*each):
         n = r.shape[-1]
-        curvatures, total = over_blocks(sums, r, F)
-        hess = hess + weight * curvatures
-        square, rest = over_blocks(squares, r, F, total / n)
-        parts.append(xp.sqrt(xp.maximum(square / n - (rest / n) ** 2, 0.0 * square)))
-    return hess, parts[0], parts[1], xp.ones_like(hess)
+        # Where all samples are on one side of F, s - 0 or s - 1 is taken, times e^M.
+        two_sided = xp.astype((k > 0) & (k < n), F.dtype)
+        factor = xp.exp(-distance * two_sided)
+        mean = (xp.astype(k, F.dtype) * two_sided + total * factor) / n
 
+        def sums(r, F, M, two_sided, factor, mean):
+            b, t, scale = small_sides(r, F, nu, M)
+            u = pairwise_sum(t - t * t * scale)
+            s = two_sided * b + factor * (t - 2.0 * (b * t)) - mean
+            return [u, pairwise_sum(s * s), last_sum(s)]
 
-def _scaled_moments(r_data, r_noise, F, nu):
-    """The same times e^M, M the distance to the nearest sample, and e^-M."""
-    xp = array_namespace(r_data)
-    g = residual(r_data, r_noise, F, nu, order=1)
-    parts = []
-    for r, below in zip((r_data, r_noise), g.below, strict=True):
-        n = r.shape[-1]
-        flip = (2.0 * below > n)[..., None]
-        # Samples on one side are scaled before their squares underflow. On both sides
-        # s is of size 1 and is scaled afterwards.
-        K = xp.where((below == 0) | (below == n), g.M, xp.zeros_like(g.M))
-
-        def small(r, F, K):
-            is_below, _, q = split(r, F, nu, K)
-            one = xp.ones_like(q)
-            return xp.where(is_below == flip, q, one) / (
-                1.0 + q * xp.exp(-K)[..., None]
-            )
-
-        s = small(r, F, K)
-        s = s - xp.mean(s, axis=-1, keepdims=True)
-        parts.append(xp.sqrt(xp.vecdot(s, s) / n) * xp.exp(g.M - K))
-    return g.U[1, ...] + g.D[1, ...], parts[0], parts[1], xp.exp(-g.M)
+        runs = (x[..., None] for x in (two_sided, factor, mean))
+        u, squares, rest = over_blocks(sums, r, F, M, *runs)
+        variance = xp.maximum(squares / n - (rest / n) ** 2, xp.zeros_like(F))
+        hess = hess + w * u
+        deviations.append(w * n**0.5 * xp.sqrt(variance) / factor)
+    return hess, xp.hypot(*deviations), xp.exp(-distance)
