@@ -159,7 +159,8 @@ def check_arrays(**arrays: Array) -> Namespace:
 
 def _check_arrays(arrays: dict[str, Array]) -> Namespace:
     for name, x in arrays.items():
-        if (reason := refusal(type(x))) is not None:
+        kind: Any = type(x)
+        if (reason := refusal(kind)) is not None:
             raise TypeError(f"{name} {reason.format(name=name)}")
         if not hasattr(x, "dtype"):
             raise TypeError(
