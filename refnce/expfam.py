@@ -22,7 +22,8 @@ import math
 from typing import Any
 
 from refnce import logz, nce
-from refnce.array.backend import Array, array_namespace, all_true, ignore_fp_errors
+from refnce.array.backend import Array, array_namespace, all_true
+from refnce.array.interop import interoperable
 from refnce.array.validation import (
     check_arrays,
     check_F,
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-@ignore_fp_errors()
+@interoperable
 def loss(
     T_data: Array,
     T_noise: Array,
@@ -66,7 +67,7 @@ def loss(
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
-@ignore_fp_errors()
+@interoperable
 def gradient(
     T_data: Array,
     T_noise: Array,
@@ -89,7 +90,7 @@ def gradient(
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
-@ignore_fp_errors()
+@interoperable
 def hessian(
     T_data: Array,
     T_noise: Array,
@@ -118,7 +119,7 @@ def hessian(
     return curvature[..., None, None] * xp.concat([upper, lower], axis=-2)  # Eq. (14)
 
 
-@ignore_fp_errors()
+@interoperable
 def profile_loss(
     T_data: Array,
     T_noise: Array,
@@ -139,7 +140,7 @@ def profile_loss(
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
-@ignore_fp_errors()
+@interoperable
 def profile_gradient(
     T_data: Array,
     T_noise: Array,
@@ -164,7 +165,7 @@ def profile_gradient(
     )  # Eq. (15)
 
 
-@ignore_fp_errors()
+@interoperable
 def profile_hessian(
     T_data: Array,
     T_noise: Array,

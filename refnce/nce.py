@@ -33,8 +33,8 @@ from refnce.array.backend import (
     blocks,
     in_run_blocks,
     machine_eps,
-    ignore_fp_errors,
 )
+from refnce.array.interop import interoperable
 from refnce.array.validation import (
     check_arrays,
     check_F,
@@ -74,7 +74,7 @@ class Balance(NamedTuple):
         return self.count + (self.U[0] - self.D[0])
 
 
-@ignore_fp_errors()
+@interoperable
 def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return the NCE loss (...), Definition 3.1 and Equation 1 (normalised by 1 + nu, which is 2 in the paper).
 
@@ -88,7 +88,7 @@ def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     return _loss(r_data, r_noise, F, nu)
 
 
-@ignore_fp_errors()
+@interoperable
 def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return dL/dF = (A - nu B)/(1 + nu) (...), Equation 3: increasing in F, from -nu/(1 + nu) to 1/(1 + nu).
 
@@ -99,7 +99,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     return g.c + (g.U[0] - g.D[0])  # Eq. (3)
 
 
-@ignore_fp_errors()
+@interoperable
 def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return d2L/dF2 = (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu) >= 0 (...), Equation 4.
 
@@ -110,7 +110,7 @@ def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     return g.U[1] + g.D[1]  # Eq. (4)
 
 
-@ignore_fp_errors()
+@interoperable
 def grad_r(
     r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0
 ) -> tuple[Array, Array]:

@@ -12,8 +12,8 @@ from refnce.array.backend import (
     device,
     all_true,
     machine_eps,
-    ignore_fp_errors,
 )
+from refnce.array.interop import interoperable
 from refnce.array.validation import check_F, runs_shape
 from refnce.logz.bracket import bracket, enter, first_F
 from refnce.logz.result import LogZ, Status, finished
@@ -21,7 +21,7 @@ from refnce.nce import balance, odds, over_blocks
 from refnce.array.special import log_double_double, two_sum
 
 
-@ignore_fp_errors()
+@interoperable
 def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
     """Return F - h(F), h = log A - log B - log nu (...): one BAR update, Equation 10 (Equation 11 is minus it).
 
@@ -88,7 +88,7 @@ def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Ar
     return M, sums / r.shape[-1]
 
 
-@ignore_fp_errors()
+@interoperable
 def bar(
     r_data: Array,
     r_noise: Array,

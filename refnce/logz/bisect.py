@@ -9,9 +9,9 @@ from refnce.array.backend import (
     device,
     all_true,
     machine_eps,
-    ignore_fp_errors,
     is_async_device,
 )
+from refnce.array.interop import interoperable
 from refnce.logz.bracket import bracket, enter
 from refnce.logz.powers import Samples
 from refnce.logz.result import LogZ, finished
@@ -21,7 +21,7 @@ from refnce.nce import balance
 BLUR = 65536.0
 
 
-@ignore_fp_errors()
+@interoperable
 def bisect(
     r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0
 ) -> LogZ:

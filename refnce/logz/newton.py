@@ -11,9 +11,9 @@ from refnce.array.backend import (
     array_namespace,
     device,
     all_true,
-    ignore_fp_errors,
     is_async_device,
 )
+from refnce.array.interop import interoperable
 from refnce.array.validation import check_no_nan, runs_shape
 from refnce.logz import rapid
 from refnce.logz.bracket import bracket, enter, first_F
@@ -29,7 +29,7 @@ TINY = (
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 
 
-@ignore_fp_errors()
+@interoperable
 def newton(
     r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0
 ) -> LogZ:
