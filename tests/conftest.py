@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("refnce")
     group.addoption(
         "--backend",
-        choices=backend.NAMES,
+        choices=(*backend.NAMES, backend.STRICT),
         default="numpy",
         help="the array library to test the claims on",
     )

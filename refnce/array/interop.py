@@ -25,6 +25,10 @@ PLAIN: set[type] = {numpy.ndarray, float, int, type(None)}
 HOST, CUDA = (1, 3), (2, 13)  # DLPack's numbers for memory of the host and of CUDA
 
 
+class Refused(Exception):
+    """An array cannot be used as it is; the message goes on after its name."""
+
+
 class Library(NamedTuple):
     """How arrays of one type become NumPy or CuPy arrays, and results come back.
 
@@ -74,8 +78,12 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
             return x
         try:
             view, place = library.view(x)
+        except Refused as error:
+            raise TypeError(f"{name} {str(error).format(name=name)}") from None
         except Exception as error:
-            raise TypeError(f"{name} {str(error).format(name=name)}") from error
+            raise TypeError(
+                f"{name} cannot be viewed as a NumPy or CuPy array: {error}"
+            ) from error
         if owner is None:
             owner, first, device, context = library, name, place, view.device
         elif owner.name != library.name:
@@ -121,8 +129,8 @@ def _library(kind: type) -> Library | None:
         return Library("torch", _view_torch, _back_torch)
     if "jax" in roots:
         return Library("jax", _view_jax, _back_jax)
-    if hasattr(kind, "__dlpack_device__") and not issubclass(kind, numpy.generic):
-        xp = sys.modules[roots[0]]
+    xp: Any = sys.modules.get(roots[0])
+    if hasattr(kind, "__dlpack_device__") and hasattr(xp, "from_dlpack"):
         return Library(
             roots[0],
             lambda x: (_from_dlpack(x), x.__dlpack_device__()),
@@ -135,7 +143,7 @@ def _library(kind: type) -> Library | None:
 def _from_dlpack(x: Any) -> Array:
     kind, _ = x.__dlpack_device__()
     if kind not in HOST + CUDA:
-        raise TypeError("is neither on a CPU nor on a CUDA device; move it")
+        raise Refused("is neither on a CPU nor on a CUDA device; move it")
     return (numpy if kind in HOST else load("cupy")).from_dlpack(x)
 
 
@@ -148,7 +156,7 @@ def _writable(x: Array) -> Array:
 
 def _view_torch(x: Any) -> tuple[Array, Any]:
     if x.requires_grad:
-        raise TypeError(
+        raise Refused(
             "records gradients; pass {name}.detach() (refnce's gradients are analytic)"
         )
     return (x.numpy() if x.is_cpu else _from_dlpack(x)), x.device
@@ -163,9 +171,9 @@ def _back_torch(result: Any, device: Any) -> Any:
 def _view_jax(x: Any) -> tuple[Array, Any]:
     device, *others = x.devices()
     if others:
-        raise TypeError("is spread over several devices; gather it on one")
+        raise Refused("is spread over several devices; gather it on one")
     if x.dtype == numpy.float64 and not sys.modules["jax"].config.jax_enable_x64:
-        raise TypeError(
+        raise Refused(
             "is float64 while JAX makes float32; first call "
             'jax.config.update("jax_enable_x64", True)'
         )
