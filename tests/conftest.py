@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +18,7 @@ from refnce.conformance.surface import (
 )
 from tests import adapter, oracle
 from tests.ledger import Ledger
+from tests.libraries import import_or_skip
 
 hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=60, database=None
@@ -111,3 +113,17 @@ def impl(pytestconfig: pytest.Config) -> Impl:
 def evidence(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """``evidence(text)``: what the test measured, printed in the ledger beside the claim."""
     return lambda text: request.node.user_properties.append(("evidence", text))
+
+
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch, or a skip."""
+    return import_or_skip("torch")
+
+
+@pytest.fixture
+def jax() -> Any:
+    """JAX with its 64-bit types, or a skip."""
+    module = import_or_skip("jax")
+    module.config.update("jax_enable_x64", True)
+    return module

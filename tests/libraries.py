@@ -1,7 +1,9 @@
-"""Array libraries to test on, and arguments for every function of log-ratios."""
+"""Array libraries to test on, inside and at the surface, and arguments for every function of log-ratios."""
 
 from __future__ import annotations
 
+import sys
+import types
 from typing import Any
 
 import numpy as np
@@ -82,3 +84,48 @@ def parts(result: Any) -> dict[Any, Any]:
         lo, hi = found.pop("bracket")
         return {**found, "lo": lo, "hi": hi}
     return dict(enumerate(result)) if isinstance(result, tuple) else {"value": result}
+
+
+class Minimal:
+    """A library of the smallest kind: an array with DLPack, and ``from_dlpack``."""
+
+    __module__ = "minimal"
+
+    def __init__(self, x: Any, device: tuple[int, int] = (1, 0)) -> None:
+        self.x, self.device = np.asarray(x), device
+        self.dtype = self.x.dtype
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.x.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device
+
+
+def import_or_skip(name: str) -> Any:
+    return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+class Foreign:
+    """``to(x)`` gives an array of the library; ``back(x)`` its values; ``at(x)`` its place."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if name == "minimal":
+            self.xp = types.ModuleType("minimal")
+            self.xp.from_dlpack = lambda x: Minimal(np.from_dlpack(x))
+            monkeypatch.setitem(sys.modules, name, self.xp)
+            self.kind, self.to, self.back = Minimal, Minimal, lambda x: x.x
+            self.at = lambda x: x.x.ctypes.data
+            return
+        self.xp = import_or_skip(name)
+        if name == "torch":
+            self.kind, self.to = self.xp.Tensor, self.xp.from_numpy
+            self.back, self.at = self.xp.Tensor.numpy, self.xp.Tensor.data_ptr
+        else:
+            self.xp.config.update("jax_enable_x64", True)
+            self.kind, self.to, self.back = (
+                self.xp.Array,
+                self.xp.device_put,
+                np.asarray,
+            )
+            self.at = lambda x: x.unsafe_buffer_pointer()
