@@ -33,15 +33,15 @@ def test_arrays_that_are_refused():
     refused((1.0,), "is a tuple; pass numpy.asarray")
     with warnings.catch_warnings(action="ignore"):
         matrix = np.matrix([1.0])
-    refused(matrix, "is a numpy.matrix; pass numpy.asarray")
+    refused(matrix, "is a matrix; pass numpy.asarray")
     refused(
         np.ma.array(x), r"is a masked array; pass what is not masked, r_\w+.compress"
     )
-    refused(x.view(Quantity), "is a tests.Quantity; pass its values without the unit")
+    refused(x.view(Quantity), "is a Quantity; pass its values without the unit")
     refused(x.astype(">f8"), "must hold float64 or float32 numbers; got >f8: convert")
     refused(np.ones(3, complex), "must hold float64 or float32 numbers; got complex128")
     frame = type("Series", (), {"to_numpy": None, "__module__": "pandas.core.series"})
-    refused(frame(), r"is a pandas.Series; pass r_\w+.to_numpy\(\)$")
+    refused(frame(), r"is a Series; pass r_\w+.to_numpy\(\)$")
     metal = type("Tensor", (Minimal,), {"__module__": "numpy"})  # has from_dlpack
     refused(metal(x, (8, 0)), "is neither on a CPU nor on a CUDA device; move it")
 

@@ -63,7 +63,7 @@ def samples(
     if _is_short(r_data) and _is_short(r_noise):
         if start and F is None:
             return numpy, r_data, r_noise, None, nu
-        if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype is FLOAT64:
+        if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype == FLOAT64:
             F = F[()]
         if type(F) in NUMBERS and -LARGEST <= F <= LARGEST:
             return numpy, r_data, r_noise, numpy.float64(F), nu
@@ -88,7 +88,7 @@ def _is_short(r: Any) -> bool:
     """Whether ``r`` is one run of at most SHORT float64 numbers of NumPy, none NaN."""
     return (
         type(r) is numpy.ndarray
-        and r.dtype is FLOAT64
+        and r.dtype == FLOAT64
         and r.ndim == 1
         and 0 < r.size <= SHORT
         and not math.isnan(r.dot(r))  # squares never cancel: NaN comes from NaN alone
@@ -104,15 +104,24 @@ def check_nu(nu: Any) -> float:
     if not 1e-30 <= nu <= 1e30:
         raise ValueError(
             "nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against "
-            f"data); got {nu!r}"
+            f"data); got {_shown(nu)}"
         )
     return float(nu)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to write out a huge integer
+        return "a huge integer"
 
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Check that ``value`` is a whole number >= ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+        raise ValueError(
+            f"{name} must be a whole number >= {least}; got {_shown(value)}"
+        )
 
 
 def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
@@ -123,36 +132,36 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
         or not (0 < value <= LARGEST or (zero and value == 0))
     ):
         sign = ">=" if zero else ">"
-        raise ValueError(f"{name} must be a finite number {sign} 0; got {value!r}")
+        raise ValueError(
+            f"{name} must be a finite number {sign} 0; got {_shown(value)}"
+        )
 
 
 @lru_cache(maxsize=256)
 def refusal(kind: type) -> str | None:
     """Why arrays of this type are refused, with the remedy; None where they are not."""
-    names = {base.__name__ for base in kind.__mro__}
-    came = f"is a {kind.__module__.partition('.')[0]}.{kind.__name__}; pass"
-    if issubclass(kind, (list, tuple)):
-        return f"is a {kind.__name__}; pass numpy.asarray({{name}})"
-    if issubclass(kind, numpy.ma.MaskedArray):
-        return "is a masked array; pass what is not masked, {name}.compressed()"
-    if issubclass(kind, numpy.matrix):
-        return f"{came} numpy.asarray({{name}})"
-    if "Tracer" in names:
-        return (
-            "is a JAX tracer, which has no values; call outside jax.jit, or through "
-            "jax.pure_callback"
-        )
-    if hasattr(kind, "unit") or hasattr(kind, "units"):
-        return f"{came} its values without the unit"
-    if hasattr(kind, "to_numpy"):
-        return f"{came} {{name}}.to_numpy()"
-    return None
+    name, parents = kind.__name__, [base.__name__ for base in kind.__mro__]
+    reasons = {
+        "is a masked array; pass what is not masked, {name}.compressed()": (
+            issubclass(kind, numpy.ma.MaskedArray)
+        ),
+        f"is a {name}; pass numpy.asarray({{name}})": (
+            issubclass(kind, (list, tuple, numpy.matrix))
+        ),
+        f"is a {name}; pass its values without the unit": (
+            hasattr(kind, "unit") or hasattr(kind, "units")
+        ),
+        f"is a {name}; pass {{name}}.to_numpy()": hasattr(kind, "to_numpy"),
+        "is a JAX tracer, which has no values; call outside jax.jit, or through "
+        "jax.pure_callback": "Tracer" in parents,
+    }
+    return next((reason for reason, found in reasons.items() if found), None)
 
 
 def check_arrays(**arrays: Array) -> Namespace:
     """Return the namespace of ``arrays``: one library, device and real floating dtype."""
     for x in arrays.values():
-        if type(x) is not numpy.ndarray or x.dtype is not FLOAT64:
+        if type(x) is not numpy.ndarray or x.dtype != FLOAT64:
             return _check_arrays(arrays)
     return numpy
 
@@ -170,11 +179,8 @@ def _check_arrays(arrays: dict[str, Array]) -> Namespace:
     try:
         xp = array_namespace(*arrays.values())
     except TypeError as error:
-        kinds = ", ".join(
-            f"{name}: {type(x).__module__}.{type(x).__name__}"
-            for name, x in arrays.items()
-        )
-        raise TypeError(f"pass arrays of one library ({error}); got {kinds}") from None
+        names = " and ".join(arrays)
+        raise TypeError(f"{names} must be arrays of one library: {error}") from None
     first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
         if not _is_real(xp, x.dtype):
