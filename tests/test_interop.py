@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +97,31 @@ def test_samples_and_results_are_not_copied(foreign):
     found = function(x)
     assert type(seen[0]) is np.ndarray and seen[0].ctypes.data == foreign.at(x)
     assert foreign.at(found) == result.ctypes.data
+
+
+def test_cuda_arrays_are_viewed_by_cupy_on_their_own_device(monkeypatch):
+    """With a stand-in for CuPy: a view whose device is a context."""
+    foreign, current = Foreign("minimal", monkeypatch), []
+
+    class View(np.ndarray):
+        @property
+        @contextlib.contextmanager
+        def device(self):
+            current.append("cuda:1")
+            yield
+            current.append("before")
+
+    cupy = types.ModuleType("cupy")
+    cupy.from_dlpack = lambda x: x.x.view(View)
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+
+    @interoperable
+    def function(x):
+        assert type(x) is View and current == ["cuda:1"]
+        return x + 1
+
+    found = function(foreign.to(np.ones(3), (2, 1)))
+    assert current == ["cuda:1", "before"] and foreign.back(found).tolist() == [2.0] * 3
 
 
 def test_broadcast_results_are_copied(foreign):

@@ -22,7 +22,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Arguments of these types need no view. ``_library`` adds types that are no arrays.
 PLAIN: set[type] = {numpy.ndarray, float, int, type(None)}
-HOST, CUDA = (1, 3), (2, 13)  # DLPack's numbers for memory of the host and of CUDA
+CUDA = (2, 13)  # DLPack's device types of CUDA memory
 
 
 class Refused(Exception):
@@ -142,9 +142,8 @@ def _library(kind: type) -> Library | None:
 
 def _from_dlpack(x: Any) -> Array:
     kind, _ = x.__dlpack_device__()
-    if kind not in HOST + CUDA:
-        raise Refused("is neither on a CPU nor on a CUDA device; move it")
-    return (numpy if kind in HOST else load("cupy")).from_dlpack(x)
+    xp = (sys.modules.get("cupy") or load("cupy")) if kind in CUDA else numpy
+    return xp.from_dlpack(x)
 
 
 def _writable(x: Array) -> Array:
