@@ -72,7 +72,7 @@ def test_each_argument_that_records_gradients_is_named(torch, name):
 
 
 def test_tracers_are_refused(jax):
-    with pytest.raises(TypeError, match="r_data is a JAX tracer.*jax.pure_callback"):
+    with pytest.raises(TypeError, match="r_data is a JAX tracer; .*jax.pure_callback"):
         jax.jit(logz.newton)(jax.numpy.ones(3), jax.numpy.ones(3))
     with pytest.raises(TypeError, match="F is a JAX tracer"):
         x = np.ones(3)

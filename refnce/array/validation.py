@@ -14,14 +14,7 @@ from typing import Any
 import array_api_compat
 import numpy
 
-from refnce.array.backend import (
-    Array,
-    Namespace,
-    all_true,
-    array_namespace,
-    asarray,
-    device,
-)
+from refnce.array.backend import Array, Namespace, all_true, array_namespace, device
 
 LARGEST = sys.float_info.max
 NUMBERS = (float, int, numpy.float64)
@@ -140,22 +133,18 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
 @lru_cache(maxsize=256)
 def refusal(kind: type) -> str | None:
     """Why arrays of this type are refused, with the remedy; None where they are not."""
-    name, parents = kind.__name__, [base.__name__ for base in kind.__mro__]
-    reasons = {
-        "is a masked array; pass what is not masked, {name}.compressed()": (
-            issubclass(kind, numpy.ma.MaskedArray)
-        ),
-        f"is a {name}; pass numpy.asarray({{name}})": (
-            issubclass(kind, (list, tuple, numpy.matrix))
-        ),
-        f"is a {name}; pass its values without the unit": (
-            hasattr(kind, "unit") or hasattr(kind, "units")
-        ),
-        f"is a {name}; pass {{name}}.to_numpy()": hasattr(kind, "to_numpy"),
-        "is a JAX tracer, which has no values; call outside jax.jit, or through "
-        "jax.pure_callback": "Tracer" in parents,
-    }
-    return next((reason for reason, found in reasons.items() if found), None)
+    name = kind.__name__
+    if issubclass(kind, numpy.ma.MaskedArray):
+        return "is a masked array; pass what is not masked, {name}.compressed()"
+    if issubclass(kind, (list, tuple, numpy.matrix)):
+        return f"is a {name}; pass numpy.asarray({{name}})"
+    if hasattr(kind, "unit") or hasattr(kind, "units"):
+        return f"is a {name}; pass its values without the unit"
+    if hasattr(kind, "to_numpy"):
+        return f"is a {name}; pass {{name}}.to_numpy()"
+    if any(base.__name__ == "Tracer" for base in kind.__mro__):
+        return "is a JAX tracer; call outside jax.jit, or through jax.pure_callback"
+    return None
 
 
 def check_arrays(**arrays: Array) -> Namespace:
@@ -183,7 +172,7 @@ def _check_arrays(arrays: dict[str, Array]) -> Namespace:
         raise TypeError(f"{names} must be arrays of one library: {error}") from None
     first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
-        if not _is_real(xp, x.dtype):
+        if x.dtype not in (xp.float64, xp.float32):
             raise TypeError(
                 f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert "
                 "it first"
@@ -199,11 +188,6 @@ def _check_arrays(arrays: dict[str, Array]) -> Namespace:
                 f"{device(x)}: move one"
             )
     return xp
-
-
-@lru_cache(maxsize=64)
-def _is_real(xp: Namespace, dtype: Any) -> bool:
-    return bool(dtype == xp.float64 or dtype == xp.float32)
 
 
 def check_samples(**arrays: Array) -> None:
@@ -253,18 +237,16 @@ def check_F(
 
     ``beside`` is the name of ``like`` for messages.
     """
-    if isinstance(F, bool) or not (
-        isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)
-    ):
+    if isinstance(F, (int, float)) and not isinstance(F, bool):
+        finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
+        F = xp.asarray(F if finite else 0.0, dtype=like.dtype, device=device(like))
+    elif array_api_compat.is_array_api_obj(F):
+        check_arrays(**{name: F, beside: like})
+        finite = all_true(xp.isfinite(F))
+    else:
         raise TypeError(
             f"{name} must be a number or an array over the runs; got {type(F).__name__}"
         )
-    if isinstance(F, (int, float)):
-        finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
-        F = asarray(F if finite else 0.0, xp, like.dtype, device(like))
-    else:
-        check_arrays(**{name: F, beside: like})
-        finite = all_true(xp.isfinite(F))
     if not finite:
         raise ValueError(
             f"{name} must be finite; got NaN or an infinity (a LogZ whose status is "
