@@ -1,91 +1,65 @@
-"""The Bennett acceptance ratio: one update (Equations 10, 11) and its fixed point (Equation 9)."""
+"""The Bennett acceptance ratio: one update (Eqs. 10, 11), its fixed point (Eq. 9)."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from refnce.array.backend import (
-    Array,
-    array_namespace,
-    blocks,
-    in_run_blocks,
-    device,
-    all_true,
-    machine_eps,
-)
+from refnce.array.backend import Array, all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
-from refnce.array.validation import check_F, runs_shape
-from refnce.logz.bracket import bracket, enter, first_F
-from refnce.logz.result import LogZ, Status, finished
-from refnce.nce import balance, odds, over_blocks
-from refnce.array.special import log_double_double, two_sum
+from refnce.array.special import log_double_double, pairwise_sum, two_sum
+from refnce.array.validation import check_count, samples
+from refnce.logz.bracket import bracket, validate
+from refnce.logz.result import LogZ, Status, make_result
+from refnce.nce import (
+    count_difference,
+    is_certified,
+    over_blocks,
+    over_samples,
+    quick_odds,
+    residual,
+    sides,
+    split,
+    weights,
+)
 
 
 @interoperable
 def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
-    """Return F - h(F), h = log A - log B - log nu (...): one BAR update, Equation 10 (Equation 11 is minus it).
+    """Return F - h(F), h = log A - log B - log nu: one BAR update.
 
-    log-ratios (..., n) and (..., m), F a number or (...). Where A or B underflows the update is still exact; where all
-    data are at +inf it is +inf, where all noise is at -inf it is -inf. Raises as ``nce.loss``.
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios on data and noise.
+    F : float or array (...)
+        Where the update starts. Leading shapes (runs) broadcast.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+
+    Returns
+    -------
+    array (...)
+        It is exact also where A or B underflows. It is +inf where all data are at +inf,
+        and -inf where all noise is at -inf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`.
+
+    Notes
+    -----
+    Equation 10. Equation 11 is its negative: a gradient, to be subtracted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import logz
+    >>> float(logz.bar_update(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.0).round(3))
+    0.499
     """
-    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, 0.0)
-    F = check_F(F, r_data, xp)
-    F = xp.broadcast_to(F, runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None]))
+    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
     return _update(r_data, r_noise, F, nu)[0]
-
-
-@in_run_blocks
-def _update(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array]:
-    """Return (F - h, h, |(A - nu B)/(A - nu B)'|): the update, the step and the distance that Newton sees to the root."""
-    xp = array_namespace(r_data, r_noise)
-    M_d, V_d = _mean_sigmoid(r_data, F, nu, +1.0)
-    M_n, V_n = _mean_sigmoid(r_noise, F, nu, -1.0)
-    # F - h = F + log nu + M_d - M_n + log(V_n/V_d), the large terms summed in twofold precision: they may cancel.
-    high, low = log_double_double(nu, machine_eps(F.dtype, xp))
-    ratio = V_n / V_d
-    log_ratio = xp.log(ratio)
-    rest = xp.where(
-        xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, xp.zeros_like(ratio)
-    )
-    total, error = F, rest + low
-    for term in (xp.full_like(F, high), M_d, -M_n, log_ratio):
-        total, e = two_sum(total, term)
-        error = error + xp.where(xp.isfinite(e), e, xp.zeros_like(e))
-    far = total + error  # Eq. (10)
-    # Near the root h comes from the exact difference: log A - log nu B = -log1p(-(A - nu B)/A).
-    g = balance(r_data, r_noise, F, nu, order=1)
-    counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
-    near = -xp.log1p(
-        -(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) * (1.0 + nu) / V_d
-    )
-    close = xp.abs(F - far) < 0.5
-    # In a gap |U - D|/(U' + D') is at most 1 however far the root: half of |log P - log N| (see ``newton``) is not.
-    P, N = (
-        x + xp.maximum(y, xp.zeros_like(x))
-        for x, y in ((g.U[0], g.count), (g.D[0], -g.count))
-    )
-    distance = xp.maximum(
-        xp.abs(g.excess) / (g.U[1] + g.D[1]), 0.5 * xp.abs(xp.log(P) - xp.log(N))
-    )
-    return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
-
-
-def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Array]:
-    """Return (M, V) with mean sigmoid(sign (F + log nu - r)) = V exp(-M), M > 0 only where every sample is in the tail."""
-    xp = array_namespace(r)
-    tops = [xp.max(sign * odds(x, F, nu)[0], axis=-1) for x in blocks(r)]
-    top = xp.max(xp.stack(tops, axis=-1), axis=-1)
-    M = xp.where((top < 0) & xp.isfinite(top), -top, xp.zeros_like(top))
-
-    def scaled(x: Array) -> list[Array]:
-        z, _, q = odds(x, F, nu, M)
-        large = (z >= 0) == (sign > 0)
-        return [xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None])]
-
-    (sums,) = over_blocks(scaled, r)
-    return M, sums / r.shape[-1]
 
 
 @interoperable
@@ -99,15 +73,46 @@ def bar(
     xtol: float = 0.0,
     max_updates: int = 500,
 ) -> LogZ:
-    """Return the fixed point of F <- F - step h(F), Equation 9 iterated; log-ratios (..., n) and (..., m).
+    """Return the fixed point of F <- F - step h(F), Equation 9 iterated.
 
-    step = 1 is the paper's update, step = 0.5 never overshoots (h' < 2). F0 = None starts at the middle of the bracket.
-    A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps): what Newton's method would still move, not
-    the last step, which is small without convergence where h' is. (With xtol of 0.1 and more the root may be half as far
-    again.) CYCLE: the updates alternate in sign with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running (h' near 2:
-    slow convergence, not divergence); F is the last iterate, bracket the last two. MAX_UPDATES: neither after ``max_updates``.
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios on data and noise.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+    F0 : float or array (...), optional
+        The start; by default the middle of the bracket.
+    step : float
+        In (0, 1]. 1 is the paper's update. 0.5 never overshoots, since h' < 2.
+    xtol : float
+        Tolerance of F; 0 for the last unit.
+    max_updates : int
+        At least 1.
 
-    Raises as ``nce.loss``, and ValueError for step outside (0, 1], xtol negative, or max_updates < 1.
+    Returns
+    -------
+    LogZ
+        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps):
+        the step that Newton's method would still take. The last update itself can be
+        small without convergence, where h' is. (For xtol of 0.1 and more the root may
+        be half as far again.) CYCLE: the updates alternate in sign with
+        |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
+        convergence (h' near 2), not divergence; F is the last iterate, bracket the last
+        two. MAX_UPDATES: neither after ``max_updates``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`, and for step, xtol or max_updates out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import logz
+    >>> z = logz.bar(np.array([1.0, 2.0]), np.array([0.0, -1.0]))
+    >>> float(z.F.round(6)), logz.Status(int(z.status)).name
+    (0.5, 'CONVERGED')
     """
     if (
         isinstance(step, bool)
@@ -115,24 +120,20 @@ def bar(
         or not 0 < step <= 1
     ):
         raise ValueError(
-            f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); got {step!r}"
+            f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); "
+            f"got {step!r}"
         )
-    if (
-        isinstance(max_updates, bool)
-        or not isinstance(max_updates, int)
-        or max_updates < 1
-    ):
-        raise ValueError(f"max_updates must be an integer >= 1; got {max_updates!r}")
-    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol)
-    F0 = first_F(F0, r_data, r_noise, xp)
+    check_count("max_updates", max_updates, 1)
+    xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
-    eps = float(xp.finfo(lo.dtype).eps)
+    eps = machine_eps(lo.dtype, xp)
+    least = xp.full_like(F, max(xtol, 2.0 * eps))
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
     turns, last = count, xp.zeros_like(F)
-    running = ~start.rootless
-    converged = cycle = start.rootless & ~start.rootless
+    running = ~start.no_root
+    converged = cycle = start.no_root & running
     for update in range(max_updates + 1):
         F_next, h, distance = _update(r_data, r_noise, F, nu)
         if step != 1.0:
@@ -141,15 +142,12 @@ def bar(
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
-        # Past 1, the width of the logistic, the distance is no estimate.
-        tol = xp.maximum(
-            xp.full_like(F, max(xtol, 2.0 * eps)),
-            xp.minimum(eps * xp.abs(F), xp.ones_like(F)),
-        )
+        # Beyond 1, the width of the logistic, the distance is no estimate.
+        tol = xp.maximum(least, xp.minimum(eps * abs(F), xp.ones_like(F)))
         converged = converged | (running & (distance <= tol))
         running = running & ~converged
         move = F_next - F
-        turned = (move * last < 0) & (xp.abs(move + last) < 0.01 * xp.abs(last))
+        turned = (move * last < 0) & (abs(move + last) < 0.01 * abs(last))
         turns = xp.where(turned, turns + 1, 0 * turns)
         arrived = running & (turns >= 4)
         lo = xp.where(arrived, xp.minimum(F, F_next), lo)
@@ -161,12 +159,94 @@ def bar(
         last = move
         if all_true(~running):
             break
-    slack = 4.0 * (
-        eps + eps * xp.abs(F)
-    )  # the sign of h is good to the units that the update is
-    lo, hi = xp.where(cycle, lo, xp.minimum(lo, F - slack)), xp.where(
-        cycle, hi, xp.maximum(hi, F + slack)
-    )
-    status = xp.where(converged, 0 * count, 0 * count + int(Status.MAX_UPDATES))
-    status = xp.where(cycle, 0 * count + int(Status.CYCLE), status)
-    return finished(start, r_data, r_noise, nu, (F, status, count + 1, lo, hi))
+    slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
+    lo = xp.where(cycle, lo, xp.minimum(lo, F) - slack)
+    hi = xp.where(cycle, hi, xp.maximum(hi, F) + slack)
+    status = xp.where(converged, 0 * count, xp.full_like(count, Status.MAX_UPDATES))
+    status = xp.where(cycle, xp.full_like(count, Status.CYCLE), status)
+    found = F, status, count + 1, lo, hi
+    return make_result(start, r_data, r_noise, nu, found)
+
+
+def _update(
+    r_data: Array, r_noise: Array, F: Array, nu: float
+) -> tuple[Array, Array, Array]:
+    """Return F - h, h and the distance to the root that Newton's method sees."""
+    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
+
+    def sums(r: Array, F: Array) -> list[Array]:
+        S, E, _ = quick_odds(r, F, nu)
+        below, t = sides(S, E)
+        k = xp.sum(below, axis=-1, dtype=xp.float64)
+        return [k, pairwise_sum(t), xp.sum(abs(t) - t * t, axis=-1)]
+
+    below, small, u = over_samples(sums, r_data, r_noise, F)
+    A, B = (below[0] + small[0]) / n, ((m - below[1]) - small[1]) / m
+    w_data, w_noise = weights(n, m, nu)
+    g = count_difference(*below, n, m, nu) + (w_data * small[0] + w_noise * small[1])
+    distance = abs(g) / (w_data * u[0] + w_noise * u[1])
+    far = xp.log(A / (nu * B))
+    near = -xp.log1p(-g * (1.0 + nu) / A)  # from the exact difference
+    h = xp.astype(xp.where(abs(far) < 0.5, near, far), F.dtype)
+    if all_true(is_certified(xp.minimum(A, B), F, nu)):
+        return F - h, h, distance  # Eq. (10)
+    return _scaled_update(r_data, r_noise, F, nu)
+
+
+def _scaled_update(
+    r_data: Array, r_noise: Array, F: Array, nu: float
+) -> tuple[Array, Array, Array]:
+    """``_update`` by the exact odds, with the largest term of A and of B factored out."""
+    xp = array_namespace(r_data)
+    M_data, V_data = _scaled_mean(r_data, F, nu, below=True)
+    M_noise, V_noise = _scaled_mean(r_noise, F, nu, below=False)
+    # F - h = F + log nu + M_data - M_noise + log(V_noise/V_data). The large terms may
+    # cancel: they are summed in twofold precision.
+    high, low = log_double_double(nu, machine_eps(F.dtype, xp))
+    ratio = V_noise / V_data
+    log_ratio = xp.log(ratio)
+    rest = xp.where(xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, 0 * ratio)
+    total, error = F, rest + low
+    for term in (xp.full_like(F, high), M_data, -M_noise, log_ratio):
+        total, e = two_sum(total, term)
+        error = error + xp.where(xp.isfinite(e), e, xp.zeros_like(e))
+    far = total + error
+    # Near the root h comes from the exact difference.
+    g = residual(r_data, r_noise, F, nu, order=1)
+    counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_data))
+    U, D, none = g.U[0, ...], g.D[0, ...], xp.zeros_like(F)
+    difference = (counts + (U - D) * xp.exp(M_data - g.M)) * (1.0 + nu)
+    near = -xp.log1p(-difference / V_data)
+    close = abs(F - far) < 0.5
+    # In a gap |U - D|/(U' + D') is at most 1 however far the root is. Half of
+    # |log P - log N| (see ``newton``) is not bounded.
+    P, N = U + xp.maximum(g.counts, none), D + xp.maximum(-g.counts, none)
+    distance = abs(g.scaled) / (g.U[1, ...] + g.D[1, ...])
+    distance = xp.maximum(distance, 0.5 * abs(xp.log(P) - xp.log(N)))
+    return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
+
+
+def _scaled_mean(r: Array, F: Array, nu: float, *, below: bool) -> tuple[Array, Array]:
+    """Return (M, V): the mean sigmoid is V e^-M, M > 0 only if every sample is small.
+
+    The sigmoid is near 1 for samples below F + log nu, or above it.
+    """
+    xp = array_namespace(r)
+    inf = xp.full_like(F, float("inf"))
+
+    def least(r: Array, F: Array) -> Array:
+        is_below, distance, _ = split(r, F, nu)
+        zero = xp.zeros_like(distance)
+        return xp.min(xp.where(is_below == below, zero, distance), axis=-1)
+
+    M = least(r, F)
+    M = xp.where(M < inf, M, xp.zeros_like(M))
+
+    def sums(r: Array, F: Array, M: Array) -> list[Array]:
+        is_below, _, q = split(r, F, nu, M)
+        one = xp.ones_like(q)
+        s = xp.where(is_below == below, one, q) / (1.0 + q * xp.exp(-M)[..., None])
+        return [pairwise_sum(s)]
+
+    (total,) = over_blocks(sums, r, F, M)
+    return M, total / r.shape[-1]

@@ -4,22 +4,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
-from refnce.array.backend import Array, array_namespace, blocks, in_run_blocks
+from refnce.array.backend import Array, all_true, array_namespace
+from refnce.array.special import pairwise_sum
 from refnce.logz.bracket import Bracket
-from refnce.nce import balance, odds
+from refnce.nce import (
+    curvature,
+    is_certified,
+    over_blocks,
+    quick_odds,
+    residual,
+    split,
+    weights,
+)
 
-# Under this overlap the standard error rests on a handful of samples; it is then often far too small.
+# Below this overlap the standard error rests on a handful of samples. It is then often
+# far too small.
 TRUSTED_OVERLAP = 0.01
 
 
 class Status(IntEnum):
     """Why a solver stopped, one code per run.
 
-    FLAT stands for a certified zero of A - nu B over more than 4 units. In exact arithmetic there is none (A - nu B
-    increases strictly wherever it is not constant), and the scaled sums of ``nce.balance`` resolve its sign down to
-    the last unit even where every sigmoid underflows, so the solvers here do not return it; it is part of the
-    surface for solvers that work with plain sigmoids.
+    FLAT stands for a certified zero of A - nu B over more than 4 units. A - nu B
+    increases strictly wherever it is not constant, and the scaled sums of
+    ``nce.residual`` resolve its sign to the last unit even where every sigmoid
+    underflows. The solvers here therefore never return FLAT. It is part of the surface
+    for solvers that work with plain sigmoids.
     """
 
     CONVERGED = 0
@@ -31,12 +43,25 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogZ:
-    """The log-partition estimate of each run. Every field is an array over the runs (bracket: a pair of arrays).
+    """The estimate of the log of the partition function, for every run.
 
-    F: the estimate. status: codes of ``Status``. evaluations: passes over the samples made to find F, bracketing
-    included (the pass for the standard error is not counted). bracket: (lo, hi) with the root inside. standard_error:
-    of F, sandwich form, right also where data are not from p_theta. overlap: (1 + nu)^2/nu d2L/dF2 at F: 1 for equal
-    laws, 0 for chasm and plateau.
+    Attributes
+    ----------
+    F : array (...)
+        The estimate.
+    status : integer array (...)
+        Codes of `Status`.
+    evaluations : integer array (...)
+        Passes over the samples made to find F, bracketing included. The pass for the
+        standard error is not counted.
+    bracket : pair of arrays (...)
+        (lo, hi), with the root inside.
+    standard_error : array (...)
+        Of F, in the sandwich form: right also where data are not from the model. It
+        assumes independent samples.
+    overlap : array (...)
+        (1 + nu)^2/nu d2L/dF2 at F: 1 for equal distributions, 0 for samples that are
+        far apart.
     """
 
     F: Array
@@ -53,72 +78,118 @@ class LogZ:
 
     @property
     def trusted(self) -> Array:
-        """Converged, with an overlap of at least TRUSTED_OVERLAP: elsewhere do not rely on standard_error."""
-        return self.converged & (self.overlap >= TRUSTED_OVERLAP)
+        """Whether the standard error can be relied on.
+
+        It cannot where the run has not converged, the overlap is below
+        TRUSTED_OVERLAP, or the standard error is nan.
+        """
+        finite = self.standard_error < float("inf")
+        return self.converged & (self.overlap >= TRUSTED_OVERLAP) & finite
 
 
-def finished(
+def make_result(
     start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tuple[Array, ...]
 ) -> LogZ:
-    """The LogZ of a solve from ``start`` that ``found`` (F, status, evaluations, lo, hi): runs without a root get their limit."""
+    """The LogZ of a solve that found (F, status, evaluations, lo, hi).
+
+    A run without a root gets its limit as F and the whole line as bracket.
+    """
     F, status, evaluations, lo, hi = found
     xp = array_namespace(F)
     inf = xp.full_like(F, float("inf"))
-    F = xp.where(start.rootless, start.limit, F)
-    status = xp.where(start.rootless, 0 * status + int(Status.NO_ROOT), status)
-    ends = xp.where(start.rootless, -inf, lo), xp.where(start.rootless, inf, hi)
-    return LogZ(F, status, evaluations, ends, *sampling(r_data, r_noise, F, nu))
+    F = xp.where(start.no_root, start.limit, F)
+    status = xp.where(start.no_root, xp.full_like(status, Status.NO_ROOT), status)
+    ends = xp.where(start.no_root, -inf, lo), xp.where(start.no_root, inf, hi)
+    return LogZ(
+        F, status, evaluations, ends, *error_and_overlap(r_data, r_noise, F, nu)
+    )
 
 
-@in_run_blocks
-def sampling(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
-    """Return (standard_error, overlap) at F (...), for checked arguments.
+def joined(parts: list[LogZ]) -> LogZ:
+    """One LogZ of the runs of several."""
+    xp = array_namespace(parts[0].F)
+    rows = [(z.F, z.status, z.evaluations, *z.bracket) for z in parts]
+    rows = [(*row, z.standard_error, z.overlap) for row, z in zip(rows, parts)]
+    F, status, count, lo, hi, *rest = (xp.concat(x) for x in zip(*rows, strict=True))
+    return LogZ(F, status, count, (lo, hi), *rest)
 
-    standard_error = sqrt(var(s_data)/n + nu^2 var(s_noise)/m)/(mean s_data(1 - s_data) + nu mean s_noise(1 - s_noise)),
-    var with denominator n (or m); nan where n or m is 1, where F is not finite, or where the denominator is 0.
+
+def error_and_overlap(
+    r_data: Array, r_noise: Array, F: Array, nu: float
+) -> tuple[Array, Array]:
+    """Return (standard_error, overlap) at F, for checked arguments.
+
+    standard_error = sqrt(var(s_data)/n + nu^2 var(s_noise)/m) / ((1 + nu) hess_F), var
+    with denominator n (or m). It is nan where n or m is 1, F is not finite, or the
+    denominator is 0.
     """
     xp = array_namespace(r_data, r_noise)
-    known = xp.isfinite(F)
-    F = xp.where(known, F, xp.zeros_like(F))
-    g = balance(r_data, r_noise, F, nu, order=1)
-    slope = (1.0 + nu) * (g.U[1] + g.D[1])
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    data = _deviation(r_data, F, nu, g.M, g.below_data) / n**0.5
-    noise = _deviation(r_noise, F, nu, g.M, g.below_noise) * (nu / m**0.5)
+    finite = xp.isfinite(F)
+    F = xp.where(finite, F, xp.zeros_like(F))
+    w_data, w_noise = weights(n, m, nu)
+    hess, data, noise, scale = _moments(r_data, r_noise, F, nu, quick_odds)
+    if not all_true(is_certified(hess, F, nu)):
+        hess, data, noise, scale = _scaled_moments(r_data, r_noise, F, nu)
+    positive = hess > 0
+    error = xp.hypot(w_data * n**0.5 * data, w_noise * m**0.5 * noise)
+    error = error / xp.where(positive, hess, xp.ones_like(hess))
+    usable = finite & positive & (min(n, m) > 1)
+    overlap = (1.0 + nu) ** 2 / nu * (hess * scale)  # Eq. (4), normalised
     nan = xp.full_like(F, float("nan"))
-    usable = known & (slope > 0) if min(n, m) > 1 else xp.zeros_like(known)
-    error = xp.where(
-        usable,
-        xp.hypot(data, noise) / xp.where(slope > 0, slope, xp.ones_like(slope)),
-        nan,
-    )
-    overlap = (1.0 + nu) / nu * (slope * xp.exp(-g.M))  # Eq. (4), normalised
-    return error, xp.where(known, overlap, nan)
+    return xp.where(usable, error, nan), xp.where(finite, overlap, nan)
 
 
-def _deviation(r: Array, F: Array, nu: float, M: Array, below: Array) -> Array:
-    """The standard deviation of sigmoid(F + log nu - r) times exp(M), on whichever of s and 1 - s is small for most."""
-    xp = array_namespace(r)
-    n = r.shape[-1]
-    flip = (2.0 * below > n)[..., None]
-    # Samples on one side are scaled before their squares underflow; on both sides s is of size 1 and is scaled after.
-    K = xp.where((below == 0) | (below == n), M, xp.zeros_like(M))
-    counts, means, squares = [], [], []
-    for x in blocks(r):
-        z, _, q = odds(x, F, nu, K)
-        small = (z >= 0) == flip
-        s = xp.where(small, q, 1.0) / (1.0 + q * xp.exp(-K)[..., None])
-        mean = xp.mean(s, axis=-1)
-        counts.append(x.shape[-1])
-        means.append(mean)
-        squares.append(xp.sum((s - mean[..., None]) ** 2, axis=-1))
-    if len(counts) == 1:
-        variance = squares[0] / n
-    else:
-        # Chan's rule joins the blocks: sums of squares about block means, plus those of the block means.
-        size = xp.asarray(counts, dtype=F.dtype)
-        block_means = xp.stack(means, axis=-1)
-        mean = xp.sum(block_means * size, axis=-1, keepdims=True) / n
-        within = xp.sum(xp.stack(squares, axis=-1), axis=-1)
-        variance = (within + xp.sum(size * (block_means - mean) ** 2, axis=-1)) / n
-    return xp.sqrt(variance) * xp.exp(M - K)
+def _moments(
+    r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any
+) -> tuple[Array, Array, Array, Any]:
+    """hess_F, the standard deviations of s_data and s_noise, and their scale: 1."""
+    xp = array_namespace(r_data)
+
+    def sums(r: Array, F: Array) -> list[Array]:
+        S, E, _ = odds(r, F, nu)
+        return [pairwise_sum(curvature(S, E)), xp.sum(S / (S + E), axis=-1)]
+
+    def squares(r: Array, F: Array, mean: Array) -> list[Array]:
+        S, E, _ = odds(r, F, nu)
+        # The smaller of s and 1 - s has the digits of their common deviation.
+        small = xp.where(mean[..., None] > 0.5, E / (S + E), S / (S + E))
+        small -= xp.minimum(mean, 1.0 - mean)[..., None]
+        return [xp.vecdot(small, small), xp.sum(small, axis=-1)]
+
+    w, parts = weights(r_data.shape[-1], r_noise.shape[-1], nu), []
+    hess = 0.0
+    for weight, r in zip(w, (r_data, r_noise), strict=True):
+        n = r.shape[-1]
+        curvatures, total = over_blocks(sums, r, F)
+        hess = hess + weight * curvatures
+        square, rest = over_blocks(squares, r, F, total / n)
+        parts.append(xp.sqrt(xp.maximum(square / n - (rest / n) ** 2, 0.0 * square)))
+    return hess, parts[0], parts[1], 1.0
+
+
+def _scaled_moments(
+    r_data: Array, r_noise: Array, F: Array, nu: float
+) -> tuple[Array, Array, Array, Array]:
+    """The same times e^M, M the distance to the nearest sample, and e^-M."""
+    xp = array_namespace(r_data)
+    g = residual(r_data, r_noise, F, nu, order=1)
+    parts = []
+    for r, below in zip((r_data, r_noise), g.below, strict=True):
+        n = r.shape[-1]
+        flip = (2.0 * below > n)[..., None]
+        # Samples on one side are scaled before their squares underflow. On both sides
+        # s is of size 1 and is scaled afterwards.
+        K = xp.where((below == 0) | (below == n), g.M, xp.zeros_like(g.M))
+
+        def small(r: Array, F: Array, K: Array) -> Array:
+            is_below, _, q = split(r, F, nu, K)
+            one = xp.ones_like(q)
+            return xp.where(is_below == flip, q, one) / (
+                1.0 + q * xp.exp(-K)[..., None]
+            )
+
+        s = small(r, F, K)
+        s = s - xp.mean(s, axis=-1, keepdims=True)
+        parts.append(xp.sqrt(xp.vecdot(s, s) / n) * xp.exp(g.M - K))
+    return g.U[1, ...] + g.D[1, ...], parts[0], parts[1], xp.exp(-g.M)
