@@ -7,6 +7,7 @@ gives the results back in the caller's library, dtype and device.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import sys
@@ -22,6 +23,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Arguments of these types need no view. ``_library`` adds types that are no arrays.
 PLAIN: set[type] = {numpy.ndarray, float, int, type(None)}
+NO_CONTEXT = contextlib.nullcontext()
 CUDA = (2, 13)  # DLPack's device types of CUDA memory
 
 
@@ -38,7 +40,7 @@ class Library(NamedTuple):
 
     name: str
     view: Callable[[Any], tuple[Array, Any]]
-    back: Callable[[Any, Any], Any] = lambda result, device: result
+    back: Callable[[Any, Any], Any] | None = None
 
 
 def interoperable(function: Function) -> Function:
@@ -100,20 +102,20 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
 
     views = [*map(viewed, names, args), *args[len(names) :]]
     options = {name: viewed(name, x) for name, x in kwargs.items()}
-    if hasattr(context, "__enter__"):
-        with context:  # CuPy makes new arrays on its current device
-            return owner.back(function(*views, **options), device)
-    result = function(*views, **options)
-    return result if owner is None else owner.back(result, device)
+    # CuPy makes new arrays on its current device.
+    with context if hasattr(context, "__enter__") else NO_CONTEXT:
+        result = function(*views, **options)
+        if owner is None or owner.back is None:
+            return result
+        if (fields := getattr(result, "__dataclass_fields__", None)) is None:
+            return owner.back(result, device)
+        arrays = tuple([getattr(result, field) for field in fields])
+        return type(result)(*owner.back(arrays, device))
 
 
 def _map(f: Callable[[Array], Any], result: Any) -> Any:
-    """``result``, an array or a tuple or dataclass of such, with f(array) for each."""
-    if isinstance(result, tuple):
-        return tuple([_map(f, x) for x in result])
-    if (fields := getattr(result, "__dataclass_fields__", None)) is None:
-        return f(result)
-    return type(result)(*[_map(f, getattr(result, x)) for x in fields])
+    """``result``, an array or nested tuples of arrays, with f(array) for each."""
+    return tuple([_map(f, x) for x in result]) if type(result) is tuple else f(result)
 
 
 @functools.lru_cache(maxsize=256)
@@ -180,25 +182,19 @@ def _view_jax(x: Any) -> tuple[Array, Any]:
 
 
 def _back_jax(result: Any, device: Any) -> Any:
-    jax = sys.modules["jax"]
-    arrays: list[Array] = []
-    _map(arrays.append, result)
-    if device.platform == "cpu" and not any([x.ndim for x in arrays]):
-        # One compiled call for all numbers: one for each would cost more than newton.
-        unpack = _unpack(tuple([x.dtype.kind for x in arrays]))
-        found = unpack(numpy.array(arrays, dtype=arrays[0].dtype))
-        if found[0].device != device:
-            found = jax.device_put(found, device)
-    else:
+    jax, first = sys.modules["jax"], result
+    while type(first) is tuple:
+        first = first[0]
+    if first.ndim or device.platform != "cpu":
         put = jax.dlpack.from_dlpack
-        found = [put(_writable(x), device=device) for x in arrays]
-    back = iter(found)
-    return _map(lambda _: next(back), result)
+        return _map(lambda x: put(_writable(x), device=device), result)
+    # One compiled call for all numbers: a call for each would cost more than newton.
+    found = _identity()(result)
+    on_default = jax.tree.leaves(found)[0].device == device
+    return found if on_default else jax.device_put(found, device)
 
 
-@functools.lru_cache(maxsize=64)
-def _unpack(kinds: tuple[str, ...]) -> Any:
-    """A compiled JAX function from a vector to its numbers, floats ("f") or integers."""
-    return sys.modules["jax"].jit(
-        lambda v: [v[i] if k == "f" else v[i].astype(int) for i, k in enumerate(kinds)]
-    )
+@functools.cache
+def _identity() -> Any:
+    """A compiled JAX function from NumPy numbers to JAX numbers, in nested tuples."""
+    return sys.modules["jax"].jit(lambda numbers: numbers)
