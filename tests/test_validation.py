@@ -183,3 +183,11 @@ def test_positive_numbers(value):
         validation.check_positive("rate", value)
     with pytest.raises(ValueError, match="xtol must be a finite number >= 0; got"):
         validation.check_positive("xtol", value, zero=True)
+
+
+def test_arrays_of_another_library(strict, torch):
+    for x in (torch.ones(3), strict(np.ones(3))):
+        kind = type(x).__module__.partition(".")[0]
+        message = f"x and y must be all of NumPy or all of CuPy; got numpy and {kind}"
+        with pytest.raises(TypeError, match=message):
+            validation.check_arrays(x=np.ones(3), y=x)

@@ -167,9 +167,12 @@ def _check_arrays(arrays: dict[str, Array]) -> Namespace:
             )
     try:
         xp = array_namespace(*arrays.values())
-    except TypeError as error:
-        names = " and ".join(arrays)
-        raise TypeError(f"{names} must be arrays of one library: {error}") from None
+    except TypeError:
+        kinds = [type(x).__module__.partition(".")[0] for x in arrays.values()]
+        raise TypeError(
+            f"{' and '.join(arrays)} must be all of NumPy or all of CuPy; got "
+            f"{' and '.join(kinds)}: convert them"
+        ) from None
     first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
         if x.dtype not in (xp.float64, xp.float32):
