@@ -55,7 +55,7 @@ Odds = tuple[Array, Array, Any]  # S, E and, from exact_odds, z of the sigmoid
 
 
 @interoperable
-def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+def loss(r_data, r_noise, F, *, nu=1.0):
     """Return the NCE loss.
 
     Parameters
@@ -97,7 +97,7 @@ def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
 
 
 @interoperable
-def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+def grad_F(r_data, r_noise, F, *, nu=1.0):
     """Return dL/dF = (A - nu B)/(1 + nu), Equation 3.
 
     It increases in F from -nu/(1 + nu) to 1/(1 + nu). Parameters and errors are those
@@ -118,7 +118,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
 
 
 @interoperable
-def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+def hess_F(r_data, r_noise, F, *, nu=1.0):
     """Return d2L/dF2, Equation 4: it is never negative (Lemma 3.2).
 
     Parameters and errors are those of `loss`.
@@ -139,9 +139,7 @@ def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
 
 
 @interoperable
-def grad_r(
-    r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0
-) -> tuple[Array, Array]:
+def grad_r(r_data, r_noise, F, *, nu=1.0):
     """Return dL/dr of every sample: the weights that a model's pullback takes.
 
     Parameters and errors are those of `loss`.
@@ -177,9 +175,7 @@ def grad_r(
     return data, noise
 
 
-def curvature_weights(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array]:
+def curvature_weights(r_data, r_noise, F, nu):
     """What every sample adds to `hess_F`, for checked arguments."""
     w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
     data, noise = _each(curvature, curvature, r_data, r_noise, F, nu)
@@ -189,13 +185,13 @@ def curvature_weights(
 # The odds S/E of the samples
 
 
-def quick_odds(r: Array, F: Array, nu: float) -> Odds:
+def quick_odds(r, F, nu):
     """S = nu e^F (..., 1) and E = e^r."""
     xp = array_namespace(r)
     return (xp.exp(F) * nu)[..., None], xp.exp(r), None
 
 
-def exact_odds(r: Array, F: Array, nu: float) -> Odds:
+def exact_odds(r, F, nu):
     """S = 1 and E = exp(-|z|), or the reverse, and |z|, with z = F + log nu - r."""
     xp = array_namespace(r)
     below, distance, q = split(r, F, nu)
@@ -203,9 +199,7 @@ def exact_odds(r: Array, F: Array, nu: float) -> Odds:
     return xp.where(below, one, q), xp.where(below, q, one), distance
 
 
-def split(
-    r: Array, F: Array, nu: float, M: Array | None = None
-) -> tuple[Array, Array, Array]:
+def split(r, F, nu, M=None):
     """Return (r <= G, |G - r|, exp(M - |G - r|)) with G = F + log nu, M = 0 for None.
 
     G - r is z + e, e its TwoSum remainder. For |z| of 64/eps and more, infinity
@@ -225,7 +219,7 @@ def split(
     return below, distance, q + q * xp.expm1(xp.where(below, -e, e))
 
 
-def is_certified(value: Array, F: Array, nu: float) -> Array:
+def is_certified(value, F, nu):
     """Whether ``value``, made of the quick odds at F, has all its digits."""
     xp = array_namespace(value)
     largest, tiny = limits(value.dtype, xp)
@@ -234,7 +228,7 @@ def is_certified(value: Array, F: Array, nu: float) -> Array:
 
 
 @lru_cache(maxsize=16)
-def limits(dtype: Any, xp: Any) -> tuple[float, float]:
+def limits(dtype, xp):
     """L/3 and e^{-2L/3}/eps, L the logarithm of the largest float of ``dtype``."""
     third = math.log(xp.finfo(dtype).max) / 3.0
     return third, 64.0 * math.exp(-2.0 * third) / machine_eps(dtype, xp)
@@ -243,21 +237,21 @@ def limits(dtype: Any, xp: Any) -> tuple[float, float]:
 # The formulas of one sample
 
 
-def softplus(S: Array, E: Array, distance: Array | None) -> Array:
+def softplus(S, E, distance):
     """log(1 + S/E)."""
-    xp = array_namespace(S, E)
-    value = xp.log1p(S / E)
-    return value if distance is None else xp.where(E == 0.0, distance, value)
+    xp, ratio = array_namespace(S, E), S / E
+    value = xp.log1p(ratio)
+    return value if distance is None else xp.where(ratio < xp.inf, value, distance)
 
 
-def curvature(S: Array, E: Array) -> Array:
+def curvature(S, E):
     """s (1 - s) of the sigmoid s."""
     t = array_namespace(E).minimum(S, E)
     t /= S + E
     return t - t * t
 
 
-def sides(S: Array, E: Array) -> tuple[Array, Array]:
+def sides(S, E):
     """1 for a sample below F + log nu, else 0; and t above it, -t below it."""
     xp = array_namespace(E)
     total = S + E
@@ -274,7 +268,7 @@ def sides(S: Array, E: Array) -> tuple[Array, Array]:
 
 
 @lru_cache(maxsize=256)
-def weights(n: int, m: int, nu: float) -> tuple[float, float]:
+def weights(n, m, nu):
     """The weights of a data and a noise sample in the loss, each rounded once.
 
     They are 1/(n (1 + nu)) and nu/(m (1 + nu)).
@@ -286,7 +280,7 @@ def weights(n: int, m: int, nu: float) -> tuple[float, float]:
 Sums = Callable[..., list[Array]]
 
 
-def over_samples(f: Sums, r_data: Array, r_noise: Array, *runs: Array) -> list[Any]:
+def over_samples(f, r_data, r_noise, *runs):
     """The pair (data, noise) of each sum that ``f(r, *runs)`` returns."""
     if r_data.shape == r_noise.shape and r_data.size <= BLOCK // 2:
         xp = array_namespace(r_data)
@@ -296,7 +290,7 @@ def over_samples(f: Sums, r_data: Array, r_noise: Array, *runs: Array) -> list[A
     return list(zip(data, noise, strict=True))
 
 
-def over_blocks(f: Sums, r: Array, *runs: Array) -> list[Array]:
+def over_blocks(f, r, *runs):
     """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
 
     ``runs`` are arrays over the runs.
@@ -314,13 +308,11 @@ def over_blocks(f: Sums, r: Array, *runs: Array) -> list[Array]:
     return [xp.concat(x) for x in zip(*parts, strict=True)]
 
 
-def counts_and_sides(
-    odds: Any, r_data: Array, r_noise: Array, F: Array, nu: float
-) -> list[Any]:
+def counts_and_sides(odds, r_data, r_noise, F, nu):
     """The numbers of samples below F + log nu, and the sums of +-t: pairs."""
     xp = array_namespace(r_data)
 
-    def terms(r: Array, F: Array) -> list[Array]:
+    def terms(r, F):
         S, E, _ = odds(r, F, nu)
         below, t = sides(S, E)
         return [xp.sum(below, axis=-1, dtype=xp.float64), pairwise_sum(t)]
@@ -328,7 +320,7 @@ def counts_and_sides(
     return over_samples(terms, r_data, r_noise, F)
 
 
-def count_difference(k_data: Array, k_noise: Array, n: int, m: int, nu: float) -> Array:
+def count_difference(k_data, k_noise, n, m, nu):
     """k_data/n + nu k_noise/m - nu, over 1 + nu, of counts; rounded once."""
     weight, _ = weights(n * m, 1, nu)
     above = n * (m - k_noise)
@@ -352,27 +344,25 @@ class Residual(NamedTuple):
     below: tuple[Array, Array]
 
     @property
-    def counts(self) -> Array:
+    def counts(self):
         """c e^M: it may be infinite where c is not 0."""
         xp = array_namespace(self.M)
         return xp.where(self.c == 0, self.c, self.c * xp.exp(self.M))
 
     @property
-    def scaled(self) -> Array:
+    def scaled(self):
         """(A - nu B)/(1 + nu) e^M."""
         return self.counts + (self.U[0, ...] - self.D[0, ...])
 
 
-def residual(
-    r_data: Array, r_noise: Array, F: Array, nu: float, order: int
-) -> Residual:
+def residual(r_data, r_noise, F, nu, order):
     """Return the residual and its derivatives up to ``order``, from the exact odds."""
     xp = array_namespace(r_data, r_noise)
     n, m = r_data.shape[-1], r_noise.shape[-1]
     M = xp.minimum(nearest(r_data, F, nu), nearest(r_noise, F, nu))
     M = xp.where(xp.isfinite(M), M, xp.zeros_like(M))
 
-    def terms(r: Array, F: Array, M: Array) -> list[Array]:
+    def terms(r, F, M):
         is_below, _, q = split(r, F, nu, M)
         scale = xp.exp(-M)[..., None]
         t = q / (1.0 + q * scale)
@@ -390,11 +380,11 @@ def residual(
     return Residual(c, both[: order + 1, ...], both[order + 1 :, ...], M, below)
 
 
-def nearest(r: Array, F: Array, nu: float) -> Array:
+def nearest(r, F, nu):
     """The distance from F + log nu to the nearest sample."""
     xp = array_namespace(r)
 
-    def least(r: Array, G: Array) -> list[Array]:
+    def least(r, G):
         return [xp.min(xp.abs(G[..., None] - r), axis=-1)]
 
     G, n = F + math.log(nu), r.shape[-1]
@@ -404,12 +394,12 @@ def nearest(r: Array, F: Array, nu: float) -> Array:
     return xp.min(xp.stack(parts, axis=-1), axis=-1)
 
 
-def loss_at(r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any) -> Array:
-    def data_terms(r: Array, F: Array) -> list[Array]:
+def loss_at(r_data, r_noise, F, nu, odds):
+    def data_terms(r, F):
         S, E, distance = odds(r, F, nu)
         return [pairwise_sum(softplus(S, E, distance))]
 
-    def noise_terms(r: Array, F: Array) -> list[Array]:
+    def noise_terms(r, F):
         S, E, distance = odds(r, F, nu)
         return [pairwise_sum(softplus(E, S, distance))]
 
@@ -419,7 +409,7 @@ def loss_at(r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any) -> Ar
     return w_data * data + w_noise * noise  # Eq. (1)
 
 
-def grad_at(r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any) -> Array:
+def grad_at(r_data, r_noise, F, nu, odds):
     n, m = r_data.shape[-1], r_noise.shape[-1]
     w_data, w_noise = weights(n, m, nu)
     below, sides = counts_and_sides(odds, r_data, r_noise, F, nu)
@@ -430,8 +420,8 @@ def grad_at(r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any) -> Ar
     return counts + small  # Eq. (3)
 
 
-def hess_at(r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any) -> Array:
-    def terms(r: Array, F: Array) -> list[Array]:
+def hess_at(r_data, r_noise, F, nu, odds):
+    def terms(r, F):
         S, E, _ = odds(r, F, nu)
         return [pairwise_sum(curvature(S, E))]
 
@@ -440,24 +430,19 @@ def hess_at(r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any) -> Ar
     return w_data * data + w_noise * noise  # Eq. (4)
 
 
-def _at_F(formula: Any, r_data: Array, r_noise: Array, F: Any, nu: float) -> Array:
+def _at_F(formula, r_data, r_noise, F, nu):
     """``formula`` by the quick odds; by the exact ones in the runs not certified."""
     xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
     value = formula(r_data, r_noise, F, nu, quick_odds)
+
+    def exact(*chosen):
+        return (formula(*chosen, exact_odds),)
+
     certified = is_certified(value, F, nu)
-    if all_true(certified):
-        return value
-    if F.ndim == 0:
-        return formula(r_data, r_noise, F, nu, exact_odds)
-    hard = ~certified
-    chosen = chosen_runs(hard, r_data, r_noise, F)
-    value[hard] = formula(*chosen, nu, exact_odds)
-    return value
+    return where_certified(certified, (value,), exact, r_data, r_noise, F, nu)[0]
 
 
-def _each(
-    f_data: Any, f_noise: Any, r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array]:
+def _each(f_data, f_noise, r_data, r_noise, F, nu):
     """A formula for every sample, by the quick odds if these are certified."""
     xp = array_namespace(r_data)
     (S, E, _), (S, E_noise, _) = quick_odds(r_data, F, nu), quick_odds(r_noise, F, nu)
@@ -469,9 +454,20 @@ def _each(
     return f_data(*odds[0][:2]), f_noise(*odds[1][:2])
 
 
-def chosen_runs(
-    chosen: Array, r_data: Array, r_noise: Array, F: Array
-) -> tuple[Array, Array, Array]:
+def where_certified(certified, values, exact, r_data, r_noise, F, nu):
+    """``values``, in the runs that are not certified those of ``exact``."""
+    if all_true(certified):
+        return values
+    if F.ndim == 0:
+        return exact(r_data, r_noise, F, nu)
+    hard = ~certified
+    parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
+    for value, part in zip(values, parts, strict=True):
+        value[hard] = part
+    return values
+
+
+def chosen_runs(chosen, r_data, r_noise, F):
     """The samples (k, n), (k, m) and F (k) of the k runs where ``chosen`` is true."""
     xp, runs = array_namespace(F), chosen.shape
     data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen, :]

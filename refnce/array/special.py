@@ -11,7 +11,7 @@ from refnce.array.backend import Array, array_namespace, ignore_fp_errors, is_nu
 
 
 @ignore_fp_errors()
-def logmeanexp(x: Array) -> Array:
+def logmeanexp(x):
     """Return log(mean(exp(x))) over the last axis, x (..., n) -> (...).
 
     It is -inf where all terms are -inf, and +inf where one is +inf.
@@ -23,7 +23,7 @@ def logmeanexp(x: Array) -> Array:
     return xp.squeeze(top, axis=-1) + xp.log(mean)
 
 
-def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
+def two_sum(a, b):
     """Return (s, e): s = fl(a + b), s + e = a + b exactly (Knuth's TwoSum).
 
     e is nan where s is not finite.
@@ -33,21 +33,21 @@ def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
     return s, (a - (s - v)) + (b - v)
 
 
-def two_product(a: float, b: Array) -> tuple[Array, Array]:
+def two_product(a, b):
     """Return (p, e): p = fl(a b), p + e = a b exactly, in float64 (Dekker's product)."""
     p = a * b
     (a_high, a_low), (b_high, b_low) = veltkamp_split(a), veltkamp_split(b)
     return p, ((a_high * b_high - p) + a_high * b_low + a_low * b_high) + a_low * b_low
 
 
-def veltkamp_split(a: Array) -> tuple[Array, Array]:
+def veltkamp_split(a):
     """Return (high, low): a = high + low, each of at most 26 bits."""
     c = 134217729.0 * a  # 2^27 + 1
     high = c - (c - a)
     return high, a - high
 
 
-def pairwise_sum(x: Array) -> Array:
+def pairwise_sum(x):
     """Return the sum over the last axis, by halves on NumPy arrays.
 
     For equal terms the rounding errors of a running sum all have the same sign and add
@@ -63,12 +63,12 @@ def pairwise_sum(x: Array) -> Array:
     return last_sum(x)
 
 
-def last_sum(x: Array) -> Array:
+def last_sum(x):
     """Return the sum over the last axis; NumPy's method takes half the function's time."""
     return x.sum(-1) if is_numpy(x) else array_namespace(x).sum(x, axis=-1)
 
 
-def dot(x: Array, y: Array) -> Array:
+def dot(x, y):
     """Return the dot products (...) of x and y (..., n).
 
     Long ones are cut into rows of 8192, for which BLAS starts no threads.
@@ -81,7 +81,7 @@ def dot(x: Array, y: Array) -> Array:
 
 
 @lru_cache(maxsize=256)
-def log_double_double(nu: float, eps: float = 2.0**-52) -> tuple[float, float]:
+def log_double_double(nu, eps=2.0**-52):
     """Return (high, low): high is log nu rounded to a float of that eps (float64 or
     float32), and high + low is log nu to 2^-106."""
     high = math.log(nu)

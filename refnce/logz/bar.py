@@ -20,11 +20,12 @@ from refnce.nce import (
     sides,
     split,
     weights,
+    where_certified,
 )
 
 
 @interoperable
-def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
+def bar_update(r_data, r_noise, F, *, nu=1.0):
     """Return F - h(F), h = log A - log B - log nu: one BAR update.
 
     Parameters
@@ -63,16 +64,7 @@ def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Arr
 
 
 @interoperable
-def bar(
-    r_data: Array,
-    r_noise: Array,
-    *,
-    nu: float = 1.0,
-    F0: Any = None,
-    step: float = 1.0,
-    xtol: float = 0.0,
-    max_updates: int = 500,
-) -> LogZ:
+def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500):
     """Return the fixed point of F <- F - step h(F), Equation 9 iterated.
 
     Parameters
@@ -168,13 +160,11 @@ def bar(
     return make_result(start, r_data, r_noise, nu, found)
 
 
-def _update(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array]:
+def _update(r_data, r_noise, F, nu):
     """Return F - h, h and the distance to the root that Newton's method sees."""
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
 
-    def sums(r: Array, F: Array) -> list[Array]:
+    def sums(r, F):
         S, E, _ = quick_odds(r, F, nu)
         below, t = sides(S, E)
         k = xp.sum(below, axis=-1, dtype=xp.float64)
@@ -188,14 +178,12 @@ def _update(
     far = xp.log(A / (nu * B))
     near = -xp.log1p(-g * (1.0 + nu) / A)  # from the exact difference
     h = xp.astype(xp.where(abs(far) < 0.5, near, far), F.dtype)
-    if all_true(is_certified(xp.minimum(A, B), F, nu)):
-        return F - h, h, distance  # Eq. (10)
-    return _scaled_update(r_data, r_noise, F, nu)
+    certified, values = is_certified(xp.minimum(A, B), F, nu), (F - h, h, distance)
+    pair = r_data, r_noise
+    return where_certified(certified, values, _scaled_update, *pair, F, nu)  # Eq. (10)
 
 
-def _scaled_update(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array]:
+def _scaled_update(r_data, r_noise, F, nu):
     """``_update`` by the exact odds, with the largest term of A and of B factored out."""
     xp = array_namespace(r_data)
     M_data, V_data = _scaled_mean(r_data, F, nu, below=True)
@@ -205,7 +193,8 @@ def _scaled_update(
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
     ratio = V_noise / V_data
     log_ratio = xp.log(ratio)
-    rest = xp.where(xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, 0 * ratio)
+    rest = ratio * xp.exp(-log_ratio) - 1.0
+    rest = xp.where(xp.isfinite(log_ratio), rest, xp.zeros_like(rest))
     total, error = F, rest + low
     for term in (xp.full_like(F, high), M_data, -M_noise, log_ratio):
         total, e = two_sum(total, term)
@@ -226,7 +215,7 @@ def _scaled_update(
     return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
 
 
-def _scaled_mean(r: Array, F: Array, nu: float, *, below: bool) -> tuple[Array, Array]:
+def _scaled_mean(r, F, nu, *, below):
     """Return (M, V): the mean sigmoid is V e^-M, M > 0 only if every sample is small.
 
     The sigmoid is near 1 for samples below F + log nu, or above it.
@@ -234,7 +223,7 @@ def _scaled_mean(r: Array, F: Array, nu: float, *, below: bool) -> tuple[Array, 
     xp = array_namespace(r)
     inf = xp.full_like(F, float("inf"))
 
-    def least(r: Array, F: Array) -> Array:
+    def least(r, F):
         is_below, distance, _ = split(r, F, nu)
         zero = xp.zeros_like(distance)
         return xp.min(xp.where(is_below == below, zero, distance), axis=-1)
@@ -242,7 +231,7 @@ def _scaled_mean(r: Array, F: Array, nu: float, *, below: bool) -> tuple[Array, 
     M = least(r, F)
     M = xp.where(M < inf, M, xp.zeros_like(M))
 
-    def sums(r: Array, F: Array, M: Array) -> list[Array]:
+    def sums(r, F, M):
         is_below, _, q = split(r, F, nu, M)
         one = xp.ones_like(q)
         s = xp.where(is_below == below, one, q) / (1.0 + q * xp.exp(-M)[..., None])

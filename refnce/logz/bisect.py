@@ -8,23 +8,14 @@ from refnce.array.backend import Array, all_true, array_namespace, device, machi
 from refnce.array.interop import interoperable
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.result import LogZ, make_result
-from refnce.nce import (
-    grad_at,
-    is_certified,
-    limits,
-    over_samples,
-    quick_odds,
-    residual,
-)
+from refnce.nce import grad_at, is_certified, limits, over_samples, quick_odds, residual
 
 # Plain sums of sigmoids are right to far less than this many eps.
 BLUR = 65536.0
 
 
 @interoperable
-def bisect(
-    r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0
-) -> LogZ:
+def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     """Return the root of A = nu B by bisection (Section 3.3).
 
     Parameters
@@ -82,11 +73,11 @@ def bisect(
     return make_result(start, r_data, r_noise, nu, found)
 
 
-def _sign(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
+def _sign(r_data, r_noise, F, nu):
     """A number of the sign of A - nu B, by plain sums where these leave no doubt."""
     xp = array_namespace(r_data)
 
-    def sums(r: Array, F: Array) -> list[Array]:
+    def sums(r, F):
         S, E, _ = quick_odds(r, F, nu)
         return [xp.sum(S / (S + E), axis=-1)]
 

@@ -19,13 +19,13 @@ class Bracket(NamedTuple):
     limit: Array
 
 
-def validate(r_data: Array, r_noise: Array, F0: Any, nu: float, xtol: float) -> Any:
+def validate(r_data, r_noise, F0, nu, xtol):
     """Check the arguments that all solvers share; see ``validation.samples``."""
     check_positive("xtol", xtol, zero=True)
     return samples(r_data, r_noise, F0, nu, start=True)
 
 
-def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
+def bracket(r_data, r_noise, nu):
     """Bracket the root of A = nu B by the pooled extremes of the finite log-ratios.
 
     Let G(F) = sum of w sigmoid(F + log nu - r) over the pooled finite samples, w = 1/n
@@ -64,7 +64,7 @@ def bracket(r_data: Array, r_noise: Array, nu: float) -> Bracket:
     return Bracket(lo, hi, ~finite, xp.where(finite, zero, limit))
 
 
-def _infinite(r: Array) -> tuple[Array, Array, Array, Array]:
+def _infinite(r):
     """How many of r are -inf and +inf, and the least and greatest of its finite ones."""
     xp = array_namespace(r)
     inf = xp.full_like(r, math.inf)

@@ -25,35 +25,23 @@ from refnce.array.backend import (
     machine_eps,
 )
 from refnce.array.interop import interoperable
+from refnce.array.validation import runs_shape
 from refnce.array.special import dot, last_sum, pairwise_sum
 from refnce.logz.bracket import bracket, validate
-from refnce.logz.result import (
-    LogZ,
-    Status,
-    error_and_overlap,
-    joined,
-    make_result,
-)
-from refnce.nce import (
-    chosen_runs,
-    limits,
-    over_blocks,
-    quick_odds,
-    residual,
-)
+from refnce.logz.result import LogZ, Status, error_and_overlap, joined, make_result
+from refnce.nce import chosen_runs, limits, over_blocks, quick_odds, residual
 
 PASSES = 6
 BLIND_PASSES = 3  # on an accelerator, before the host first waits for a result
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 SUBSET = 1024
+FEW = 16  # samples in all, for which phi is seldom nearly linear
 # A variance below this part of the mean square has lost too many digits.
 NARROW = 1e-3
 
 
 @interoperable
-def newton(
-    r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0
-) -> LogZ:
+def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     """Return the root of A = nu B, within max(xtol, 4 units).
 
     Parameters
@@ -102,9 +90,9 @@ def newton(
     return joined(parts)
 
 
-def _solve(
-    r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float
-) -> LogZ:
+def _solve(r_data, r_noise, F0, nu, xtol):
+    if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
+        return _bracketed(r_data, r_noise, F0, nu, xtol, 0)
     z, certified, passes = _quick(r_data, r_noise, F0, nu, xtol)
     if z is None or z.F.ndim == 0 and not certified:
         return _bracketed(r_data, r_noise, F0, nu, xtol, passes)
@@ -122,9 +110,7 @@ def _solve(
     return z
 
 
-def _quick(
-    r_data: Array, r_noise: Array, F0: Array | None, nu: float, xtol: float
-) -> tuple[LogZ | None, Array, int]:
+def _quick(r_data, r_noise, F0, nu, xtol):
     """Return a LogZ, in which runs it is certified, and the number of passes.
 
     Where no run can be certified the LogZ is None. The numbers of a single run are
@@ -141,9 +127,17 @@ def _quick(
     single = is_numpy(r_data) and F.ndim == 0
     log1p = _log1p if single else xp.log1p
     largest, tiny = limits(r_data.dtype, xp)
+    # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
+    # sample is too far from a root near c to matter.
+    shift, shifted = 0.0 * F, (r_data, r_noise)
+    if not all_true(abs(F + math.log(nu)) <= largest):
+        shift = xp.where(abs(F + math.log(nu)) <= largest, shift, F)
+        shifted = r_data - shift[..., None], r_noise - shift[..., None]
+        F = F - shift
+    far = xp.where(shift == 0.0, xp.full_like(shift, math.inf), abs(shift))
     # The first pass from the means is seldom the last: its sums may be rough.
     rough = passes == 1 and max(n, m) <= BLOCK
-    power_sums = _power_sums(r_data, r_noise, nu)
+    power_sums = _power_sums(*shifted, nu)
     for passes in range(passes + 1, passes + PASSES + 1):
         A, B = power_sums(F, rough)
         if single:
@@ -166,12 +160,12 @@ def _quick(
         if not blind and all_true(certified | (slope < 0.5) | (slope != slope)):
             break
         F, rough = F + step, False
-    in_range = abs(F + math.log(nu)) <= largest
+    in_range = (abs(F + math.log(nu)) <= largest) & (abs(F) <= 0.25 * far)
     certified = certified & in_range & (A[0] >= n * tiny) & (B[0] >= m * tiny)
     hess_A, var_A = _moments(A, step, n)
     hess_B, var_B = _moments(B, -step, m)
     hess = hess_A + nu * hess_B
-    F = F + step
+    F = shift + (F + step)
     error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
     overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
     reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
@@ -182,16 +176,17 @@ def _quick(
     has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
     if not all_true(has_digits):
         finite = xp.where(xp.isfinite(F), F, xp.zeros_like(F))
-        error, overlap = error_and_overlap(r_data, r_noise, finite, nu)
+        exact = error_and_overlap(r_data, r_noise, finite, nu)
+        error = xp.where(has_digits, error, exact[0])
     count = xp.zeros_like(F, dtype=xp.int64)
     return LogZ(F, count, count + passes, (lo, hi), error, overlap), certified, passes
 
 
-def _log1p(x: float) -> float:
+def _log1p(x):
     return math.log1p(x) if x > -1.0 else -math.inf
 
 
-def _start(r_data: Array, r_noise: Array, nu: float) -> Array:
+def _start(r_data, r_noise, nu):
     """Halfway between the means; for long samples the root of a sixteenth of them."""
     xp = array_namespace(r_data)
     if is_numpy(r_data) and max(r_data.shape[-1], r_noise.shape[-1]) > BLOCK:
@@ -201,10 +196,10 @@ def _start(r_data: Array, r_noise: Array, nu: float) -> Array:
     F = 0.5 * (means - math.log(nu))
     if all_true(xp.isfinite(F)):
         return F
-    return xp.where(xp.isfinite(F), F, _between_medians(r_data, r_noise, nu))
+    return xp.where(xp.isfinite(F), F, _quantile(r_data, r_noise, nu))
 
 
-def _sixteenth(r: Array) -> Array:
+def _sixteenth(r):
     """The middle 512 of every 8192 neighbours: all parts of a sorted sample."""
     n, stretch = r.shape[-1], 8192
     if n <= stretch:
@@ -214,24 +209,40 @@ def _sixteenth(r: Array) -> Array:
     return xp.reshape(rows[..., 3840:4352], (*r.shape[:-1], -1))
 
 
-def _between_medians(r_data: Array, r_noise: Array, nu: float) -> Array:
-    """Halfway between the medians of some thousand samples each."""
-    xp, ends = array_namespace(r_data), []
-    for r in (r_data, r_noise):
-        n = r.shape[-1]
-        some = xp.sort(r[..., :: max(1, n // SUBSET)], axis=-1)
-        ends.append(some[..., some.shape[-1] // 2])
-    return 0.5 * ends[0] + 0.5 * ends[1] - 0.5 * math.log(nu)
+def _quantile(r_data, r_noise, nu):
+    """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
+
+    Less log nu; from some thousand samples. In a gap between samples it is the middle.
+    """
+    xp = array_namespace(r_data, r_noise)
+    data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
+    k, j = data.shape[-1], noise.shape[-1]
+    runs = runs_shape(r_data=data, r_noise=noise)
+    parts = xp.broadcast_to(data, (*runs, k)), xp.broadcast_to(noise, (*runs, j))
+    pooled = xp.concat(parts, axis=-1)
+    is_data = xp.arange(k + j, device=device(pooled)) < k
+    weights = xp.where(is_data, 1.0 / k, xp.full_like(pooled, nu / j))
+    order = xp.argsort(pooled, axis=-1)
+    pooled = xp.take_along_axis(pooled, order, axis=-1)
+    below = xp.take_along_axis(weights, order, axis=-1)
+    below = xp.cumulative_sum(below, axis=-1)
+    slack = nu * (k + j) * machine_eps(pooled.dtype, xp)
+    counts = [xp.count_nonzero(below < nu + x, axis=-1) for x in (-slack, slack)]
+    at = [
+        xp.minimum(x[..., None], xp.full_like(x[..., None], k + j - 1)) for x in counts
+    ]
+    ends = [xp.take_along_axis(pooled, x, axis=-1)[..., 0] for x in at]
+    return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)
 
 
-def _power_sums(r_data: Array, r_noise: Array, nu: float) -> Any:
+def _power_sums(r_data, r_noise, nu):
     """Return f(F, rough): the sums of s_data^k, and of s_noise^k, k = 1 .. 4."""
     xp = array_namespace(r_data)
     if r_data.shape == r_noise.shape and r_data.size <= BLOCK:
         E = xp.exp(xp.concat([r_data[None, ...], r_noise[None, ...]]))
         numerators = E + 0.0
 
-        def at_once(F: Array, rough: bool) -> tuple[list[Array], list[Array]]:
+        def at_once(F, rough):
             S = (xp.exp(F) * nu)[..., None]
             numerators[0, ...] = S
             sums = _powers(numerators / (E + S), rough)
@@ -239,32 +250,32 @@ def _power_sums(r_data: Array, r_noise: Array, nu: float) -> Any:
 
         return at_once
 
-    def data(r: Array, F: Array) -> list[Array]:
+    def data(r, F):
         S, E, _ = quick_odds(r, F, nu)
         return _powers(S / (S + E), False)
 
-    def noise(r: Array, F: Array) -> list[Array]:
+    def noise(r, F):
         S, E, _ = quick_odds(r, F, nu)
         return _powers(E / (S + E), False)
 
     return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))
 
 
-def _powers(p: Array, rough: bool) -> list[Array]:
+def _powers(p, rough):
     """The sums of p, p^2, p^3 and p^4 over samples."""
     first, square = last_sum(p) if rough else pairwise_sum(p), p * p
     by = dot if p.shape[-1] > 8192 else array_namespace(p).vecdot
     return [first, by(p, p), by(p, square), by(square, square)]
 
 
-def _log_derivatives(sums: list[Array]) -> tuple[Array, Array, Array]:
+def _log_derivatives(sums):
     """The first three derivatives of log of the mean of a rising p, as p' = p (1 - p)."""
     x, y, z = sums[1] / sums[0], sums[2] / sums[0], sums[3] / sums[0]
     dx = x + x * x - 2.0 * y
     return 1.0 - x, -dx, 4.0 * y - 6.0 * z + 2.0 * x * y - (1.0 + 2.0 * x) * dx
 
 
-def _moments(sums: list[Array], d: Array, n: int) -> tuple[Array, Array]:
+def _moments(sums, d, n):
     """The mean of p (1 - p) and the variance of p at a distance d, by their series."""
     p1, p2, p3, p4 = (x / n for x in sums)
     d1, d2 = p1 - p2, 2.0 * (p2 - p3)
@@ -274,14 +285,7 @@ def _moments(sums: list[Array], d: Array, n: int) -> tuple[Array, Array]:
     return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
 
 
-def _bracketed(
-    r_data: Array,
-    r_noise: Array,
-    F0: Array | None,
-    nu: float,
-    xtol: float,
-    passes: int,
-) -> LogZ:
+def _bracketed(r_data, r_noise, F0, nu, xtol, passes):
     """Newton's method with a bracket, on the exact residual.
 
     At F the samples split into those below and those above (``nce.residual``). With the
@@ -295,7 +299,7 @@ def _bracketed(
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
-    F = _between_medians(r_data, r_noise, nu) if F0 is None else F0
+    F = _quantile(r_data, r_noise, nu) if F0 is None else F0
     inside = xp.isfinite(F) & (F >= lo) & (F <= hi)
     F = xp.where(inside, F, 0.5 * lo + 0.5 * hi)
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))

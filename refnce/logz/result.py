@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
 
-from refnce.array.backend import Array, all_true, array_namespace
+from refnce.array.backend import Array, array_namespace
 from refnce.array.special import pairwise_sum
 from refnce.logz.bracket import Bracket
 from refnce.nce import (
@@ -17,6 +16,7 @@ from refnce.nce import (
     residual,
     split,
     weights,
+    where_certified,
 )
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
@@ -72,12 +72,12 @@ class LogZ:
     overlap: Array
 
     @property
-    def converged(self) -> Array:
+    def converged(self):
         """status == CONVERGED."""
         return self.status == int(Status.CONVERGED)
 
     @property
-    def trusted(self) -> Array:
+    def trusted(self):
         """Whether the standard error can be relied on.
 
         It cannot where the run has not converged, the overlap is below
@@ -87,9 +87,7 @@ class LogZ:
         return self.converged & (self.overlap >= TRUSTED_OVERLAP) & finite
 
 
-def make_result(
-    start: Bracket, r_data: Array, r_noise: Array, nu: float, found: tuple[Array, ...]
-) -> LogZ:
+def make_result(start, r_data, r_noise, nu, found):
     """The LogZ of a solve that found (F, status, evaluations, lo, hi).
 
     A run without a root gets its limit as F and the whole line as bracket.
@@ -105,7 +103,7 @@ def make_result(
     )
 
 
-def joined(parts: list[LogZ]) -> LogZ:
+def joined(parts):
     """One LogZ of the runs of several."""
     xp = array_namespace(parts[0].F)
     rows = [(z.F, z.status, z.evaluations, *z.bracket) for z in parts]
@@ -114,9 +112,7 @@ def joined(parts: list[LogZ]) -> LogZ:
     return LogZ(F, status, count, (lo, hi), *rest)
 
 
-def error_and_overlap(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array]:
+def error_and_overlap(r_data, r_noise, F, nu):
     """Return (standard_error, overlap) at F, for checked arguments.
 
     standard_error = sqrt(var(s_data)/n + nu^2 var(s_noise)/m) / ((1 + nu) hess_F), var
@@ -128,9 +124,11 @@ def error_and_overlap(
     finite = xp.isfinite(F)
     F = xp.where(finite, F, xp.zeros_like(F))
     w_data, w_noise = weights(n, m, nu)
-    hess, data, noise, scale = _moments(r_data, r_noise, F, nu, quick_odds)
-    if not all_true(is_certified(hess, F, nu)):
-        hess, data, noise, scale = _scaled_moments(r_data, r_noise, F, nu)
+    quick = _moments(r_data, r_noise, F, nu)
+    certified = is_certified(quick[0], F, nu)
+    pair = r_data, r_noise
+    moments = where_certified(certified, quick, _scaled_moments, *pair, F, nu)
+    hess, data, noise, scale = moments
     positive = hess > 0
     error = xp.hypot(w_data * n**0.5 * data, w_noise * m**0.5 * noise)
     error = error / xp.where(positive, hess, xp.ones_like(hess))
@@ -140,20 +138,18 @@ def error_and_overlap(
     return xp.where(usable, error, nan), xp.where(finite, overlap, nan)
 
 
-def _moments(
-    r_data: Array, r_noise: Array, F: Array, nu: float, odds: Any
-) -> tuple[Array, Array, Array, Any]:
+def _moments(r_data, r_noise, F, nu):
     """hess_F, the standard deviations of s_data and s_noise, and their scale: 1."""
     xp = array_namespace(r_data)
 
-    def sums(r: Array, F: Array) -> list[Array]:
-        S, E, _ = odds(r, F, nu)
+    def sums(r, F):
+        S, E, _ = quick_odds(r, F, nu)
         return [pairwise_sum(curvature(S, E)), xp.sum(S / (S + E), axis=-1)]
 
-    def squares(r: Array, F: Array, mean: Array) -> list[Array]:
-        S, E, _ = odds(r, F, nu)
+    def squares(r, F, mean):
+        S, E, _ = quick_odds(r, F, nu)
         # The smaller of s and 1 - s has the digits of their common deviation.
-        small = xp.where(mean[..., None] > 0.5, E / (S + E), S / (S + E))
+        small = 1.0 / (1.0 + xp.where(mean[..., None] > 0.5, S / E, E / S))
         small -= xp.minimum(mean, 1.0 - mean)[..., None]
         return [xp.vecdot(small, small), xp.sum(small, axis=-1)]
 
@@ -165,12 +161,10 @@ def _moments(
         hess = hess + weight * curvatures
         square, rest = over_blocks(squares, r, F, total / n)
         parts.append(xp.sqrt(xp.maximum(square / n - (rest / n) ** 2, 0.0 * square)))
-    return hess, parts[0], parts[1], 1.0
+    return hess, parts[0], parts[1], xp.ones_like(hess)
 
 
-def _scaled_moments(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array, Array]:
+def _scaled_moments(r_data, r_noise, F, nu):
     """The same times e^M, M the distance to the nearest sample, and e^-M."""
     xp = array_namespace(r_data)
     g = residual(r_data, r_noise, F, nu, order=1)
@@ -182,7 +176,7 @@ def _scaled_moments(
         # s is of size 1 and is scaled afterwards.
         K = xp.where((below == 0) | (below == n), g.M, xp.zeros_like(g.M))
 
-        def small(r: Array, F: Array, K: Array) -> Array:
+        def small(r, F, K):
             is_below, _, q = split(r, F, nu, K)
             one = xp.ones_like(q)
             return xp.where(is_below == flip, q, one) / (
