@@ -1,4 +1,4 @@
-"""Options, fixtures and the ledger: ``pytest [--backend NAME | --impl MODULE] [--write-claims]``."""
+"""Options and fixtures: ``pytest [--backend X | --impl MODULE] [--write-claims]``."""
 
 from __future__ import annotations
 
@@ -49,11 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim that the test proves",
+        "claim(label, statement, *, kind, verdict='holds', why='', where=''): "
+        "a claim that the test proves",
     )
     config.addinivalue_line(
         "markers",
-        "printed_error(place, *, printed, right): the test proves one wrong, the other right",
+        "printed_error(place, *, printed, right): "
+        "the test proves one wrong, the other right",
     )
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
@@ -64,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """On another array library or implementation, leave out the tests that do not call it."""
+    """Leave out the tests that do not call the library or implementation asked for."""
     if config.option.impl is None and config.option.backend == "numpy":
         return
     calling = ["impl" in getattr(item, "fixturenames", ()) for item in items]
@@ -78,7 +80,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     option = session.config.option
     if option.impl is not None and option.backend != "numpy":
         raise pytest.UsageError(
-            "--backend is for refnce itself; a module under --impl defines asarray instead"
+            "--backend is for refnce itself; a module under --impl defines asarray "
+            "instead"
         )
     try:
         session.config.stash[IMPL] = (
@@ -92,7 +95,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """A test that asks for what the implementation under test lacks is skipped, and says what that is."""
+    """Skip a test that asks for what the implementation lacks, and say what that is."""
     try:
         return (yield)
     except NotProvided as lack:
@@ -105,13 +108,13 @@ ORACLE = pytest.StashKey[oracle.Oracle]()
 
 @pytest.fixture(scope="session")
 def impl(pytestconfig: pytest.Config) -> Impl:
-    """The implementation under test, called with NumPy arrays; see refnce/conformance/surface.py."""
+    """The implementation under test, called with NumPy arrays (conformance.surface)."""
     return pytestconfig.stash[IMPL]
 
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """``evidence(text)``: what the test measured, printed in the ledger beside the claim."""
+    """``evidence(text)``: what the test measured, for the ledger."""
     return lambda text: request.node.user_properties.append(("evidence", text))
 
 

@@ -1,4 +1,4 @@
-"""Array libraries to test on, inside and at the surface, and arguments for every function of log-ratios."""
+"""Array libraries to test on, and arguments for every function of log-ratios."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FUNCTIONS = [f"{space}.{name}" for space, names in CORE.items() for name in name
 
 
 class Library:
-    """An array library on the device that shows most: array-api-strict on its second."""
+    """An array library to compute with; array-api-strict on its second device."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -60,7 +60,7 @@ def names_of(name: str) -> list[str]:
 
 
 def arguments(name: str, dtype: str = "float64") -> list[Any]:
-    """Three runs of 40 data and 30 noise samples as NumPy arrays; F or theta per run."""
+    """Three runs of 40 data and 30 noise samples in NumPy; F or theta per run."""
     rng = np.random.Generator(np.random.PCG64(7))
     r_data = 2 * rng.normal(size=(3, 40)) + 1
     r_noise = 2 * rng.normal(size=30) - 1
@@ -107,7 +107,7 @@ def import_or_skip(name: str) -> Any:
 
 
 class Foreign:
-    """``to(x)`` gives an array of the library; ``back(x)`` its values; ``at(x)`` its place."""
+    """A library outside: ``to(x)``, ``back(x)`` to NumPy, ``at(x)`` its address."""
 
     def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if name == "minimal":

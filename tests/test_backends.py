@@ -21,20 +21,21 @@ from tests.libraries import (
 
 AGREE = pytest.mark.claim(
     "Array libraries",
-    "on any array library, in float32 and float64, results keep dtype and device and agree with NumPy's float64",
+    "on any array library, in float32 and float64, results keep dtype and device "
+    "and agree with NumPy's float64",
     kind="theorem",
     where="backend.array_namespace",
 )
 # Sums of positive terms keep their relative accuracy. The others cancel and are judged
 # by the size of their terms.
 POSITIVE = {"loss", "hess_F", "grad_r", "profile_loss", "standard_error", "overlap"}
-# Each term is a few eps off (exp, whose last bits the libraries choose, and a division);
-# a pairwise mean of 40 adds log2(40)/2.
+# Each term is a few eps off: exp, whose last bits the libraries choose, and a division.
+# A pairwise mean of 40 adds log2(40)/2.
 BOUND = 8.0
 
 
 def deviation(name, part, found, expected, eps):
-    """The largest error in units of eps times |expected|, or at least eps if it cancels."""
+    """The largest error in eps |expected|, or eps max(1, |expected|) if it cancels."""
     size = np.abs(expected)
     if part not in POSITIVE and name.split(".")[1] not in POSITIVE:
         size = np.maximum(1.0, size)

@@ -1,4 +1,4 @@
-"""What every function of log-ratios asks of its arguments, and the checks themselves."""
+"""What the functions of log-ratios ask of their arguments, and the checks."""
 
 from __future__ import annotations
 

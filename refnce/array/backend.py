@@ -29,10 +29,10 @@ class BackendError(RuntimeError):
 
 
 def load(name: str) -> Namespace:
-    """Return the array namespace called ``name``: "numpy", "cupy" or, for tests, STRICT.
+    """Return the namespace called ``name``: "numpy", "cupy" or, for tests, STRICT.
 
     Raises ValueError for an unknown name. Raises BackendError, with the remedy, where
-    the library is not installed, or where CuPy has no device or no complete CUDA toolkit.
+    the library is not installed, or where CuPy lacks a device or parts of its toolkit.
     """
     if name not in (*NAMES, STRICT):
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
@@ -70,7 +70,7 @@ def _require_cupy() -> None:
 
 
 def array_namespace(*arrays: Array) -> Namespace:
-    """Return the one array namespace of ``arrays`` (Python numbers and None are ignored).
+    """Return the one namespace of ``arrays`` (Python numbers and None are ignored).
 
     Raises TypeError where an argument is no array, where two libraries are mixed, or
     where the library is neither NumPy nor CuPy nor array-api-strict.
@@ -171,8 +171,8 @@ def elementwise(
 ) -> tuple[Array, ...]:
     """Return ``f(*arrays)`` for an elementwise ``f`` that returns a tuple of arrays.
 
-    ``arrays`` have one shape. Large NumPy arrays go through ``f`` in blocks, so that its
-    temporaries stay in cache.
+    ``arrays`` have one shape. Large NumPy arrays go through ``f`` in blocks, so that
+    its temporaries stay in cache.
     """
     first = arrays[0]
     if first.size <= BLOCK or any(
@@ -202,7 +202,7 @@ def added(x: Array, index: Any, part: Array) -> Array:
 
 
 def run_blocks(*samples: Array) -> list[Any]:
-    """Return indices that pick a few runs at a time of ``samples`` (runs, n), (runs, m).
+    """Return indices that pick a few runs at a time of ``samples`` (runs, n or m).
 
     The only index is ``...`` where the arrays are small or not NumPy's.
     """

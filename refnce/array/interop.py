@@ -120,7 +120,7 @@ def _map(f: Callable[[Array], Any], result: Any) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def _library(kind: type) -> Library | None:
-    """The library of arrays of this type; None where the function itself checks them."""
+    """The library of arrays of this type; None where the function checks them."""
     roots = [base.__module__.partition(".")[0] for base in kind.__mro__]
     if issubclass(kind, numpy.ndarray):
         return Library("numpy", lambda x: (numpy.asarray(x), "cpu"))

@@ -148,7 +148,7 @@ def refusal(kind: type) -> str | None:
 
 
 def check_arrays(**arrays: Array) -> Namespace:
-    """Return the namespace of ``arrays``: one library, device and real floating dtype."""
+    """Return the namespace of ``arrays``, of one device and real floating dtype."""
     for x in arrays.values():
         if type(x) is not numpy.ndarray or x.dtype != FLOAT64:
             return _check_arrays(arrays)
@@ -236,7 +236,7 @@ def runs_shape(**arrays: Array) -> tuple[int, ...]:
 def check_F(
     F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data"
 ) -> Array:
-    """Return ``F``, a finite number or an array over the runs, as an array like ``like``.
+    """Return ``F``, a finite number or array over the runs, as an array like ``like``.
 
     ``beside`` is the name of ``like`` for messages.
     """
