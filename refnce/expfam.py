@@ -22,7 +22,8 @@ import math
 from typing import Any
 
 from refnce import logz, nce
-from refnce.array.backend import Array, array_namespace, all_true, ignore_fp_errors
+from refnce.array.backend import Array, array_namespace, all_true
+from refnce.array.interop import interoperable
 from refnce.array.validation import (
     check_arrays,
     check_F,
@@ -42,7 +43,7 @@ __all__ = [
 ]
 
 
-@ignore_fp_errors()
+@interoperable
 def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     """Return the NCE loss (...) of the family, Equation 12.
 
@@ -57,7 +58,7 @@ def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
-@ignore_fp_errors()
+@interoperable
 def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     """Return the gradient (..., k + 1) of ``loss`` in [theta, F], Eq. 13; arguments and errors as there."""
     F, r_data, r_noise = _entry(
@@ -71,7 +72,7 @@ def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
-@ignore_fp_errors()
+@interoperable
 def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     """Return the Hessian of the loss (..., k + 1, k + 1) in [theta, F], Equation 14.
 
@@ -91,7 +92,7 @@ def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     return curvature[..., None, None] * xp.concat([upper, lower], axis=-2)  # Eq. (14)
 
 
-@ignore_fp_errors()
+@interoperable
 def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     """Return the loss (...) at the F that minimises it, from ``logz.newton``; convex in theta (Appendix A.2).
 
@@ -104,7 +105,7 @@ def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
-@ignore_fp_errors()
+@interoperable
 def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     """Return the gradient (..., k) in theta of ``profile_loss``, Equation 15. Arguments and errors as there.
 
@@ -121,7 +122,7 @@ def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.
     )  # Eq. (15)
 
 
-@ignore_fp_errors()
+@interoperable
 def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     """Return the Hessian (..., k, k) in theta of ``profile_loss``, Equation 16.
 

@@ -14,14 +14,7 @@ from typing import Any
 import array_api_compat
 import numpy
 
-from refnce.array.backend import (
-    Array,
-    Namespace,
-    all_true,
-    array_namespace,
-    asarray,
-    device,
-)
+from refnce.array.backend import Array, Namespace, all_true, array_namespace, device
 
 LARGEST = sys.float_info.max
 NUMBERS = (float, int, numpy.float64)
@@ -63,7 +56,7 @@ def samples(
     if _is_short(r_data) and _is_short(r_noise):
         if start and F is None:
             return numpy, r_data, r_noise, None, nu
-        if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype is FLOAT64:
+        if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype == FLOAT64:
             F = F[()]
         if type(F) in NUMBERS and -LARGEST <= F <= LARGEST:
             return numpy, r_data, r_noise, numpy.float64(F), nu
@@ -88,7 +81,7 @@ def _is_short(r: Any) -> bool:
     """Whether ``r`` is one run of at most SHORT float64 numbers of NumPy, none NaN."""
     return (
         type(r) is numpy.ndarray
-        and r.dtype is FLOAT64
+        and r.dtype == FLOAT64
         and r.ndim == 1
         and 0 < r.size <= SHORT
         and not math.isnan(r.dot(r))  # squares never cancel: NaN comes from NaN alone
@@ -104,15 +97,24 @@ def check_nu(nu: Any) -> float:
     if not 1e-30 <= nu <= 1e30:
         raise ValueError(
             "nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against "
-            f"data); got {nu!r}"
+            f"data); got {_shown(nu)}"
         )
     return float(nu)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to write out a huge integer
+        return "a huge integer"
 
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Check that ``value`` is a whole number >= ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+        raise ValueError(
+            f"{name} must be a whole number >= {least}; got {_shown(value)}"
+        )
 
 
 def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
@@ -123,43 +125,40 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
         or not (0 < value <= LARGEST or (zero and value == 0))
     ):
         sign = ">=" if zero else ">"
-        raise ValueError(f"{name} must be a finite number {sign} 0; got {value!r}")
+        raise ValueError(
+            f"{name} must be a finite number {sign} 0; got {_shown(value)}"
+        )
 
 
 @lru_cache(maxsize=256)
 def refusal(kind: type) -> str | None:
     """Why arrays of this type are refused, with the remedy; None where they are not."""
-    names = {base.__name__ for base in kind.__mro__}
-    came = f"is a {kind.__module__.partition('.')[0]}.{kind.__name__}; pass"
-    if issubclass(kind, (list, tuple)):
-        return f"is a {kind.__name__}; pass numpy.asarray({{name}})"
+    name = kind.__name__
     if issubclass(kind, numpy.ma.MaskedArray):
         return "is a masked array; pass what is not masked, {name}.compressed()"
-    if issubclass(kind, numpy.matrix):
-        return f"{came} numpy.asarray({{name}})"
-    if "Tracer" in names:
-        return (
-            "is a JAX tracer, which has no values; call outside jax.jit, or through "
-            "jax.pure_callback"
-        )
+    if issubclass(kind, (list, tuple, numpy.matrix)):
+        return f"is a {name}; pass numpy.asarray({{name}})"
     if hasattr(kind, "unit") or hasattr(kind, "units"):
-        return f"{came} its values without the unit"
+        return f"is a {name}; pass its values without the unit"
     if hasattr(kind, "to_numpy"):
-        return f"{came} {{name}}.to_numpy()"
+        return f"is a {name}; pass {{name}}.to_numpy()"
+    if any(base.__name__ == "Tracer" for base in kind.__mro__):
+        return "is a JAX tracer; call outside jax.jit, or through jax.pure_callback"
     return None
 
 
 def check_arrays(**arrays: Array) -> Namespace:
-    """Return the namespace of ``arrays``: one library, device and real floating dtype."""
+    """Return the namespace of ``arrays``, of one device and real floating dtype."""
     for x in arrays.values():
-        if type(x) is not numpy.ndarray or x.dtype is not FLOAT64:
+        if type(x) is not numpy.ndarray or x.dtype != FLOAT64:
             return _check_arrays(arrays)
     return numpy
 
 
 def _check_arrays(arrays: dict[str, Array]) -> Namespace:
     for name, x in arrays.items():
-        if (reason := refusal(type(x))) is not None:
+        kind: Any = type(x)
+        if (reason := refusal(kind)) is not None:
             raise TypeError(f"{name} {reason.format(name=name)}")
         if not hasattr(x, "dtype"):
             raise TypeError(
@@ -168,15 +167,15 @@ def _check_arrays(arrays: dict[str, Array]) -> Namespace:
             )
     try:
         xp = array_namespace(*arrays.values())
-    except TypeError as error:
-        kinds = ", ".join(
-            f"{name}: {type(x).__module__}.{type(x).__name__}"
-            for name, x in arrays.items()
-        )
-        raise TypeError(f"pass arrays of one library ({error}); got {kinds}") from None
+    except TypeError:
+        kinds = [type(x).__module__.partition(".")[0] for x in arrays.values()]
+        raise TypeError(
+            f"{' and '.join(arrays)} must be all of NumPy or all of CuPy; got "
+            f"{' and '.join(kinds)}: convert them"
+        ) from None
     first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
-        if not _is_real(xp, x.dtype):
+        if x.dtype not in (xp.float64, xp.float32):
             raise TypeError(
                 f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert "
                 "it first"
@@ -194,11 +193,6 @@ def _check_arrays(arrays: dict[str, Array]) -> Namespace:
     return xp
 
 
-@lru_cache(maxsize=64)
-def _is_real(xp: Namespace, dtype: Any) -> bool:
-    return bool(dtype == xp.float64 or dtype == xp.float32)
-
-
 def check_samples(**arrays: Array) -> None:
     """Check that each of ``arrays`` is (..., n) with n >= 1."""
     for name, x in arrays.items():
@@ -211,8 +205,12 @@ def check_samples(**arrays: Array) -> None:
 
 def check_no_nan(**arrays: Array) -> None:
     """Check that none of ``arrays`` holds a NaN; the host waits for a GPU once."""
-    least = [array_namespace(x).min(x) for x in arrays.values() if 0 not in x.shape]
-    if all_true(sum(least) == sum(least)):
+    bad: Any = False
+    for x in arrays.values():
+        if 0 not in x.shape:
+            least = array_namespace(x).min(x)  # a NaN wins
+            bad = (least != least) | bad
+    if not bool(bad):
         return
     for name, x in arrays.items():
         xp = array_namespace(x)
@@ -238,22 +236,20 @@ def runs_shape(**arrays: Array) -> tuple[int, ...]:
 def check_F(
     F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data"
 ) -> Array:
-    """Return ``F``, a finite number or an array over the runs, as an array like ``like``.
+    """Return ``F``, a finite number or array over the runs, as an array like ``like``.
 
     ``beside`` is the name of ``like`` for messages.
     """
-    if isinstance(F, bool) or not (
-        isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)
-    ):
+    if isinstance(F, (int, float)) and not isinstance(F, bool):
+        finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
+        F = xp.asarray(F if finite else 0.0, dtype=like.dtype, device=device(like))
+    elif array_api_compat.is_array_api_obj(F):
+        check_arrays(**{name: F, beside: like})
+        finite = all_true(xp.isfinite(F))
+    else:
         raise TypeError(
             f"{name} must be a number or an array over the runs; got {type(F).__name__}"
         )
-    if isinstance(F, (int, float)):
-        finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
-        F = asarray(F if finite else 0.0, xp, like.dtype, device(like))
-    else:
-        check_arrays(**{name: F, beside: like})
-        finite = all_true(xp.isfinite(F))
     if not finite:
         raise ValueError(
             f"{name} must be finite; got NaN or an infinity (a LogZ whose status is "
