@@ -30,7 +30,14 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from refnce.array.backend import BLOCK, all_true, array_namespace, is_numpy, machine_eps
+from refnce.array.backend import (
+    BLOCK,
+    all_true,
+    array_namespace,
+    as_float,
+    is_numpy,
+    machine_eps,
+)
 from refnce.array.interop import interoperable
 from refnce.array.special import (
     log_double_double,
@@ -210,13 +217,12 @@ def small_sides(r, F, nu, M=None):
     xp = array_namespace(r)
     if M is None:
         S, E = quick_odds(r, F, nu)
-        total = S + E
         t = xp.minimum(S, E)
-        t /= total
-        return xp.round(S / total), t, 1.0
+        t /= S + E
+        return as_float(E <= S, t), t, 1.0
     below, _, q = split(r, F, nu, M[..., None])
     scale = xp.exp(-M)[..., None]
-    return xp.astype(below, q.dtype), q / (1.0 + q * scale), scale
+    return as_float(below, q), q / (1.0 + q * scale), scale
 
 
 def is_certified(value, F, nu):
@@ -254,7 +260,7 @@ def over_samples(f, r_data, r_noise, *runs):
 def over_blocks(f, r, *runs):
     """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
 
-    ``runs`` are arrays over the runs, or None.
+    ``runs`` are arrays over the runs, numbers or None.
     """
     xp, n = array_namespace(r), r.shape[-1]
     if not is_numpy(r) or r.size <= BLOCK:
@@ -265,7 +271,9 @@ def over_blocks(f, r, *runs):
         return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
     few = BLOCK // n
     blocks = [slice(k, k + few) for k in range(0, len(r), few)]
-    parts = [f(r[k], *(x if x is None else x[k] for x in runs)) for k in blocks]
+    parts = [
+        f(r[k], *(x[k] if hasattr(x, "shape") else x for x in runs)) for k in blocks
+    ]
     return [xp.concat(x) for x in zip(*parts)]
 
 
@@ -384,6 +392,6 @@ def where_certified(certified, values, exact, r_data, r_noise, F, nu):
 def chosen_runs(chosen, r_data, r_noise, F):
     """The samples (k, n), (k, m) and F (k) of the k runs where ``chosen`` is true."""
     xp, runs = array_namespace(F), chosen.shape
-    data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen, :]
-    noise = xp.broadcast_to(r_noise, (*runs, r_noise.shape[-1]))[chosen, :]
+    data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen]
+    noise = xp.broadcast_to(r_noise, (*runs, r_noise.shape[-1]))[chosen]
     return data, noise, xp.broadcast_to(F, runs)[chosen]

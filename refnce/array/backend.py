@@ -135,6 +135,13 @@ def make_rng(seed: int, *key: int) -> Any:
     return numpy.random.Generator(numpy.random.PCG64(sequence))
 
 
+def as_float(mask: Array, like: Array) -> Array:
+    """Return 1 where ``mask`` is true, else 0, in the dtype of ``like``."""
+    if is_numpy(mask):
+        return mask.astype(like.dtype)
+    return array_namespace(mask).astype(mask, like.dtype)
+
+
 def all_true(x: Array) -> bool:
     """Whether all of the boolean array ``x`` is true. The host waits for a GPU once."""
     if getattr(x, "ndim", 0) == 0:

@@ -6,7 +6,7 @@ import math
 
 from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
-from refnce.array.special import log_double_double, pairwise_sum, two_sum
+from refnce.array.special import last_sum, log_double_double, pairwise_sum, two_sum
 from refnce.array.validation import check_count, samples
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.result import Status, make_result
@@ -159,40 +159,40 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
 
 def _update(r_data, r_noise, F, nu):
     """Return F - h, h and the distance to the root that Newton's method sees."""
-    values, least = _update_at(r_data, r_noise, F, nu)
-
-    def exact(r_data, r_noise, F, nu):
-        M = nearest(r_data, F, nu), nearest(r_noise, F, nu)
-        return _update_at(r_data, r_noise, F, nu, *M)[0]
-
-    certified = is_certified(least, F, nu)
-    return where_certified(certified, values, exact, r_data, r_noise, F, nu)
-
-
-def _update_at(r_data, r_noise, F, nu, M_data=None, M_noise=None):
-    """What ``_update`` returns, by sums of e^M t, and the least of A and B."""
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
+    k, small, u = over_samples(_sums, r_data, r_noise, F, nu, None)
+    A, B = (k[0] + small[0]) / n, ((m - k[1]) - small[1]) / m
+    w_data, w_noise = weights(n, m, nu)
+    g = count_difference(*k, n, m, nu) + (w_data * small[0] + w_noise * small[1])
+    far = xp.log(A / (nu * B))
+    near = -xp.log1p(-g * (1.0 + nu) / A)  # near the root from the exact difference
+    h = xp.where(abs(far) < 0.5, near, far)
+    h = h if h.dtype == F.dtype else xp.astype(h, F.dtype)
+    values = F - h, h, abs(g) / (w_data * u[0] + w_noise * u[1])  # Eq. (10)
+    certified, pair = is_certified(xp.minimum(A, B), F, nu), (r_data, r_noise)
+    return where_certified(certified, values, _scaled_update, *pair, F, nu)
 
-    def sums(r, F, M):
-        below, t, scale = small_sides(r, F, nu, M)
-        u = pairwise_sum(t - t * t * scale)
-        count = xp.sum(below, axis=-1, dtype=xp.float64)
-        return [count, pairwise_sum(t - 2.0 * (below * t)), u]
 
-    if M_data is None:
-        below, small, u = over_samples(sums, r_data, r_noise, F, None)
-        M_data = M_noise = M = xp.zeros_like(F)
-    else:
-        pair = over_blocks(sums, r_data, F, M_data), over_blocks(
-            sums, r_noise, F, M_noise
-        )
-        below, small, u = zip(*pair)
-        M = xp.minimum(M_data, M_noise)
+def _sums(r, F, nu, M):
+    """How many samples are below F + log nu, the sum of +-t, and that of t (1 - t)."""
+    below, t, scale = small_sides(r, F, nu, M)
+    count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
+    below *= 2.0 * t
+    return [count, pairwise_sum(t - below), last_sum(t - t * t * scale)]
+
+
+def _scaled_update(r_data, r_noise, F, nu):
+    """``_update`` by the exact way, the largest term of A and of B factored out."""
+    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
+    M_data, M_noise = nearest(r_data, F, nu), nearest(r_noise, F, nu)
+    data = over_blocks(_sums, r_data, F, nu, M_data)
+    k, small, u = zip(data, over_blocks(_sums, r_noise, F, nu, M_noise))
+    M = xp.minimum(M_data, M_noise)
     # A = V_data e^-K_data. If every sigmoid is small there is no count, only e^-M.
-    K_data = xp.where(below[0] == 0, M_data, xp.zeros_like(M))
-    K_noise = xp.where(below[1] == m, M_noise, xp.zeros_like(M))
-    V_data = (below[0] + small[0] * xp.exp(K_data - M_data)) / n
-    V_noise = ((m - below[1]) - small[1] * xp.exp(K_noise - M_noise)) / m
+    K_data = xp.where(k[0] == 0, M_data, xp.zeros_like(M))
+    K_noise = xp.where(k[1] == m, M_noise, xp.zeros_like(M))
+    V_data = (k[0] + small[0] * xp.exp(K_data - M_data)) / n
+    V_noise = ((m - k[1]) - small[1] * xp.exp(K_noise - M_noise)) / m
     # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
@@ -205,7 +205,7 @@ def _update_at(r_data, r_noise, F, nu, M_data=None, M_noise=None):
     w_data, w_noise = weights(n, m, nu)
     w_data, w_noise = w_data * xp.exp(M - M_data), w_noise * xp.exp(M - M_noise)
     small = w_data * small[0] + w_noise * small[1]
-    counts = count_difference(*below, n, m, nu)
+    counts = count_difference(*k, n, m, nu)
     scaled = [
         xp.where(counts == 0, counts, counts * xp.exp(x)) + small * xp.exp(x - M)
         for x in (M, K_data)
@@ -213,7 +213,5 @@ def _update_at(r_data, r_noise, F, nu, M_data=None, M_noise=None):
     distance = abs(scaled[0]) / (w_data * u[0] + w_noise * u[1])
     near = -xp.log1p(-scaled[1] * (1.0 + nu) / V_data)
     close = abs(F - far) < 0.5
-    h = xp.where(close, near, F - far)
-    values = xp.where(close, F - near, far), h, distance  # Eq. (10)
-    values = tuple(xp.astype(x, F.dtype, copy=False) for x in values)
-    return values, xp.minimum(V_data, V_noise)
+    values = xp.where(close, F - near, far), xp.where(close, near, F - far), distance
+    return tuple(xp.astype(x, F.dtype, copy=False) for x in values)

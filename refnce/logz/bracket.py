@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.array.backend import Array, all_true, array_namespace
+from refnce.array.backend import all_true, array_namespace
 from refnce.array.special import two_product
 from refnce.array.validation import check_positive, samples
 
@@ -13,10 +13,10 @@ from refnce.array.validation import check_positive, samples
 class Bracket(NamedTuple):
     """lo <= root <= hi; ``limit`` is F where there is no finite root, else 0."""
 
-    lo: Array
-    hi: Array
-    no_root: Array
-    limit: Array
+    lo: Any
+    hi: Any
+    no_root: Any
+    limit: Any
 
 
 def validate(r_data, r_noise, F0, nu, xtol):
@@ -69,7 +69,7 @@ def _infinite(r):
     xp = array_namespace(r)
     inf = xp.full_like(r, math.inf)
     finite = xp.isfinite(r)
-    minus = xp.sum(r == -inf, axis=-1, dtype=xp.float64)
-    plus = xp.sum(r == inf, axis=-1, dtype=xp.float64)
+    minus = xp.astype(xp.count_nonzero(r == -inf, axis=-1), xp.float64)
+    plus = xp.astype(xp.count_nonzero(r == inf, axis=-1), xp.float64)
     least = xp.min(xp.where(finite, r, inf), axis=-1)
     return minus, plus, least, xp.max(xp.where(finite, r, -inf), axis=-1)

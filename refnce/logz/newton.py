@@ -188,23 +188,12 @@ def _start(r_data, r_noise, nu):
     """Halfway between the means; for long samples the root of a sixteenth of them."""
     xp = array_namespace(r_data)
     if is_numpy(r_data) and max(r_data.shape[-1], r_noise.shape[-1]) > BLOCK:
-        part = _sixteenth(r_data), _sixteenth(r_noise)
-        return newton.__wrapped__(*part, nu=nu, xtol=1e-3).F
+        return _solve(r_data[..., ::16], r_noise[..., ::16], None, nu, 1e-3).F
     means = last_sum(r_data) / r_data.shape[-1] + last_sum(r_noise) / r_noise.shape[-1]
     F = 0.5 * (means - math.log(nu))
     if all_true(xp.isfinite(F)):
         return F
     return xp.where(xp.isfinite(F), F, _quantile(r_data, r_noise, nu))
-
-
-def _sixteenth(r):
-    """The middle 512 of every 8192 neighbours: all parts of a sorted sample."""
-    n, stretch = r.shape[-1], 8192
-    if n <= stretch:
-        return r
-    xp = array_namespace(r)
-    rows = xp.reshape(r[..., : n - n % stretch], (*r.shape[:-1], n // stretch, stretch))
-    return xp.reshape(rows[..., 3840:4352], (*r.shape[:-1], -1))
 
 
 def _quantile(r_data, r_noise, nu):

@@ -48,7 +48,8 @@ def residual(r_data, r_noise, F, nu, order):
         every = xp.stack(terms[: order + 1])
         D = every * below
         count = xp.sum(below, axis=-1, dtype=xp.float64)
-        return [*pairwise_sum(xp.concat([every - D, D])), count]
+        both = pairwise_sum(xp.concat([every - D, D]))
+        return [*(both[k, ...] for k in range(2 * order + 2)), count]
 
     *parts, below = over_samples(sums, r_data, r_noise, F, M)
     w_data, w_noise = weights(n, m, nu)
