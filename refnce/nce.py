@@ -193,10 +193,10 @@ def quick_odds(r, F, nu):
 
 
 def split(r, F, nu, M):
-    """Return (r <= G, |G - r|, exp(M - |G - r|)) with G = F + log nu.
+    """Return (r <= G, d, e, exp(M - |G - r|)) with G = F + log nu, |G - r| = d + e.
 
-    G - r is z + e, e its TwoSum remainder. For |z| of 64/eps and more, infinity
-    included, e is 0: z is then exact to far less than an ulp of the log-ratio.
+    e is the TwoSum remainder of d. For d of 64/eps and more, infinity included, e is 0:
+    d is then exact to far less than an ulp of the log-ratio.
     """
     xp = array_namespace(r)
     eps = machine_eps(r.dtype, xp)
@@ -205,8 +205,9 @@ def split(r, F, nu, M):
     z, e = two_sum(high[..., None], -r)
     below, distance = z >= 0, xp.abs(z)
     e = xp.where(distance < 64.0 / eps, e + (low + log_nu_low)[..., None], 0.0 * M)
+    e = xp.where(below, e, -e)
     q = xp.exp(M - distance)
-    return below, distance, q + q * xp.expm1(xp.where(below, -e, e))
+    return below, distance, e, q + q * xp.expm1(-e)
 
 
 def small_sides(r, F, nu, M=None):
@@ -220,7 +221,7 @@ def small_sides(r, F, nu, M=None):
         t = xp.minimum(S, E)
         t /= S + E
         return as_float(E <= S, t), t, 1.0
-    below, _, q = split(r, F, nu, M[..., None])
+    below, _, _, q = split(r, F, nu, M[..., None])
     scale = xp.exp(-M)[..., None]
     return as_float(below, q), q / (1.0 + q * scale), scale
 
@@ -335,10 +336,10 @@ def _loss(r_data, r_noise, F, nu, M=None):
             if M is None:
                 S, E = quick_odds(r, F, nu)
                 return [pairwise_sum(xp.log1p(S / E if sign > 0 else E / S))]
-            below, distance, q = split(r, F, nu, M[..., None])
+            below, d, e, q = split(r, F, nu, M[..., None])
             large = below if sign > 0 else ~below
-            linear = xp.where(large, distance, xp.zeros_like(q))
-            return [pairwise_sum(linear + xp.log1p(q))]
+            d, e = (xp.where(large, x, xp.zeros_like(q)) for x in (d, e))
+            return [pairwise_sum(d + (e + xp.log1p(q)))]
 
         return softplus
 
@@ -370,7 +371,7 @@ def _each(f_data, f_noise, r_data, r_noise, F, nu):
         return data, noise
     values = []
     for f, r in ((f_data, r_data), (f_noise, r_noise)):
-        below, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
+        below, _, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
         one = xp.ones_like(q)
         values.append(f(xp.where(below, one, q), xp.where(below, q, one)))
     return values
