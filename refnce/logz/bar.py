@@ -54,8 +54,9 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     --------
     >>> import numpy as np
     >>> from refnce import logz
-    >>> float(logz.bar_update(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.0).round(3))
-    0.499
+    >>> r_data, r_noise = np.array([1.0, 2.0]), np.array([0.0, -1.0])
+    >>> round(float(logz.bar_update(r_data, r_noise, 0.0)), 3)
+    0.684
     """
     xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
     return _update(r_data, r_noise, F, nu)[0]
@@ -83,9 +84,10 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     Returns
     -------
     LogZ
-        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps), at
-        most 0.25: the step that Newton's method would still take. The last update
-        itself can be small without convergence, where h' is. CYCLE: the updates alternate in sign with
+        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps)
+        (at most 0.25): the step that Newton's method would still take. The last update
+        itself can be small without convergence, where h' is small. CYCLE: the updates
+        alternate in sign with
         |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
         convergence (h' near 2), not divergence; F is the last iterate, bracket the last
         two. MAX_UPDATES: neither after ``max_updates``.
@@ -163,7 +165,9 @@ def _update(r_data, r_noise, F, nu):
     k, small, u = over_samples(_sums, r_data, r_noise, F, nu, None)
     A, B = (k[0] + small[0]) / n, ((m - k[1]) - small[1]) / m
     w_data, w_noise = weights(n, m, nu)
-    g = count_difference(*k, n, m, nu) + (w_data * small[0] + w_noise * small[1])
+    g = count_difference(k[0], k[1], n, m, nu) + (
+        w_data * small[0] + w_noise * small[1]
+    )
     far = xp.log(A / (nu * B))
     near = -xp.log1p(-g * (1.0 + nu) / A)  # near the root from the exact difference
     h = xp.where(abs(far) < 0.5, near, far)
@@ -205,7 +209,7 @@ def _scaled_update(r_data, r_noise, F, nu):
     w_data, w_noise = weights(n, m, nu)
     w_data, w_noise = w_data * xp.exp(M - M_data), w_noise * xp.exp(M - M_noise)
     small = w_data * small[0] + w_noise * small[1]
-    counts = count_difference(*k, n, m, nu)
+    counts = count_difference(k[0], k[1], n, m, nu)
     scaled = [
         xp.where(counts == 0, counts, counts * xp.exp(x)) + small * xp.exp(x - M)
         for x in (M, K_data)

@@ -54,5 +54,5 @@ def residual(r_data, r_noise, F, nu, order):
     *parts, below = over_samples(sums, r_data, r_noise, F, M)
     w_data, w_noise = weights(n, m, nu)
     both = xp.stack([w_data * data + w_noise * noise for data, noise in parts])
-    c = xp.astype(count_difference(*below, n, m, nu), F.dtype)
+    c = xp.astype(count_difference(below[0], below[1], n, m, nu), F.dtype)
     return Residual(c, both[: order + 1, ...], both[order + 1 :, ...], M, below)
