@@ -1,9 +1,10 @@
-"""The perceptron forward and backward, and the optimizers, in ball arithmetic."""
+"""The layers, forward and backward, and the optimizers, in ball arithmetic."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from flint import arb
 
 from tests.vectors.balls import (
@@ -57,6 +58,80 @@ def mlp(params: dict[str, Any], x: Any, dy: Any) -> dict[str, list[Sized]]:
             down = _times(down, slopes[k - 1])
     found["dx"] = _flat(down)
     return found
+
+
+def conv3x3(
+    weight: Any, bias: Any, x: Any, dy: Any, stride: int
+) -> dict[str, list[Sized]]:
+    """y, and the pullback of dy, of one run, each flat in C order."""
+    found = {
+        "y": _zeros(dy.shape),
+        "dx": _zeros(x.shape),
+        "dweight": _zeros(weight.shape),
+        "dbias": _zeros(bias.shape),
+    }
+
+    def add(name: str, place: tuple[int, ...], term: Sized) -> None:
+        found[name][place] = found[name].get(place, ZERO) + term
+
+    for i, o, a, b in np.ndindex(dy.shape):
+        down = sized(float(dy[i, o, a, b]))
+        add("dbias", (o,), down)
+        add("y", (i, o, a, b), sized(float(bias[o])))
+        for c, u, v in np.ndindex(weight.shape[1:]):
+            pixel = (i, c, stride * a + u - 1, stride * b + v - 1)
+            if 0 <= pixel[2] < x.shape[2] and 0 <= pixel[3] < x.shape[3]:
+                w, z = sized(float(weight[o, c, u, v])), sized(float(x[pixel]))
+                add("y", (i, o, a, b), w * z)
+                add("dx", pixel, w * down)
+                add("dweight", (o, c, u, v), z * down)
+    return {name: list(numbers.values()) for name, numbers in found.items()}
+
+
+def _zeros(shape: tuple[int, ...]) -> dict[tuple[int, ...], Sized]:
+    return dict.fromkeys(np.ndindex(shape), ZERO)
+
+
+def quadratic_head(
+    triangle: Any, b: Any, f: Any, dy: Any, sign: str
+) -> dict[str, list[Sized]]:
+    """r, and the pullback of dy, of one run, each flat in C order."""
+    k, factor = f.shape[-1], sized(1.0 if sign == "positive" else -1.0)
+    L: Matrix = [
+        [ZERO if j > i else sized(float(triangle[i, j])) for j in range(k)]
+        for i in range(k)
+    ]
+    for i in range(k):
+        L[i][i] = sized(L[i][i].value.exp())
+    rows, slope = matrix(f), [sized(float(x)) for x in dy[:, 0]]
+    z = [[dot(row, column) for column in transposed(L)] for row in rows]
+    affine = [sized(float(x)) for x in b]
+    r = [
+        total(factor * x * x for x in own) + dot(affine, row)
+        for own, row in zip(z, rows, strict=True)
+    ]
+    dz = [
+        [sized(2.0) * factor * x * d for x in own]
+        for own, d in zip(z, slope, strict=True)
+    ]
+    df = [
+        [dot(own, row) + d * c for row, c in zip(L, affine, strict=True)]
+        for own, d in zip(dz, slope, strict=True)
+    ]
+    dL = [[dot(column, own) for own in transposed(dz)] for column in transposed(rows)]
+    dtriangle = [
+        [
+            ZERO if j > i else dL[i][j] * (L[i][i] if i == j else sized(1.0))
+            for j in range(k)
+        ]
+        for i in range(k)
+    ]
+    return {
+        "r": r,
+        "df": sum(df, []),
+        "dtriangle": sum(dtriangle, []),
+        "db": [dot(column, slope) for column in transposed(rows)],
+    }
 
 
 def _row(xs: Any) -> Vector:
