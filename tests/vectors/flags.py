@@ -10,8 +10,8 @@ FLAGS = {
     "TinyLoss": "loss down to 1e-300: log(1 + e^x) must be log1p(e^x)",
     "Subnormal": "sigmoids under 2.2e-308: a sigmoid that flushes to 0 too early"
     " (scipy.special.expit does)",
-    "Underflow": "every sigmoid of a sample underflows: the logarithm of a mean that is 0;"
-    " factor the largest term out",
+    "Underflow": "every sigmoid of a sample underflows: the logarithm of a mean that is"
+    " 0; factor the largest term out",
     "NearRoot": "F at the root, where grad_F cancels: subtract before rounding, or sum"
     " the small sides apart",
     "InputRounding": "r - F cancels: its rounding must be kept (TwoSum) or is lost",

@@ -31,7 +31,7 @@ class Case:
 
 @dataclass
 class Suite:
-    """One file: the cases of ``name`` in the order of their ids, and the arrays that lie beside it."""
+    """The cases of one file, in the order of their ids."""
 
     name: str
     dtype: str
@@ -63,7 +63,7 @@ class Suite:
         outputs: Any = (),
         refused: Iterable[str] = (),
     ) -> None:
-        """Inputs are numbers, text or arrays; outputs are {quantity: (shape, Exacts)}."""
+        """``outputs`` are {quantity: (shape, Exacts)}."""
         kept = {
             name: x if isinstance(x, str) else np.asarray(x, dtype=np.float64)
             for name, x in inputs.items()

@@ -37,7 +37,7 @@ OF_FLOAT32 = (
     "Student-t(1.2) x 50",
 )
 SMALL = 40  # numbers of both samples together that are written out for every F
-# These regimes have larger samples: about THIN numbers of each, evenly spaced, are used.
+# These regimes have larger samples: about THIN numbers of each are used.
 THIN = 9
 THINNED = {
     "tiny loss",
