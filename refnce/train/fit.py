@@ -43,7 +43,7 @@ Pair = tuple[Array, Array]
 class Batches:
     """``batches(k)`` -> (x_data (*runs, n, d), x_noise (*runs, m, d)), host arrays: those of step k, fresh noise at each.
 
-    data is a law of ``laws``, or an array (N, d) that each epoch goes through once, in an order of its own; noise is a law.
+    data is one of ``distributions``, or an array (N, d) that each epoch goes through once, in an order of its own; noise is a law.
     """
 
     data: Any

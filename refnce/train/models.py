@@ -26,7 +26,7 @@ CHUNK = (
 def exponential_family(family: Any, noise: Any) -> Model:
     """Return the model r = <T(x), theta> + log_base(x) - log q(x) of Equation 2, T and log_base those of ``family``.
 
-    ``family`` is a class or instance of ``refnce.distributions.laws`` with statistics and log_base, ``noise`` a law with log_density.
+    ``family`` is a class or instance of ``refnce.distributions`` with statistics and log_base, ``noise`` a law with log_density.
     """
 
     def ratio(theta: Array, x: Array) -> tuple[Array, Array]:
@@ -103,7 +103,7 @@ def _chunks(theta: Array, x: Array, width: int) -> list[slice]:
 def energy(
     layer: Layer, shapes: Shapes, theta: Array
 ) -> Callable[[Array], tuple[Array, Array]]:
-    """Return the function x (*runs, n, d) -> (E (*runs, n), dE/dx) of the network at theta (*runs, k), for ``mcmc``.
+    """Return the function x (*runs, n, d) -> (E (*runs, n), dE/dx) of the network at theta (*runs, k), for ``sampling.hmc``.
 
     One theta (k,) takes x of any runs. Raises ValueError for other runs: where theta's were broadcast dE/dx would be their sum.
     """
