@@ -78,7 +78,7 @@ def conform(
         report.notes |= suite.notes
         for call in CALLS[suite.name]:
             try:
-                report.add(score_function(impl, suite, call))
+                report.add(score_function(impl, suite, call, report.skipped))
             except NotProvided as lack:
                 report.missing[str(lack)] += len(suite.cases)
     return report

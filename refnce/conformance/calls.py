@@ -49,7 +49,7 @@ def _function(
 
     def run(impl: Impl, inputs: Inputs) -> Answers:
         function = getattr(getattr(impl, space), name)
-        positional = _given(inputs, *arguments.split()).values()
+        positional = [_argument(inputs, key) for key in arguments.split()]
         result = function(*positional, **_given(inputs, *keywords.split()))
         results = result if len(quantities) > 1 else (result,)
         return dict(zip(quantities, results, strict=True))

@@ -15,6 +15,7 @@ from refnce.conformance.score import score_array
 
 Answered = set[tuple[str, str]]  # ids and quantities
 REFUSED = "refused"
+FORMAT = "a line is id, quantity and numbers with tabs between"
 NOT_HEXADECIMAL = ("inf", "infinity", "nan")
 
 
@@ -33,15 +34,19 @@ def check(path: Path, report: Report) -> Report:
         report.notes |= suite.notes
     report.refuse_unknown_flags()
     answered: Answered = set()
-    for number, line in enumerate(_lines(path), start=1):
+    cases.check_size(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text: {error}") from error
+    for number, line in enumerate(lines, start=1):
         if not line.strip() or line.startswith("#"):
             continue
+        name, quantity, numbers = (line.rstrip("\r").split("\t", 2) + ["", ""])[:3]
         try:
-            name, quantity, numbers = _fields(line)
             if name not in known or quantity not in known[name][0].quantities:
-                raise InputError(
-                    f"no test vector asks {name[:40]!r} for {quantity[:40]!r}"
-                )
+                asked = f"{name[:40]!r} for {quantity[:40]!r}"
+                raise InputError(f"no test vector asks {asked}; {FORMAT}")
             if (name, quantity) in answered:
                 raise InputError(f"{name} {quantity} is answered twice")
             case, suite = known[name]
@@ -76,24 +81,6 @@ def _count_missing(report: Report, suite: Suite, answered: Answered) -> None:
             report.incomplete.append(f"{what}: {missing}")
 
 
-def _lines(path: Path) -> list[str]:
-    cases.check_size(path)
-    try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text: {error}") from error
-
-
-def _fields(line: str) -> tuple[str, str, str]:
-    try:
-        name, quantity, numbers = line.rstrip("\r").split("\t", 2)
-    except ValueError:
-        raise InputError(
-            f"{line[:60]!r} is not id, quantity and numbers with tabs between"
-        ) from None
-    return name, quantity, numbers
-
-
 def _parsed(numbers: str, expected: Expected | None) -> Any:
     """The numbers as an array, of the expected shape where their count fits.
 
@@ -116,7 +103,5 @@ def _number(word: str) -> float:
             return float.fromhex(word)
         except (ValueError, OverflowError):
             pass
-    raise InputError(
-        f"{word[:40]!r} is no hexadecimal number such as 0x1.8p+1 (printf's %a), inf"
-        " or nan"
-    )
+    number = "hexadecimal number such as 0x1.8p+1 (printf's %a)"
+    raise InputError(f"{word[:40]!r} is no {number}, inf or nan")

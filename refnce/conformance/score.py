@@ -83,15 +83,17 @@ def score_array(
     return verdict(errors[k], got=numbers[k], dec=expected.dec[k])
 
 
-def score_function(impl: Impl, suite: Suite, call: Call) -> Iterator[Verdict]:
-    """Yield the verdicts on one function of ``impl``.
+def score_function(
+    impl: Impl, suite: Suite, call: Call, skipped: frozenset[str] = frozenset()
+) -> Iterator[Verdict]:
+    """Yield the verdicts on one function of ``impl``, without the flags ``skipped``.
 
     Raises NotProvided where ``impl`` has no such function. NotImplementedError from
     the function marks a case as "not provided"; it does not count as a failure.
     """
     for case in suite.cases:
         asked = call.asked(case)
-        if asked:
+        if asked and not skipped.intersection(case.flags):
             yield from _score_case(impl, suite, call, case, asked)
 
 
