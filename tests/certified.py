@@ -470,6 +470,11 @@ def root(r_data: Any, r_noise: Any, nu: float = 1.0) -> Root:
     return _root_of(data.tobytes(), noise.tobytes(), float(nu))
 
 
+def root_F(r_data: Any, r_noise: Any, nu: float = 1.0) -> float:
+    """The double nearest to the root."""
+    return float(root(r_data, r_noise, nu).F.value)
+
+
 # --- ence ------------------------------------------------------------------------------------------------------------
 
 

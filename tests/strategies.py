@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -93,3 +94,8 @@ def pairs(
     """(r_data, r_noise) of one run."""
     sample = samples() if sample is None else sample
     return draw(sample), draw(sample)
+
+
+def on_grid(r: Any) -> Any:
+    """``r`` rounded to multiples of 2^-20, so that shifts by such numbers are exact."""
+    return np.round(r * 2.0**20) / 2.0**20

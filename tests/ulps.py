@@ -41,3 +41,8 @@ def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> f
         )
     with mpmath.workprec(400):
         return float(abs(mpmath.mpf(got) - exact) / unit)
+
+
+def units_off(got: Any, exact: Any, dtype: str = "float64") -> float:
+    """The error of ``got`` in units of a certified value (see certified.Exact)."""
+    return error_in_units(got, exact.value, exact.unit(dtype), dtype)
