@@ -15,7 +15,7 @@ from tests.certified import bar_update, root_F
 from tests.close import tolerance
 from tests.populations import GRID, STEP, Atoms, atoms, sigmoid
 from tests.regimes import HALF_LOG_2PI, rng
-from tests.strategies import infinite_samples, moderate, nus, pairs, samples, seeds
+from tests.strategies import moderate, nus, pairs, samples, seeds
 
 theorem = partial(pytest.mark.claim, kind="theorem")
 partitions = st.floats(-10.0, 10.0)
@@ -47,6 +47,11 @@ WEIGHTS = pytest.mark.parametrize("W", [metropolis, fermi])
     verdict="holds corrected",
     why="Metropolis is min{1, e^{-dE}}; the printed min{1, e^{dE}} breaks the condition",
 )
+@pytest.mark.printed_error(
+    "after Eq. 6",
+    printed="the Metropolis function W(dE) = min{1, exp(dE)} satisfies Eq. 6",
+    right="W(dE) = min{1, exp(-dE)} does",
+)
 @WEIGHTS
 @given(energies, energies)
 def test_eq6_weights_balance(W, E_p, E_q):
@@ -73,6 +78,11 @@ def test_eq7_ratio_of_partition_functions(W, E_p, E_q):
     where="logz.bar_update",
     verdict="holds corrected",
     why="times e^c, and then for every c, not only c = log Z_p/Z_q",
+)
+@pytest.mark.printed_error(
+    "Eq. 8",
+    printed="Z_p/Z_q = E_q[sigma(dE - c)]/E_p[sigma(-dE + c)] with c = log Z_p/Z_q",
+    right="Z_p/Z_q = e^c times that ratio, for any c; Eqs. 9 and 10 agree with this form",
 )
 @given(atoms(), st.floats(-5, 5), st.floats(-10, 10))
 def test_eq8_shifted_fermi_weights(impl, atoms, log_ratio, c):
@@ -183,15 +193,6 @@ def test_eq10_certified_value(impl, pair, F, nu):
     assert abs(update(impl, pair, F, nu) - exact) <= tolerance(impl, *pair, F, exact)
 
 
-@given(pairs(infinite_samples()), partitions, nus)
-def test_eq10_infinite_log_ratios(impl, pair, F, nu):
-    exact, got = float(bar_update(*pair, F, nu).value), update(impl, pair, F, nu)
-    if math.isfinite(exact):
-        assert abs(got - exact) <= tolerance(impl, F, 10.0, math.log(nu))
-    else:
-        assert np.array_equal(got, exact, equal_nan=True)
-
-
 @pytest.mark.parametrize("x", [0.0, -5.0, 10.0, -15.0])
 @pytest.mark.parametrize("nu", [1.0, 3.0])
 def test_eq10_one_update_reaches_the_root_of_one_point(impl, x, nu):
@@ -208,6 +209,11 @@ def test_eq10_one_update_reaches_the_root_of_one_point(impl, x, nu):
     where="logz.bar",
     verdict="holds corrected",
     why="Eq. 11 is minus the update of Eq. 10: a gradient, to be subtracted",
+)
+@pytest.mark.printed_error(
+    "Eq. 11",
+    printed="an update of F",
+    right="a descent gradient, minus the update of Eq. 10: F <- F - rate * it",
 )
 @given(pairs(moderate()), partitions)
 def test_eq11_is_minus_the_update(impl, pair, F):

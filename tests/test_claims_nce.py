@@ -171,13 +171,18 @@ def test_section_3_1_best_F_of_gaussians(impl, evidence, d, nu):
     verdict="holds corrected",
     why="only at theta~ = theta~*; elsewhere dL/dF at log Z is not 0",
 )
-@pytest.mark.parametrize("theta", [0.0, 1.0, 4.0])
+@pytest.mark.printed_error(
+    "Section 3.1",
+    printed="F* = log of the integral of exp(E_theta~), whatever theta~",
+    right="at theta~ = theta~* only; "
+    "elsewhere the F that minimises the loss differs from log Z(theta~)",
+)
+@pytest.mark.parametrize("theta", [0.0, 1.0, 2.0, 4.0])
 def test_section_3_1_best_F_elsewhere_is_not_log_z(impl, theta):
     log_Z = 0.5 * theta**2 + HALF_LOG_2PI
     slope = abs(population(impl.nce.grad_F, theta, 2.0, log_Z))
-    # At theta = 0 the model is the noise, so that A = B = 1/2 for any P*: the one
-    # other theta~ at which log Z is right.
-    assert slope < tolerance(impl, 10.0) if theta == 0.0 else slope > 1e-2
+    # theta* is 2. At theta = 0 the model is the noise, so that A = B = 1/2 for any P*.
+    assert slope < tolerance(impl, 10.0) if theta in (0.0, 2.0) else slope > 1e-2
 
 
 # Section 3.3: Lemma 3.2, Equations 3 and 4
@@ -315,14 +320,6 @@ def test_eq13_derivatives_in_the_log_ratios(impl, pair, F, nu, seed):
         assert np.all(np.abs(w - e) <= tolerance(impl, *pair, F) * np.abs(e))
 
 
-@given(pairs(), st.floats(-2000, 2000), nus)
-def test_eq3_is_minus_the_sum_of_the_weights(impl, pair, F, nu):
-    """Adding c to every r has the effect of subtracting c from F."""
-    total = sum(float(np.sum(w)) for w in impl.nce.grad_r(*pair, F, nu=nu))
-    slope = float(impl.nce.grad_F(*pair, F, nu=nu))
-    assert abs(total + slope) <= tolerance(impl, *pair, F)
-
-
 # Symmetries
 
 
@@ -366,22 +363,3 @@ def test_section_3_1_swap(impl, pair, F, nu):
 def test_section_3_1_permutation(impl, pair, F, nu, seed):
     shuffled = [rng(seed).permutation(r) for r in pair]
     assert unchanged(impl, (pair, F, nu), (shuffled, F, nu))
-
-
-# float32
-
-
-@theorem("Section 4", "float32 agrees with float64 to the eps of float32", where="nce")
-@given(pairs(moderate()), partitions, nus)
-def test_section_4_float32_agrees(impl, pair, F, nu):
-    single = [r.astype(np.float32) for r in pair]
-    double = [r.astype(np.float64) for r in single]
-    F = float(np.float32(F))
-    # A naive form rounds log nu and F + log nu - r: it loses their size in eps.
-    size = 1 + abs(math.log(nu)) + abs(F) + float(np.max(np.abs(np.concatenate(pair))))
-    for name in NAMES:
-        f = getattr(impl.nce, name)
-        low, high = f(*single, F, nu=nu), float(f(*double, F, nu=nu))
-        assert low.dtype == np.float32 or impl.eps > 1e-10
-        scale = size * max(abs(high), 1.0 if name == "grad_F" else 0.0)
-        assert abs(float(low) - high) <= 16 * 2.0**-23 * scale, name

@@ -262,28 +262,7 @@ def test_one_step_of_rate_four_lands_on_samples_too(impl, evidence, distance):
     assert abs(theta - distance) <= 5 * error
 
 
-# Runs and arguments
-
-
-@theorem(FORMULA, where="ence.loss")
-def test_runs_along_leading_axes(impl):
-    g = rng(4)
-    r_data, r_noise = g.normal(size=(3, 1, 20)), g.normal(size=(4, 9))
-    F = g.normal(size=(3, 4))
-
-    def values(*run):
-        found = impl.ence.loss(*run), impl.ence.grad_F(*run), impl.ence.log_z(*run[:2])
-        return (*found, *impl.ence.grad_r(*run))
-
-    batched = values(r_data, r_noise, F)
-    assert [x.shape[2:] for x in batched] == [(), (), (), (20,), (9,)]
-    for k in np.ndindex(3, 4):
-        alone = values(r_data[k[0], 0], r_noise[k[1]], float(F[k]))
-        for together, one in zip(batched, alone, strict=True):
-            assert together.shape[:2] == (3, 4)
-            # Sums may associate differently, in at most 5 levels.
-            slack = 8 * impl.eps
-            np.testing.assert_allclose(together[k], one, rtol=slack, atol=slack)
+# Arguments
 
 
 NAN, ZEROS = math.nan, np.zeros(3)

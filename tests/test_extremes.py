@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 from refnce import expfam, logz, nce
 from tests import certified
-from tests.close import tolerance
 from tests.regimes import rng
 from tests.ulps import units_off
 
@@ -21,7 +17,7 @@ PROMISE = 4.0
 # of s(1 - s), weight, product and sum 1/2 or 3/4 each. No samples are further off, and
 # it takes a search to come near.
 LIMIT = 6.0
-INF = math.inf
+INF = np.inf
 SOLVERS = ("newton", "bisect", "bar")
 solvers = pytest.mark.parametrize("solver", SOLVERS)
 
@@ -43,36 +39,6 @@ def formulas_off(pair, F, nu, dtype="float64"):
 def root_off(solver, pair, nu=1.0, dtype="float64", **options):
     got = getattr(logz, solver)(*pair, nu=nu, **options).F
     return units_off(got, certified.root(*pair, nu).F, dtype)
-
-
-# Infinite and far log-ratios
-
-
-@pytest.mark.parametrize("nu", [1.0, 0.5])
-def test_infinite_log_ratios_take_the_limit_and_count(impl, nu):
-    def at(name, far):
-        pair = array(0.3, far), array(-far, 0.1, -far)
-        return getattr(impl.nce, name)(*pair, 0.2, nu=nu)
-
-    for name in ("loss", "grad_F", "hess_F"):
-        for sign in (1, -1) if name != "loss" else (1,):
-            limit = at(name, sign * 2000.0)
-            assert abs(at(name, sign * INF) - limit) <= 8 * impl.eps, (name, sign)
-    assert at("loss", -INF) == INF
-    assert at("grad_r", INF)[1][0] == 0
-    data, noise = at("grad_r", -INF)
-    assert abs(data[1] + 1 / (2 * (1 + nu))) <= impl.eps
-    assert abs(noise[0] - nu / (3 * (1 + nu))) <= impl.eps
-
-
-@given(st.floats(-700.0, 700.0), st.floats(-700.0, 700.0))
-def test_tails_keep_their_relative_accuracy(impl, r, F):
-    """At one point, loss and derivatives are exp of the distance, down to 1e-304."""
-    assume(-700 < F - r < -40)
-    expected = 0.5 * math.exp(F - r)
-    for name in ("loss", "grad_F", "hess_F"):
-        got = float(getattr(impl.nce, name)(array(r), array(-INF), F))
-        assert abs(got / expected - 1) <= tolerance(impl, r, F), name
 
 
 # nu

@@ -62,40 +62,6 @@ def table(pytester):
     return pytester.path / "CLAIMS.md"
 
 
-# Verdicts and order, without a run
-
-
-@pytest.mark.parametrize(
-    ("outcomes", "verdict"),
-    [
-        (["passed", "passed"], "holds"),
-        (["passed", "failed"], "FAILED"),
-        (["failed", None], "FAILED"),
-        (["passed", None], "not checked"),
-    ],
-)
-def test_verdict_is_earned_by_every_test(outcomes, verdict):
-    claim = Claim("Eq. 1", "s", "theorem")
-    tests = {str(k): Record([claim], outcome=x) for k, x in enumerate(outcomes)}
-    (row,) = claims.rows(tests)
-    assert row.verdict == verdict and row.earned == (verdict == "holds")
-    if verdict == "not checked":
-        assert row.shortfall() == "1 of 2 tests: did not run"
-
-
-@pytest.mark.parametrize(
-    ("options", "complaint"),
-    [
-        ({"kind": "guess"}, "kind must be one of theorem, experiment; got 'guess'"),
-        ({"kind": "theorem", "verdict": "maybe"}, "verdict must be .*; got 'maybe'"),
-        ({"kind": "theorem", "verdict": "not reproduced"}, "needs why="),
-    ],
-)
-def test_invalid_declaration_raises(options, complaint):
-    with pytest.raises(claims.DeclarationError, match=complaint):
-        claims.claim("L", "s", **options)
-
-
 def test_claims_follow_the_paper():
     labels = [
         "Test vectors",
@@ -219,7 +185,9 @@ def test_claim_left_out_is_not_checked(run, args, reason):
     ("declaration", "complaint"),
     [
         ('"L", kind="theorem"', "*missing 1 required positional argument*"),
-        ('"L", "s", kind="guess"', "*kind must be one of *"),
+        ('"L", "s", kind="guess"', "*kind must be one of *; got 'guess'*"),
+        ('"L", "s", kind="theorem", verdict="maybe"', "*verdict must be *'maybe'*"),
+        ('"L", "s", kind="theorem", verdict="not reproduced"', "*needs why=*"),
         ('"Lemma 3.2", "x*x is 1", kind="experiment"', "*kind is 'experiment' at *"),
     ],
 )

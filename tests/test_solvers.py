@@ -10,8 +10,7 @@ import pytest
 from tests import certified, regimes
 from tests.certified import root_F
 from tests.close import tolerance
-from tests.populations import sigmoid
-from tests.regimes import gaussian_1d, rng
+from tests.regimes import gaussian_1d
 from tests.test_claims_bar import update
 from tests.test_claims_solvers import CONVERGED, CYCLE, MAX_UPDATES, NO_ROOT, SOLVERS
 from tests.ulps import units_off
@@ -101,7 +100,9 @@ def batch():
 
 
 @started
-@pytest.mark.parametrize("F0", [0.5, np.asarray([0.5, -3.0, 100.0, 1.0])])
+@pytest.mark.parametrize(
+    "F0", [0.5, np.asarray(0.5), np.asarray([0.5, -3.0, 100.0, 1.0])]
+)
 def test_each_run_has_its_own_start(impl, solver, F0):
     bar = {"step": 0.5, "max_updates": 30, "xtol": 1e-9}
     options = bar if solver == "bar" else {}
@@ -131,27 +132,15 @@ def test_start_and_xtol_are_respected(impl, solver, F0):
 
 
 @started
-def test_start_for_all_runs_or_for_each(impl, solver):
-    """More runs than stay in cache at once; a start that fits no run is refused."""
-    g = rng(5)
-    pair = g.normal(1.0, 1.0, (150, 300)), g.normal(0.0, 1.0, (150, 300))
-    solve, exact = getattr(impl.logz, solver), impl.logz.bisect(*pair).F
-    for F0 in (0.25, np.asarray(0.25), g.normal(0.5, 0.5, 150)):
-        assert np.max(np.abs(solve(*pair, F0=F0).F - exact)) <= 16 * impl.eps
-    for F0 in (np.zeros(3), np.zeros((2, 150))):
+@pytest.mark.parametrize("runs", [2, 200])
+def test_invalid_start_raises(impl, solver, runs):
+    r, solve = np.ones((runs, 3)), getattr(impl.logz, solver)
+    for F0 in (math.nan, INF, np.zeros(3), np.zeros((2, runs))):
         with pytest.raises(ValueError, match="F0"):
-            solve(*pair, F0=F0)
-
-
-@started
-@pytest.mark.parametrize("size", [2, 200])
-def test_invalid_start_raises(impl, solver, size):
-    r = np.linspace(-1.0, 1.0, size)
-    wrong = {ValueError: (math.nan, INF), TypeError: (True, "0")}
-    for error, starts in wrong.items():
-        for F0 in starts:
-            with pytest.raises(error, match="F0 must be"):
-                getattr(impl.logz, solver)(r, r, F0=F0)
+            solve(r, r, F0=F0)
+    for F0 in (True, "0"):
+        with pytest.raises(TypeError, match="F0 must be"):
+            solve(r, r, F0=F0)
 
 
 # Infinite log-ratios
@@ -198,7 +187,7 @@ def test_existence_of_a_root_is_decided_from_the_exact_nu(
     assert z.status == NO_ROOT and z.F == limit
 
 
-# Shapes, dtypes, blocks
+# Shapes and dtypes
 
 
 @solvers
@@ -214,26 +203,3 @@ def test_fields_have_the_type_and_shape_of_the_runs(impl, solver):
             assert field.dtype == z.F.dtype and field.shape == shape
         inside = (z.bracket[0] <= z.F) & (z.F <= z.bracket[1])
         assert np.all(z.evaluations >= 1) and np.all(inside | ~np.isfinite(z.F))
-
-
-@pytest.mark.parametrize("solver", ["newton", "bisect"])
-def test_blocks_of_a_long_sample_do_not_show(impl, solver):
-    """Sorted, so that no block is like the whole; alone and as two runs."""
-    n, m, g = 70_000, 40_000, rng(11)
-    r_data = np.sort(g.normal(1.0, 2.0, (2, n)))
-    r_noise = np.sort(g.normal(-1.0, 2.0, (2, m)))
-    solve = getattr(impl.logz, solver)
-    both = solve(r_data, r_noise)
-    # 110000 random roundings cost sqrt(110000) = 332 eps; 2048 leaves the variance its
-    # cancellation.
-    bound = 2048 * impl.eps
-    for k in range(2):
-        z = solve(r_data[k], r_noise[k])
-        s, t = sigmoid(z.F - r_data[k]), sigmoid(r_noise[k] - z.F)
-        slope = np.mean(s * (1 - s)) + np.mean(t * (1 - t))
-        error = np.sqrt(np.var(s) / n + np.var(t) / m) / slope
-        assert abs(np.mean(s) - np.mean(t)) <= bound * slope
-        assert abs(z.standard_error / error - 1) <= bound
-        assert abs(z.overlap / (2 * slope) - 1) <= bound
-        assert abs(both.F[k] - z.F) <= bound
-        assert abs(both.standard_error[k] / z.standard_error - 1) <= bound
