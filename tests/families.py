@@ -1,4 +1,4 @@
-"""Exponential families for tests: arguments of refnce.expfam, and their exact values."""
+"""Exponential families for tests: arguments of refnce.expfam, and exact values."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
 class Case(NamedTuple):
-    """One run: log-ratios, nu, and the F besides the root at which to judge formulas."""
+    """One run: log-ratios, nu, and the F at which formulas are judged beside the root."""
 
     name: str
     r_data: np.ndarray
@@ -203,8 +203,8 @@ def gap():
     yield "nu = 3", bimodal(40, 40, 0.75, 1102), 3.0, (0.0,)
 
 
-# nu, data below and above, noise below and above: k/n - nu j/m between the clusters is 0,
-# or about 1e-17 (nu = 1/3 as a double).
+# nu, data below and above, noise below and above: between the clusters k/n - nu j/m is
+# 0, or about 1e-17 (nu = 1/3 as a double).
 CANCELLING = [
     (1.0, 3, 3, 2, 2),
     (0.5, 1, 3, 2, 2),

@@ -45,7 +45,8 @@ WEIGHTS = pytest.mark.parametrize("W", [metropolis, fermi])
     "Eq. 6",
     "W(dE) e^{E_p} = W(-dE) e^{E_q} for Metropolis and Fermi weights",
     verdict="holds corrected",
-    why="Metropolis is min{1, e^{-dE}}; the printed min{1, e^{dE}} breaks the condition",
+    why="Metropolis is min{1, e^{-dE}}; "
+    "the printed min{1, e^{dE}} breaks the condition",
 )
 @pytest.mark.printed_error(
     "after Eq. 6",
@@ -82,7 +83,8 @@ def test_eq7_ratio_of_partition_functions(W, E_p, E_q):
 @pytest.mark.printed_error(
     "Eq. 8",
     printed="Z_p/Z_q = E_q[sigma(dE - c)]/E_p[sigma(-dE + c)] with c = log Z_p/Z_q",
-    right="Z_p/Z_q = e^c times that ratio, for any c; Eqs. 9 and 10 agree with this form",
+    right="Z_p/Z_q = e^c times that ratio, for any c; "
+    "Eqs. 9 and 10 agree with this form",
 )
 @given(atoms(), st.floats(-5, 5), st.floats(-10, 10))
 def test_eq8_shifted_fermi_weights(impl, atoms, log_ratio, c):
@@ -267,7 +269,7 @@ def test_lemma_B1_update_is_strictly_nearer(impl, pair, away, sign, nu):
 )
 @given(pairs(moderate()), st.floats(-30, 30), nus)
 def test_lemma_B1_slope_of_h(impl, pair, F, nu):
-    # The truncation is step^2/6 of a third derivative below 2, the rounding eps |r|/step.
+    # Truncation: step^2/6 of a third derivative below 2. Rounding: eps |r|/step.
     step = impl.eps ** (1 / 3)
     low, high = (update(impl, pair, x, nu) for x in (F - step, F + step))
     slope = 1 - (high - low) / ((F + step) - (F - step))

@@ -129,7 +129,7 @@ def test_section_3_1_gradient_vanishes_at_the_truth(impl, atoms, F, nu):
 )
 @given(st.floats(-3.0, 3.0), nus)
 def test_section_3_1_noise_must_cover_the_data(impl, F, nu):
-    # P* = (1/2, 1/2), Q = (1, 0): only data on the second atom, whose log-ratio r grows.
+    # P* = (1/2, 1/2), Q = (1, 0): only data on the second atom, where r grows.
     none, rs = np.zeros(1), (0.0, 5.0, 10.0, 15.0)
     losses = [impl.nce.loss(np.asarray([0.0, r]), none, F, nu=nu) for r in rs]
     assert np.all(np.diff(losses) < 0)

@@ -60,7 +60,8 @@ def test_section_3_3_solvers_find_the_root(impl, solver, pair, nu):
 
 @theorem(
     "Section 3.3",
-    "the pooled least and greatest log-ratio bracket the root, for any counts and any nu",
+    "the pooled least and greatest log-ratio bracket the root, "
+    "for any counts and any nu",
     where="logz.bisect",
 )
 @given(pairs(), nus)
@@ -332,8 +333,8 @@ def test_overlap_is_one_for_equal_laws_and_zero_without_overlap(impl):
 def test_standard_error_covers_in_simulation(impl, evidence):
     """The truth lies within 1.96 standard errors in 95% of 4000 runs at n = m = 200.
 
-    Under the normal law the share is binomial with sd 0.34%. Bounds of +-2% fail falsely
-    less than once in 1e6, and leave 0.3% for the O(1/n) that the law neglects.
+    Under the normal law the share is binomial with sd 0.34%. Bounds of +-2% fail
+    falsely less than once in 1e6, and leave 0.3% for the O(1/n) that it neglects.
     """
     g = rng(77)
     z = impl.logz.newton(*(d + g.standard_normal((4000, 200)) for d in (1.0, 0.0)))

@@ -1,4 +1,4 @@
-"""The exponential loss of Liu et al. (2021): exact values, best F, limits, Gaussians."""
+"""The exponential loss of Liu et al. (2021): values, best F, limits, Gaussians."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_derivatives_along_random_directions(impl, evidence):
         point = [3 * g.normal(size=17), 3 * g.normal(size=11), g.normal()]
         u, v, w = direction = [g.normal(size=17), g.normal(size=11), g.normal()]
         # Every exponent is linear along the direction, so d3L/dt3 <= L |rate/2|^3 to a
-        # percent within h; h balances the truncation h^2/6 d3L and the rounding eps L/h.
+        # percent within h; h balances truncation h^2/6 d3L and rounding eps L/h.
         rate = max(np.abs(u - w).max(), np.abs(v - w).max())
         h = impl.eps ** (1 / 3) / rate
         moved = [[x + t * d for x, d in zip(point, direction)] for t in (h, -h)]

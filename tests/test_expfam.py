@@ -46,7 +46,7 @@ def theorem(label, statement, where):
 
 
 def functions(*declared):
-    """Parametrise over functions of expfam, each with the claim that it alone breaks."""
+    """Parametrise over functions, each with the claim that it alone breaks."""
     params = [
         pytest.param(name, marks=theorem(label, statement, name))
         for name, label, statement in declared
@@ -64,7 +64,7 @@ LOSSES = ("loss", "Eq. 12", EQ_12), ("profile_loss", "Section 3.3", LEAST)
 @functions(*LOSSES, GRADIENT, HESSIAN, PROFILE_GRADIENT, PROFILE_HESSIAN)
 @pytest.mark.parametrize("scale", [0.1, 1.0, 10.0])
 def test_eq12_eq13_eq14_eq15_eq16_exact_values(impl, evidence, name, scale):
-    """The exact Hessian after the solve is the Schur complement of Eq. 14 at the root."""
+    """The exact profile Hessian is the Schur complement of Eq. 14 at the root."""
     g = rng(1)
     worst = max(units_off(impl, name, normal_batch(g, scale=scale)) for _ in range(40))
     evidence(f"{name}, T of size {scale}: worst {worst:.2f} units")
@@ -129,7 +129,7 @@ def test_appendix_A1_A2_hessian_is_positive_semidefinite(impl, name, drawn):
 )
 @given(batches())
 def test_appendix_A1_A2_loss_is_convex(impl, name, drawn):
-    """Between any two points. The profile minimises a jointly convex function over F."""
+    """Between any two points; the profile minimises a convex function over F."""
     b, theta, F = drawn
     middle = {"theta": (b["theta"] + theta) / 2, "F": (b["F"] + F) / 2}
     points = b, b | middle, b | {"theta": theta, "F": F}

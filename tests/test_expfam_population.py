@@ -222,7 +222,7 @@ def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
 
     def chi_square(law):
         gradient = impl.expfam.gradient(*law.arguments(x, y, law.theta, law.F))
-        # One run for each sample gives the terms of the mean, whose spread is its error.
+        # A run for each sample gives the terms of the mean; their spread is its error.
         runs = np.tile(law.theta, (n, 1)), np.full(n, law.F)
         each = impl.expfam.gradient(*law.arguments(x[:, None], y[:, None], *runs))
         off = np.abs(each.mean(axis=0) - gradient) / each.std(axis=0)

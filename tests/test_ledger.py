@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,32 +12,16 @@ from refnce.conformance.surface import NotProvided, on_module, on_object
 from tests import claims
 from tests.claims import Claim, Record
 
-HOLDS = """
-    import pytest
-
-    @pytest.mark.claim("Lemma 3.2", "x*x is 1", kind="theorem", where="nce.loss")
-    @pytest.mark.parametrize("x", [1, -1])
-    def test_one(x, evidence):
-        evidence(f"measured {x}")
-        assert x * x == 1
-
-    @pytest.mark.printed_error("Eq. 9", printed="1 = 2", right="1 = 1")
-    def test_printed():
-        assert 1 != 2
-"""
-FAILS = """
-    import pytest
-
-    @pytest.mark.claim("Eq. 3", "two is one", kind="experiment", verdict="not reproduced", why="2")
-    def test_two():
-        assert 2 == 1
-"""
+SAMPLES = Path(__file__).parent / "samples"
+HOLDS, FAILS, SURFACE = (
+    (SAMPLES / f"{name}.py").read_text() for name in ("holds", "fails", "surface")
+)
 LINE = (
     "- Lemma 3.2: x\\*x is 1. **holds**. "
-    "(theorem; `nce.loss`, [`test_one`](test_a.py#L3))"
+    "(theorem; `nce.loss`, [`test_one`](test_a.py#L6))"
 )
 ERROR = (
-    "- Eq. 9: 1 = 2. **right**: 1 = 1. (printed error; [`test_printed`](test_a.py#L9))"
+    "- Eq. 9: 1 = 2. **right**: 1 = 1. (printed error; [`test_printed`](test_a.py#L13))"
 )
 OK, FAILED = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED
 USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
@@ -50,7 +34,7 @@ def run(pytester):
 
     def runner(*args, **files):
         for name, text in files.items():
-            pytester.makepyfile(**{name: textwrap.dedent(text)})
+            pytester.makepyfile(**{name: text})
         plugins = ["-p", "tests.conftest", "-p", "no:cacheprovider"]
         return pytester.runpytest_inprocess(*plugins, *args)
 
@@ -63,21 +47,14 @@ def table(pytester):
 
 
 def test_claims_follow_the_paper():
-    labels = [
-        "Test vectors",
-        "Eq. 13",
-        "Figure 7",
-        "Section 4.2, 1-d",
-        "Eq. 4",
-        "Eq. 1",
-    ]
+    labels = ["Test vectors", "Eq. 13", "Figure 7", "Section 4.2, 1-d", "Eq. 4"]
     tests = {x: Record([Claim(x, "s", "theorem")]) for x in labels}
     tests["p"] = Record([claims.printed_error("after Eq. 1", printed="", right="")])
     found = [row.claim for row in claims.rows(tests)]
-    order = ["Eq. 1", "Eq. 4", "Section 4.2, 1-d", "Eq. 13", "Figure 7", "Test vectors"]
+    order = ["Eq. 4", "Section 4.2, 1-d", "Eq. 13", "Figure 7", "Test vectors"]
     assert [claim.label for claim in found] == [*order, "after Eq. 1"]
-    assert found[2].heading == "Section 4: Experimental results"
-    assert found[5].heading == "Not in the paper"
+    assert found[1].heading == "Section 4: Experimental results"
+    assert found[4].heading == "Not in the paper"
 
 
 # CLAIMS.md
@@ -120,12 +97,12 @@ def test_missing_table_fails_a_full_run(run):
 
 def test_moved_lines_pass_and_a_collection_renews_them(run, table):
     assert run("--write-claims", test_a=HOLDS).ret == OK
-    result = run(test_a="\n    # two\n    # lines" + HOLDS)
+    result = run(test_a="# two\n# lines\n" + HOLDS)
     assert result.ret == OK
     result.stdout.fnmatch_lines(["*links in CLAIMS.md have moved: *--collect-only *"])
     before = table.read_text()
     run("--collect-only", "--write-claims", "test_a.py")
-    renewed = before.replace("#L3)", "#L5)").replace("#L9)", "#L11)")
+    renewed = before.replace("#L6)", "#L8)").replace("#L13)", "#L15)")
     assert table.read_text() == renewed != before
 
 
@@ -166,9 +143,7 @@ def test_narrowed_run_is_not_written(run, table, option):
 )
 def test_outcome_of_one_test_decides(run, table, body, verdict, reason):
     assert run("--write-claims", test_a=HOLDS).ret == OK
-    broken = "\n    @pytest.fixture\n    def broken():\n        yield\n        1 / 0\n"
-    test = HOLDS.replace("assert x * x == 1", body).replace("(x, ", "(x, request, ")
-    result = run(test_a=test + broken)
+    result = run(test_a=HOLDS.replace("assert x * x == 1", body))
     result.stdout.fnmatch_lines([f"{verdict} *Lemma 3.2*", f"*{reason}"])
     assert result.ret == FAILED
 
@@ -211,45 +186,9 @@ def test_workers_of_xdist_report_to_one_ledger(run, table):
 
 # Other implementations
 
-CLAIMS = """
-    import numpy as np, pytest
-
-    r = np.asarray([0.5, 2.0]), np.asarray([-1.0, 0.0, 1.0])
-
-    @pytest.mark.claim("Eq. 3", "the limit is -1/2", kind="theorem")
-    def test_slope(impl):
-        assert abs(impl.nce.grad_F(*r, -50.0) + 0.5) <= 4 * impl.eps
-
-    @pytest.mark.claim("Eq. 10", "a step from far ends near", kind="theorem")
-    def test_update(impl):
-        assert abs(impl.logz.bar_update(*r, 30.0)) < 3
-
-    @pytest.mark.claim("Eq. 4", "the second derivative is positive", kind="theorem")
-    def test_curvature(impl):
-        assert impl.nce.hess_F(*r, 0.0, nu=2.0) > 0
-
-    @pytest.mark.claim("Section 4", "no implementation is asked", kind="theorem")
-    def test_nothing():
-        pass
-"""
-# One function in a namespace, one bare name, whose sign is wrong, and no hess_F.
-OTHER = """
-    import numpy as np
-
-    def mean(x):
-        return np.mean(1 / (1 + np.exp(x)))
-
-    class nce:
-        def grad_F(r_data, r_noise, F):
-            return (mean(r_data - F) - mean(F - r_noise)) / 2
-
-    def bar_update(r_data, r_noise, F):
-        return F + np.log(mean(r_data - F)) - np.log(mean(F - r_noise))
-"""
-
 
 def test_refnce_passes_on_another_array_library(run):
-    result = run("--backend", "array_api_strict", test_a=CLAIMS)
+    result = run("--backend", "array_api_strict", test_a=SURFACE)
     result.assert_outcomes(passed=3, deselected=1)
     lines = [
         "*on array_api_strict*",
@@ -259,9 +198,8 @@ def test_refnce_passes_on_another_array_library(run):
     result.stdout.fnmatch_lines(lines)
 
 
-def test_other_implementation_is_judged_by_what_it_provides(run, pytester, monkeypatch):
-    monkeypatch.syspath_prepend(pytester.path)
-    result = run("--impl", "theirs_a", test_a=CLAIMS, theirs_a=OTHER)
+def test_other_implementation_is_judged_by_what_it_provides(run):
+    result = run("--impl", "tests.samples.theirs", test_a=SURFACE)
     result.assert_outcomes(passed=1, failed=1, skipped=1, deselected=1)
     lines = ["holds *Eq. 3: *", "not checked *Eq. 4: *", "FAILED *Eq. 10: *"]
     more = ["not provided: nce.hess_F (1 test)", "ledger: 1 FAILED, 1 holds, 2 not *"]
@@ -305,7 +243,7 @@ def test_asarray_of_the_module_makes_its_arguments_and_eps():
     ],
 )
 def test_invalid_option_is_a_usage_error(run, args, complaint):
-    result = run(*args, test_a=CLAIMS)
+    result = run(*args, test_a=SURFACE)
     assert result.ret == USAGE_ERROR
     result.stderr.fnmatch_lines([complaint])
 

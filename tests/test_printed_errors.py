@@ -82,7 +82,8 @@ def log_z(theta):
 @printed_error(
     "Section 3.3",
     printed="dL/dF takes values from [-1/2, 1/2], with these limits",
-    right="from the open interval; the upper limit is 1/2 only if supp p* lies in supp q, "
+    right="from the open interval; "
+    "the upper limit is 1/2 only if supp p* lies in supp q, "
     "the lower -1/2 only if p > 0 on supp q",
 )
 def test_section_3_3_slope_stays_inside_its_limits(evidence):
@@ -106,8 +107,8 @@ def test_section_3_3_slope_stays_inside_its_limits(evidence):
 @printed_error(
     "Algorithm 1",
     printed="losses as sums over the samples",
-    right="class means, as in Eq. 1: with n != m the fixed point of the sums is the root "
-    "for nu = m/n plus log(m/n), not the root; "
+    right="class means, as in Eq. 1: "
+    "with n != m the fixed point of the sums is the root for nu = m/n plus log(m/n), not the root; "
     "sums also multiply the gradient of theta by n",
 )
 def test_algorithm_1_takes_means(evidence):
@@ -125,8 +126,8 @@ def test_algorithm_1_takes_means(evidence):
     found = f"{min(off):.3f} to {max(off):.3f}"
     evidence(f"counts up to 29: the fixed point of the sums is {found} off the root")
     assert min(off) > FAR
-    # Equal counts: the same F, but a gradient in theta n times as long. Here r = theta x
-    # on data and on noise, at theta = F = 0.
+    # Equal counts: the same F, but a gradient in theta n times as long. Here r is
+    # theta x on data and on noise, at theta = F = 0.
     x, y = np.asarray([1.0, 2.0, 4.0]), np.asarray([0.0, -1.0, 0.5])
     means, sums = ((-0.5 * f(x) + 0.5 * f(y)) / 2 for f in (np.mean, np.sum))
     assert close(sums, 3 * means)
@@ -178,7 +179,8 @@ def test_section_4_2_sixteen_dimensional_statistic(evidence):
 
 @printed_error(
     "Section 4.3",
-    printed="Figures 11 and 12 show the 8-Gaussians, and so says the caption of Figure 11",
+    printed="Figures 11 and 12 show the 8-Gaussians, "
+    "and so says the caption of Figure 11",
     right="Figures 4 and 5 do; Figures 11 and 12 are the pinwheel of Appendix D.1 "
     "(read off the captions: nothing to compute)",
 )

@@ -109,9 +109,9 @@ def test_appendix_A2_profile_notation(evidence):
     assert abs(without) <= ROUNDING and abs(kept) > FAR and abs(over_x) > FAR
 
 
-# Appendix B. f = e^{r - F*} q satisfies Bennett's condition (17) if F* is the root of the
-# batch; here q = 1, and g = Z f. The two samples have one size where the printed form
-# puts x_i into a sum over y_i.
+# Appendix B. f = e^{r - F*} q satisfies Bennett's condition (17) if F* is the root of
+# the batch; here q = 1, and g = Z f. The two samples have one size where the printed
+# form puts x_i into a sum over y_i.
 
 
 def bennett(r_data, r_noise):

@@ -17,7 +17,7 @@ CONVERGED, NO_ROOT = 0, 2
 
 
 def runs() -> tuple[np.ndarray, np.ndarray]:
-    """Near 0, far on either side, without overlap, reversed, with infinite log-ratios."""
+    """Near 0, far on either side, without overlap, reversed, with infinite numbers."""
     g = rng(21)
     r_data, r_noise = g.normal(size=(8, N)), g.normal(size=(8, M))
     shifts = [0.0, 3000.0, -3000.0, 900.0, -60.0, 0.0, 0.0, 0.0]

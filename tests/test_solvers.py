@@ -59,7 +59,7 @@ def test_bar_reports_cycle_at_the_fourth_turn_in_a_row(impl, F0):
 
 
 def test_bar_converges_to_a_root_at_zero(impl):
-    """eps |F| is 0 there, so that 2 eps is the tightest tolerance; xtol saves updates."""
+    """eps |F| is 0 there, so 2 eps is the tightest tolerance; xtol saves updates."""
     r = np.asarray([0.5, -0.25, 1.75])
     tight, loose = (impl.logz.bar(r, -r, F0=1.0, xtol=xtol) for xtol in (0.0, 1e-2))
     assert tight.status == loose.status == CONVERGED
@@ -93,7 +93,7 @@ def test_each_F_that_bar_tried_bounds_the_root(impl, away):
 
 
 def batch():
-    """Runs that differ: one easy, one reversed, one without overlap, the easy one again."""
+    """Runs that differ: easy, reversed, without overlap, and the easy one again."""
     settings = ((1.0, 1.0), (30.0, -30.0), (60.0, 60.0), (1.0, 1.0))
     found = [gaussian_1d(d, theta, 200, 200, 5) for d, theta in settings]
     return tuple(np.stack(r) for r in zip(*found, strict=True))

@@ -1,4 +1,4 @@
-"""Format, lint, types and import floors, each by its tool as configured in setup.cfg."""
+"""Format, lint, types and import floors, each by its tool (setup.cfg)."""
 
 from __future__ import annotations
 
