@@ -183,9 +183,12 @@ def rows(tests: dict[str, Record]) -> list[Row]:
                     )
             row.where |= {claim.where} - {""}
             row.tests[name] = test
-    return sorted(
-        found.values(), key=lambda row: (row.claim.kind == PRINTED, row.claim.place)
-    )
+
+    def order(row: Row) -> tuple[bool, int, str]:
+        place, label = row.claim.place, row.claim.label
+        return row.claim.kind == PRINTED, place, label if place == len(PLACES) else ""
+
+    return sorted(found.values(), key=order)
 
 
 def render(ledger: Iterable[Row]) -> str:
@@ -205,12 +208,13 @@ def render(ledger: Iterable[Row]) -> str:
         if new != heading:
             lines += ["", f"## {new}", ""]
             heading = new
-        why = f": {_escaped(claim.why)}" if claim.why else ""
-        where = "".join(f" `{name}`," for name in sorted(row.where))
-        verdict = "right" if printed and row.earned else f"{row.verdict}"
+        verdict = row.verdict if row.verdict == "holds" else f"**{row.verdict}**"
+        kind = claim.kind if printed and row.earned else f"{claim.kind}, {verdict}"
+        statement, why = map(_escaped, (claim.statement, claim.why))
+        why = why and f" {'Right' if printed else 'But'}: {why}."
+        where = "".join(f"`{name}`, " for name in sorted(row.where))
         lines.append(
-            f"- {claim.label}: {_escaped(claim.statement)}. **{verdict}**{why}. "
-            f"({claim.kind};{where} {row.links()})"
+            f"- **{claim.label}** ({kind}): {statement}.{why}" f" {where}{row.links()}"
         )
     return "\n".join(lines) + "\n"
 

@@ -13,7 +13,7 @@ HALF_LOG_2PI = 0.5 * np.log(2.0 * np.pi)
 
 
 class Case(NamedTuple):
-    """One run: log-ratios, nu, and the F at which formulas are judged beside the root."""
+    """One run: log-ratios, nu, and the F (and root) at which to judge formulas."""
 
     name: str
     r_data: np.ndarray

@@ -14,8 +14,8 @@ from tests.ulps import units_off
 
 PROMISE = 4.0
 # If all terms are equal, their roundings are: exp 1, its correction, the four
-# operations of s(1 - s), weight, product and sum 1/2 or 3/4 each. No samples are further
-# off, and it takes a search to come near.
+# operations of s(1 - s), weight, product and sum 1/2 or 3/4 each. No samples are
+# further off, and it takes a search to come near.
 LIMIT = 6.0
 INF = np.inf
 SOLVERS = ("newton", "bisect", "bar")

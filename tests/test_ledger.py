@@ -17,11 +17,11 @@ HOLDS, FAILS, SURFACE = (
     (SAMPLES / f"{name}.py").read_text() for name in ("holds", "fails", "surface")
 )
 LINE = (
-    "- Lemma 3.2: x\\*x is 1. **holds**. "
-    "(theorem; `nce.loss`, [`test_one`](test_a.py#L6))"
+    "- **Lemma 3.2** (theorem, holds): x\\*x is 1. "
+    "`nce.loss`, [`test_one`](test_a.py#L6)"
 )
 ERROR = (
-    "- Eq. 9: 1 = 2. **right**: 1 = 1. (printed error; [`test_printed`](test_a.py#L13))"
+    "- **Eq. 9** (printed error): 1 = 2. Right: 1 = 1. [`test_printed`](test_a.py#L13)"
 )
 OK, FAILED = pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED
 USAGE_ERROR = pytest.ExitCode.USAGE_ERROR
@@ -79,7 +79,7 @@ def test_full_run_prints_writes_and_compares(run, table):
 
 
 @pytest.mark.parametrize(
-    ("word", "other"), [("Lemma 3.2", "Lemma 3"), ("is 1", "is 2"), ("holds", "not")]
+    ("word", "other"), [("Lemma 3.2", "Lemma 3"), ("is 1", "is 2"), (", holds)", ")")]
 )
 def test_changed_claim_fails_only_a_full_run(run, table, word, other):
     assert run("--write-claims", test_a=HOLDS).ret == OK

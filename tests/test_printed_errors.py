@@ -108,7 +108,8 @@ def test_section_3_3_slope_stays_inside_its_limits(evidence):
     "Algorithm 1",
     printed="losses as sums over the samples",
     right="class means, as in Eq. 1: "
-    "with n != m the fixed point of the sums is the root for nu = m/n plus log(m/n), not the root; "
+    "with n != m the fixed point of the sums is the root for nu = m/n plus log(m/n), "
+    "not the root; "
     "sums also multiply the gradient of theta by n",
 )
 def test_algorithm_1_takes_means(evidence):
