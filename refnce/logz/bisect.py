@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import math
 
+from refnce import nce
 from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
+from refnce.array.runs import over_samples, where_certified
 from refnce.array.special import last_sum
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.residual import residual
 from refnce.logz.result import make_result
-from refnce.nce import (
-    grad_at,
-    is_certified,
-    limits,
-    over_samples,
-    quick_odds,
-    where_certified,
-)
 
 # Plain sums of sigmoids are right to far less than this many eps.
 BLUR = 65536.0
@@ -87,19 +81,19 @@ def _sign(r_data, r_noise, F, nu):
     xp = array_namespace(r_data)
 
     def sums(r, F):
-        S, E = quick_odds(r, F, nu)
+        S, E = nce.quick_odds(r, F, nu)
         return [last_sum(S / (S + E))]
 
     ((data, noise),) = over_samples(sums, r_data, r_noise, F)
     data, noise = data / r_data.shape[-1], nu * (1.0 - noise / r_noise.shape[-1])
     blur = BLUR * machine_eps(F.dtype, xp)
-    in_range = abs(F + math.log(nu)) <= limits(F.dtype, xp)[0]
+    in_range = abs(F + math.log(nu)) <= nce.limits(F.dtype, xp)[0]
     if all_true(in_range & (abs(data - noise) > blur * (data + noise + nu))):
         return data - noise
 
     def exact(r_data, r_noise, F, nu):
         return (residual(r_data, r_noise, F, nu, order=0).scaled,)
 
-    sign = grad_at(r_data, r_noise, F, nu)
-    certified, pair = is_certified(sign, F, nu), (r_data, r_noise)
+    sign = nce.grad_at(r_data, r_noise, F, nu)
+    certified, pair = nce.is_certified(sign, F, nu), (r_data, r_noise)
     return where_certified(certified, (sign,), exact, *pair, F, nu)[0]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from refnce import nce
 from refnce.array.backend import array_namespace
+from refnce.array.runs import over_samples
 from refnce.array.special import pairwise_sum
-from refnce.nce import count_difference, nearest, over_samples, small_sides, weights
 
 
 class Residual(NamedTuple):
@@ -39,10 +40,10 @@ def residual(r_data, r_noise, F, nu, order):
     """Return the residual at F and its derivatives up to ``order``, at most 2."""
     xp = array_namespace(r_data, r_noise)
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    M = xp.minimum(nearest(r_data, F, nu), nearest(r_noise, F, nu))
+    M = xp.minimum(nce.nearest(r_data, F, nu), nce.nearest(r_noise, F, nu))
 
     def sums(r, F, M):
-        below, t, scale = small_sides(r, F, nu, M)
+        below, t, scale = nce.small_sides(r, F, nu, M)
         terms = [t, t - t * t * scale]
         terms.append(terms[1] * (1.0 - 2.0 * t * scale))
         every = xp.stack(terms[: order + 1])
@@ -52,7 +53,7 @@ def residual(r_data, r_noise, F, nu, order):
         return [*(both[k, ...] for k in range(2 * order + 2)), count]
 
     *parts, below = over_samples(sums, r_data, r_noise, F, M)
-    w_data, w_noise = weights(n, m, nu)
+    w_data, w_noise = nce.weights(n, m, nu)
     both = xp.stack([w_data * data + w_noise * noise for data, noise in parts])
-    c = xp.astype(count_difference(*below, n, m, nu), F.dtype)
+    c = xp.astype(nce.count_difference(below[0], below[1], n, m, nu), F.dtype)
     return Residual(c, both[: order + 1, ...], both[order + 1 :, ...], M, below)
