@@ -169,7 +169,8 @@ def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     """(x, c): e^{half (F - r)} = c e^x, x the rounded exponent."""
     xp = array_namespace(r)
     d, e = two_sum(F[..., None], -r)
-    return half * d, xp.exp(half * xp.where(xp.isfinite(d), e, xp.zeros_like(e)))
+    e = half * xp.where(xp.isfinite(d), e, xp.zeros_like(e))
+    return half * d, xp.where(abs(e) < 2.0**-24, 1.0 + e, xp.exp(e))
 
 
 def _times_exp(c: Array, p: Array) -> Array:
