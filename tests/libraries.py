@@ -10,7 +10,7 @@ import pytest
 
 from refnce.array import backend
 
-OTHERS = ("array_api_strict", "torch", "jax", "cupy")
+OTHERS = ("array_api_strict", "cupy")
 
 
 class Library:

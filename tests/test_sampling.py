@@ -133,7 +133,7 @@ def test_a_network_s_energy(sampler):
     """The learnt energy is a density on the plane too: 16 chains agree with quadrature of exp(E) times a Gaussian's tails."""
     shapes = nn.mlp_shapes(2, 16, 8, 1)
     energy = models.energy(
-        nn.mlp, shapes, 3.0 * Flat(shapes).pack(nn.initial(shapes, rng(8)))
+        nn.mlp, shapes, 3.0 * Flat(shapes).ravel(nn.init_params(shapes, rng(8)))
     )
 
     def density(x):

@@ -1,9 +1,13 @@
-"""What a layer is, and how gradients of broadcast arrays are summed.
+"""What a layer is.
 
-``layer(params, x) -> (y, pullback)`` evaluates a layer; ``pullback(dy) -> (dx, dparams)`` is its vector-Jacobian product
-there: dx has the shape of x, dparams the keys and shapes of params. ``pullback(dy, dx=False)`` and ``pullback(dy,
-dparams=False)`` leave out, as None, the half that training or sampling does not need. params is a dict of named arrays.
-Nothing is hidden: a layer has no state, and its pullback can be called any number of times.
+``layer(params, x) -> (y, pullback)`` evaluates a layer at ``params``, a dict of named
+arrays. ``pullback(dy) -> (dx, dparams)`` is its vector-Jacobian product there: dx has
+the shape of x, dparams the keys and shapes of params. ``pullback(dy, dx=False)`` and
+``pullback(dy, dparams=False)`` return None for the half that is not needed. A layer
+has no state: its pullback may be called any number of times, in any order.
+
+Leading axes of params and x are independent runs, and broadcast. The gradient of an
+array that was broadcast is the sum over the runs that shared it.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from typing import Any, Protocol
 from refnce.array.backend import Array, array_namespace
 
 Params = dict[str, Array]
+Gradients = tuple[Any, Any]
 
 
 class Pullback(Protocol):
@@ -20,7 +25,7 @@ class Pullback(Protocol):
 
     def __call__(
         self, dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> tuple[Any, Any]: ...
+    ) -> Gradients: ...
 
 
 class Layer(Protocol):
@@ -29,15 +34,12 @@ class Layer(Protocol):
     def __call__(self, params: Params, x: Array) -> tuple[Array, Pullback]: ...
 
 
-def match(gradient: Array, shape: tuple[int, ...]) -> Array:
+def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``gradient`` over the axes along which an array of ``shape`` was broadcast."""
     if gradient.shape == shape:
         return gradient
-    xp = array_namespace(gradient)
     extra = gradient.ndim - len(shape)
-    if extra:
-        gradient = xp.sum(gradient, axis=tuple(range(extra)))
-    stretched = tuple(
-        k for k, (a, b) in enumerate(zip(gradient.shape, shape, strict=True)) if a != b
-    )
-    return xp.sum(gradient, axis=stretched, keepdims=True) if stretched else gradient
+    sizes = (*(0,) * extra, *shape)
+    axes = [k for k, size in enumerate(gradient.shape) if k < extra or size != sizes[k]]
+    xp = array_namespace(gradient)
+    return xp.reshape(xp.sum(gradient, axis=tuple(axes)), shape)

@@ -98,7 +98,7 @@ def step(widths: tuple[int, ...], dtype: str) -> float:
     """A training step over PyTorch's."""
     g, shapes = rng(0), resnet.log_ratio_shapes(widths)
     flat = Flat(shapes)
-    theta = flat.pack(resnet.log_ratio_initial(shapes, g, 1)).astype(dtype)
+    theta = flat.ravel(resnet.log_ratio_init_params(shapes, g, 1)).astype(dtype)
     x, y = (g.uniform(size=(BATCH, 784)).astype(dtype) for _ in range(2))
     training = Training(
         models.network(resnet.log_ratio(widths), shapes, None),
@@ -110,7 +110,7 @@ def step(widths: tuple[int, ...], dtype: str) -> float:
     kind = getattr(torch, dtype)
     params = {
         k: torch.tensor(p[0], dtype=kind, requires_grad=True)
-        for k, p in flat.unpack(theta).items()
+        for k, p in flat.unravel(theta).items()
     }
     adam = torch.optim.Adam(params.values(), lr=RATE)
     both = torch.tensor(np.concatenate([x, y]), dtype=kind)

@@ -55,7 +55,7 @@ def rng(seed: int) -> np.random.Generator:
 
 
 def begin(dtype: str, methods: tuple[Method, ...], runs: int) -> train.State:
-    theta = FLAT.pack(nn.initial(SHAPES, rng(0), runs, 1)).astype(dtype)
+    theta = FLAT.ravel(nn.init_params(SHAPES, rng(0), runs, 1)).astype(dtype)
     training = Training(
         models.network(nn.mlp, SHAPES, NOISE), methods, optim.adam, RATE, xtol=1e-6
     )
@@ -113,7 +113,7 @@ class Torch:
                 net.load_state_dict(
                     {
                         name: torch.from_numpy(p.copy())
-                        for name, p in FLAT.unpack(theta[run, k]).items()
+                        for name, p in FLAT.unravel(theta[run, k]).items()
                     }
                 )
                 F = torch.zeros(
@@ -281,7 +281,7 @@ class Jax:
         for k in range(len(methods)):
             params = {
                 name: jnp.asarray(p)
-                for name, p in FLAT.unpack(pick(begun.theta, k)).items()
+                for name, p in FLAT.unravel(pick(begun.theta, k)).items()
             }
             zeros, none = {
                 name: jnp.zeros_like(p) for name, p in params.items()
@@ -412,7 +412,7 @@ def _torch_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int)
         linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
     )
     net.load_state_dict(
-        {name: torch.from_numpy(p.copy()) for name, p in FLAT.unpack(theta).items()}
+        {name: torch.from_numpy(p.copy()) for name, p in FLAT.unravel(theta).items()}
     )
     for p in net.parameters():
         p.requires_grad_(False)
@@ -452,7 +452,7 @@ def _jax_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int) -
     import jax
     import jax.numpy as jnp
 
-    params = {name: jnp.asarray(p) for name, p in FLAT.unpack(theta).items()}
+    params = {name: jnp.asarray(p) for name, p in FLAT.unravel(theta).items()}
 
     def energy(x: Any) -> Any:
         for k in (0, 2):
