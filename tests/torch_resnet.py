@@ -1,4 +1,4 @@
-"""The network of ``nn.resnet.log_ratio`` in PyTorch, whose autograd is a peer: the same parameters by the same names."""
+"""``nn.resnet.log_ratio`` in PyTorch, with the same parameters by the same names."""
 
 from __future__ import annotations
 

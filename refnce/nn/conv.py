@@ -7,7 +7,6 @@ of all n images, are then contiguous, and im2col copies blocks of that size.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 from refnce.array.backend import Array, array_namespace, device, is_numpy
 from refnce.array.backend import matrix_transpose
@@ -76,9 +75,9 @@ def conv3x3(params: Params, x: Array, *, stride: int = 1) -> tuple[Array, Pullba
 def convolution(stride: int = 1) -> Layer:
     """The convolution with ``stride`` as a layer on images (..., H, W, C, n).
 
-    The kernel is 3x3 or 1x1, as the weight (..., out, in, k, k) says; k // 2 zeros are
-    put around each image. A column is what one output pixel sees: k^2 C numbers of
-    each of n images. One matrix product turns the columns of some output rows into y.
+    The kernel is k x k, k = 3 or 1, as its weight (..., out, in, k, k) says, and each
+    image is padded with k // 2 zeros. A column holds what one output pixel sees of one
+    image. Each matrix product makes the pixels of one or more rows of the output.
     """
     if stride not in (1, 2):
         raise ValueError(f"stride must be 1 or 2; got {stride!r}")
@@ -86,43 +85,39 @@ def convolution(stride: int = 1) -> Layer:
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         weight, bias = params["weight"], params["bias"]
         xp, (H, W, channels, n) = array_namespace(x, weight, bias), x.shape[-4:]
-        out, k = weight.shape[-4], weight.shape[-1]
         height, width = -(-H // stride), -(-W // stride)
-        new = partial(xp.zeros, dtype=x.dtype, device=device(x))
+        out, k, full = weight.shape[-4], weight.shape[-1], slice(None)
+        zeros = partial(xp.zeros, dtype=x.dtype, device=device(x))
         # (..., out, in, k, k) -> (..., 1, 1, out, k k in)
         matrix = xp.moveaxis(weight, -3, -1)
         matrix = xp.reshape(matrix, (*weight.shape[:-4], 1, 1, out, k * k * channels))
-        corners = matrix[..., 0, 0, 0, 0], bias[..., 0], new(x.shape[:-4])
+        corners = matrix[..., 0, 0, 0, 0], bias[..., 0], zeros(x.shape[:-4])
         runs = xp.broadcast_arrays(*corners)[0].shape
-        inside = (..., slice(k // 2, k // 2 + H), slice(k // 2, k // 2 + W))
-        inside += (slice(None), slice(None))
-        padded = new((*x.shape[:-4], H + k - 1, W + k - 1, channels, n))
-        padded[inside] = x
-        # Blocks of rows, of which the columns fit a CPU's cache; on a GPU all rows.
-        row_size = width * k * k * channels * n
-        step = max(1, CACHE // max(1, row_size) if is_numpy(x) else height)
-        starts = range(0, height, step)
-        blocks = [slice(top, min(top + step, height)) for top in starts]
-        y = new((*runs, height, width, out, n))
+        padded = zeros((*x.shape[:-4], H + k - 1, W + k - 1, channels, n))
+        inside = [slice(k // 2, k // 2 + size) for size in (H, W)]
+        padded[..., *inside, full, full] = x
+        y = zeros((*runs, height, width, out, n))
+        # On a CPU the columns of a block of rows fit in its cache.
+        few = CACHE // max(1, width * k * k * channels * n) if is_numpy(x) else height
+        starts = range(0, height, max(1, few))
+        blocks = [slice(top, min(top + max(1, few), height)) for top in starts]
         for rows in blocks:
-            columns = xp.concat(_seen(padded, k, stride, rows, width), axis=-2)
-            product = matrix @ columns
+            product = matrix @ im2col(padded, k, stride, rows, width)
             y[..., rows, :, :, :] = product + bias[..., None, None, :, None]
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
             dinput, gradients = None, None
             if dx:
-                dpadded = new((*runs, *padded.shape[-4:]))
+                dpadded = zeros((*runs, *padded.shape[-4:]))
                 for rows in blocks:
                     dcolumns = matrix_transpose(matrix) @ dy[..., rows, :, :, :]
-                    for m, view in enumerate(_seen(dpadded, k, stride, rows, width)):
-                        view += dcolumns[..., channels * m : channels * (m + 1), :]
-                dinput = xp.asarray(dpadded[inside], copy=True)
+                    col2im(dcolumns, dpadded, k, stride, rows)
+                dinput = xp.asarray(dpadded[..., *inside, full, full], copy=True)
                 dinput = unbroadcast(dinput, x.shape)
             if dparams:
-                dmatrix = new((*runs, k * k * channels, out))
+                dmatrix = zeros((*runs, k * k * channels, out))
                 for rows in blocks:
-                    columns = xp.concat(_seen(padded, k, stride, rows, width), axis=-2)
+                    columns = im2col(padded, k, stride, rows, width)
                     products = columns @ matrix_transpose(dy[..., rows, :, :, :])
                     dmatrix += xp.sum(products, axis=(-4, -3))
                 dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
@@ -139,21 +134,26 @@ def convolution(stride: int = 1) -> Layer:
     return layer
 
 
+def im2col(padded: Array, k: int, stride: int, rows: slice, width: int) -> Array:
+    """Return the columns (..., rows, width, k k C, n) of some rows of the output."""
+    views = _seen(padded, k, stride, rows, width)
+    return array_namespace(padded).concat(views, axis=-2)
+
+
+def col2im(dcolumns: Array, dpadded: Array, k: int, stride: int, rows: slice) -> None:
+    """Add the adjoint of ``im2col`` to ``dpadded``."""
+    channels = dpadded.shape[-2]
+    for m, view in enumerate(_seen(dpadded, k, stride, rows, dcolumns.shape[-3])):
+        view += dcolumns[..., channels * m : channels * (m + 1), :]
+
+
 def _seen(padded: Array, k: int, stride: int, rows: slice, width: int) -> list[Array]:
-    """The k^2 views of ``padded`` by which the kernel is multiplied, row by row."""
-    top, bottom, right = stride * rows.start, stride * rows.stop, stride * width
-    last = stride - 1
-    return [
-        padded[
-            ...,
-            top + i : bottom + i - last : stride,
-            j : right + j - last : stride,
-            :,
-            :,
-        ]
-        for i in range(k)
-        for j in range(k)
-    ]
+    """k k views (..., rows, width, C, n): what each entry of the kernel multiplies."""
+    top, bottom = stride * rows.start, stride * (rows.stop - 1) + 1
+    right, full = stride * (width - 1) + 1, slice(None)
+    down = [slice(top + i, bottom + i, stride) for i in range(k)]
+    across = [slice(j, right + j, stride) for j in range(k)]
+    return [padded[..., i, j, full, full] for i in down for j in across]
 
 
 def nchw_to_hwcn(x: Array) -> Array:

@@ -12,30 +12,19 @@ array that was broadcast is the sum over the runs that shared it.
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 
 Params = dict[str, Array]
-Gradients = tuple[Any, Any]
-
-
-class Pullback(Protocol):
-    """``pullback(dy, *, dx=True, dparams=True) -> (dx, dparams)``."""
-
-    def __call__(
-        self, dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> Gradients: ...
-
-
-class Layer(Protocol):
-    """``layer(params, x) -> (y, pullback)``."""
-
-    def __call__(self, params: Params, x: Array) -> tuple[Array, Pullback]: ...
+Gradients = tuple[Any, Any]  # (dx, dparams), None for a half that was not asked for
+Pullback = Callable[..., Gradients]  # pullback(dy, *, dx=True, dparams=True)
+Layer = Callable[[Params, Array], tuple[Array, Pullback]]
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Sum ``gradient`` over the axes along which an array of ``shape`` was broadcast."""
+    """Sum ``gradient`` over the axes along which an array of ``shape`` is broadcast."""
     if gradient.shape == shape:
         return gradient
     extra = gradient.ndim - len(shape)

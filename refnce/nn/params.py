@@ -45,7 +45,7 @@ def init_params(shapes: Shapes, rng: Any, *runs: int) -> Params:
 
 
 class Flat:
-    """Parameters of ``shapes``, (..., *shape) each, as one vector theta (..., count)."""
+    """Parameters of given shapes, (..., *shape) each, as one vector (..., count)."""
 
     def __init__(self, shapes: Shapes) -> None:
         if not shapes:
@@ -79,12 +79,13 @@ class Flat:
             )
         parts = []
         for name, shape in self.shapes.items():
-            value, cut = params[name], params[name].ndim - len(shape)
-            if value.shape[max(cut, 0) :] != shape:
+            value = params[name]
+            runs = value.shape[: max(0, value.ndim - len(shape))]
+            if value.shape != (*runs, *shape):
                 raise ValueError(
                     f"{name} must be (..., {', '.join(map(str, shape))}); "
                     f"got shape {tuple(value.shape)}"
                 )
             xp = array_namespace(value)
-            parts.append(xp.reshape(value, (*value.shape[:cut], math.prod(shape))))
+            parts.append(xp.reshape(value, (*runs, math.prod(shape))))
         return xp.concat(parts, axis=-1)

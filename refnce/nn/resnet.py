@@ -50,7 +50,7 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     >>> y.shape
     (5, 3)
     """
-    blocks = [_block(*stage) for stage in _stages(widths)]
+    blocks = [_block(*block) for block in _blocks(widths)]
     inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
@@ -68,7 +68,7 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
 def log_ratio(
     widths: tuple[int, ...] = FULL, sign: str = "negative", side: int = 28
 ) -> Layer:
-    """Return the layer x (..., n, side^2) -> r (..., n, 1): ``resnet18`` and its head."""
+    """Return the layer x (..., n, side^2) -> r (..., n, 1): ``resnet18`` and a head."""
     head = partial(quadratic_head, sign=sign)
     return chain(_rows_to_images(side), resnet18(widths), head)
 
@@ -94,23 +94,17 @@ def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shap
     >>> nn.resnet18_shapes()["2.branch.1.weight"]
     (64, 64, 3, 3)
     """
-    shapes = {"0.weight": (widths[0], 1, 3, 3), "0.bias": (widths[0],)}
-    for k, (before, after, stride) in enumerate(_stages(widths), 1):
-        for place, channels in ((1, before), (3, after)):
-            shapes |= {
-                f"{k}.branch.{place}.weight": (after, channels, 3, 3),
-                f"{k}.branch.{place}.bias": (after,),
-            }
+    layers: Shapes = {"0": (widths[0], 1, 3, 3)}
+    for k, (before, after, stride) in enumerate(_blocks(widths), 1):
+        layers |= {f"{k}.branch.1": (after, before, 3, 3)}
+        layers |= {f"{k}.branch.3": (after, after, 3, 3)}
         if stride > 1 or before != after:
-            shapes |= {
-                f"{k}.shortcut.weight": (after, before, 1, 1),
-                f"{k}.shortcut.bias": (after,),
-            }
-    last = 2 * len(widths) + 3
-    return shapes | {
-        f"{last}.weight": (features, widths[-1]),
-        f"{last}.bias": (features,),
-    }
+            layers |= {f"{k}.shortcut": (after, before, 1, 1)}
+    layers |= {f"{2 * len(widths) + 3}": (features, widths[-1])}
+    shapes: Shapes = {}
+    for name, shape in layers.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
 
 
 def log_ratio_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
@@ -183,13 +177,12 @@ def _part(params: Params, prefix: str) -> Params:
     }
 
 
-def _stages(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
+def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
     """(channels in, channels out, stride) of each block."""
-    stages, before = [], widths[0]
-    for k, width in enumerate(widths):
-        stages += [(before, width, 1 if k == 0 else 2), (width, width, 1)]
-        before = width
-    return stages
+    blocks = [(widths[0], widths[0], 1)] * 2
+    for before, after in zip(widths, widths[1:], strict=False):
+        blocks += [(before, after, 2), (after, after, 1)]
+    return blocks
 
 
 def _block(before: int, after: int, stride: int) -> Layer:
@@ -204,8 +197,8 @@ def _rows_to_images(side: int) -> Layer:
         xp = array_namespace(x)
         if x.shape[-1] != side * side:
             raise ValueError(
-                f"x must be (..., n, {side * side}), rows of images of {side} x {side}; "
-                f"got shape {tuple(x.shape)}"
+                f"x must be (..., n, {side * side}), rows of images of "
+                f"{side} x {side}; got shape {tuple(x.shape)}"
             )
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:

@@ -151,7 +151,7 @@ def jax_energy(params: Any, x: Any) -> Any:
 
 
 class Jax:
-    """One jitted step, in which the runs of a method are vmapped where there are several."""
+    """One jitted step; several runs of a method are vmapped."""
 
     def __init__(self, dtype: str, methods: tuple[Method, ...], runs: int) -> None:
         import jax
@@ -227,7 +227,7 @@ class Jax:
 
 
 def check(contestants: dict[str, Any], dtype: str, steps: int) -> None:
-    """Raise unless all have the same F after some steps, but for what Adam magnifies."""
+    """Raise unless all have the same F after some steps, to what Adam magnifies."""
     for _ in range(steps):
         for contestant in contestants.values():
             contestant.step()
@@ -247,7 +247,7 @@ def product(dtype: str) -> Any:
 def table_rows(
     work: str, works: dict[str, Any], bounds: dict[str, Any], **counts: int
 ) -> tuple[list[str], dict[str, float]]:
-    """Rows of the peers that are installed, and all ratios; bounds: label, must, aim."""
+    """Rows of the installed peers, and all ratios; bounds: label, must, aim."""
     times = ratios(works, "refnce", **counts)
     peers = [name for name in bounds if name in times]
     rows = [(bounds[name][0], times[name], *bounds[name][1:]) for name in peers]
