@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace, machine_eps
 from refnce.array.interop import interoperable
 from refnce.array.special import pairwise_sum, two_sum
 from refnce.array.validation import samples
@@ -170,7 +170,8 @@ def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     xp = array_namespace(r)
     d, e = two_sum(F[..., None], -r)
     e = half * xp.where(xp.isfinite(d), e, xp.zeros_like(e))
-    return half * d, xp.where(abs(e) < 2.0**-24, 1.0 + e, xp.exp(e))
+    small = abs(e) < 0.5 * machine_eps(r.dtype, xp) ** 0.5
+    return half * d, xp.where(small, 1.0 + e, xp.exp(e))
 
 
 def _times_exp(c: Array, p: Array) -> Array:

@@ -160,13 +160,25 @@ def _update(r_data, r_noise, F, nu):
     g = nce.count_difference(k[0], k[1], n, m, nu) + (
         w_data * small[0] + w_noise * small[1]
     )
-    far = xp.log(A / (nu * B))
+    far, rest = _log_and_rest(A / (nu * B))
+    total, error = two_sum(F, -far)
     near = -xp.log1p(-g * (1.0 + nu) / A)  # near the root from the exact difference
-    h = xp.where(abs(far) < 0.5, near, far)
-    h = h if h.dtype == F.dtype else xp.astype(h, F.dtype)
-    values = F - h, h, abs(g) / (w_data * u[0] + w_noise * u[1])  # Eq. (10)
+    close = abs(far) < 0.5
+    F_next = xp.where(close, F - near, total + (error - rest))  # Eq. (10)
+    distance = abs(g) / (w_data * u[0] + w_noise * u[1])
+    values = F_next, xp.where(close, near, far), distance
+    if g.dtype != F.dtype:
+        values = tuple(xp.astype(x, F.dtype) for x in values)
     certified, pair = nce.is_certified(xp.minimum(A, B), F, nu), (r_data, r_noise)
     return where_certified(certified, values, _scaled_update, *pair, F, nu)
+
+
+def _log_and_rest(x):
+    """log x, rounded, and the rest that the rounding loses."""
+    xp = array_namespace(x)
+    high = xp.log(x)
+    rest = x * xp.exp(-high) - 1.0
+    return high, xp.where(abs(high) < math.inf, rest, xp.zeros_like(rest))
 
 
 def _sums(r, F, nu, M):
@@ -192,8 +204,9 @@ def _scaled_update(r_data, r_noise, F, nu):
     # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
-    total, error = F, low
-    for term in (high, K_data, -K_noise, xp.log(V_noise / V_data)):
+    log_ratio, rest = _log_and_rest(V_noise / V_data)
+    total, error = F, low + rest
+    for term in (high, K_data, -K_noise, log_ratio):
         total, e = two_sum(total, term + 0.0 * F)
         error = error + xp.where(abs(e) < math.inf, e, xp.zeros_like(e))
     far = total + error
