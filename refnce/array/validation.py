@@ -158,3 +158,17 @@ def rows(x: Array) -> Array:
         return x
     xp = array_namespace(x)
     return xp.reshape(xp.reshape(x, (-1,)), x.shape)
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """``value`` is a whole number >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+
+
+def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
+    """``value`` is a finite Python number > 0 (>= 0 with ``or_zero``)."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not (number and (0 < value < math.inf or or_zero and value == 0)):
+        bound = ">=" if or_zero else ">"
+        raise ValueError(f"{name} must be a finite number {bound} 0; got {value!r}")

@@ -24,7 +24,7 @@ from refnce.nn import resnet  # noqa: E402
 from refnce.nn.conv3x3 import convolution  # noqa: E402
 from refnce.nn.params import Flat  # noqa: E402
 from refnce.nn.images import images_first, images_last  # noqa: E402
-from refnce.train.algorithm1 import Method, Training  # noqa: E402
+from refnce.train import Method, Training  # noqa: E402
 from tests import torch_resnet  # noqa: E402
 from tests.bench.timing import ratios, row  # noqa: E402
 
@@ -102,7 +102,7 @@ def step(widths: tuple[int, ...], dtype: str) -> float:
     x, y = (g.uniform(size=(BATCH, 784)).astype(dtype) for _ in range(2))
     training = Training(
         models.network(resnet.log_ratio(widths), shapes, None),
-        (Method("bar"),),
+        Method("bar"),
         optim.adam,
         RATE,
     )

@@ -29,9 +29,8 @@ import numpy as np  # noqa: E402
 
 from refnce import distributions, nn, optim, sampling, train  # noqa: E402
 from refnce.train import models  # noqa: E402
-from refnce.train.apart import samples, split  # noqa: E402
 from refnce.nn.params import Flat  # noqa: E402
-from refnce.train.algorithm1 import Method, Training  # noqa: E402
+from refnce.train import Method, Training  # noqa: E402
 from tests.bench.timing import ratios, row  # noqa: E402
 
 BATCH = 512
@@ -46,7 +45,7 @@ METHODS = (
     Method("gradient", rate=RATE, optimizer=optim.adam),
     Method("gradient", rate=10 * RATE, optimizer=optim.adam),
     Method("bar"),
-    Method("newton", order="first"),
+    Method("newton", F_first=True),
 )
 
 
@@ -54,15 +53,14 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
 
 
-def begin(dtype: str, methods: tuple[Method, ...], runs: int) -> train.State:
-    theta = FLAT.pack(nn.initial(SHAPES, rng(0), runs, 1)).astype(dtype)
-    training = Training(
-        models.network(nn.mlp, SHAPES, NOISE), methods, optim.adam, RATE, xtol=1e-6
-    )
-    shape = (runs, len(methods))
-    return train.start(
-        training, np.repeat(theta, len(methods), axis=1), np.zeros(shape, dtype)
-    )
+def initial(dtype: str, runs: int) -> np.ndarray:
+    return FLAT.pack(nn.initial(SHAPES, rng(0), runs)).astype(dtype)
+
+
+def begin(dtype: str, method: Method, theta: np.ndarray) -> train.State:
+    model = models.network(nn.mlp, SHAPES, NOISE)
+    training = Training(model, method, optim.adam, RATE, xtol=1e-6)
+    return train.start(training, theta, np.zeros(theta.shape[:-1], dtype))
 
 
 def drawn(dtype: str, runs: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,20 +72,24 @@ def drawn(dtype: str, runs: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Ours:
-    """Each run and method by itself, as ``fit(..., apart=True)`` does."""
+    """Each run and method by itself."""
 
     def __init__(self, dtype: str, methods: tuple[Method, ...], runs: int) -> None:
-        self.parts = split(begin(dtype, methods, runs), True)
-        self.pair = drawn(dtype, runs)
+        theta, self.pair = initial(dtype, runs), drawn(dtype, runs)
+        self.parts = [
+            (run, begin(dtype, method, theta[run : run + 1]))
+            for run in range(runs)
+            for method in methods
+        ]
 
     def step(self) -> None:
-        self.parts = {
-            place: train.step(part, *samples(place, self.pair))
-            for place, part in self.parts.items()
-        }
+        x, y = self.pair
+        self.parts = [
+            (run, train.step(part, x[run], y[run])) for run, part in self.parts
+        ]
 
     def F(self) -> np.ndarray:
-        return np.asarray([part.F[0] for part in self.parts.values()])
+        return np.asarray([part.F[0] for _, part in self.parts])
 
 
 class Torch:
@@ -102,10 +104,10 @@ class Torch:
             torch.from_numpy(np.ascontiguousarray(z)) for z in drawn(dtype, runs)
         )
         linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
-        theta = begin(dtype, methods, runs).theta
+        theta = initial(dtype, runs)
         self.models = []
         for run in range(runs):
-            for k, method in enumerate(methods):
+            for method in methods:
                 net = torch.nn.Sequential(
                     linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
                 )
@@ -113,7 +115,7 @@ class Torch:
                 net.load_state_dict(
                     {
                         name: torch.from_numpy(p.copy())
-                        for name, p in FLAT.unpack(theta[run, k]).items()
+                        for name, p in FLAT.unpack(theta[run]).items()
                     }
                 )
                 F = torch.zeros(
@@ -178,7 +180,12 @@ class Jax:
         jax.config.update("jax_enable_x64", True)
         self.jax, self.methods = jax, methods
         x, y = drawn(dtype, runs)
-        begun = begin(dtype, methods, runs)
+        theta = initial(dtype, runs)
+        theta, F = (
+            (theta[0], np.zeros((), dtype))
+            if runs == 1
+            else (theta, np.zeros(runs, dtype))
+        )
 
         def energy(params: Any, x: Any) -> Any:
             for k in (0, 2):
@@ -276,16 +283,12 @@ class Jax:
                 new.append((*moved, state[6] + 1))
             return new
 
-        pick = (lambda z, k: z[0, k]) if runs == 1 else (lambda z, k: z[:, k])
         self.state = []
-        for k in range(len(methods)):
-            params = {
-                name: jnp.asarray(p)
-                for name, p in FLAT.unpack(pick(begun.theta, k)).items()
-            }
+        for _ in methods:
+            params = {name: jnp.asarray(p) for name, p in FLAT.unpack(theta).items()}
             zeros, none = {
                 name: jnp.zeros_like(p) for name, p in params.items()
-            }, jnp.asarray(pick(begun.F, k))
+            }, jnp.asarray(F)
             self.state.append(
                 (params, none, zeros, zeros, none, none, jnp.asarray(1.0, dtype))
             )
@@ -365,7 +368,7 @@ def steps_table(peers: dict[str, Any]) -> list[str]:
 def chains_table(peers: dict[str, Any]) -> list[str]:
     """64 chains at a fixed step size: the same trajectories for all in length, each with random numbers of its own."""
     rows, steps = [], 50
-    theta = begin("float32", (Method("bar"),), 1).theta[0, 0]
+    theta = initial("float32", 1)[0]
     x = NOISE.sample(rng(5), 64).astype("float32")
     density = models.energy(nn.mlp, SHAPES, theta)
     for sampler, length, must in (
