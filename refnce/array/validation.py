@@ -166,9 +166,9 @@ def check_count(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
 
 
-def check_positive(name: str, value: Any, *, or_zero: bool = False) -> None:
-    """``value`` is a finite Python number > 0 (>= 0 with ``or_zero``)."""
+def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
+    """``value`` is a finite Python number > 0 (>= 0 with ``zero``)."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (number and (0 < value < math.inf or or_zero and value == 0)):
-        bound = ">=" if or_zero else ">"
+    if not (number and (0 < value < math.inf or zero and value == 0)):
+        bound = ">=" if zero else ">"
         raise ValueError(f"{name} must be a finite number {bound} 0; got {value!r}")

@@ -111,7 +111,7 @@ class Training:
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a train.Method; got {self.method!r}")
         validation.check_positive("rate", self.rate)
-        validation.check_positive("xtol", self.xtol, or_zero=True)
+        validation.check_positive("xtol", self.xtol, zero=True)
         validation.check_nu(self.nu)
         own = self.loss is not None
         if own and (self.nu != 1.0 or self.method.update in UPDATES[1:]):
