@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from figures import AVAILABLE, ON_MNIST, output
+from figures.mnist import files as mnist_files
 from figures.settings import Settings
-from refnce import files, mnist
+from refnce import files
 from refnce.array import backend
 
 
@@ -123,10 +124,10 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def _find_mnist(parser: Parser, options: argparse.Namespace, asked: bool) -> None:
     """The folder of the files, checked; where it was not asked for and is not there, these figures are left out with a line."""
-    folder = mnist.where(options.mnist)
+    folder = mnist_files.find(options.mnist)
     if folder is None:
         remedy = (
-            "give --mnist DIR, set REFNCE_MNIST, or python -m refnce mnist --download"
+            "give --mnist DIR, set REFNCE_MNIST, or python -m figures.mnist --download"
         )
         if asked:
             parser.error(f"{' and '.join(ON_MNIST)} need MNIST: {remedy}")
@@ -134,8 +135,8 @@ def _find_mnist(parser: Parser, options: argparse.Namespace, asked: bool) -> Non
         options.names = [name for name in options.names if name not in ON_MNIST]
         return
     try:
-        mnist.read(folder)
-    except (files.FileError, OSError) as error:
+        mnist_files.read(folder)
+    except (mnist_files.FileError, OSError) as error:
         parser.error(f"--mnist: {error}".replace("\n", " "))
     options.mnist = folder
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from figures import mnist_experiment, style
+from figures.diagnostics import diagnose
 from figures.settings import Settings
 from figures.parallel import side_by_side
 from refnce import sampling
@@ -81,7 +82,7 @@ def sample(job: Job) -> dict[str, Any]:
     settings = job.settings
     _, _, noise = mnist_experiment.sources(settings)
     density = _density(settings, noise, settings.array(job.theta, "float32"))
-    z = settings.array(noise.whitened(job.start), "float32")
+    z = settings.array(noise.whiten(job.start), "float32")
     steps, warmup, leapfrog = _lengths(settings)
     chains = sampling.hmc(
         density,
@@ -91,17 +92,20 @@ def sample(job: Job) -> dict[str, Any]:
         warmup=warmup,
         leapfrog=leapfrog,
         step_size=0.01,
-        track=lambda each: settings.track(each, f"HMC, {job.method}", warmup + steps),
+        progress=lambda each: settings.track(
+            each, f"HMC, {job.method}", warmup + steps
+        ),
     )
-    x = noise.coloured(to_numpy(chains.samples[-1, ...]).astype(float))
+    r_hat, ess = diagnose(chains.samples)
+    x = noise.unwhiten(to_numpy(chains.samples[-1, ...]).astype(float))
     return {
         "x": x,
         "F": float(job.F),
         "acceptance": float(np.mean(to_numpy(chains.acceptance))),
         "step_size": chains.step_size,
-        "r_hat_max": float(np.max(chains.r_hat)),
-        "r_hat_median": float(np.median(chains.r_hat)),
-        "ess_min": float(np.min(chains.ess)),
+        "r_hat_max": float(np.max(r_hat)),
+        "r_hat_median": float(np.median(r_hat)),
+        "ess_min": float(np.min(ess)),
         "log_ratio": _ratios(density, settings, noise, x),
     }
 
@@ -129,7 +133,7 @@ def _density(settings: Settings, noise: Any, theta: Any) -> Any:
 
 def _ratios(density: Any, settings: Settings, noise: Any, x: Any) -> float:
     """The mean log-ratio r of images."""
-    z = settings.array(noise.whitened(x), "float32")
+    z = settings.array(noise.whiten(x), "float32")
     E, _ = density(z)
     return float(np.mean(to_numpy(E) + 0.5 * np.sum(to_numpy(z) ** 2, axis=-1)))
 

@@ -24,13 +24,15 @@ from tqdm import tqdm
 
 from figures import methods
 from figures.methods import ROOT_START
+from figures.mnist import dequantize
+from figures.mnist import files as mnist_files
 from figures.settings import Settings
 from figures.parallel import keep_freed_memory, side_by_side
-from refnce import files, logz, mnist, nce, optim, pixels, train
+from refnce import files, logz, nce, optim, train
 from refnce.train import models
 from refnce.array.backend import Array, array_namespace, make_rng, to_numpy
 from refnce.train.fit import Batches, Record, fit
-from refnce.distributions.gaussian import Gaussian
+from refnce.distributions import Gaussian
 from refnce.nn import resnet
 from refnce.nn.params import Flat
 from refnce.train.algorithm1 import State, Training
@@ -65,7 +67,7 @@ class Dequantised:
     def sample(self, rng: Any, *shape: int) -> Any:
         """Draw (*shape, 784)."""
         rows = rng.integers(len(self.images), size=shape)
-        return pixels.dequantised(self.images[rows], rng)
+        return dequantize.dequantize(self.images[rows], rng)
 
 
 @dataclass(frozen=True)
@@ -172,12 +174,12 @@ def _sources(
     assert (
         folder is not None
     ), "figures.__main__ makes these figures with a folder alone"
-    digits = mnist.read(folder)
+    digits = mnist_files.read(folder)
     images = digits.train_images[:2000] if quick else digits.train_images
     return (
         Dequantised(images),
         Dequantised(digits.test_images),
-        Gaussian(*pixels.moments(images)),
+        Gaussian(*dequantize.moments(images)),
     )
 
 

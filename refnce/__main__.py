@@ -1,4 +1,4 @@
-"""``python -m refnce``: solve for F from two files of log-ratios; check another program's results on the test vectors; get MNIST.
+"""``python -m refnce``: solve for F from two files of log-ratios; check another program's results on the test vectors.
 
 Exit status: 0 converged or all right, 1 not converged or something wrong, 2 bad input (one line on standard error).
 """
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from refnce import logz, mnist
+from refnce import logz
 from refnce.array import backend
 from refnce.conformance import cases
 from refnce.conformance.check import check
@@ -85,22 +85,7 @@ def _vectors(options: argparse.Namespace) -> int:
     return 0
 
 
-def _mnist(options: argparse.Namespace) -> int:
-    folder = mnist.download() if options.download else mnist.where(options.mnist)
-    if folder is None:
-        raise InputError(
-            f"no folder of MNIST is known; give --mnist DIR, set {mnist.VARIABLE}, or --download the files"
-        )
-    digits = mnist.read(folder)
-    train, test = len(digits.train_images), len(digits.test_images)
-    print(
-        f"{folder}: {train} training and {test} test images, every file right to the byte",
-        flush=True,
-    )
-    return 0
-
-
-COMMANDS = {"solve": _solve, "check": _check, "vectors": _vectors, "mnist": _mnist}
+COMMANDS = {"solve": _solve, "check": _check, "vectors": _vectors}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -168,22 +153,6 @@ def _parser() -> argparse.ArgumentParser:
         "vectors",
         help="print the folder of the test vectors",
         description="Print their folder.",
-    )
-    digits = commands.add_parser(
-        "mnist",
-        help="fetch the files of MNIST, or check them",
-        description=f"Check MNIST's four files, in --mnist DIR, else {mnist.VARIABLE}, else where --download put them.",
-    )
-    source = digits.add_mutually_exclusive_group()
-    source.add_argument(
-        "--mnist",
-        metavar="DIR",
-        help="folder of the four IDX files, as they are or as .gz",
-    )
-    source.add_argument(
-        "--download",
-        action="store_true",
-        help="fetch them into the user's cache (extra mnist: pooch)",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""``python -m refnce solve`` and ``mnist``: their output, their exit status, and one line for every bad input."""
+"""``python -m refnce solve``: its output, its exit status, and one line for every bad input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import pytest
 
 from refnce import logz
 from refnce.__main__ import main
-from tests.real_mnist import FOLDER, REAL
 
 R_DATA = np.random.Generator(np.random.PCG64(1)).normal(1.0, 1.0, size=40)
 R_NOISE = np.random.Generator(np.random.PCG64(2)).normal(-1.0, 1.0, size=60)
@@ -268,52 +267,3 @@ def test_as_a_process(files):
     assert done.stderr == ""
     done = subprocess.run(run, capture_output=True, text=True)
     assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
-
-
-@pytest.fixture
-def nowhere(tmp_path, monkeypatch):
-    """No files of MNIST, however much this machine has them."""
-    monkeypatch.delenv("REFNCE_MNIST", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path
-
-
-@pytest.mark.parametrize(
-    ("arguments", "complaint"),
-    [
-        ([], "give --mnist DIR, set REFNCE_MNIST, or --download the files"),
-        (
-            ["--mnist", "{}/gone"],
-            "gone is no folder; name the one of MNIST's four files",
-        ),
-        (
-            ["--mnist", "{}"],
-            "train-images-idx3-ubyte is missing, and so is train-images-idx3-ubyte.gz",
-        ),
-        (["--download"], "which is not installed"),
-        (["--download", "--mnist", "{}"], "not allowed with argument --download"),
-    ],
-    ids=["nowhere", "no folder", "no file", "no pooch", "both"],
-)
-def test_without_mnist_it_is_one_line_and_exit_2(
-    capsys, monkeypatch, nowhere, arguments, complaint
-):
-    monkeypatch.setitem(sys.modules, "pooch", None)
-    status, out, err = run(
-        capsys, "mnist", *(argument.format(nowhere) for argument in arguments)
-    )
-    assert status == 2 and out == ""
-    assert complaint in err and err.count("\n") == 1
-
-
-@REAL
-@pytest.mark.parametrize(
-    "arguments", [[], ["--mnist", FOLDER]], ids=["variable", "option"]
-)
-def test_with_mnist_it_says_what_is_there(capsys, arguments):
-    status, out, err = run(capsys, "mnist", *arguments)
-    assert status == 0 and err == ""
-    assert (
-        out
-        == f"{FOLDER}: 60000 training and 10000 test images, every file right to the byte\n"
-    )

@@ -22,8 +22,9 @@ pytest.importorskip(
 import figures  # noqa: E402
 from figures import __main__ as command  # noqa: E402
 from figures import mnist_experiment, output, recording  # noqa: E402
+from figures.mnist import files as mnist_files  # noqa: E402
 from figures.settings import Settings  # noqa: E402
-from refnce import files, mnist  # noqa: E402
+from refnce import files  # noqa: E402
 from tests.real_mnist import FOLDER, REAL  # noqa: E402
 
 ROOT = Path(__file__).parent.parent
@@ -38,7 +39,7 @@ def test_quick_run_of_all(tmp_path):
     made = [
         name
         for name in figures.AVAILABLE
-        if name not in figures.ON_MNIST or mnist.where() is not None
+        if name not in figures.ON_MNIST or mnist_files.find() is not None
     ]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == sorted(
         f"{n}.{e}" for n in made for e in ("json", "png")

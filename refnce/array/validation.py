@@ -35,6 +35,23 @@ def check_nu(nu: Any) -> float:
     return float(nu)
 
 
+def check_count(name: str, value: Any, least: int) -> None:
+    """Check that ``value`` is a whole number >= ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+
+
+def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
+    """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (0 < value <= LARGEST or (zero and value == 0))
+    ):
+        sign = ">=" if zero else ">"
+        raise ValueError(f"{name} must be a finite number {sign} 0; got {value!r}")
+
+
 def check_arrays(**arrays: Array) -> Namespace:
     """Return the namespace of ``arrays``: one library, one device, one real floating dtype, no gradients to record."""
     if all_numpy_float64(*arrays.values()):
@@ -158,17 +175,3 @@ def rows(x: Array) -> Array:
         return x
     xp = array_namespace(x)
     return xp.reshape(xp.reshape(x, (-1,)), x.shape)
-
-
-def check_count(name: str, value: Any, least: int) -> None:
-    """``value`` is a whole number >= ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
-
-
-def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
-    """``value`` is a finite Python number > 0 (>= 0 with ``zero``)."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (number and (0 < value < math.inf or zero and value == 0)):
-        bound = ">=" if zero else ">"
-        raise ValueError(f"{name} must be a finite number {bound} 0; got {value!r}")

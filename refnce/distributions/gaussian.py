@@ -1,143 +1,332 @@
-"""The Gaussian of full covariance: the noise that Section 4.3 sets against MNIST."""
+"""Gaussians of unit, diagonal and full covariance: families and noises of Section 4."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from refnce.array.backend import (
-    Array,
-    array_namespace,
-    asarray,
-    device,
-    all_true,
-    machine_eps,
-    is_numpy,
-    matrix_transpose,
-)
+from refnce.array.backend import Array, all_true, array_namespace, is_numpy, machine_eps
 from refnce.array.validation import check_arrays
-from refnce.distributions.laws import LOG_2PI
+from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
 
-__all__ = ["Gaussian"]
+__all__ = ["DiagonalGaussian", "Gaussian", "UnitGaussian"]
+
+
+@dataclass(frozen=True)
+class UnitGaussian:
+    """N(mean, I), the exponential family T(x) = x of Section 4.2.
+
+    Parameters
+    ----------
+    mean : NumPy array (..., d)
+        Leading axes broadcast against those of the samples: a mean (runs, 1, d) is one
+        distribution for each run.
+
+    Attributes
+    ----------
+    theta : array (..., d)
+        The natural parameters: the mean itself.
+    log_z : array (...)
+        F* = |theta|^2/2 + d log(2 pi)/2.
+
+    Raises
+    ------
+    TypeError
+        If mean is not a NumPy array of floats.
+    ValueError
+        If mean is not finite.
+
+    Notes
+    -----
+    The base measure is h(x) = exp(-|x|^2/2), which the paper prints as q. The noise
+    N(0, I) has theta = 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce.distributions import UnitGaussian
+    >>> data = UnitGaussian(np.array([16.0]))
+    >>> print(data.log_z.round(4))
+    128.9189
+    >>> data.sample(np.random.default_rng(0), 5, 512).shape
+    (5, 512, 1)
+    """
+
+    mean: Array
+
+    def __post_init__(self) -> None:
+        _check_parameters(mean=self.mean)
+
+    @property
+    def theta(self) -> Array:
+        """The natural parameters (..., d)."""
+        return self.mean
+
+    @property
+    def log_z(self) -> Array:
+        """F* (...), the log of the normalising constant of exp(E)."""
+        return 0.5 * sum_last(self.mean**2 + LOG_2PI)
+
+    def sample(self, rng: Any, *shape: int) -> Array:
+        """Draw (*shape, d); ``shape`` holds the runs of the mean."""
+        return _draw(rng, shape, self.mean, 1.0)
+
+    @staticmethod
+    def statistics(x: Array) -> Array:
+        """Return T(x) = x (..., d) of x (..., d)."""
+        return x
+
+    @staticmethod
+    def log_base(x: Array) -> Array:
+        """Return log h(x) = -|x|^2/2 (...) of x (..., d)."""
+        return -0.5 * sum_last(x**2)
+
+    def energy(self, x: Array) -> Array:
+        """Return E(x) = <x, mean> - |x|^2/2 (...) of x (..., d)."""
+        (mean,) = check_x(x, self.mean.shape[-1], self.mean)
+        return sum_last(x * mean) + self.log_base(x)
+
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
+        (mean,) = check_x(x, self.mean.shape[-1], self.mean)
+        return -0.5 * (sum_last((x - mean) ** 2) + x.shape[-1] * LOG_2PI)
+
+
+@dataclass(frozen=True)
+class DiagonalGaussian:
+    """N(mean, diag(variance)), the exponential family T(x) = [x^2, x] of Section 4.2.
+
+    Parameters
+    ----------
+    mean, variance : NumPy arrays (..., d)
+        Of one shape. Leading axes broadcast against those of the samples: parameters
+        (runs, 1, d) are one distribution for each run.
+
+    Attributes
+    ----------
+    theta : array (..., 2 d)
+        The natural parameters [-1/(2 variance), mean/variance].
+    log_z : array (...)
+        F* = sum of mean^2/(2 variance) + log(2 pi variance)/2 over the coordinates.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a NumPy array of floats.
+    ValueError
+        If the shapes differ, a parameter is not finite or a variance is not > 0.
+
+    Notes
+    -----
+    The base measure is 1. Equal variances s are the isotropic Gaussian N(mean, s I).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce.distributions import DiagonalGaussian
+    >>> noise = DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
+    >>> noise.theta
+    array([-0.25, -0.25,  0.  ,  0.  ])
+    >>> noise.log_density(np.array([[0.0, 0.0], [2.0, 0.0]])).round(4)
+    array([-2.531, -3.531])
+    """
+
+    mean: Array
+    variance: Array
+
+    def __post_init__(self) -> None:
+        _check_parameters(mean=self.mean, variance=self.variance)
+        if self.mean.shape != self.variance.shape:
+            raise ValueError(
+                "mean and variance must have one shape; "
+                f"got {self.mean.shape} and {self.variance.shape}"
+            )
+        if not all_true(self.variance > 0):
+            raise ValueError(f"variance must be > 0; got {self.variance.min()}")
+
+    @property
+    def theta(self) -> Array:
+        """The natural parameters (..., 2 d)."""
+        xp = array_namespace(self.mean)
+        return xp.concat([-0.5 / self.variance, self.mean / self.variance], axis=-1)
+
+    @property
+    def log_z(self) -> Array:
+        """F* (...), the log of the normalising constant of exp(E)."""
+        log_variance = array_namespace(self.mean).log(self.variance)
+        return 0.5 * sum_last(self.mean**2 / self.variance + log_variance + LOG_2PI)
+
+    def sample(self, rng: Any, *shape: int) -> Array:
+        """Draw (*shape, d); ``shape`` holds the runs of the parameters."""
+        return _draw(rng, shape, self.mean, self.variance**0.5)
+
+    @staticmethod
+    def statistics(x: Array) -> Array:
+        """Return T(x) = [x^2, x] (..., 2 d) of x (..., d)."""
+        xp = array_namespace(x)
+        # Joined along the axis before, so that each statistic is contiguous in memory.
+        x_T = xp.matrix_transpose(x)
+        return xp.matrix_transpose(xp.concat([x_T**2, x_T], axis=-2))
+
+    @staticmethod
+    def log_base(x: Array) -> Array:
+        """Return log h(x) = 0 (...) of x (..., d)."""
+        return array_namespace(x).zeros_like(x[..., 0])
+
+    def energy(self, x: Array) -> Array:
+        """Return E(x) = <T(x), theta> (...) of x (..., d)."""
+        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
+        return sum_last(x * (mean / variance) - 0.5 * x**2 / variance)
+
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
+        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
+        log_variance = array_namespace(x).log(variance)
+        return -0.5 * sum_last((x - mean) ** 2 / variance + log_variance + LOG_2PI)
 
 
 @dataclass(frozen=True)
 class Gaussian:
-    """N(mean, covariance), a law as in ``laws``: mean (d,) and covariance (d, d), host arrays.
+    """N(mean, covariance) with full covariance: the noise for MNIST, Section 4.3.
 
-    With covariance = L L^T (Cholesky, in float64) and z = L^-1 (x - mean): E(x) = -|z|^2/2, log_z = log det L + d log(2 pi)/2.
-    Raises TypeError for what is no host array of floats, and ValueError where the shapes do not fit or covariance is not finite,
-    symmetric and positive definite. Asymmetry beyond the rounding of half the digits is refused; less is averaged away.
+    Parameters
+    ----------
+    mean : NumPy array (d,)
+    covariance : NumPy array (d, d)
+        Positive definite, and symmetric to half of the dtype's digits; smaller
+        asymmetry is averaged out.
 
-    ``whitened`` and ``coloured`` go between x and z, in which the law is N(0, I) and a sampler's steps are as wide in every
-    direction. The constants are moved to an array library, dtype and device once, and then kept by the instance.
+    Attributes
+    ----------
+    factor : array (d, d)
+        L, lower triangular with L L^T = covariance (Cholesky, in float64).
+    log_z : float
+        log det L + d log(2 pi)/2.
+
+    Raises
+    ------
+    TypeError
+        If a parameter is not a NumPy array of floats.
+    ValueError
+        If shapes do not fit, a parameter is not finite, or covariance is not symmetric
+        and positive definite.
+
+    Notes
+    -----
+    E(x) = -|z|^2/2 with z = L^-1 (x - mean). ``whiten`` converts x to z and
+    ``unwhiten`` z to x. In the coordinates z the distribution is N(0, I), so that one
+    step size of a sampler suits every direction.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce.distributions import Gaussian
+    >>> noise = Gaussian(np.zeros(2), np.array([[4.0, 2.0], [2.0, 5.0]]))
+    >>> noise.factor
+    array([[2., 0.],
+           [1., 2.]])
+    >>> noise.whiten(np.array([2.0, 3.0]))
+    array([1., 1.])
+    >>> print(noise.log_density(np.array([2.0, 3.0])).round(4))
+    -4.2242
     """
 
     mean: Array
     covariance: Array
-    factor: Array = field(init=False, repr=False, compare=False)  # L (d, d), lower
-    _inverse: Array = field(init=False, repr=False, compare=False)
-    _moved: dict[Any, list[Array]] = field(
-        init=False, repr=False, compare=False, default_factory=dict
-    )
 
     def __post_init__(self) -> None:
-        L = _cholesky(self.mean, self.covariance)
-        object.__setattr__(self, "factor", L)
-        object.__setattr__(self, "_inverse", array_namespace(L).linalg.inv(L))
+        _check_parameters(mean=self.mean, covariance=self.covariance)
+        if self.mean.ndim != 1 or self.covariance.shape != 2 * self.mean.shape:
+            raise ValueError(
+                "mean must be (d,) and covariance (d, d); "
+                f"got shapes {self.mean.shape} and {self.covariance.shape}"
+            )
+        self.factor  # raises unless covariance is symmetric and positive definite
+
+    @cached_property
+    def factor(self) -> Array:
+        """L (d, d), lower triangular with L L^T = covariance."""
+        return _cholesky(self.covariance)
+
+    @cached_property
+    def _inverse(self) -> Array:
+        return array_namespace(self.factor).linalg.inv(self.factor)
 
     @property
     def log_z(self) -> float:
+        """The log of the normalising constant of exp(E)."""
         xp = array_namespace(self.factor)
-        return (
-            float(xp.sum(xp.log(xp.linalg.diagonal(self.factor))))
-            + 0.5 * self.mean.shape[0] * LOG_2PI
-        )
+        log_det = float(xp.sum(xp.log(xp.linalg.diagonal(self.factor))))
+        return log_det + 0.5 * self.mean.shape[0] * LOG_2PI
 
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, d), each sample contiguous in memory."""
-        return self.coloured(rng.standard_normal((*shape, self.mean.shape[0])))
+        return self.unwhiten(rng.standard_normal((*shape, self.mean.shape[0])))
 
     def energy(self, x: Array) -> Array:
-        """E(x) (...) of x (..., d)."""
-        return -0.5 * array_namespace(x).sum(self.whitened(x) ** 2, axis=-1)
+        """Return E(x) = -|z|^2/2 (...) of x (..., d)."""
+        return -0.5 * sum_last(self.whiten(x) ** 2)
 
     def log_density(self, x: Array) -> Array:
-        """log q(x) (...) of x (..., d)."""
+        """Return E(x) - log_z (...) of x (..., d)."""
         return self.energy(x) - self.log_z
 
-    def score(self, x: Array) -> Array:
-        """d log q/dx (..., d) at x (..., d): -covariance^-1 (x - mean)."""
-        z = self.whitened(x)
-        _, _, inverse = self._beside(z)
-        return -array_namespace(z).matmul(z, inverse)
+    def whiten(self, x: Array) -> Array:
+        """Return z = L^-1 (x - mean) (..., d) of x (..., d)."""
+        mean, inverse = check_x(x, self.mean.shape[0], self.mean, self._inverse)
+        return (x - mean) @ inverse.T
 
-    def whitened(self, x: Array) -> Array:
-        """z = L^-1 (x - mean) (..., d) of x (..., d)."""
-        mean, _, inverse = self._beside(x)
-        return array_namespace(x).matmul(x - mean, matrix_transpose(inverse))
+    def unwhiten(self, z: Array) -> Array:
+        """Return x = mean + L z (..., d) of z (..., d)."""
+        mean, L = check_x(z, self.mean.shape[0], self.mean, self.factor)
+        return mean + z @ L.T
 
-    def coloured(self, z: Array) -> Array:
-        """x = mean + L z (..., d) of z (..., d)."""
-        mean, L, _ = self._beside(z)
-        return mean + array_namespace(z).matmul(z, matrix_transpose(L))
 
-    def _beside(self, x: Array) -> list[Array]:
-        """mean, L and L^-1 in the library, dtype and device of x, which must be (..., d)."""
-        xp, d = check_arrays(x=x), self.mean.shape[0]
-        if x.ndim == 0 or x.shape[-1] != d:
+def _check_parameters(**parameters: Array) -> None:
+    """Raise unless all are finite NumPy arrays of one floating dtype, not 0-d."""
+    xp = check_arrays(**parameters)
+    for name, array in parameters.items():
+        if not (is_numpy(array) and array.ndim and all_true(xp.isfinite(array))):
             raise ValueError(
-                f"x must be (..., {d}), the Gaussian's dimension last; got shape {tuple(x.shape)}"
+                f"{name} must be a NumPy array (..., d) of finite numbers; "
+                f"got {type(array).__name__} of shape {tuple(array.shape)}"
             )
-        key = (xp.__name__, str(x.dtype), str(device(x)))
-        if key not in self._moved:
-            constants = (self.mean, self.factor, self._inverse)
-            self._moved[key] = [
-                asarray(constant, xp, dtype=x.dtype, device=device(x))
-                for constant in constants
-            ]
-        return self._moved[key]
 
 
-def _cholesky(mean: Array, covariance: Array) -> Array:
-    """The lower factor of the covariance in float64, once both arguments are known to make sense."""
-    for name, array in (("mean", mean), ("covariance", covariance)):
-        if not is_numpy(array):
-            raise TypeError(
-                f"{name} must be a host array; got {type(array).__name__}: convert it with refnce.array.backend.to_numpy"
-            )
-    xp = check_arrays(mean=mean, covariance=covariance)
-    if mean.ndim != 1 or covariance.shape != (mean.shape[0], mean.shape[0]):
+def _draw(rng: Any, shape: tuple[int, ...], mean: Array, sd: Any) -> Array:
+    """Draw N(mean, sd^2) (*shape, d); raise if mean would broadcast that shape."""
+    z = normal(rng, *shape, mean.shape[-1])
+    x = mean + sd * z
+    if x.shape != z.shape:
         raise ValueError(
-            f"mean must be (d,) and covariance (d, d); got shapes {mean.shape} and {covariance.shape}"
+            f"shape must begin with the runs of the mean {mean.shape}; got {shape}"
         )
+    return x
+
+
+def _cholesky(covariance: Array) -> Array:
+    """The lower factor in float64; raise unless symmetric and positive definite."""
+    xp = array_namespace(covariance)
     C = xp.astype(covariance, xp.float64)
-    if not (all_true(xp.isfinite(mean)) and all_true(xp.isfinite(C))):
+    half_digits = machine_eps(covariance.dtype, xp) ** 0.5
+    asymmetry, size = xp.linalg.norm(C - C.T), xp.linalg.norm(C)
+    if asymmetry > half_digits * size:
         raise ValueError(
-            "mean and covariance must be finite; got NaN or an infinity: drop those samples or coordinates"
-        )
-    off, half = float(xp.max(xp.abs(C - C.T), initial=0.0)), math.sqrt(
-        machine_eps(covariance.dtype, xp)
-    )
-    if off > half * float(xp.max(xp.abs(C), initial=0.0)):
-        raise ValueError(
-            f"covariance must be symmetric; it differs by {off:g} from its transpose C.T: pass (C + C.T)/2"
+            f"covariance must be symmetric; |C - C.T| = {asymmetry:g} where "
+            f"|C| = {size:g}: pass (C + C.T)/2"
         )
     C = 0.5 * (C + C.T)
     try:
         L = xp.linalg.cholesky(C)
     except xp.linalg.LinAlgError:
         L = xp.zeros_like(C)
-    # A pivot that is but the rounding of the sums it comes from is no variance that the data have (Higham, Theorem 10.3).
-    variance = xp.linalg.diagonal(C)
-    if not all_true(
-        xp.linalg.diagonal(L) ** 2
-        > (len(C) + 1) * machine_eps(xp.float64, xp) * variance
-    ):
-        eigenvalues = xp.linalg.eigvalsh(C)
+    # A pivot no larger than the rounding of the sums that make it is not a variance of
+    # the data (Higham 2002, Theorem 10.3).
+    rounding = (len(C) + 1) * machine_eps(xp.float64, xp) * xp.linalg.diagonal(C)
+    if not all_true(xp.linalg.diagonal(L) ** 2 > rounding):
         raise ValueError(
-            f"covariance must be positive definite; its eigenvalues are from {eigenvalues[0]:g} to {eigenvalues[-1]:g}: "
-            "add a jitter to its diagonal, such as a small part of its mean variance"
+            "covariance must be positive definite, its smallest eigenvalue is "
+            f"{xp.linalg.eigvalsh(C)[0]:g}: add a small number to its diagonal"
         )
     return L

@@ -1,5 +1,6 @@
-"""Samplers of unnormalised densities, and whether to trust their chains."""
+"""Hamiltonian Monte Carlo on an unnormalised density, and effective sample sizes."""
 
-from refnce.sampling.hmc import Chains, diagnose, hmc, mala
+from refnce.sampling.ess import effective_sample_size
+from refnce.sampling.hmc import Chains, hmc
 
-__all__ = ["Chains", "diagnose", "hmc", "mala"]
+__all__ = ["Chains", "effective_sample_size", "hmc"]

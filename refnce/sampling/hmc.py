@@ -1,9 +1,4 @@
-"""Samplers on a learnt energy: Hamiltonian Monte Carlo, and Langevin as its shortest trajectory, over many chains at once.
-
-``density(x)`` -> (E, dE/dx) is an unnormalised log-density and its slope, x (..., chains, d) -> (..., chains), (..., chains, d);
-``models.energy`` makes one of a network. A proposal follows H(x, p) = -E(x) + |p|^2/2 by leapfrog steps, which preserve volumes
-and reverse, so that accepting it with probability min(1, exp(H - H')) leaves exp(E) invariant, whatever the step size.
-"""
+"""Hamiltonian Monte Carlo on an unnormalised log-density, for many chains at once."""
 
 from __future__ import annotations
 
@@ -12,36 +7,49 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.array.backend import (
-    Array,
-    array_namespace,
-    asarray,
-    device,
-    ignore_fp_errors,
-    to_numpy,
-)
-from refnce.array.validation import check_arrays
+from refnce.array.backend import Array, array_namespace, asarray, device, to_numpy
+from refnce.array.backend import ignore_fp_errors
+from refnce.array.validation import check_arrays, check_count
+from refnce.sampling.ess import effective_sample_size
 
-__all__ = ["Chains", "diagnose", "hmc", "mala"]
+__all__ = ["Chains", "hmc"]
 
 Density = Callable[[Array], tuple[Array, Array]]
-KEY = 0x686D63  # of this module's random streams: a Generator's own children have the keys of ``backend.make_rng``
-BLOCK = 64  # steps whose random numbers are drawn and moved together; what is drawn does not depend on it
+KEY = 0x686D63  # spawn key reserved for the random streams of this module
+BLOCK = 64  # steps whose random numbers are drawn together; does not change the draws
 
 
 @dataclass(frozen=True)
 class Chains:
-    """Samples after the warm-up, and what tells whether to trust them.
+    """Result of ``hmc``: the samples after the warm-up and how well the chains moved.
 
-    samples (steps, ..., chains, d) and acceptance (..., chains), the mean probability of acceptance, are of the start's library;
-    step_size is the one that the warm-up arrived at. r_hat and ess (..., d) are host arrays, see ``diagnose``.
+    Attributes
+    ----------
+    samples : array (steps, ..., chains, d)
+    acceptance : array (..., chains)
+        Mean probability of acceptance after the warm-up.
+    step_size : float
+        The step size that the warm-up found.
+    ess : NumPy array (..., d)
+        ``effective_sample_size(samples)``, computed when read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce.sampling import Chains
+    >>> x = np.random.default_rng(0).normal(size=(100, 4, 2))
+    >>> Chains(x, np.ones(4), 0.1).ess.shape
+    (2,)
     """
 
     samples: Array
     acceptance: Array
     step_size: float
-    r_hat: Any
-    ess: Any
+
+    @property
+    def ess(self) -> Any:
+        """Effective sample size (..., d) of all chains together."""
+        return effective_sample_size(self.samples)
 
 
 @ignore_fp_errors()
@@ -55,208 +63,189 @@ def hmc(
     leapfrog: int = 10,
     step_size: float = 0.1,
     target: float = 0.8,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
 ) -> Chains:
-    """Sample exp(E) by Hamiltonian Monte Carlo from the start x (..., chains, d), with NumPy's Generator ``rng``.
+    """Sample exp(E) by Hamiltonian Monte Carlo.
 
-    A trajectory takes 1 to ``leapfrog`` steps, by chance, so that none fits a period of the target. During the first ``warmup``
-    steps, which are not returned, the step size moves towards a mean acceptance of ``target`` by dual averaging (Hoffman and
-    Gelman 2014); then it stays. It is one for all chains and leading axes: scale what differs, or sample it apart. A proposal
-    that is not finite, or whose energy is not, is rejected. track: what steps are counted by, such as tqdm.
+    Parameters
+    ----------
+    density : callable
+        x (..., chains, d) -> (E (..., chains), dE/dx (..., chains, d)), an unnormalised
+        log-density and its gradient; ``train.models.energy`` makes one of a network.
+    x : array (..., chains, d)
+        The start of each chain.
+    rng : numpy.random.Generator
+        Its spawned children draw all random numbers, on the host.
+    steps, warmup : int
+        Steps whose samples are returned, and steps before them that set the step size.
+    leapfrog : int
+        Each trajectory has 1 to ``leapfrog`` leapfrog steps, drawn uniformly, so that
+        its length does not stay at a period of the target. With 1 this is the
+        Metropolis-adjusted Langevin algorithm (MALA), for which ``target`` 0.574 suits.
+    step_size : float
+        Length of the first leapfrog step; without warm-up, of all.
+    target : float
+        Mean acceptance that the warm-up aims at.
+    progress : callable
+        Wraps the range of steps, as ``tqdm.tqdm`` does.
 
-    Raises TypeError or ValueError for x not (..., chains, d) of a floating dtype, rng no Generator, steps or leapfrog < 1,
-    warmup < 0, step_size <= 0 or infinite, target outside (0, 1), and a start whose energy is not finite in every chain.
+    Returns
+    -------
+    Chains
+        In the library, dtype and device of x.
+
+    Raises
+    ------
+    TypeError
+        If x is not an array of floats or rng is not a NumPy Generator.
+    ValueError
+        If an argument is out of its range; if density returns other shapes; if x, E or
+        dE/dx is not finite at the start, naming the chains; if samples grow beyond the
+        square root of the largest float.
+
+    Notes
+    -----
+    A proposal follows H(x, p) = -E(x) + |p|^2/2 with p ~ N(0, I) by leapfrog steps.
+    They preserve volume and are reversible, so acceptance with probability
+    min(1, exp(H - H')) leaves exp(E) invariant for every step size. A proposal is
+    rejected if x or H' is not finite.
+
+    During the warm-up dual averaging moves the step size until the mean acceptance is
+    ``target`` (Hoffman and Gelman 2014, Section 3.2.1). All chains and leading axes
+    share one step size: rescale targets of different widths or sample them separately.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce.sampling import hmc
+    >>> rng = np.random.default_rng(0)
+    >>> def density(x):  # N(3, 1)
+    ...     return -0.5 * ((x - 3.0) ** 2).sum(-1), 3.0 - x
+    >>> chains = hmc(density, np.zeros((16, 1)), rng, steps=500, warmup=100)
+    >>> print(chains.samples.shape, chains.samples.mean().round(1))
+    (500, 16, 1) 3.0
     """
     xp = check_arrays(x=x)
-    if x.ndim < 2:
+    if x.ndim < 2 or 0 in x.shape:
         raise ValueError(
-            f"x must be (..., chains, d); got shape {tuple(x.shape)}: one chain is x[None, :]"
+            "x must be (..., chains, d) with chains >= 1 and d >= 1; got shape "
+            f"{tuple(x.shape)}: one chain is x[None, :]"
         )
     if not hasattr(rng, "bit_generator"):
         raise TypeError(
-            f"rng must be a NumPy Generator; got {type(rng).__name__}: pass backend.make_rng(seed)"
+            f"rng must be a NumPy Generator; got {type(rng).__name__}: pass "
+            "numpy.random.default_rng(seed)"
         )
-    for name, count, least in (
-        ("steps", steps, 1),
-        ("warmup", warmup, 0),
-        ("leapfrog", leapfrog, 1),
-    ):
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
-            raise ValueError(f"{name} must be a whole number >= {least}; got {count!r}")
-    if not isinstance(step_size, (int, float)) or not 0 < step_size < math.inf:
-        raise ValueError(f"step_size must be a finite number > 0; got {step_size!r}")
-    if not isinstance(target, (int, float)) or not 0 < target < 1:
-        raise ValueError(f"target must be a number between 0 and 1; got {target!r}")
-    E, slope = density(x)
-    lost = int(xp.count_nonzero(~xp.isfinite(E)))
-    if lost:
-        raise ValueError(
-            f"x must start each chain where its energy is finite; {lost} of {math.prod(E.shape)} do not"
-        )
+    check_count("steps", steps, 1)
+    check_count("warmup", warmup, 0)
+    check_count("leapfrog", leapfrog, 1)
+    numbers = (("step_size", step_size, math.inf), ("target", target, 1))
+    for name, value, end in numbers:
+        if value is True or not isinstance(value, int | float) or not 0 < value < end:
+            raise ValueError(f"{name} must be a number in (0, {end}); got {value!r}")
+    E, grad = density(x)
+    _check_start(x, E, grad)
     size = xp.full((), step_size, dtype=x.dtype, device=device(x))
-    tuning = _DualAveraging(size, target)
-    chance = _chance(x, rng, leapfrog, warmup + steps)
+    mu, lack, averaged = xp.log(10.0 * size), 0.0 * size, 0.0 * size
+    proposals = _draw_proposals(x, rng, leapfrog, warmup + steps)
     kept, accepted = [], xp.zeros_like(E)
-    for k in track(range(warmup + steps)):
-        p, threshold, length = next(chance)
-        x_new, p_new, E_new, slope_new = _leapfrog(density, x, p, slope, size, length)
-        gain = (E_new - E) + 0.5 * (
-            xp.sum(p**2, axis=-1) - xp.sum(p_new**2, axis=-1)
-        )  # H - H'
-        probability = xp.exp(
-            xp.minimum(xp.where(xp.isfinite(gain), gain, -xp.inf), 0.0)
-        )
+    for k in progress(range(warmup + steps)):
+        p, threshold, length = next(proposals)
+        x_new, p_new, E_new, grad_new = _leapfrog(density, x, p, grad, size, length)
+        kinetic = xp.sum(p**2, axis=-1) - xp.sum(p_new**2, axis=-1)
+        gain = (E_new - E) + 0.5 * kinetic  # H - H'
+        finite = xp.isfinite(gain) & xp.all(xp.isfinite(x_new), axis=-1)
+        probability = xp.exp(xp.minimum(xp.where(finite, gain, -xp.inf), 0.0))
         accept = threshold < probability
-        x, slope = (
-            xp.where(accept[..., None], new, old)
-            for new, old in ((x_new, x), (slope_new, slope))
-        )
+        x = xp.where(accept[..., None], x_new, x)
+        grad = xp.where(accept[..., None], grad_new, grad)
         E = xp.where(accept, E_new, E)
         if k < warmup:
-            size = tuning.update(xp.mean(probability))
-            size = tuning.settled if k == warmup - 1 else size
+            shortfall = target - xp.mean(probability)
+            lack, averaged, log_size = _dual_averaging(
+                k + 1, mu, lack, averaged, shortfall
+            )
+            size = xp.exp(averaged if k == warmup - 1 else log_size)
         else:
             kept.append(x)
             accepted = accepted + probability
     samples = xp.stack(kept)
-    return Chains(samples, accepted / steps, float(size), *diagnose(samples))
+    largest = float(xp.max(xp.abs(samples)))
+    if largest > float(xp.finfo(x.dtype).max) ** 0.5:
+        raise ValueError(
+            f"samples grow to {largest:.3g}: the target is improper (exp(E) has no "
+            f"finite integral), or the step size {float(size):.3g} far too large"
+        )
+    return Chains(samples, accepted / steps, float(size))
 
 
-def mala(
-    density: Density,
-    x: Array,
-    rng: Any,
-    *,
-    steps: int,
-    warmup: int,
-    step_size: float = 0.1,
-    target: float = 0.574,
-    track: Callable[[Iterable[int]], Iterable[int]] = iter,
-) -> Chains:
-    """Sample exp(E) by the Metropolis-adjusted Langevin algorithm: ``hmc`` with trajectories of one step, which it is.
-
-    x' = x + step_size^2/2 dE/dx + step_size N(0, I), accepted or not. Arguments, result and errors as in ``hmc``.
-    """
-    return hmc(
-        density,
-        x,
-        rng,
-        steps=steps,
-        warmup=warmup,
-        leapfrog=1,
-        step_size=step_size,
-        target=target,
-        track=track,
-    )
+def _check_start(x: Array, E: Array, grad: Array) -> None:
+    """Raise unless E and grad have their shapes and all three are finite."""
+    if (E.shape, grad.shape) != (x.shape[:-1], x.shape):
+        raise ValueError(
+            f"density must return shapes {tuple(x.shape[:-1])} and {tuple(x.shape)}; "
+            f"got {tuple(E.shape)} and {tuple(grad.shape)}"
+        )
+    xp = array_namespace(x)
+    finite = xp.all(xp.isfinite(x) & xp.isfinite(grad), axis=-1) & xp.isfinite(E)
+    bad = to_numpy(~finite)
+    if bad.any():
+        chains = array_namespace(bad).argwhere(bad)[:5].tolist()
+        raise ValueError(
+            "x must start each chain where x, E and dE/dx are finite; "
+            f"{bad.sum()} of {bad.size} do not: chains {chains}"
+        )
 
 
 def _leapfrog(
-    density: Density, x: Array, p: Array, slope: Array, size: Array, length: int
+    density: Density, x: Array, p: Array, grad: Array, size: Array, length: int
 ) -> tuple[Array, ...]:
-    """(x, p, E, dE/dx) at the end of ``length`` steps."""
+    """(x, p, E, dE/dx) after ``length`` leapfrog steps."""
     half = 0.5 * size
     E = x
     for _ in range(length):
-        p = p + half * slope
+        p = p + half * grad
         x = x + size * p
-        E, slope = density(x)
-        p = p + half * slope
-    return x, p, E, slope
+        E, grad = density(x)
+        p = p + half * grad
+    return x, p, E, grad
 
 
-class _DualAveraging:
-    """The step size of Hoffman and Gelman 2014, Section 3.2.1, with their constants; nothing here waits for an accelerator."""
+def _dual_averaging(
+    t: int, mu: Array, lack: Array, averaged: Array, shortfall: Array
+) -> tuple[Array, Array, Array]:
+    """Update t = 1, 2, ... of Hoffman and Gelman 2014, Section 3.2.1.
 
+    Returns the mean lack of acceptance, the averaged and the next log step size.
+    """
     gamma, t0, kappa = 0.05, 10.0, 0.75
-
-    def __init__(self, size: Array, target: float) -> None:
-        self.xp, self.target, self.count = array_namespace(size), target, 0
-        self.mu = self.xp.log(10.0 * size)
-        self.lack, self.log_settled = 0.0 * size, 0.0 * size
-
-    def update(self, acceptance: Array) -> Array:
-        """Return the next step size after a step with this mean acceptance."""
-        self.count += 1
-        weight, fade = 1.0 / (self.count + self.t0), self.count**-self.kappa
-        self.lack = (1.0 - weight) * self.lack + weight * (self.target - acceptance)
-        log_size = self.mu - (self.count**0.5 / self.gamma) * self.lack
-        self.log_settled = fade * log_size + (1.0 - fade) * self.log_settled
-        return self.xp.exp(log_size)
-
-    @property
-    def settled(self) -> Array:
-        """The averaged step size, for after the warm-up."""
-        return self.xp.exp(self.log_settled)
+    w, decay = 1.0 / (t + t0), t**-kappa
+    lack = (1.0 - w) * lack + w * shortfall
+    log_size = mu - (t**0.5 / gamma) * lack
+    return lack, decay * log_size + (1.0 - decay) * averaged, log_size
 
 
-def _chance(
+def _draw_proposals(
     x: Array, rng: Any, leapfrog: int, steps: int
 ) -> Iterator[tuple[Array, Array, int]]:
-    """For each step momenta, thresholds of acceptance and the number of leapfrog steps, each from a stream of its own."""
-    xp, where = array_namespace(x), device(x)
+    """Momenta, acceptance thresholds and number of leapfrog steps, for each step."""
+    xp, kind = array_namespace(x), {"dtype": x.dtype, "device": device(x)}
     momenta, thresholds, lengths = _streams(rng, 3)
     for start in range(0, steps, BLOCK):
         count = min(BLOCK, steps - start)
-        p = asarray(
-            momenta.standard_normal((count, *x.shape)), xp, dtype=x.dtype, device=where
-        )
-        u = asarray(
-            thresholds.random((count, *x.shape[:-1])), xp, dtype=x.dtype, device=where
-        )
+        p = asarray(momenta.standard_normal((count, *x.shape)), xp, **kind)
+        u = asarray(thresholds.random((count, *x.shape[:-1])), xp, **kind)
         length = lengths.integers(1, leapfrog + 1, size=count).tolist()
         yield from ((p[k, ...], u[k, ...], length[k]) for k in range(count))
 
 
 def _streams(rng: Any, count: int) -> list[Any]:
-    """Generators that are rng's descendants, others at each call: under a key of their own, since rng.spawn would give those that
-    ``backend.make_rng`` gives to the steps of a training."""
-    child = rng.bit_generator.seed_seq.spawn(1)[0]
-    own = type(child)(child.entropy, spawn_key=(*child.spawn_key, KEY))
-    return [type(rng)(type(rng.bit_generator)(seed)) for seed in own.spawn(count)]
+    """Child generators of ``rng``, new at each call.
 
-
-def diagnose(samples: Array) -> tuple[Any, Any]:
-    """Return (r_hat, ess) (..., d) of samples (steps, ..., chains, d): host arrays, nan where fewer than 4 steps or no variance.
-
-    r_hat is the potential scale reduction of chains cut in halves (Gelman et al. 2013): near 1, say under 1.01, where they agree.
-    ess is the effective number of samples of all chains together, by Geyer's initial monotone sequence and the last even term
-    after it (Vehtari et al. 2021).
+    They use a reserved spawn key, because ``rng.spawn`` would reproduce the streams of
+    ``backend.make_rng``, from which the batches of a training are drawn.
     """
-    x = to_numpy(samples)
-    xp = array_namespace(x)
-    n = x.shape[0] // 2
-    if n < 2:
-        nan = xp.full((*x.shape[1:-2], x.shape[-1]), xp.nan)
-        return nan, nan
-    halves = xp.concat([x[:n], x[-n:]], axis=-2).astype(xp.float64)
-    halves = (
-        halves - halves[:1, ..., :1, :]
-    )  # what never moved is then exactly 0, and has no variance by rounding
-    m = halves.shape[-2]
-    with ignore_fp_errors():
-        means = xp.mean(halves, axis=0)
-        within = xp.mean(xp.var(halves, axis=0, correction=1), axis=-2)
-        between = xp.var(means, axis=-2, correction=1)  # of the means, so B/n
-        pooled = within * ((n - 1) / n) + between
-        r_hat = xp.sqrt(pooled / within)
-        # Autocovariances of all chains by the convolution theorem, padded so that the ends do not meet.
-        spectrum = xp.fft.rfft(halves - means, n=2 * n, axis=0)
-        covariance = xp.mean(
-            xp.fft.irfft(xp.abs(spectrum) ** 2, n=2 * n, axis=0)[:n] / n, axis=-2
-        )
-        correlation = 1.0 - (within - covariance) / pooled
-        correlation[0] = 1.0
-        pairs = correlation[0 : n - n % 2 : 2] + correlation[1:n:2]
-        positive = xp.cumulative_prod(xp.astype(pairs > 0, xp.float64), axis=0)
-        monotone = xp.minimum.accumulate(pairs, axis=0) * positive
-        # The first pair left out: its even term is still counted, once, where it is positive.
-        left_out = (
-            xp.concat([xp.ones_like(positive[:1]), positive[:-1]], axis=0) - positive
-        )
-        last = xp.sum(
-            left_out * xp.maximum(correlation[0 : n - n % 2 : 2], 0.0), axis=0
-        )
-        time = xp.maximum(
-            2.0 * xp.sum(monotone, axis=0) - 1.0 + last, 1.0 / math.log10(m * n)
-        )
-    return r_hat, m * n / time
+    child = rng.bit_generator.seed_seq.spawn(1)[0]
+    parent = type(child)(child.entropy, spawn_key=(*child.spawn_key, KEY))
+    bits, make = type(rng.bit_generator), type(rng)
+    return [make(bits(seed)) for seed in parent.spawn(count)]

@@ -1,0 +1,34 @@
+"""What the distributions share: the check of x, sums over coordinates, normal draws."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from refnce.array.backend import Array, array_namespace, asarray, device
+from refnce.array.validation import check_arrays
+
+LOG_2PI = math.log(2.0 * math.pi)
+
+
+def check_x(x: Array, d: int, *parameters: Array) -> list[Array]:
+    """Raise unless x is (..., d); return ``parameters`` as arrays of x's kind."""
+    xp = check_arrays(x=x)
+    if x.ndim == 0 or x.shape[-1] != d:
+        raise ValueError(
+            f"x must be (..., {d}), its coordinates last; got shape {tuple(x.shape)}"
+        )
+    return [asarray(p, xp, dtype=x.dtype, device=device(x)) for p in parameters]
+
+
+def sum_last(x: Array) -> Array:
+    """Sum over the last axis; of length 1 it is indexed, 10 times faster in NumPy."""
+    return x[..., 0] if x.shape[-1] == 1 else array_namespace(x).sum(x, axis=-1)
+
+
+def normal(rng: Any, *shape: int) -> Array:
+    """Draw N(0, I) (..., n, d), each coordinate's n samples contiguous in memory."""
+    if len(shape) == 1:
+        return rng.standard_normal(shape)
+    *runs, n, d = shape
+    return rng.standard_normal((*runs, d, n)).swapaxes(-1, -2)
