@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from figures import mnist_experiment, style
+from figures import style
+from figures.mnist import experiment
 from figures.settings import Settings
 
 WINDOW = 5  # recorded losses, each of one batch, of which the geometric mean is drawn
@@ -14,7 +15,7 @@ LOWEST = 1e-30
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    numbers = mnist_experiment.experiment(settings)
+    numbers = experiment.experiment(settings)
     return {
         "setting": numbers["setting"],
         "curves": numbers["curves"],
@@ -31,7 +32,7 @@ def draw(numbers: dict[str, Any]) -> Any:
         fontsize=11,
     )
     step, stops = np.asarray(curves["step"], dtype=float) + 1, curves["stops"]
-    for name in mnist_experiment.METHODS:
+    for name in experiment.METHODS:
         mine = curves[name]
         _band(
             axes[0, 0],
@@ -101,7 +102,7 @@ def table(numbers: dict[str, Any]) -> str:
         "| log10 loss, by seed | " + " | ".join(titles) + " |",
         "|---" * (len(titles) + 1) + "|",
     ]
-    for name in mnist_experiment.METHODS:
+    for name in experiment.METHODS:
         batches, curve = late(numbers, name), numbers["curves"][name]
         ends = [
             _array(curve[what])[-1]

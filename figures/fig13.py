@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from figures import mnist_experiment, style
+from figures import style
+from figures.mnist import experiment
 from figures.diagnostics import diagnose
 from figures.settings import Settings
-from figures.parallel import side_by_side
+from figures.parallel import parallel_map
 from refnce import sampling
 from refnce.train import models
 from refnce.array.backend import array_namespace, make_rng, to_numpy, matrix_transpose
@@ -30,8 +31,8 @@ SHOWN = 8  # images across and down
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    numbers = mnist_experiment.experiment(settings)
-    _, held, noise = mnist_experiment.sources(settings)
+    numbers = experiment.experiment(settings)
+    _, held, noise = experiment.sources(settings)
     seed, side = settings.seed, SHOWN**2
     real, again = (held.sample(make_rng(seed, 2, k), CHAINS) for k in range(2))
     start = noise.sample(make_rng(seed, 2, 2), CHAINS)
@@ -42,7 +43,7 @@ def compute(settings: Settings) -> dict[str, Any]:
         for k, name in enumerate(SAMPLED)
     ]
     found = dict(
-        zip(SAMPLED, side_by_side(sample, jobs, settings.backend), strict=True)
+        zip(SAMPLED, parallel_map(sample, jobs, settings.backend), strict=True)
     )
     pictures |= {name: own.pop("x") for name, own in found.items()}
     errors = {name: nearest_error(x, again) for name, x in pictures.items()}
@@ -80,7 +81,7 @@ class Job:
 def sample(job: Job) -> dict[str, Any]:
     """Run the chains of one energy; x (chains, 784), where they end, and what tells whether to trust them."""
     settings = job.settings
-    _, _, noise = mnist_experiment.sources(settings)
+    _, _, noise = experiment.sources(settings)
     density = _density(settings, noise, settings.array(job.theta, "float32"))
     z = settings.array(noise.whiten(job.start), "float32")
     steps, warmup, leapfrog = _lengths(settings)
@@ -117,7 +118,7 @@ def _lengths(settings: Settings) -> tuple[int, int, int]:
 
 def _density(settings: Settings, noise: Any, theta: Any) -> Any:
     """z -> (r(x) - |z|^2/2, its slope) at x = mean + L z."""
-    widths = mnist_experiment.WIDTHS[settings.width]
+    widths = experiment.WIDTHS[settings.width]
     ratio = models.energy(
         resnet.log_ratio(widths), resnet.log_ratio_shapes(widths), theta
     )

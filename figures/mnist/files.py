@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from figures.io import FileError
+
 VARIABLE = "REFNCE_MNIST"
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 REMEDY = "python -m figures.mnist --download fetches the four files"
-
-
-class FileError(ValueError):
-    """A file that cannot be used; the message names it and the remedy."""
 
 
 @dataclass(frozen=True)
