@@ -37,10 +37,12 @@ def identity(**parts: Any) -> dict[str, str]:
 
 
 def _describe(name: str, x: Any, found: dict[str, str]) -> None:
-    label, inner = type(x).__qualname__, {}
+    label: str = type(x).__qualname__
+    inner: dict[Any, Any] = {}
     if hasattr(x, "dtype") and hasattr(x, "shape"):
         array = np.ascontiguousarray(to_numpy(x))
-        label = f"{array.dtype} {array.shape} {hashlib.sha256(array).hexdigest()[:16]}"
+        digest = hashlib.sha256(array.tobytes()).hexdigest()[:16]
+        label = f"{array.dtype} {array.shape} {digest}"
     elif isinstance(x, (tuple, list, dict)):
         inner = x if isinstance(x, dict) else dict(enumerate(x))
     elif isinstance(x, functools.partial):

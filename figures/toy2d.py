@@ -76,13 +76,13 @@ def experiment(settings: Settings, system: str) -> dict[str, Any]:
             draws = (20 if settings.quick else 400) if sampled else 0
             until = stops if name in METHODS else (side,)
             jobs.append(Job(system, name, own, settings.backend, until, draws))
-    parts = parallel_map(work, jobs, settings.backend)
-    parts = list(settings.track(parts, system, len(jobs)))
+    results = parallel_map(work, jobs, settings.backend)
+    parts = list(settings.track(results, system, len(jobs)))
     found = {}
     for name in (*METHODS, *SIDE):
-        own = [p for job, p in zip(jobs, parts, strict=True) if job.method == name]
-        found[name] = {"step": own[0]["step"]} | {
-            field: np.concatenate([part[field] for part in own], axis=1)
+        mine = [p for job, p in zip(jobs, parts, strict=True) if job.method == name]
+        found[name] = {"step": mine[0]["step"]} | {
+            field: np.concatenate([part[field] for part in mine], axis=1)
             for field in ("loss", "theta", "F")
         }
     samples = next(part["samples"] for part in parts if "samples" in part)
@@ -131,7 +131,7 @@ def work(job: Job) -> dict[str, Any]:
         state, record = fit(state, draw, stop, record_every=EVERY)
         rows.append(record)
         looks.append([to_numpy(x).astype(float) for x in (state.theta, state.F)])
-    found = {
+    found: dict[str, Any] = {
         "step": np.concatenate([row.step for row in rows]),
         "loss": np.concatenate([row.loss for row in rows]),
         "theta": np.stack([theta for theta, _ in looks]),

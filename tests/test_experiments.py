@@ -12,15 +12,13 @@ import mpmath
 import numpy as np
 import pytest
 
-from refnce import distributions, optim, train
+from refnce import optim, train
 from refnce.train import models
+from refnce.train.fit import Batches, fit
 
-pytest.importorskip(
-    "matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'"
-)
-pytest.importorskip(
-    "tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'"
-)
+for name in ("matplotlib", "tqdm", "safetensors", "arviz_stats"):
+    why = f"the figures need {name}: pip install 'refnce[figures]'"
+    pytest.importorskip(name, reason=why)
 
 from figures import AVAILABLE, ON_MNIST, fig01, fig03, fig07, gaussian1d  # noqa: E402
 from figures.settings import Settings  # noqa: E402
@@ -448,32 +446,37 @@ def test_figure_nine(line, evidence):
     assert gap.mean() > 2.0 * error
 
 
+def distances_of_a_training(method, start, steps, batches, **options):
+    """|[theta, F] - [theta*, F*]| (steps, runs) where theta's gradient is taken."""
+    data, noise = batches.data, batches.noise
+    model = models.exponential_family(data, noise)
+    state = train.start(train.Training(model, method, **options), *start)
+    thetas, Fs = [], []
+
+    def keep(before, after, x, y):
+        thetas.append(before.theta[:, 0])
+        Fs.append(after.F if method.F_first else before.F)
+
+    fit(state, batches, steps, record_every=(), callback=keep)
+    off = np.stack(thetas) - data.theta[0], np.stack(Fs) - data.log_z
+    return np.hypot(*off)
+
+
 def noise_floor(distance, runs, steps, first):
-    """Mean distance (runs, 2) of BAR and of binary search to the optimum over the steps from ``first`` on."""
-    data, noise = distributions.UnitGaussian(
-        np.array([distance])
-    ), distributions.UnitGaussian(np.array([0.0]))
-    methods = tuple(gaussian1d.METHODS[name] for name in ("BAR", "binary search"))
-    training = train.Training(
-        models.exponential_family(data, noise), methods, xtol=gaussian1d.XTOL
-    )
-    # from the optimum, where the way there no longer matters
-    start = np.broadcast_to(data.theta, (runs, 2, 1)), np.broadcast_to(
-        data.log_z, (runs, 2)
-    )
-    state, total = train.start(training, *start), np.zeros((runs, 2))
-    rng = [np.random.Generator(np.random.PCG64([9, k])) for k in range(2)]
-    for k in range(steps):
-        after = train.step(
-            state, data.sample(rng[0], runs, 512), noise.sample(rng[1], runs, 512)
+    """Mean distance (runs, 2) of BAR and of binary search to the optimum.
+
+    Over the steps from ``first`` on, from the optimum, where the way there no longer
+    matters.
+    """
+    batches = Batches(*gaussian1d.laws(distance), 9, (runs,), 512, 512)
+    start = np.full((runs, 1), batches.data.theta), np.full(runs, batches.data.log_z)
+    found = [
+        distances_of_a_training(
+            gaussian1d.METHODS[name], start, steps, batches, xtol=gaussian1d.XTOL
         )
-        if k >= first:
-            F = np.stack([state.F[:, 0], after.F[:, 1]], axis=1)
-            total += np.hypot(state.theta[..., 0] - distance, F - data.log_z) / (
-                steps - first
-            )
-        state = after
-    return total
+        for name in ("BAR", "binary search")
+    ]
+    return np.stack([distance[first:].mean(axis=0) for distance in found], axis=1)
 
 
 @claim(
@@ -544,32 +547,20 @@ def test_sixteen_dimensions(evidence):
 @pytest.mark.parametrize("distance", [4.0, 16.0])
 @pytest.mark.parametrize(("optimizer", "rate"), [(optim.adam, 0.05), (optim.ngd, 0.1)])
 def test_other_optimizers(evidence, distance, optimizer, rate):
-    data, noise = distributions.UnitGaussian(
-        np.array([distance])
-    ), distributions.UnitGaussian(np.array([0.0]))
-    methods = (
-        train.Method("gradient"),
-        train.Method("bar"),
-        train.Method("newton", order="first"),
-    )
-    training = train.Training(
-        models.exponential_family(data, noise), methods, optimizer, rate, xtol=1e-9
-    )
-    state = train.start(training, np.zeros((5, 3, 1)), np.zeros((5, 3)))
-    rng = [np.random.Generator(np.random.PCG64([7, k])) for k in range(2)]
-    total = np.zeros((5, 3))
-    for _ in range(200):
-        after = train.step(
-            state, data.sample(rng[0], 5, 512), noise.sample(rng[1], 5, 512)
-        )
-        F = np.concatenate([state.F[:, :2], after.F[:, 2:]], axis=1)
-        total += np.hypot(state.theta[..., 0] - distance, F - data.log_z) / 200
-        state = after
+    batches = Batches(*gaussian1d.laws(distance), 7, (5,), 512, 512)
+    methods = [train.Method("gradient"), train.Method("bar")]
+    methods.append(train.Method("newton", F_first=True))
+    total = []
+    for method in methods:
+        start, options = (np.zeros((5, 1)), np.zeros(5)), {"optimizer": optimizer}
+        options |= {"rate": rate, "xtol": 1e-9}
+        found = distances_of_a_training(method, start, 200, batches, **options)
+        total.append(found.mean(axis=0))
     evidence(
         f"{optimizer.__name__}, distance {distance:g}, mean over 200 steps: NCE, BAR, root "
-        + ", ".join(f"{t:.4g}" for t in total.mean(0))
+        + ", ".join(f"{t:.4g}" for t in np.mean(total, axis=1))
     )
-    assert np.all(total[:, 1] < total[:, 0]) and np.all(total[:, 2] < total[:, 0])
+    assert np.all(total[1] < total[0]) and np.all(total[2] < total[0])
 
 
 # Section 4.1 and Appendix B: BAR with little overlap

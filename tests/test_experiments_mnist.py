@@ -11,14 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip(
-    "matplotlib", reason="the figures need matplotlib: pip install 'refnce[figures]'"
-)
-pytest.importorskip(
-    "tqdm", reason="the figures need tqdm: pip install 'refnce[figures]'"
-)
+for name in ("matplotlib", "tqdm", "safetensors", "arviz_stats"):
+    why = f"the figures need {name}: pip install 'refnce[figures]'"
+    pytest.importorskip(name, reason=why)
 
-from figures import fig06, fig13, mnist_experiment  # noqa: E402
+from figures import fig06, fig13  # noqa: E402
+from figures.mnist import experiment  # noqa: E402
 from figures.settings import Settings  # noqa: E402
 from tests.real_mnist import FOLDER, REAL  # noqa: E402
 
@@ -47,9 +45,9 @@ def held(numbers, name, what="held_loss", look=-1):
 @pytest.mark.parametrize("name", ["NCE", "BAR", "binary search"])
 def test_the_first_steps_rerun(losses, monkeypatch, tmp_path, name):
     """Six steps of the first seed. float32 on another CPU rounds otherwise, which Adam at its first steps magnifies."""
-    monkeypatch.setattr(mnist_experiment, "HELD", 8)
+    monkeypatch.setattr(experiment, "HELD", 8)
     settings = Settings(mnist=Path(FOLDER), work=tmp_path)
-    found = mnist_experiment.work(mnist_experiment.Job(name, 0, settings, 6, 0))
+    found = experiment.work(experiment.Job(name, 0, settings, 6))
     curve = losses["curves"][name]
     common = [
         step for step in found["step"].tolist() if step in losses["curves"]["step"]
@@ -75,14 +73,13 @@ def test_the_gallery_s_table_is_that_of_its_numbers(losses):
 )
 def test_orders_of_magnitude(evidence, losses):
     late = {
-        name: np.median(fig06.late(losses, name), axis=0)
-        for name in mnist_experiment.METHODS
+        name: np.median(fig06.late(losses, name), axis=0) for name in experiment.METHODS
     }
     evidence(
         "median log10 loss of batches, second half: "
         + ", ".join(f"{name} {v.round(1)}" for name, v in late.items())
     )
-    own = {name: held(losses, name) for name in mnist_experiment.METHODS}
+    own = {name: held(losses, name) for name in experiment.METHODS}
     evidence(
         "held-out, at the method's F: "
         + ", ".join(f"{name} {v.round(1)}" for name, v in own.items())
@@ -132,9 +129,9 @@ def test_higher_rate_of_F_on_mnist(evidence, losses):
 def test_settings_are_those_of_the_code(losses, images):
     setting = losses["setting"]
     assert (setting["steps"], setting["runs"], setting["batch"]) == (
-        mnist_experiment.STEPS["narrow"],
-        mnist_experiment.RUNS,
-        mnist_experiment.BATCH,
+        experiment.STEPS["narrow"],
+        experiment.RUNS,
+        experiment.BATCH,
     )
     here = images["setting"]  # whose steps are those of the sampler
     assert {key: here[key] for key in setting if key != "steps"} == {
