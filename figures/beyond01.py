@@ -232,12 +232,10 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def draw(numbers: dict[str, Any]) -> Any:
-    figure, axes = style.canvas(1, 3, 15.5, 5.6)
-    figure.suptitle(
-        "Beyond the paper: solved F with normalised descent and with the exponential "
-        "loss",
-        fontsize=11,
+    title = (
+        "Beyond the paper: solved F with normalised descent and the exponential loss"
     )
+    figure, axes = style.canvas((1, 3), 15.5, 5.6, title)
     panels = (
         ("population", "N(16, 1) against N(0, 1), population", (1e-3, 60)),
         ("batches", "the same, fresh batches of 512", (1e-3, 60)),
@@ -254,6 +252,5 @@ def draw(numbers: dict[str, Any]) -> Any:
         axis.axhline(numbers["setting"]["near"], color="black", lw=0.8, ls=":")
         axis.set(xscale="log", yscale="log", title=title, ylim=limits)
         axis.set(xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    style.legend_below(figure, axes[0, 0], columns=4)
     return figure

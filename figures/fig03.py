@@ -92,27 +92,18 @@ def curves(
 
 
 def draw(numbers: dict[str, Any]) -> Any:
-    figure, axes = style.canvas(1, 3, 13.5, 4.6)
-    figure.suptitle(
-        "Figure 3: Gaussians in 16 dimensions, distance to the true parameters",
-        fontsize=11,
-    )
-    for axis, name in zip(
-        axes[0], ("rate 0.1", "rate 0.1, random start", "rate 1"), strict=True
-    ):
+    title = "Figure 3: Gaussians in 16 dimensions, distance to the true parameters"
+    figure, axes = style.canvas((1, 3), 13.5, 4.6, title)
+    panels = "rate 0.1", "rate 0.1, random start", "rate 1"
+    for axis, name in zip(axes[0], panels, strict=True):
+        step = numbers[name]["step"]
         for method in methods(1.0):
-            style.band(
-                axis, numbers[name]["step"], numbers[name][method]["distance"], method
-            )
-        axis.set(
-            xlabel="training step",
-            ylabel=r"$\|\theta - \theta_*\|_2$",
-            xlim=(0, numbers[name]["step"][-1]),
-        )
+            style.band(axis, step, numbers[name][method]["distance"], method)
+        axis.set(xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$")
+        axis.set_xlim(0, step[-1])
         axis.set_title(name + (" (the paper's)" if name == "rate 0.1" else ""))
-    axes[0, 0].set_ylim(bottom=0)
-    axes[0, 1].set_ylim(bottom=0)
+    for axis in axes[0, :2]:
+        axis.set_ylim(bottom=0)
     axes[0, 2].set(yscale="log")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    style.legend_below(figure, axes[0, 0])
     return figure

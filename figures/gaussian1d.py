@@ -1,4 +1,4 @@
-"""Figures 2, 8, 9, 10: unit-variance Gaussians on the line, data N(d, 1), noise N(0, 1).
+"""Figures 2, 8, 9, 10: Gaussians on the line, data N(d, 1), noise N(0, 1).
 
 T(x) = x, theta* = d, F* = d^2/2 + log(2 pi)/2; every rate 1, theta0 = F0 = 0, batches
 of 512, 1000 steps, 5 runs. Half of the runs see fresh batches, half one fixed batch:

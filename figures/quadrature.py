@@ -31,7 +31,7 @@ def logarithm(base: Any) -> Loss:
 class Quadrature:
     """Losses and rules for F in the population, on the line.
 
-    The samples are the midpoints of a grid, weighted by the densities of data and noise.
+    The samples are the midpoints of a grid, with the densities as their weights.
     """
 
     def __init__(

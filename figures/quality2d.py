@@ -69,7 +69,7 @@ def truth_loss(law: Any, x: Any, y: Any) -> Any:
 
 
 def floor(system: str) -> float:
-    """The NCE loss of the truth in the population, by quadrature: the least possible."""
+    """The NCE loss of the truth in the population, the least possible."""
     points, half = 1500, 10.0
     edge = half * ((2.0 * np.arange(points) + 1.0) / points - 1.0)
     total = 0.0

@@ -73,7 +73,7 @@ def point(before: train.State, after: train.State, x: Any, y: Any) -> dict[str, 
     """Where a step took theta's gradient, and the point after the step.
 
     A method that solves for F first has its own F there, and the loss is that of the
-    batch at theta and this F. From theta_next and F_next the mean of two steps is taken.
+    batch at theta and this F. theta_next and F_next give the mean of two steps.
     """
     loss, F = evaluate(before, after, x, y)
     later = {"theta_next": after.theta, "F_next": after.F}

@@ -1,4 +1,4 @@
-"""What a figure is asked for, and the random streams and progress bar that go with it."""
+"""What a figure is asked for, with its random streams and progress bar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the figures look: one colour for each method, mean with a shaded band, quiet axes."""
+"""How the figures look: a colour for each method, means with a band, quiet axes."""
 
 from __future__ import annotations
 
@@ -46,11 +46,21 @@ RC = {
 }
 
 
-def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its (rows, columns) axes; it is drawn by Agg and shown nowhere."""
+def canvas(
+    shape: tuple[int, int], width: float, height: float, title: str
+) -> tuple[Any, Any]:
+    """A figure and its axes of this shape; it is drawn by Agg and shown nowhere."""
     matplotlib.rcParams.update(RC)  # type: ignore[arg-type]
     figure = Figure(figsize=(width, height))
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    figure.suptitle(title, fontsize=11)
+    return figure, figure.subplots(*shape, squeeze=False)
+
+
+def legend_below(figure: Any, axis: Any, columns: int | None = None) -> None:
+    """One legend for the whole figure, of the curves of one axis."""
+    handles, labels = axis.get_legend_handles_labels()
+    columns = columns or len(labels)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def band(
@@ -65,8 +75,8 @@ def band(
 ) -> None:
     """Plot the mean over runs of values (K, runs), with one standard deviation shaded.
 
-    With ``log`` both are of the logarithm. BAR as printed may swing between two branches
-    from step to step: with ``zigzag`` even and odd steps are a line each.
+    With ``log`` both are of the logarithm. BAR as printed may swing between two
+    branches from step to step: with ``zigzag`` even and odd steps are a line each.
     """
     values = np.asarray(values, dtype=float)
     values = np.log(np.maximum(values, SMALLEST)) if log else values

@@ -1,11 +1,11 @@
-"""Figures 4, 5, 11, 12: a network learns the 8-Gaussians and the pinwheel (Section 4.3).
+"""Figures 4, 5, 11, 12: a network learns the 8-Gaussians and the pinwheel.
 
 MLP 2-128-64-1, noise N(0, 2 I), Adam at 1e-3 for theta, fresh batches of 512 + 512,
-5 seeds. The paper gives neither F0 nor the rates of F nor the number of steps: F0 = 0;
-vanilla NCE moves F with theta's optimizer and rate, "F rate 10x" at ten times that; BAR
-is Equation 11 by plain descent at rate 1; binary search the root of the batch before
-theta's gradient. One more method shows what the gain is made of: NCE whose F starts at
-the first batch's root and then moves like vanilla NCE's.
+5 seeds (Section 4.3). The paper gives neither F0 nor the rates of F nor the number of
+steps: F0 = 0; vanilla NCE moves F with theta's optimizer and rate, "F rate 10x" at ten
+times that; BAR is Equation 11 by plain descent at rate 1; binary search the root of the
+batch before theta's gradient. One more method shows what the gain is made of: NCE whose
+F starts at the first batch's root and then moves like vanilla NCE's.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def experiment(settings: Settings, system: str) -> dict[str, Any]:
 
 
 def work(job: Job) -> dict[str, Any]:
-    """Train, and sample if asked to; host arrays: loss (K, runs), theta (stops, runs, k)."""
+    """Train, and sample if asked to; host arrays, loss (K, runs), F (stops, runs)."""
     if job.backend == "numpy":
         keep_freed_memory()
     settings, draw = Settings(job.backend), batches(job.system, job.seeds)

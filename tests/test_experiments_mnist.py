@@ -1,8 +1,9 @@
-"""The paper's statements on MNIST (Section 4.3, Figures 6 and 13), judged from the committed figure numbers.
+"""The paper's statements on MNIST (Section 4.3, Figures 6 and 13).
 
-As in test_experiments: verdicts are recomputed from figures/gallery/*.json. The rerun of the first steps needs the digits.
-Training is chaotic: other roundings, of another version of the convolution, gave other numbers after 60 to 180 of the 240 steps.
-The thresholds hold for the figures of both versions, 05c890f and the one committed.
+As in test_experiments, verdicts are recomputed from figures/gallery/*.json. The rerun
+of the first steps needs the digits. Training is chaotic: other roundings, of another
+version of the convolution, gave other numbers after 60 to 180 of the 240 steps. The
+thresholds hold for the figures of both versions, 05c890f and the one committed.
 """
 
 import json
@@ -22,7 +23,9 @@ from tests.real_mnist import FOLDER, REAL  # noqa: E402
 
 GALLERY = Path(__file__).parent.parent / "figures" / "gallery"
 SOLVED = ("BAR", "binary search")
-DESCENT = "NCE, F by descent, rate 1"  # the rate that BAR has, as the paper says of its higher one
+DESCENT = (  # the rate that BAR has, as the paper says of its higher one
+    "NCE, F by descent, rate 1"
+)
 claim = pytest.mark.claim
 
 
@@ -44,7 +47,10 @@ def held(numbers, name, what="held_loss", look=-1):
 @REAL
 @pytest.mark.parametrize("name", ["NCE", "BAR", "binary search"])
 def test_the_first_steps_rerun(losses, monkeypatch, tmp_path, name):
-    """Six steps of the first seed. float32 on another CPU rounds otherwise, which Adam at its first steps magnifies."""
+    """Six steps of the first seed.
+
+    float32 on another CPU rounds otherwise, which Adam at its first steps magnifies.
+    """
     monkeypatch.setattr(experiment, "HELD", 8)
     settings = Settings(mnist=Path(FOLDER), work=tmp_path)
     found = experiment.work(experiment.Job(name, 0, settings, 6))
@@ -65,11 +71,16 @@ def test_the_gallery_s_table_is_that_of_its_numbers(losses):
 
 @claim(
     "Section 4.3",
-    "on MNIST BAR and binary search reach losses two to three orders of magnitude under NCE's (Figure 6)",
+    "on MNIST BAR and binary search reach losses two to three orders of magnitude under"
+    " NCE's (Figure 6)",
     kind="experiment",
     verdict="holds corrected",
-    why="true of the batch whose root F is (three orders and more for binary search), because a network separates batches; BAR's "
-    "batches swing between 1e-12 or less and 1, their median not under NCE's. On held-out digits neither is steadily better",
+    why=(
+        "true of the batch whose root F is (three orders and more for binary search),"
+        " because a network separates batches; BAR's batches swing between 1e-12 or"
+        " less and 1, their median not under NCE's. On held-out digits neither is"
+        " steadily better"
+    ),
 )
 def test_orders_of_magnitude(evidence, losses):
     late = {
@@ -88,7 +99,8 @@ def test_orders_of_magnitude(evidence, losses):
     bar = fig06.late(losses, "BAR")
     assert np.all(bar.min(axis=0) < -10.0) and np.all(bar.max(axis=0) > -0.1)
     assert np.all(late["BAR"] > late["NCE"])
-    # Of the last two looks at held-out digits, with two seeds, NCE wins some against each and never loses by as much as claimed.
+    # Of the last two looks at held-out digits, with two seeds, NCE wins some against
+    # each and never loses by as much as claimed.
     for name in SOLVED:
         gains = np.concatenate(
             [
@@ -101,11 +113,14 @@ def test_orders_of_magnitude(evidence, losses):
 
 @claim(
     "Section 4.3",
-    "on MNIST NCE with a higher rate of F, the one that BAR has, does better than NCE and worse than BAR and binary search",
+    "on MNIST NCE with a higher rate of F, the one that BAR has, does better than NCE"
+    " and worse than BAR and binary search",
     kind="experiment",
     verdict="holds corrected",
-    why="on the way (steps 60 to 120), there no worse than BAR; in the end it is no better than NCE. Only binary search stays "
-    "under both, on its own batches",
+    why=(
+        "on the way (steps 60 to 120), there no worse than BAR; in the end it is no"
+        " better than NCE. Only binary search stays under both, on its own batches"
+    ),
 )
 def test_higher_rate_of_F_on_mnist(evidence, losses):
     for start, stop in ((60, 120), (180, 240)):

@@ -1,7 +1,7 @@
-"""The paper's statements on networks in the plane, and what it left as future work, judged from the committed figure numbers.
+"""The paper's statements on networks in the plane, and what it left as future work.
 
-As in test_experiments: verdicts are recomputed from figures/gallery/*.json, and a short rerun with the same seed shows that
-these come from this code.
+As in test_experiments, verdicts are recomputed from figures/gallery/*.json, and a short
+rerun with the same seed shows that these come from this code.
 """
 
 import json
@@ -43,7 +43,7 @@ def at(numbers, name, what, stop, kind="main"):
 
 
 def excess(numbers, name, start, stop, kind="main"):
-    """Mean loss above the truth's on the same batches (runs,), over the steps from start to stop."""
+    """Mean loss above the truth's on the same batches (runs,), from start to stop."""
     step = np.asarray(numbers[kind]["step"])
     return np.asarray(numbers[kind][name]["excess"])[
         (step >= start) & (step < stop)
@@ -181,7 +181,8 @@ def more_progress(evidence, numbers):
 
 @claim(
     "Section 4.3",
-    "on the 8-Gaussians BAR and binary search make more progress than NCE in the same number of steps (Figures 4, 5)",
+    "on the 8-Gaussians BAR and binary search make more progress than NCE in the same"
+    " number of steps (Figures 4, 5)",
     kind="experiment",
 )
 def test_eight_gaussians(evidence, curves):
@@ -202,8 +203,11 @@ def test_pinwheel(evidence, curves):
     "the gains in the loss are marginal, the task being easy (Figure 4)",
     kind="experiment",
     verdict="holds corrected",
-    why="in the end: after 4000 steps all are within 0.001 of each other on the 8-Gaussians; between steps 800 and 1000 NCE is "
-    "ten times as far above the truth's loss as BAR, and on the pinwheel still twice as far after 5000",
+    why=(
+        "in the end: after 4000 steps all are within 0.001 of each other on the"
+        " 8-Gaussians; between steps 800 and 1000 NCE is ten times as far above the"
+        " truth's loss as BAR, and on the pinwheel still twice as far after 5000"
+    ),
 )
 def test_gains_are_marginal_in_the_end(evidence, curves):
     numbers = curves["8-Gaussians"]
@@ -232,8 +236,11 @@ def test_gains_are_marginal_in_the_end(evidence, curves):
     "even a higher rate of F alone improves NCE on the plane",
     kind="experiment",
     verdict="holds corrected",
-    why="ten times theta's rate under the same optimizer does next to nothing (KL 2% to 7% lower after 1000 steps); moving F by "
-    "plain descent at rate 1 is what helps, and BAR and binary search still help more",
+    why=(
+        "ten times theta's rate under the same optimizer does next to nothing (KL 2% to"
+        " 7% lower after 1000 steps); moving F by plain descent at rate 1 is what"
+        " helps, and BAR and binary search still help more"
+    ),
 )
 def test_higher_rate_of_F_on_the_plane(evidence, curves):
     for system, numbers in curves.items():
@@ -244,7 +251,8 @@ def test_higher_rate_of_F_on_the_plane(evidence, curves):
         )
         bar = kl["BAR"] / kl["NCE"]
         evidence(
-            f"{system}, KL after 1000 steps over NCE's: 10x {ten:.2f}, descent at rate 1 {descent:.2f}, BAR {bar:.2f}"
+            f"{system}, KL after 1000 steps over NCE's: 10x {ten:.2f}, descent at rate"
+            f" 1 {descent:.2f}, BAR {bar:.2f}"
         )
         assert 0.9 < ten < 1.0 and descent < 0.75
         assert all(kl[name] < kl["NCE, F by descent, rate 1"] for name in SOLVED)
@@ -255,8 +263,11 @@ def test_higher_rate_of_F_on_the_plane(evidence, curves):
     "solving for F at every step is what improves the training dynamics of a network",
     kind="experiment",
     verdict="holds corrected",
-    why="nearly all of the gain is F's first value: NCE whose F starts at the first batch's root, and then moves as slowly as "
-    "vanilla NCE's, does as well as BAR and binary search from step 1000 on",
+    why=(
+        "nearly all of the gain is F's first value: NCE whose F starts at the first"
+        " batch's root, and then moves as slowly as vanilla NCE's, does as well as BAR"
+        " and binary search from step 1000 on"
+    ),
 )
 def test_the_gain_is_the_first_value_of_F(evidence, curves):
     for system, numbers in curves.items():
@@ -270,7 +281,8 @@ def test_the_gain_is_the_first_value_of_F(evidence, curves):
                 kl["NCE"].mean() - best
             )
             evidence(
-                f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}% of what the better of the two does"
+                f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}%"
+                " of what the better of the two does"
             )
             assert gain > 0.65
             if stop < 5000:  # by then five seeds hardly tell any of them apart
@@ -296,7 +308,8 @@ def test_one_update_suffices(evidence, curves):
                 numbers, "BAR", 200, 1000
             )
             evidence(
-                f"{system}: {name} end at {more.mean() / one.mean():.2f} of BAR's KL, {loss.mean():.2f} of its excess loss"
+                f"{system}: {name} end at {more.mean() / one.mean():.2f} of BAR's KL,"
+                f" {loss.mean():.2f} of its excess loss"
             )
             assert (
                 abs(more.mean() - one.mean())
@@ -307,7 +320,8 @@ def test_one_update_suffices(evidence, curves):
 
 @claim(
     "Section 3.5",
-    "F is best moved by plain descent, which leaves the magnitude of BAR's update alone",
+    "F is best moved by plain descent, which leaves the magnitude of BAR's update"
+    " alone",
     kind="experiment",
 )
 def test_an_adaptive_optimizer_forfeits_the_gain(evidence, curves):
@@ -316,13 +330,14 @@ def test_an_adaptive_optimizer_forfeits_the_gain(evidence, curves):
         for name in ("BAR, by Adam", "BAR, by Adam 10x"):
             adaptive = at(numbers, name, "kl", 1000, "side")
             evidence(
-                f"{system}, KL after 1000 steps: {name} {adaptive.mean():.3f}, BAR {plain.mean():.3f}, NCE {nce.mean():.3f}"
+                f"{system}, KL after 1000 steps: {name} {adaptive.mean():.3f}, BAR"
+                f" {plain.mean():.3f}, NCE {nce.mean():.3f}"
             )
             assert np.all(adaptive > 1.5 * plain) and np.all(adaptive > 0.8 * nce)
 
 
 def test_samples_of_the_learnt_energy():
-    """HMC draws lie where the data are; its chains keep to the mode they fell into, which R-hat says."""
+    """HMC draws lie where the data are; chains keep to a mode, as R-hat shows."""
     for system, (_, name) in FIGURES.items():
         numbers = committed(name)
         samples, law = numbers["samples"], quality2d.SYSTEMS[system]
@@ -337,7 +352,10 @@ def test_samples_of_the_learnt_energy():
 
 # Section 5: joined with Liu et al. 2021
 
-JOINED = "a solved F can be joined with normalised descent and with the exponential loss, to cross the chasm at distance 16"
+JOINED = (
+    "a solved F can be joined with normalised descent and with the exponential loss, to"
+    " cross the chasm at distance 16"
+)
 
 
 @claim("Section 5", JOINED, kind="experiment", where="ence.log_z")
@@ -347,7 +365,8 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
         table = numbers[panel]
         for name in ("NCE, root, normalised", "eNCE, closed F, normalised"):
             evidence(
-                f"{panel}: {name} is within {beyond01.NEAR} of theta* after {table[name]['arrived']} steps of length 0.1"
+                f"{panel}: {name} is within {beyond01.NEAR} of theta* after"
+                f" {table[name]['arrived']} steps of length 0.1"
             )
             assert all(
                 150 <= k <= 160 for k in table[name]["arrived"]
@@ -362,7 +381,8 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
             assert all(k == -1 for k in table[name]["arrived"])
         stalled = np.asarray(table["NCE, root"]["last"])
         evidence(
-            f"{panel}: an exact F under plain descent stops {stalled.mean():.2f} from theta*, where its gradient is 1e-10"
+            f"{panel}: an exact F under plain descent stops {stalled.mean():.2f} from"
+            " theta*, where its gradient is 1e-10"
         )
         assert np.all(np.abs(stalled - 12.0) < 0.1)
         assert all(k == 1 for k in table["eNCE, closed F, log loss"]["arrived"])
@@ -373,8 +393,12 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
     "once at theta* such a training stays there",
     kind="experiment",
     verdict="holds corrected",
-    why="in the population, and in 16 dimensions for a decaying rate; at distance 16 every batch is separable and has no "
-    "minimiser, so that on batches even a decaying rate walks past theta*, and the one step of the log loss must be the last",
+    why=(
+        "in the population, and in 16 dimensions for a decaying rate; at distance 16"
+        " every batch is separable and has no minimiser, so that on batches even a"
+        " decaying rate walks past theta*, and the one step of the log loss must be the"
+        " last"
+    ),
 )
 def test_staying(evidence):
     numbers = committed("beyond01")

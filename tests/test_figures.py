@@ -105,7 +105,7 @@ def test_invalid_arguments_are_one_line_and_status_2(capsys, arguments, says):
 
 
 def test_without_mnist(tmp_path, monkeypatch, capsys):
-    """Its figures named: an error with the remedy; else they are left out with a line."""
+    """An error if its figures were named; else they are left out with a line."""
     monkeypatch.delenv("REFNCE_MNIST", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(SystemExit) as stop:
@@ -317,7 +317,7 @@ def test_kept_shows_both_ends_of_a_two_cycle():
 
 
 def test_draws_do_not_depend_on_blocks():
-    """``fresh`` draws in blocks; step by step the same streams give the same batches."""
+    """``fresh`` draws in blocks; step by step the streams give the same batches."""
     data, noise = distributions.UnitGaussian(np.ones(2)), distributions.UnitGaussian(
         np.zeros(2)
     )

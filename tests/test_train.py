@@ -1,4 +1,4 @@
-"""Algorithm 1: a step is its formulas, a batch is its runs, and a bad run stops alone."""
+"""Algorithm 1: a step is its formulas, a batch its runs, and a bad run stops alone."""
 
 from itertools import product
 

@@ -42,6 +42,7 @@ RUNS = 2
 BATCH = 64
 RATE = 1e-4
 METHODS = tuple(methods(RATE))
+HEAD = "128 features, quadratic head with the negative sign"
 # What the ranking depends on: one thing changed, half the steps, the first seed.
 AS_ABOVE = "as above"
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -61,7 +62,7 @@ CURVES = ("loss", "F", "held_loss", "held_best", "held_root", "held_overlap")
 
 @dataclass(frozen=True)
 class Dequantized:
-    """The law of dequantized images: rows drawn with replacement, each with new noise."""
+    """The law of dequantized images: rows with replacement, each with new noise."""
 
     images: Any
 
@@ -85,12 +86,13 @@ class Job:
 
 @lru_cache(maxsize=1)
 def experiment(settings: Settings) -> dict[str, Any]:
-    """The numbers of Figure 6 and the trained parameters, computed once for a command."""
-    steps = settings.steps or (8 if settings.quick else STEPS[settings.width])
-    runs = settings.runs or (1 if settings.quick else RUNS)
+    """The numbers of Figure 6 and the trained parameters, once for a command."""
+    quick, width = settings.quick, settings.width
+    steps = settings.steps or (8 if quick else STEPS[width])
+    runs = settings.runs or (1 if quick else RUNS)
     seeds = [1000 * settings.seed + k for k in range(runs)]
     until = max(1, steps // 2)
-    variants = list(VARIANTS)[: 2 if settings.quick else None]
+    variants = list(VARIANTS)[: 2 if quick else None]
     main = [(name, seed, steps, AS_ABOVE) for seed in seeds for name in METHODS]
     side = [(name, seeds[0], until, v) for v in variants[1:] for name in VARIED]
     jobs = [
@@ -111,8 +113,7 @@ def experiment(settings: Settings) -> dict[str, Any]:
         curves[name]["seconds"] = np.asarray([one["seconds"] for one in own])
     first = {name: found[name, seeds[0], AS_ABOVE] for name in METHODS}
     setting = {
-        "network": f"ResNet-18, widths {WIDTHS[settings.width]}, 128 features, "
-        "quadratic head with the negative sign",
+        "network": f"ResNet-18, widths {WIDTHS[width]}, {HEAD}",
         "data": "MNIST, (pixel + U[0, 1))/256",
         "noise": "Gaussian with the data's mean and covariance",
         "batch": BATCH,
@@ -198,28 +199,22 @@ class Trainer:
         self.state = train.start(training, theta, F)
         count = 64 if settings.quick else HELD
         laws = ((held, make_rng(job.seed, 1, 0)), (noise, make_rng(job.seed, 1, 1)))
-        self.held = [
-            settings.array(law.sample(rng, count), "float32") for law, rng in laws
-        ]
+        held_out = (law.sample(rng, count) for law, rng in laws)
+        self.held = [settings.array(x, "float32") for x in held_out]
         self.rows: dict[str, Any] = {}
+        record = {"held_out": self.held, "stops": self.stops, "record_every": EVERY}
         self.identity = checkpoint.identity(
-            training=training,
-            theta0=theta,
-            F0=F,
-            batches=self.batches,
-            held_out=self.held,
-            stops=self.stops,
-            record_every=EVERY,
+            training=training, theta0=theta, F0=F, batches=self.batches, **record
         )
 
     def resume(self) -> None:
-        """Go on from the checkpoint where there is one; raise FileError if it is bad."""
+        """Go on from the checkpoint if there is one; FileError if it is bad."""
         if self.path.exists():
             found = checkpoint.load(self.path, self.state, self.identity)
             self.state, self.rows = found
 
     def advance(self, stop: int, bar: Any) -> None:
-        """Train until step ``stop``, look at held-out samples if it is due, and save."""
+        """Train until step ``stop``, look at held-out samples if due, and save."""
         wanted = {*range(0, stop, EVERY), *(look - 1 for look in self.stops)}
         options: Any = {"callback": lambda *_: bar.update(), "record_every": wanted}
         self.state, record = fit(self.state, self.batches, stop, **options)
@@ -233,7 +228,7 @@ class Trainer:
         checkpoint.save(self.path, self.state, self.rows, self.identity)
 
     def look(self) -> dict[str, Any]:
-        """The losses of held-out samples, the same samples for all methods of a seed."""
+        """The losses of held-out samples, the same for all methods of a seed."""
         r_data, r_noise = (log_ratios(self.state, x) for x in self.held)
         solution = logz.newton(r_data, r_noise)
         own_F = array_namespace(r_data).astype(self.state.F, r_data.dtype)
@@ -274,8 +269,6 @@ def log_ratios(state: train.State, x: Array) -> Array:
     In float64, because the losses of a chasm are far under float32's digits.
     """
     xp, model = array_namespace(x), state.training.model
-    parts = [
-        model(state.theta, x[k : k + BATCH], x[:1])[0]
-        for k in range(0, x.shape[0], BATCH)
-    ]
+    blocks = (x[k : k + BATCH] for k in range(0, x.shape[0], BATCH))
+    parts = [model(state.theta, block, x[:1])[0] for block in blocks]
     return xp.astype(xp.concat(parts, axis=-1), xp.float64)

@@ -25,7 +25,7 @@ __all__ = ["State", "Stopped", "start", "step"]
 
 
 class Stopped(IntEnum):
-    """The quantity that was not finite when a run stopped; NOT for a run that trains."""
+    """What was not finite when a run stopped; NOT for a run that trains."""
 
     NOT = 0
     LOSS = 1
