@@ -233,7 +233,8 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 def draw(numbers: dict[str, Any]) -> Any:
     title = (
-        "Beyond the paper: solved F with normalised descent and the exponential loss"
+        "Beyond the paper: solved F with normalised descent and with the exponential "
+        "loss"
     )
     figure, axes = style.canvas((1, 3), 15.5, 5.6, title)
     panels = (
