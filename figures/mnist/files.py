@@ -155,7 +155,7 @@ def read(folder: Path | str, *, files: Files = FILES) -> Digits:
     >>> from figures.mnist.files import read
     >>> read("nowhere")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    figures.mnist.files.FileError: nowhere is not a folder; ...
+    figures.io.FileError: nowhere is not a folder; ...
     """
     if not Path(folder).is_dir():
         raise FileError(f"{folder} is not a folder; name that of MNIST, or {REMEDY}")
