@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from refnce.array.backend import make_rng, to_numpy
-from refnce.distributions import DiagonalGaussian, Gaussian
+from refnce.distributions import DiagonalGaussian, Gaussian, common
 from refnce.train.fit import Batches
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -110,6 +110,22 @@ def test_array_libraries_agree(name, dtype):
         value, expected = getattr(LAW, function)(moved), getattr(LAW, function)(exact)
         assert value.device == moved.device and value.dtype == moved.dtype
         assert_close(to_numpy(value).astype(float), expected, scale=scale, ulps=ulps)
+
+
+def test_constants_are_converted_once_for_each_kind_of_array(monkeypatch):
+    law, library, converted = (
+        Gaussian(MEAN, COVARIANCE),
+        or_skip("array_api_strict"),
+        [],
+    )
+    asarray = common.asarray
+    monkeypatch.setattr(
+        common, "asarray", lambda x, *a, **k: converted.append(x) or asarray(x, *a, **k)
+    )
+    for dtype in 3 * ("float32", "float64"):
+        law.log_density(library(points(2), dtype))
+        law.unwhiten(library(points(3), dtype))
+    assert [x.shape for x in converted] == 2 * [(D,), (D, D), (D, D)]
 
 
 def test_gaussian_is_frozen_and_pickles():

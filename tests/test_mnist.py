@@ -1,6 +1,6 @@
-"""MNIST: files that are right to the byte or refused in one line, where they are, the download.
+"""MNIST: reading, finding and downloading its files, and ``python -m figures.mnist``.
 
-The files are small ones made here; what needs the real ones reads REFNCE_MNIST.
+Most tests use small files made here; those of the real files need REFNCE_MNIST.
 """
 
 from __future__ import annotations
@@ -18,213 +18,142 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from refnce import files, mnist, pixels
+from figures.mnist import __main__ as command
+from figures.mnist import dequantize
+from figures.mnist import files as mnist
 from refnce.array.backend import make_rng
 from tests.real_mnist import FOLDER, REAL
 
-COUNTS = {
-    "train_images": (6, 28, 28),
-    "train_labels": (6,),
-    "test_images": (4, 28, 28),
-    "test_labels": (4,),
-}
 EPS = float(np.finfo(float).eps)
+IMAGES = "train-images-idx3-ubyte"
 
 
 def idx(array):
     """The bytes of an IDX file of unsigned bytes."""
-    axes = (0x0800 + array.ndim, *array.shape)
-    return b"".join(number.to_bytes(4, "big") for number in axes) + array.tobytes()
+    header = (0x0800 + array.ndim, *array.shape)
+    return b"".join(n.to_bytes(4, "big") for n in header) + array.tobytes()
 
 
 @pytest.fixture
 def small(tmp_path):
-    """A folder of four small files, two of them packed, what they hold, and the parts to read them by."""
+    """A folder of four small files, two of them packed; their arrays and records."""
     rng, folder = make_rng(0), tmp_path / "small"
     folder.mkdir()
-    arrays = {
-        name: rng.integers(256 if len(shape) > 1 else 10, size=shape, dtype=np.uint8)
-        for name, shape in COUNTS.items()
-    }
-    parts = {}
-    for name, array in arrays.items():
-        content, packed = idx(array), gzip.compress(idx(array), mtime=0)
+    arrays, files = {}, {}
+    for key, file in mnist.FILES.items():
+        shape = (6 if key.startswith("train") else 4, *file.shape[1:])
+        arrays[key] = rng.integers(10, size=shape, dtype=np.uint8)
+        content = idx(arrays[key])
+        packed = gzip.compress(content, mtime=0)
         digests = (hashlib.sha256(x).hexdigest() for x in (content, packed))
-        parts[name] = mnist.Part(mnist.PARTS[name].name, array.shape, *digests)
-        zipped = name in ("train_images", "test_labels")
-        (folder / f"{parts[name].name}{'.gz' * zipped}").write_bytes(
-            packed if zipped else content
-        )
-    return SimpleNamespace(folder=folder, arrays=arrays, parts=parts)
+        files[key] = mnist.File(file.name, shape, *digests)
+        is_packed = key in ("train_images", "test_labels")
+        path = folder / f"{file.name}{'.gz' * is_packed}"
+        path.write_bytes(packed if is_packed else content)
+    return SimpleNamespace(folder=folder, arrays=arrays, files=files)
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """The user's cache, empty, and no other folder of MNIST known."""
+    monkeypatch.delenv("REFNCE_MNIST", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "refnce" / "mnist"
 
 
 # --- reading
 
 
-@pytest.mark.parametrize("kind", [str, lambda folder: folder], ids=["str", "Path"])
-def test_reads_what_is_there(small, kind):
-    digits = mnist.read(kind(small.folder), parts=small.parts)
-    for name, array in small.arrays.items():
-        found = getattr(digits, name)
+def test_read_returns_the_arrays_of_the_files(small):
+    digits = mnist.read(str(small.folder), files=small.files)
+    for key, array in small.arrays.items():
+        found = getattr(digits, key)
         assert found.dtype == np.uint8 and not found.flags.writeable
         assert found.shape == ((len(array), 784) if array.ndim == 3 else array.shape)
         assert np.array_equal(found, array.reshape(found.shape))
 
 
-def replaced(place, byte):
-    return lambda content: content[:place] + bytes([byte]) + content[place + 1 :]
+CONTENT = [  # changes of a file's content
+    (lambda x: b"", "it holds 0 bytes where 4720 are expected"),
+    (lambda x: b"<!DOCTYPE html>", "it holds 15 bytes where 4720"),
+    (lambda x: x[:-1], "it holds 4719 bytes where 4720 are expected"),
+    (lambda x: x + b"\0", "it holds more bytes where 4720 are expected"),
+    (lambda x: x[:3] + b"\1" + x[4:], "its SHA-256 is not [0-9a-f]{64}"),
+    (lambda x: x[:-1] + bytes([x[-1] ^ 1]), "its SHA-256 is not [0-9a-f]{64}"),
+]
+PACKED = [  # changes of the .gz
+    (lambda x: b"IDX" + x, "Not a gzipped file"),
+    (lambda x: x[:-100], "ended before the end-of-stream marker"),
+    (lambda x: x[:-1], "ended before the end-of-stream marker"),
+    (lambda x: x[:-8] + bytes(4) + x[-4:], "CRC check failed"),
+    (lambda x: x[:10] + b"\xff" * 99, "while decompressing data"),
+]
 
 
-DAMAGES = {
-    "empty": (lambda content: b"", "it ends after 0 of 4720 bytes"),
-    "magic of labels": (
-        replaced(3, 1),
-        "it starts with 00000801, where IDX has the magic number 00000803",
-    ),
-    "no IDX": (
-        lambda content: b"<!DOCTYPE html>" + content,
-        "it starts with 3c21444f, where IDX",
-    ),
-    "half a header": (lambda content: content[:10], "it ends after 10 of 4720 bytes"),
-    "more images": (
-        replaced(7, 7),
-        r"its axes are \[7, 28, 28\]; \[6, 28, 28\] is expected",
-    ),
-    "other images": (
-        replaced(15, 27),
-        r"its axes are \[6, 28, 27\]; \[6, 28, 28\] is expected",
-    ),
-    "cut": (lambda content: content[:-1], "it ends after 4719 of 4720 bytes"),
-    "longer": (lambda content: content + b"\0", "it is longer than 4720 bytes"),
-    "one bit": (
-        lambda content: content[:-1] + bytes([content[-1] ^ 1]),
-        "the SHA-256 of its content is [0-9a-f]{64}; ",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize("packed", [True, False], ids=["gz", "raw"])
-def test_a_damaged_file_is_one_error(small, damage, packed):
-    change, complaint = DAMAGES[damage]
-    path = small.folder / "train-images-idx3-ubyte.gz"
-    content = change(idx(small.arrays["train_images"]))
-    path.unlink()
-    path = path if packed else path.with_suffix("")
-    path.write_bytes(gzip.compress(content) if packed else content)
-    with pytest.raises(files.FileError, match=complaint) as caught:
-        mnist.read(small.folder, parts=small.parts)
+@pytest.mark.parametrize(
+    ("suffix", "change", "complaint"),
+    [
+        *(("", change, complaint) for change, complaint in CONTENT),
+        *((".gz", lambda x, f=f: gzip.compress(f(x)), why) for f, why in CONTENT),
+        *((".gz", lambda x, f=f: f(gzip.compress(x)), why) for f, why in PACKED),
+    ],
+)
+def test_damaged_file_is_refused(small, suffix, change, complaint):
+    (small.folder / f"{IMAGES}.gz").unlink()
+    path = small.folder / f"{IMAGES}{suffix}"
+    path.write_bytes(change(idx(small.arrays["train_images"])))
+    with pytest.raises(mnist.FileError, match=complaint) as caught:
+        mnist.read(small.folder, files=small.files)
     message = str(caught.value)
-    assert (
-        message.startswith(f"{path} is not MNIST's train-images-idx3-ubyte: ")
-        and "\n" not in message
-    )
-    assert message.endswith(
-        "; remove it, and python -m refnce mnist --download fetches the four files"
-    )
+    assert message.startswith(f"{path} is not MNIST's {IMAGES}: ")
+    assert message.endswith(f"; remove it, and {mnist.REMEDY}") and "\n" not in message
 
 
-UNPACKABLE = {
-    "no gzip": (lambda packed: b"IDX" + packed, "Not a gzipped file"),
-    "cut": (lambda packed: packed[:-100], "ended before the end-of-stream marker"),
-    "cut in its checksum": (
-        lambda packed: packed[:-1],
-        "ended before the end-of-stream marker",
-    ),
-    "wrong checksum": (
-        lambda packed: packed[:-8] + bytes(4) + packed[-4:],
-        "CRC check failed",
-    ),
-    "no deflate": (
-        lambda packed: packed[:10] + b"\xff" * 99 + packed[109:],
-        "while decompressing data",
-    ),
-}
-
-
-@pytest.mark.parametrize("damage", UNPACKABLE)
-def test_a_file_that_does_not_unpack_is_one_error(small, damage):
-    change, complaint = UNPACKABLE[damage]
-    path = small.folder / "train-images-idx3-ubyte.gz"
-    path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(files.FileError, match=complaint) as caught:
-        mnist.read(small.folder, parts=small.parts)
-    assert str(caught.value).startswith(
-        f"{path} is not MNIST's"
-    ) and mnist.REMEDY in str(caught.value)
-
-
-def test_a_gzip_bomb_is_refused_before_it_fills_the_memory(small):
-    bomb = idx(small.arrays["train_images"]) + bytes(50_000_000)
-    (small.folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(bomb))
-    del bomb
+def test_gzip_bomb_is_refused_before_it_fills_the_memory(small):
+    bomb = gzip.compress(idx(small.arrays["train_images"]) + bytes(50_000_000))
+    (small.folder / f"{IMAGES}.gz").write_bytes(bomb)
     tracemalloc.start()
     try:
-        with pytest.raises(files.FileError, match="it is longer than 4720 bytes"):
-            mnist.read(small.folder, parts=small.parts)
+        with pytest.raises(mnist.FileError, match="it holds more bytes where 4720"):
+            mnist.read(small.folder, files=small.files)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert peak < 1_000_000  # the buffers of the gzip module
 
 
-@pytest.mark.parametrize("name", COUNTS)
-def test_a_missing_file_is_named(small, name):
-    for path in small.folder.glob(f"{small.parts[name].name}*"):
+@pytest.mark.parametrize("key", mnist.FILES)
+def test_missing_file_is_named(small, key):
+    name = small.files[key].name
+    for path in small.folder.glob(f"{name}*"):
         path.unlink()
-    with pytest.raises(files.FileError) as caught:
-        mnist.read(small.folder, parts=small.parts)
-    stem = small.parts[name].name
-    assert (
-        str(caught.value)
-        == f"{small.folder / stem} is missing, and so is {stem}.gz; name another folder, or {mnist.REMEDY}"
-    )
+    with pytest.raises(mnist.FileError) as caught:
+        mnist.read(small.folder, files=small.files)
+    missing = f"{small.folder / name} and {name}.gz are missing"
+    assert str(caught.value) == f"{missing}; name another folder, or {mnist.REMEDY}"
 
 
-def test_small_files_are_not_the_known_ones(small):
-    with pytest.raises(
-        files.FileError,
-        match=r"its axes are \[6, 28, 28\]; \[60000, 28, 28\] is expected",
-    ):
-        mnist.read(small.folder)
+# --- finding
 
 
-# --- where they are
-
-
-@pytest.fixture
-def cache(tmp_path, monkeypatch):
-    """The user's cache, empty, and no other place known."""
-    monkeypatch.delenv("REFNCE_MNIST", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "refnce" / "mnist"
-
-
-def test_where_looks_in_turn(small, cache, monkeypatch, tmp_path):
-    assert mnist.where() is None and mnist.where("") is None
+def test_find_looks_at_argument_variable_and_cache(small, cache, monkeypatch):
+    assert mnist.find() is None and mnist.find("") is None
     cache.parent.mkdir(parents=True)
     small.folder.rename(cache)
-    assert mnist.where() == cache
-    monkeypatch.setenv("REFNCE_MNIST", str(tmp_path / "variable"))
-    assert mnist.where() == tmp_path / "variable"
-    assert (
-        mnist.where("given") == mnist.where(mnist.Path("given")) == mnist.Path("given")
-    )
+    assert mnist.find() == cache
+    monkeypatch.setenv("REFNCE_MNIST", "variable")
+    assert mnist.find() == mnist.Path("variable")
+    assert mnist.find("given") == mnist.find(mnist.Path("given")) == mnist.Path("given")
     monkeypatch.setenv("REFNCE_MNIST", "")
-    assert mnist.where() == cache
+    assert mnist.find() == cache
     (cache / "t10k-labels-idx1-ubyte.gz").unlink()
-    assert mnist.where() is None
-
-
-def test_the_cache_is_in_the_home_folder(small, cache, monkeypatch, tmp_path):
+    assert mnist.find() is None
     monkeypatch.delenv("XDG_CACHE_HOME")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / ".cache" / "refnce").mkdir(parents=True)
-    small.folder.rename(tmp_path / ".cache" / "refnce" / "mnist")
-    assert mnist.where() == tmp_path / ".cache" / "refnce" / "mnist"
+    monkeypatch.setenv("HOME", "/home/user")
+    assert mnist._cache() == mnist.Path("/home/user/.cache/refnce/mnist")
 
 
-# --- the download
+# --- downloading
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -234,13 +163,10 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 @contextlib.contextmanager
 def served(folder):
-    """The address under which the folder's files are to be had."""
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Quiet, directory=folder)
-    ) as server:
-        thread = threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.01}
-        )
+    """The address of a server of the folder's files."""
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/"
@@ -252,113 +178,91 @@ def served(folder):
 @pytest.fixture
 def mirror(small, monkeypatch):
     """A folder that holds the four files as a mirror does."""
-    pytest.importorskip(
-        "pooch", reason="pooch is not installed: pip install 'refnce[mnist]'"
-    )
+    reason = "pooch is not installed: pip install 'refnce[mnist]'"
+    pytest.importorskip("pooch", reason=reason)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
-    for name, part in small.parts.items():
-        (small.folder / f"{part.name}.gz").write_bytes(
-            gzip.compress(idx(small.arrays[name]), mtime=0)
-        )
+    for key, file in small.files.items():
+        packed = gzip.compress(idx(small.arrays[key]), mtime=0)
+        (small.folder / f"{file.name}.gz").write_bytes(packed)
     return small
 
 
-def test_download_goes_on_to_the_next_mirror_and_keeps_what_is_there(
-    mirror, cache, tmp_path
-):
+def test_download_tries_the_next_mirror_and_keeps_its_files(mirror, cache):
     with served(mirror.folder) as address:
-        folder = mnist.download(
-            mirrors=[f"{address}nothing/", address], parts=mirror.parts
-        )
-    assert folder == cache == mnist.where()
-    assert sorted(path.name for path in cache.iterdir()) == sorted(
-        f"{part.name}.gz" for part in mirror.parts.values()
-    )
-    assert np.array_equal(
-        mnist.read(folder, parts=mirror.parts).test_labels, mirror.arrays["test_labels"]
-    )
-    assert mnist.download(mirrors=[], parts={}) == folder
-    assert (
-        mnist.download(mirrors=["http://127.0.0.1:9/"], parts=mirror.parts) == folder
-    )  # nothing listens there
+        mirrors = [f"{address}nothing/", address]
+        folder = mnist.download(mirrors=mirrors, files=mirror.files)
+    assert folder == cache == mnist.find()
+    names = sorted(f"{file.name}.gz" for file in mirror.files.values())
+    assert sorted(path.name for path in cache.iterdir()) == names
+    digits = mnist.read(folder, files=mirror.files)
+    assert np.array_equal(digits.test_labels, mirror.arrays["test_labels"])
+    nobody = ["http://127.0.0.1:9/"]
+    assert mnist.download(mirrors=nobody, files=mirror.files) == folder
 
 
-def test_a_download_with_another_checksum_is_refused(mirror, cache):
-    damaged = mirror.folder / "t10k-images-idx3-ubyte.gz"
+def test_download_refuses_another_checksum_and_names_every_failure(mirror, cache):
+    damaged = mirror.folder / f"{IMAGES}.gz"
     damaged.write_bytes(damaged.read_bytes()[:-1] + b"\1")
-    with served(mirror.folder) as address, pytest.raises(
-        files.FileError, match="SHA256 hash"
-    ) as caught:
-        mnist.download(mirrors=[address], parts=mirror.parts)
-    message = str(caught.value)
-    assert (
-        f"{damaged.name} could not be fetched into {cache} ({address}{damaged.name}: "
-        in message
-        and "\n" not in message
-    )
+    with served(mirror.folder) as address:
+        with pytest.raises(mnist.FileError) as caught:
+            mnist.download(mirrors=[f"{address}a/", address], files=mirror.files)
+    message, name = str(caught.value), damaged.name
+    assert message.startswith(f"{name} could not be fetched into {cache} (")
     assert message.endswith("fetch the four by hand into one folder")
-    assert not (cache / damaged.name).exists() and mnist.where() is None
+    assert f"{address}a/{name}: 404" in message and "\n" not in message
+    assert f"{address}{name}: SHA256 hash" in message
+    assert not (cache / name).exists() and mnist.find() is None
 
 
-def test_a_download_without_a_mirror_says_what_failed_where(mirror, cache):
-    with served(mirror.folder) as address, pytest.raises(files.FileError) as caught:
-        mnist.download(mirrors=[f"{address}a/", f"{address}b/"], parts=mirror.parts)
-    for place in ("a", "b"):
-        assert f"{address}{place}/train-images-idx3-ubyte.gz: 404" in str(caught.value)
+# --- the command line
 
 
-def test_a_download_without_pooch_names_the_extra(cache, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "give --mnist DIR, set REFNCE_MNIST, or --download"),
+        (["--mnist", "{}/gone"], "gone is not a folder; name that of MNIST"),
+        (["--mnist", "{}"], "train-images-idx3-ubyte.gz are missing"),
+        (["--download"], "pooch is missing: pip install 'refnce[mnist]'"),
+        (["--download", "--mnist", "{}"], "not allowed with argument --download"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_status_2(
+    capsys, monkeypatch, cache, tmp_path, arguments, complaint
+):
     monkeypatch.setitem(sys.modules, "pooch", None)
-    with pytest.raises(files.FileError, match=r"pip install 'refnce\[mnist\]'"):
-        mnist.download()
+    try:
+        status = command.main([argument.format(tmp_path) for argument in arguments])
+    except SystemExit as stop:
+        status = stop.code
+    out, err = capsys.readouterr()
+    assert status == 2 and out == "" and complaint in err and err.count("\n") == 1
 
 
 # --- the real files
 
 
-@pytest.fixture(scope="module")
-def digits():
-    return mnist.read(FOLDER)
+@REAL
+def test_command_counts_the_real_digits(capsys):
+    counts = "60000 training and 10000 test images, checksums right"
+    for arguments in ([], ["--mnist", FOLDER]):
+        assert command.main(arguments) == 0
+        assert capsys.readouterr() == (f"{FOLDER}: {counts}\n", "")
 
 
 @REAL
-def test_the_real_digits(digits):
-    assert digits.train_images.shape == (60000, 784) and digits.test_images.shape == (
-        10000,
-        784,
-    )
-    assert np.bincount(digits.train_labels).tolist() == [
-        5923,
-        6742,
-        5958,
-        6131,
-        5842,
-        5421,
-        5918,
-        6265,
-        5851,
-        5949,
-    ]
-    assert np.bincount(digits.test_labels).tolist() == [
-        980,
-        1135,
-        1032,
-        1010,
-        982,
-        892,
-        958,
-        1028,
-        974,
-        1009,
-    ]
-
-
-@REAL
-def test_the_real_moments_are_regular(digits):
-    mean, covariance = pixels.moments(digits.train_images)
+def test_real_digits_and_their_moments():
+    digits = mnist.read(FOLDER)
+    assert digits.train_images.shape == (60000, 784)
+    assert digits.test_images.shape == (10000, 784)
+    train = "5923 6742 5958 6131 5842 5421 5918 6265 5851 5949"
+    test = "980 1135 1032 1010 982 892 958 1028 974 1009"
+    assert " ".join(map(str, np.bincount(digits.train_labels))) == train
+    assert " ".join(map(str, np.bincount(digits.test_labels))) == test
+    mean, covariance = dequantize.moments(digits.train_images)
     assert abs(mean.mean() * 256 - 0.5 - digits.train_images.mean()) <= 256 * 784 * EPS
     eigenvalues = np.linalg.eigvalsh(covariance)
-    # Pixels of the border never change; LAPACK's eigenvalues are off by some eps of the largest.
+    # Pixels of the border never change. LAPACK errs by some eps of the largest.
     assert abs(eigenvalues[0] - 1 / (12 * 256**2)) <= 64 * EPS * eigenvalues[-1]
     assert np.array_equal(covariance, covariance.T)

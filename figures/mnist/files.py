@@ -82,12 +82,14 @@ FILES = {
 class Digits:
     """MNIST as read-only uint8 arrays.
 
-    Attributes
+    Parameters
     ----------
-    train_images, test_images : array (n, 784)
+    train_images : array (60000, 784)
         Each image as its 28 rows of 28 pixels, one after the other.
-    train_labels, test_labels : array (n,)
+    train_labels : array (60000,)
         Digits from 0 to 9.
+    test_images : array (10000, 784)
+    test_labels : array (10000,)
 
     Examples
     --------

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from refnce.array.backend import Array, all_true, array_namespace, is_numpy, machine_eps
+from refnce.array.backend import Array, all_true, array_namespace, device
+from refnce.array.backend import is_numpy, machine_eps
 from refnce.array.validation import check_arrays
 from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
 
@@ -253,6 +254,10 @@ class Gaussian:
     def _inverse(self) -> Array:
         return array_namespace(self.factor).linalg.inv(self.factor)
 
+    @cached_property
+    def _converted(self) -> dict[Any, list[Array]]:
+        return {}
+
     @property
     def log_z(self) -> float:
         """The log of the normalising constant of exp(E)."""
@@ -274,13 +279,23 @@ class Gaussian:
 
     def whiten(self, x: Array) -> Array:
         """Return z = L^-1 (x - mean) (..., d) of x (..., d)."""
-        mean, inverse = check_x(x, self.mean.shape[0], self.mean, self._inverse)
+        mean, _, inverse = self._constants(x)
         return (x - mean) @ inverse.T
 
     def unwhiten(self, z: Array) -> Array:
         """Return x = mean + L z (..., d) of z (..., d)."""
-        mean, L = check_x(z, self.mean.shape[0], self.mean, self.factor)
+        mean, L, _ = self._constants(z)
         return mean + z @ L.T
+
+    def _constants(self, x: Array) -> list[Array]:
+        """Mean, L and L^-1 as arrays of x's kind, converted once for each kind."""
+        d = self.mean.shape[0]
+        check_x(x, d)
+        key = (type(x), str(x.dtype), str(device(x)))
+        if key not in self._converted:
+            constants = (self.mean, self.factor, self._inverse)
+            self._converted[key] = check_x(x, d, *constants)
+        return self._converted[key]
 
 
 def _check_parameters(**parameters: Array) -> None:

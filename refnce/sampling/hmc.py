@@ -23,13 +23,16 @@ BLOCK = 64  # steps whose random numbers are drawn together; does not change the
 class Chains:
     """Result of ``hmc``: the samples after the warm-up and how well the chains moved.
 
-    Attributes
+    Parameters
     ----------
     samples : array (steps, ..., chains, d)
     acceptance : array (..., chains)
         Mean probability of acceptance after the warm-up.
     step_size : float
         The step size that the warm-up found.
+
+    Attributes
+    ----------
     ess : NumPy array (..., d)
         ``effective_sample_size(samples)``, computed when read.
 
@@ -100,8 +103,9 @@ def hmc(
         If x is not an array of floats or rng is not a NumPy Generator.
     ValueError
         If an argument is out of its range; if density returns other shapes; if x, E or
-        dE/dx is not finite at the start, naming the chains; if samples grow beyond the
-        square root of the largest float.
+        dE/dx is not finite at the start, naming the chains; if samples exceed the
+        square root of the largest float or the step size grows 1e15 times, as happens
+        where exp(E) has no finite integral.
 
     Notes
     -----
@@ -169,14 +173,14 @@ def hmc(
         else:
             kept.append(x)
             accepted = accepted + probability
-    samples = xp.stack(kept)
+    samples, found = xp.stack(kept), float(size)
     largest = float(xp.max(xp.abs(samples)))
-    if largest > float(xp.finfo(x.dtype).max) ** 0.5:
+    if largest > float(xp.finfo(x.dtype).max) ** 0.5 or found > 1e15 * step_size:
         raise ValueError(
-            f"samples grow to {largest:.3g}: the target is improper (exp(E) has no "
-            f"finite integral), or the step size {float(size):.3g} far too large"
+            f"samples reach {largest:.3g} with step size {found:.3g}: the target is "
+            "improper (exp(E) has no finite integral), or step_size unsuitable"
         )
-    return Chains(samples, accepted / steps, float(size))
+    return Chains(samples, accepted / steps, found)
 
 
 def _check_start(x: Array, E: Array, grad: Array) -> None:
