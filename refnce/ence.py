@@ -19,7 +19,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, ignore_fp_errors
+from refnce.array.backend import Array, array_namespace
+from refnce.array.interop import interoperable
 from refnce.array.validation import (
     check_arrays,
     check_F,
@@ -33,7 +34,7 @@ from refnce.array.special import two_sum
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
 
 
-@ignore_fp_errors()
+@interoperable
 def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     """Return the exponential loss L (...); r_data (..., n), r_noise (..., m), F a number or (...), broadcast.
 
@@ -46,7 +47,7 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
 
-@ignore_fp_errors()
+@interoperable
 def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     """Return dL/dF (...). Arguments and errors as in ``loss``.
 
@@ -57,7 +58,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     return _times_exp(0.25 * (data - noise), p)  # its derivative
 
 
-@ignore_fp_errors()
+@interoperable
 def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     """Return (dL/dr_data (..., n), dL/dr_noise (..., m)), the weights that a model's pullback takes.
 
@@ -73,7 +74,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     )
 
 
-@ignore_fp_errors()
+@interoperable
 def log_z(r_data: Array, r_noise: Array) -> Array:
     """Return F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}] (...), the F that minimises the loss.
 

@@ -22,7 +22,8 @@ import math
 from typing import Any
 
 from refnce import logz, nce
-from refnce.array.backend import Array, array_namespace, all_true, ignore_fp_errors
+from refnce.array.backend import Array, array_namespace, all_true
+from refnce.array.interop import interoperable
 from refnce.array.validation import (
     check_arrays,
     check_F,
@@ -42,17 +43,8 @@ __all__ = [
 ]
 
 
-@ignore_fp_errors()
-def loss(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    F: Any,
-    offset_data: Array,
-    offset_noise: Array,
-    *,
-    nu: float = 1.0,
-) -> Array:
+@interoperable
+def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     """Return the NCE loss (...) of the family, Equation 12.
 
     T_data is (..., n, k) and T_noise (..., m, k), without the entry -1; theta (..., k); F a number or (...);
@@ -66,17 +58,8 @@ def loss(
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
 
 
-@ignore_fp_errors()
-def gradient(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    F: Any,
-    offset_data: Array,
-    offset_noise: Array,
-    *,
-    nu: float = 1.0,
-) -> Array:
+@interoperable
+def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     """Return the gradient (..., k + 1) of ``loss`` in [theta, F], Eq. 13; arguments and errors as there."""
     F, r_data, r_noise = _entry(
         T_data, T_noise, theta, F, offset_data, offset_noise, nu
@@ -89,17 +72,8 @@ def gradient(
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
-@ignore_fp_errors()
-def hessian(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    F: Any,
-    offset_data: Array,
-    offset_noise: Array,
-    *,
-    nu: float = 1.0,
-) -> Array:
+@interoperable
+def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     """Return the Hessian of the loss (..., k + 1, k + 1) in [theta, F], Equation 14.
 
     Symmetric and positive semidefinite. Arguments and errors as in ``loss``.
@@ -118,16 +92,8 @@ def hessian(
     return curvature[..., None, None] * xp.concat([upper, lower], axis=-2)  # Eq. (14)
 
 
-@ignore_fp_errors()
-def profile_loss(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    offset_data: Array,
-    offset_noise: Array,
-    *,
-    nu: float = 1.0,
-) -> Array:
+@interoperable
+def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     """Return the loss (...) at the F that minimises it, from ``logz.newton``; convex in theta (Appendix A.2).
 
     Arguments as in ``loss`` without F. Where the solve's status is not CONVERGED (no minimiser, or none
@@ -139,16 +105,8 @@ def profile_loss(
     return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
 
 
-@ignore_fp_errors()
-def profile_gradient(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    offset_data: Array,
-    offset_noise: Array,
-    *,
-    nu: float = 1.0,
-) -> Array:
+@interoperable
+def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     """Return the gradient (..., k) in theta of ``profile_loss``, Equation 15. Arguments and errors as there.
 
     T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing, as dL/dF = 0; in
@@ -164,16 +122,8 @@ def profile_gradient(
     )  # Eq. (15)
 
 
-@ignore_fp_errors()
-def profile_hessian(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    offset_data: Array,
-    offset_noise: Array,
-    *,
-    nu: float = 1.0,
-) -> Array:
+@interoperable
+def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     """Return the Hessian (..., k, k) in theta of ``profile_loss``, Equation 16.
 
     Symmetric and positive semidefinite (Appendix A.2). Arguments and errors as in ``profile_loss``.
@@ -188,17 +138,17 @@ def profile_hessian(
     return _where_solved(solved[..., None, None], curvature * covariance)  # Eq. (16)
 
 
-def _scores(T: Array, theta: Array) -> Array:
+def _scores(T, theta):
     """T theta (..., n): with the offset the log-ratio, Eq. (2) less F, against the noise."""
     return array_namespace(T).matmul(T, theta[..., None])[..., 0]
 
 
-def _pull(T: Array, w: Array) -> Array:
+def _pull(T, w):
     """The pullback of ``_scores``: sum_i w_i T_i (..., k)."""
     return array_namespace(T).matmul(w[..., None, :], T)[..., 0, :]
 
 
-def _moment(T: Array, w: Array) -> Array:
+def _moment(T, w):
     """sum_i w_i T_i T_i^T (..., k, k) as a Gram matrix, exactly symmetric, without the n outer products."""
     xp = array_namespace(T)
     S = xp.sqrt(w)[..., None] * T
@@ -206,7 +156,7 @@ def _moment(T: Array, w: Array) -> Array:
     return 0.5 * (M + xp.matrix_transpose(M))
 
 
-def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array, Array]:
+def _weights(r_data, r_noise, F, nu):
     """The curvature weights s(1 - s)/n of data and nu s(1 - s)/m of noise, scaled to sum 1 (0 if all are)."""
     xp = array_namespace(F)
     centre = (F + math.log(nu))[..., None]
@@ -224,22 +174,13 @@ def _weights(r_data: Array, r_noise: Array, F: Array, nu: float) -> tuple[Array,
     return w_data / total, w_noise / total
 
 
-def _centred(
-    T_data: Array, T_noise: Array, w_data: Array, w_noise: Array
-) -> tuple[Array, Array]:
+def _centred(T_data, T_noise, w_data, w_noise):
     """T less its weighted mean, which is the gradient of F(theta) when F is the root (A.2)."""
     grad_F = (_pull(T_data, w_data) + _pull(T_noise, w_noise))[..., None, :]
     return T_data - grad_F, T_noise - grad_F
 
 
-def _solve(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    offset_data: Array,
-    offset_noise: Array,
-    nu: float,
-) -> tuple[Array, Array, Array, Array]:
+def _solve(T_data, T_noise, theta, offset_data, offset_noise, nu):
     _, r_data, r_noise = _entry(
         T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
     )
@@ -253,20 +194,12 @@ def _solve(
     )
 
 
-def _where_solved(solved: Array, value: Array) -> Array:
+def _where_solved(solved, value):
     xp = array_namespace(value)
     return xp.where(solved, value, xp.full_like(value, xp.nan))
 
 
-def _entry(
-    T_data: Array,
-    T_noise: Array,
-    theta: Array,
-    F: Any,
-    offset_data: Array,
-    offset_noise: Array,
-    nu: float,
-) -> tuple[Array, Array, Array]:
+def _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
     """Check the arguments; return F (...) over all runs and the log-ratios of data and noise."""
     check_nu(nu)
     offsets = {"offset_data": offset_data, "offset_noise": offset_noise}
@@ -295,9 +228,7 @@ def _entry(
     return F, r_data, r_noise
 
 
-def _check_shapes(
-    T_data: Array, T_noise: Array, theta: Array, offset_data: Array, offset_noise: Array
-) -> None:
+def _check_shapes(T_data, T_noise, theta, offset_data, offset_noise):
     if theta.ndim == 0 or theta.shape[-1] == 0:
         raise ValueError(
             f"theta must be (..., k) with k >= 1 parameters; got shape {tuple(theta.shape)}"
@@ -318,7 +249,7 @@ def _check_shapes(
             )
 
 
-def _check_finite(**arrays: Array) -> None:
+def _check_finite(**arrays):
     for name, x in arrays.items():
         bad = ~array_namespace(x).isfinite(x)
         if not all_true(~bad):

@@ -1,275 +1,397 @@
-r"""The NCE objective as a function of log-ratios and F, and its derivatives (Definition 3.1, Equations 1, 3, 4, 9-11).
+r"""The NCE objective as a function of log-ratios and F, and its derivatives.
 
-With r_data (..., n) = log p~(x_i) - log q(x_i) on data, r_noise (..., m) on noise, F (...) and the weight nu of noise
-against data (1 in the paper; m/n gives Gutmann and Hyvarinen's objective):
+With r_data (..., n) = log p~(x_i) - log q(x_i) on data, r_noise (..., m) the same on
+noise, F (...) and the weight nu of noise against data (1 in the paper; m/n gives
+Gutmann and Hyvarinen's objective), Definition 3.1 and Equations 1, 3 and 4 use
 
     s_data  = sigmoid(F + log nu - r_data),   A = mean s_data     = E_p*[nu q/(p + nu q)]
     s_noise = sigmoid(r_noise - F - log nu),  B = mean s_noise    = E_q[p/(p + nu q)]
 
-How the last digits are kept. Each sample lies below or above the point F + log nu. Its *small side* is
-t = sigmoid(-|z|), z = F + log nu - r, so s is t or 1 - t, and
+Each sample lies below or above the point F + log nu. Its small side is
+t = sigmoid(-|F + log nu - r|), so s is t or 1 - t. With k samples below,
 
-    A - nu B = (1 + nu) (c + U - D),
-    c = [(share of data below) - nu (share of noise above)]/(1 + nu),   from counts, exact even where it cancels,
-    U = [mean t over data above + nu mean t over noise above]/(1 + nu), D the same below.
+    A - nu B = k_data/n + nu k_noise/m - nu + mean (+-t) on data + nu mean (+-t) on noise,
 
-Nothing of size 1 is subtracted where t is small, so the plateau (A and B both near 1) keeps its sign and digits. z itself
-is F + log nu - r rounded; its TwoSum remainder is applied to exp(-|z|), since half an ulp of z = 460 is 128 ulps of t.
-Where nu is not 1 that holds for log-ratios and F up to 1e15 in size.
++ above and - below. The counts cancel exactly, so A - nu B keeps its sign and its digits
+where A and B are both near 1. There are two ways to t:
+
+- from the odds S = nu e^F, once per run, and E = e^r, once per sample: t is
+  min(S, E)/(S + E). r itself enters exp, so that r - F is never rounded. This serves
+  where |F + log nu| is at most L/3, L the logarithm of the largest float, and the result
+  is at least e^{-2L/3}/eps: a finite log-ratio whose e^r overflows or underflows then
+  changes it by less than a rounding error (``is_certified``);
+- elsewhere from z = F + log nu - r with its TwoSum remainder (``split``), since half an
+  ulp of z = 460 is 128 ulps of e^z.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any, NamedTuple
 
 from refnce.array.backend import (
-    Array,
-    Namespace,
+    BLOCK,
+    all_true,
     array_namespace,
-    blocks,
-    in_run_blocks,
+    as_float,
+    is_numpy,
     machine_eps,
-    ignore_fp_errors,
 )
-from refnce.array.validation import (
-    check_arrays,
-    check_F,
-    check_no_nan,
-    check_nu,
-    check_samples,
-    rows,
-    runs_shape,
+from refnce.array.interop import interoperable
+from refnce.array.special import (
+    log_double_double,
+    pairwise_sum,
+    two_product,
+    two_sum,
 )
-from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
+from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
 
-class Balance(NamedTuple):
-    """(A - nu B)/(1 + nu) = c + (U - D) exp(-M) at one F per run; see ``balance``. U and D hold the sum, then its derivatives.
+@interoperable
+def loss(r_data, r_noise, F, *, nu=1.0):
+    """Return the NCE loss.
 
-    U[k] is the k-th derivative of U by F, D[k] that of D by -F: w t, w t (1 - t), w t (1 - t)(1 - 2t), ... summed.
+    Parameters
+    ----------
+    r_data : array (..., n)
+        Log-ratios log p~ - log q on data. Infinities take the limit of the formula.
+    r_noise : array (..., m)
+        Log-ratios on noise.
+    F : float or array (...)
+        The log of the partition function, finite. Leading shapes (runs) broadcast.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+
+    Returns
+    -------
+    array (...)
+        [mean softplus(F + log nu - r_data) + nu mean softplus(r_noise - F - log nu)]
+        / (1 + nu).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For empty samples, NaN, integer arrays, mixed libraries or devices, tensors that
+        record gradients, nu out of range. The message names the argument.
+
+    Notes
+    -----
+    Definition 3.1 and Equation 1, where 1 + nu = 2. In float64 the error is at most
+    4 ulps for log-ratios and F up to 1e15 in size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nce
+    >>> float(nce.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
+    0.3627
     """
-
-    c: Array
-    U: tuple[Array, ...]
-    D: tuple[Array, ...]
-    M: Array
-    below_data: Array
-    below_noise: Array
-
-    @property
-    def count(self) -> Array:
-        """c exp(M), which may be infinite where c is not 0."""
-        xp = array_namespace(self.M)
-        return xp.where(self.c == 0, self.c, self.c * xp.exp(self.M))
-
-    @property
-    def excess(self) -> Array:
-        """(A - nu B)/(1 + nu) exp(M)."""
-        return self.count + (self.U[0] - self.D[0])
+    return _at_F(_loss, r_data, r_noise, F, nu)
 
 
-@ignore_fp_errors()
-def loss(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
-    """Return the NCE loss (...), Definition 3.1 and Equation 1 (normalised by 1 + nu, which is 2 in the paper).
+@interoperable
+def grad_F(r_data, r_noise, F, *, nu=1.0):
+    """Return dL/dF = (A - nu B)/(1 + nu), Equation 3.
 
-    loss = [mean softplus(F + log nu - r_data) + nu mean softplus(r_noise - F - log nu)]/(1 + nu)
+    It increases in F from -nu/(1 + nu) to 1/(1 + nu). Parameters and errors are those
+    of `loss`.
 
-    r_data is (..., n), r_noise (..., m), F a number or (...); leading shapes broadcast. An infinite log-ratio takes the
-    limit of the formula. Raises TypeError or ValueError for arguments that DESIGN's entry rules refuse: empty samples,
-    NaN, integer arrays, mixed libraries or devices, tensors that record gradients, nu not from 1e-30 to 1e30.
+    Returns
+    -------
+    array (...)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nce
+    >>> float(nce.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
+    -0.0
     """
-    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    return _loss(r_data, r_noise, F, nu)
+    return _at_F(grad_at, r_data, r_noise, F, nu)
 
 
-@ignore_fp_errors()
-def grad_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
-    """Return dL/dF = (A - nu B)/(1 + nu) (...), Equation 3: increasing in F, from -nu/(1 + nu) to 1/(1 + nu).
+@interoperable
+def hess_F(r_data, r_noise, F, *, nu=1.0):
+    """Return d2L/dF2, Equation 4: it is never negative (Lemma 3.2).
 
-    Arguments and errors as in ``loss``.
+    Parameters and errors are those of `loss`.
+
+    Returns
+    -------
+    array (...)
+        (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nce
+    >>> float(nce.hess_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
+    0.1921
     """
-    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    g = balance(r_data, r_noise, F, nu, order=0, scaled=False)
-    return g.c + (g.U[0] - g.D[0])  # Eq. (3)
+    return _at_F(_hess_F, r_data, r_noise, F, nu)
 
 
-@ignore_fp_errors()
-def hess_F(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
-    """Return d2L/dF2 = (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu) >= 0 (...), Equation 4.
+@interoperable
+def grad_r(r_data, r_noise, F, *, nu=1.0):
+    """Return dL/dr of every sample: the weights that a model's pullback takes.
 
-    Arguments and errors as in ``loss``. That it is never negative is Lemma 3.2.
+    Parameters and errors are those of `loss`.
+
+    Returns
+    -------
+    dr_data : array (..., n)
+        -s_data/(n (1 + nu)).
+    dr_noise : array (..., m)
+        nu s_noise/(m (1 + nu)).
+
+    Notes
+    -----
+    By the chain rule the gradient of the loss in a model's parameters is the pullback
+    of these arrays. At the F that minimises the loss this is also the gradient of the
+    minimised loss (Appendix A.2).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nce
+    >>> dr_data, dr_noise = nce.grad_r(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5)
+    >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
+    ([-0.094, -0.046], [0.094, 0.046])
     """
-    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    g = balance(r_data, r_noise, F, nu, order=1, scaled=False)
-    return g.U[1] + g.D[1]  # Eq. (4)
-
-
-@ignore_fp_errors()
-def grad_r(
-    r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0
-) -> tuple[Array, Array]:
-    """Return (dL/dr_data (..., n), dL/dr_noise (..., m)): the weights that a model's pullback takes (the chain rule).
-
-    dL/dr_data = -s_data/(n (1 + nu)), dL/dr_noise = nu s_noise/(m (1 + nu)). Arguments and errors as in ``loss``.
-    """
-    xp, r_data, r_noise, F, nu = _entry(r_data, r_noise, F, nu)
-    w_data, w_noise, _ = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    return (
-        _sigmoid(r_data, F, nu, +1.0) * -w_data,
-        _sigmoid(r_noise, F, nu, -1.0) * w_noise,
+    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    data, noise = _each(
+        lambda S, E: S / (S + E), lambda S, E: E / (S + E), r_data, r_noise, F, nu
     )
+    data *= -w_data
+    noise *= w_noise
+    return data, noise
 
 
-@in_run_blocks
-def _loss(r_data: Array, r_noise: Array, F: Array, nu: float) -> Array:
-    w_data, w_noise, _ = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    (data,) = over_blocks(lambda x: [_softplus(x, F, nu, +1.0)], r_data)
-    (noise,) = over_blocks(lambda x: [_softplus(x, F, nu, -1.0)], r_noise)
-    return w_data * data + w_noise * noise  # Eq. (1)
+def curvature_weights(r_data, r_noise, F, nu):
+    """What every sample adds to `hess_F`, for checked arguments."""
+
+    def curvature(S, E):
+        q = array_namespace(E).minimum(S, E) / array_namespace(E).maximum(S, E)
+        return q / (1.0 + q) ** 2
+
+    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    data, noise = _each(curvature, curvature, r_data, r_noise, F, nu)
+    return data * w_data, noise * w_noise
 
 
-@lru_cache(maxsize=256)
-def weights(n: int, m: int, nu: float) -> tuple[float, float, float]:
-    """What a data and a noise sample weigh in the loss, 1/(n (1 + nu)) and nu/(m (1 + nu)); the first over m; rounded once."""
-    exact = Fraction(nu)
-    return (
-        float(1 / (n * (1 + exact))),
-        float(exact / (m * (1 + exact))),
-        float(1 / (n * m * (1 + exact))),
-    )
+# The two ways to the odds S/E of a sample, S/(S + E) = sigmoid(F + log nu - r)
 
 
-@in_run_blocks
-def balance(
-    r_data: Array,
-    r_noise: Array,
-    F: Array,
-    nu: float,
-    *,
-    order: int = 0,
-    scaled: bool = True,
-) -> Balance:
-    """Return (A - nu B)/(1 + nu) in the parts named in this module's docstring, for checked arguments, with derivatives.
-
-    With ``scaled`` U and D are multiplied by exp(M), M the distance from F + log nu to the nearest sample, so that they
-    exist where every sigmoid underflows; otherwise M = 0.
-    """
-    xp = array_namespace(r_data, r_noise)
-    zero = xp.zeros_like(F)
-    M = (
-        xp.minimum(_nearest(r_data, F, nu), _nearest(r_noise, F, nu))
-        if scaled
-        else zero
-    )
-    M = xp.where(xp.isfinite(M), M, zero)
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    below_data, *data = _sums(r_data, F, nu, M, order)
-    below_noise, *noise = _sums(r_noise, F, nu, M, order)
-    product, remainder = two_product(nu, n * (m - below_noise))
-    w_data, w_noise, w_count = weights(n, m, nu)
-    c = xp.astype(((m * below_data - product) - remainder) * w_count, F.dtype)
-    both = tuple(w_data * x + w_noise * y for x, y in zip(data, noise, strict=True))
-    return Balance(c, both[: order + 1], both[order + 1 :], M, below_data, below_noise)
-
-
-def _sums(r: Array, F: Array, nu: float, M: Array, order: int) -> list[Array]:
-    """The number of samples below F + log nu, then the sums of exp(M) t and its derivatives above it, then those below."""
+def quick_odds(r, F, nu):
+    """S = nu e^F (..., 1) and E = e^r."""
     xp = array_namespace(r)
-    scale = xp.exp(-M)[..., None]
-
-    def terms(x: Array) -> list[Array]:
-        z, _, q = odds(x, F, nu, M)
-        below = xp.astype(z >= 0, q.dtype)
-        t = q / (1.0 + q * scale)
-        u = t * (1.0 - t * scale)
-        every: tuple[Array, ...] = (t, u)[: order + 1]
-        if order > 1:
-            every = (t, u, u * (1.0 - 2.0 * t * scale), u * (1.0 - 6.0 * u * scale))[
-                : order + 1
-            ]
-        under = [v * below for v in every]  # v or 0, so that the rest is exactly 0 or v
-        return [below, *(v - w for v, w in zip(every, under, strict=True)), *under]
-
-    below, *sums = over_blocks(terms, r)
-    return [xp.astype(below, xp.float64), *sums]
+    return (xp.exp(F) * nu)[..., None], xp.exp(r)
 
 
-def over_blocks(f: Callable[[Array], list[Array]], r: Array) -> list[Array]:
-    """The sums over the last axis of the arrays that ``f`` makes of r, block by block."""
-    parts = [[pairwise_sum(v) for v in f(x)] for x in blocks(r)]
-    return (
-        parts[0]
-        if len(parts) == 1
-        else [
-            pairwise_sum(array_namespace(r).stack(k, axis=-1))
-            for k in zip(*parts, strict=True)
-        ]
-    )
+def split(r, F, nu, M):
+    """Return (r <= G, |G - r|, exp(M - |G - r|)) with G = F + log nu.
 
-
-def odds(
-    r: Array, F: Array, nu: float, M: Array | None = None
-) -> tuple[Array, Array, Array]:
-    """Return (z, e, q): z + e = F + log nu - r, and q = exp(M - |z + e|), the odds of the small side (M = 0 where None).
-
-    Beyond |z| = 64/eps, infinity included, e is 0: z is then exact to far less than an ulp of the log-ratio.
+    G - r is z + e, e its TwoSum remainder. For |z| of 64/eps and more, infinity
+    included, e is 0: z is then exact to far less than an ulp of the log-ratio.
     """
     xp = array_namespace(r)
     eps = machine_eps(r.dtype, xp)
     log_nu, log_nu_low = log_double_double(nu, eps)
-    high, low = two_sum(F, xp.full_like(F, log_nu)) if nu != 1.0 else (F, None)
+    high, low = two_sum(F, xp.full_like(F, log_nu))
     z, e = two_sum(high[..., None], -r)
-    if low is not None:
-        e = e + (low + log_nu_low)[..., None]
-    distance = xp.abs(z)
-    e = xp.where(distance < 64.0 / eps, e, 0.0)
-    below = xp.astype(z >= 0, e.dtype)
-    q = xp.exp(-distance if M is None else M[..., None] - distance)
-    return z, e, q + q * xp.expm1(e - 2.0 * below * e)
+    below, distance = z >= 0, xp.abs(z)
+    e = xp.where(distance < 64.0 / eps, e + (low + log_nu_low)[..., None], 0.0 * M)
+    q = xp.exp(M - distance)
+    return below, distance, q + q * xp.expm1(xp.where(below, -e, e))
 
 
-def _nearest(r: Array, F: Array, nu: float) -> Array:
-    """The distance from F + log nu to the nearest sample (...)."""
+def small_sides(r, F, nu, M=None):
+    """Return (b, t e^M, e^-M): b is 1 below F + log nu, 0 above it.
+
+    Without M, the exact way's distance to the nearest sample, the quick way is taken.
+    """
     xp = array_namespace(r)
-    shift = F + math.log(nu)
-    return xp.min(
-        xp.stack(
-            [xp.min(xp.abs(shift[..., None] - x), axis=-1) for x in blocks(r)], axis=-1
-        ),
-        axis=-1,
-    )
+    if M is None:
+        S, E = quick_odds(r, F, nu)
+        t = xp.minimum(S, E)
+        t /= S + E
+        return as_float(E <= S, t), t, 1.0
+    below, _, q = split(r, F, nu, M[..., None])
+    scale = xp.exp(-M)[..., None]
+    return as_float(below, q), q / (1.0 + q * scale), scale
 
 
-def _sigmoid(r: Array, F: Array, nu: float, sign: float) -> Array:
-    """sigmoid(sign (F + log nu - r)) elementwise."""
+def is_certified(value, F, nu):
+    """Whether ``value``, made the quick way at F, has all its digits."""
+    largest, tiny = limits(value.dtype, array_namespace(value))
+    in_range = abs(F + math.log(nu)) <= largest
+    return in_range & (abs(value) >= tiny) & (value < math.inf)
+
+
+@lru_cache(maxsize=16)
+def limits(dtype, xp):
+    """L/3 and e^{-2L/3}/eps, L the logarithm of the largest float of ``dtype``."""
+    third = math.log(xp.finfo(dtype).max) / 3.0
+    return third, 64.0 * math.exp(-2.0 * third) / machine_eps(dtype, xp)
+
+
+# Sums over samples
+
+
+@lru_cache(maxsize=256)
+def weights(n, m, nu):
+    """1/(n (1 + nu)) and nu/(m (1 + nu)), rounded once: of a data and a noise sample."""
+    exact = Fraction(nu)
+    return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact)))
+
+
+def over_samples(f, r_data, r_noise, *runs):
+    """The pair (data, noise) of each sum that ``f(r, *runs)`` returns."""
+    if r_data.shape == r_noise.shape and r_data.size <= BLOCK // 2:
+        both = array_namespace(r_data).concat([r_data[None, ...], r_noise[None, ...]])
+        return [(x[0, ...], x[1, ...]) for x in f(both, *runs)]
+    return list(zip(over_blocks(f, r_data, *runs), over_blocks(f, r_noise, *runs)))
+
+
+def over_blocks(f, r, *runs):
+    """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
+
+    ``runs`` are arrays over the runs, numbers or None.
+    """
+    xp, n = array_namespace(r), r.shape[-1]
+    if not is_numpy(r) or r.size <= BLOCK:
+        return f(r, *runs)
+    if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape != r.shape[:1]:
+        width = max(BLOCK * n // r.size, 512)
+        parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
+        return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
+    few = BLOCK // n
+    blocks = [slice(k, k + few) for k in range(0, len(r), few)]
+    parts = [
+        f(r[k], *(x[k] if hasattr(x, "shape") else x for x in runs)) for k in blocks
+    ]
+    return [xp.concat(x) for x in zip(*parts)]
+
+
+def nearest(r, F, nu):
+    """The distance from F + log nu to the nearest sample, 0 where all are infinite."""
     xp = array_namespace(r)
-    z, _, q = odds(r, F, nu)
-    return xp.where((z >= 0) == (sign > 0), 1.0, q) / (1.0 + q)
+    M = xp.min(abs((F + math.log(nu))[..., None] - r), axis=-1)
+    return xp.where(M < math.inf, M, xp.zeros_like(M))
 
 
-def _softplus(r: Array, F: Array, nu: float, sign: float) -> Array:
-    """softplus(sign (F + log nu - r)) elementwise: max(sign z, 0) + log1p(exp(-|z|))."""
-    xp = array_namespace(r)
-    z, e, q = odds(r, F, nu)
-    large = (z >= 0) == (sign > 0)
-    return xp.where(large, sign * z, 0.0) + (
-        xp.where(large, sign * e, 0.0) + xp.log1p(q)
-    )
+def count_and_sum(r_data, r_noise, F, nu, M=None):
+    """Return pairs: how many samples are below F + log nu, and the sums of +-t."""
+    xp = array_namespace(r_data)
+
+    def sums(r, F, M):
+        below, t, _ = small_sides(r, F, nu, M)
+        count = xp.sum(below, axis=-1, dtype=xp.float64)
+        below *= t
+        t -= below
+        t -= below
+        return [count, pairwise_sum(t)]
+
+    return over_samples(sums, r_data, r_noise, F, M)
 
 
-def _entry(
-    r_data: Array, r_noise: Array, F: Any, nu: float
-) -> tuple[Namespace, Array, Array, Array, float]:
-    nu = check_nu(nu)
-    xp = check_arrays(r_data=r_data, r_noise=r_noise)
-    check_samples(r_data=r_data, r_noise=r_noise)
-    check_no_nan(r_data=r_data, r_noise=r_noise)
-    F = check_F(F, r_data, xp)
-    shape = runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None])
-    return xp, rows(r_data), rows(r_noise), xp.broadcast_to(F, shape), nu
+def count_difference(k_data, k_noise, n, m, nu):
+    """(k_data/n + nu k_noise/m - nu)/(1 + nu) of counts, rounded once."""
+    above = n * (m - k_noise)
+    product, rest = (above, 0.0) if nu == 1.0 else two_product(nu, above)
+    return ((m * k_data - product) - rest) * weights(n * m, 1, nu)[0]
+
+
+def grad_at(r_data, r_noise, F, nu, M=None):
+    """(A - nu B)/(1 + nu), for checked arguments."""
+    n, m = r_data.shape[-1], r_noise.shape[-1]
+    below, small = count_and_sum(r_data, r_noise, F, nu, M)
+    w_data, w_noise = weights(n, m, nu)
+    small = w_data * small[0] + w_noise * small[1]
+    counts = count_difference(*below, n, m, nu)
+    if small.dtype != counts.dtype:
+        counts = array_namespace(small).astype(counts, small.dtype)
+    return counts + small  # Eq. (3)
+
+
+def _hess_F(r_data, r_noise, F, nu, M=None):
+    def sums(r, F, M):
+        _, t, _ = small_sides(r, F, nu, M)
+        return [pairwise_sum(t - t * t)]
+
+    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    ((data, noise),) = over_samples(sums, r_data, r_noise, F, M)
+    return w_data * data + w_noise * noise  # Eq. (4)
+
+
+def _loss(r_data, r_noise, F, nu, M=None):
+    def sums(sign):
+        def softplus(r, F, M):
+            xp = array_namespace(r)
+            if M is None:
+                S, E = quick_odds(r, F, nu)
+                return [pairwise_sum(xp.log1p(S / E if sign > 0 else E / S))]
+            below, distance, q = split(r, F, nu, M[..., None])
+            large = below if sign > 0 else ~below
+            linear = xp.where(large, distance, xp.zeros_like(q))
+            return [pairwise_sum(linear + xp.log1p(q))]
+
+        return softplus
+
+    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    (data,) = over_blocks(sums(+1), r_data, F, M)
+    (noise,) = over_blocks(sums(-1), r_noise, F, M)
+    return w_data * data + w_noise * noise  # Eq. (1)
+
+
+def _at_F(formula, r_data, r_noise, F, nu):
+    """``formula`` the quick way; the exact way in the runs that are not certified."""
+    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+    value = formula(r_data, r_noise, F, nu)
+
+    def exact(r_data, r_noise, F, nu):
+        return (formula(r_data, r_noise, F, nu, xp.zeros_like(F)),)
+
+    pair = r_data, r_noise
+    return where_certified(is_certified(value, F, nu), (value,), exact, *pair, F, nu)[0]
+
+
+def _each(f_data, f_noise, r_data, r_noise, F, nu):
+    """A formula of S and E for every sample, from the quick odds if certified."""
+    xp = array_namespace(r_data)
+    (S, E_data), (_, E_noise) = quick_odds(r_data, F, nu), quick_odds(r_noise, F, nu)
+    data, noise = f_data(S, E_data), f_noise(S, E_noise)
+    least = xp.minimum(xp.min(data, axis=-1), xp.min(noise, axis=-1))
+    if all_true(is_certified(least, F, nu)):
+        return data, noise
+    values = []
+    for f, r in ((f_data, r_data), (f_noise, r_noise)):
+        below, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
+        one = xp.ones_like(q)
+        values.append(f(xp.where(below, one, q), xp.where(below, q, one)))
+    return values
+
+
+def where_certified(certified, values, exact, r_data, r_noise, F, nu):
+    """``values``, in the runs that are not certified those of ``exact``."""
+    if all_true(certified):
+        return values
+    if F.ndim == 0:
+        return exact(r_data, r_noise, F, nu)
+    hard = ~certified
+    parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
+    for value, part in zip(values, parts):
+        value[hard] = part
+    return values
+
+
+def chosen_runs(chosen, r_data, r_noise, F):
+    """The samples (k, n), (k, m) and F (k) of the k runs where ``chosen`` is true."""
+    xp, runs = array_namespace(F), chosen.shape
+    data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen]
+    noise = xp.broadcast_to(r_noise, (*runs, r_noise.shape[-1]))[chosen]
+    return data, noise, xp.broadcast_to(F, runs)[chosen]

@@ -1,17 +1,16 @@
-"""refnce itself as an implementation under test, on any array library."""
+"""refnce itself as an implementation under test, on NumPy, CuPy or array-api-strict."""
 
 from __future__ import annotations
 
 from refnce.array import backend
-from refnce.conformance.surface import SURFACE, Impl, UnusableError, on_refnce
-from tests.libraries import Library
+from refnce.conformance.surface import Impl, UnusableError, on_refnce
+from tests.libraries import CORE, Library
 
-# The functions of log-ratios, whose signatures and array libraries have tests of their own.
-CORE = {space: SURFACE[space] for space in ("nce", "ence", "logz", "expfam")}
+__all__ = ["CORE", "on_backend"]
 
 
 def on_backend(name: str) -> Impl:
-    """refnce on the array library ``name``, in the dtypes it is given; array_api_strict on the device that is not its default."""
+    """Return refnce on the array library ``name``, in the dtypes it is given."""
     try:
         library = Library(name)
     except backend.BackendError as error:

@@ -1,8 +1,9 @@
-"""Options, fixtures and the ledger: ``pytest [--backend NAME | --impl MODULE] [--write-claims]``."""
+"""Options and fixtures: ``pytest [--backend X | --impl MODULE] [--write-claims]``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from typing import Any
 
 import hypothesis
 import pytest
@@ -17,6 +18,7 @@ from refnce.conformance.surface import (
 )
 from tests import adapter, oracle
 from tests.ledger import Ledger
+from tests.libraries import import_or_skip
 
 hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=60, database=None
@@ -27,7 +29,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("refnce")
     group.addoption(
         "--backend",
-        choices=backend.NAMES,
+        choices=(*backend.NAMES, backend.STRICT),
         default="numpy",
         help="the array library to test the claims on",
     )
@@ -47,11 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
-        "claim(label, statement, *, kind, verdict='holds', why='', where=''): a claim that the test proves",
+        "claim(label, statement, *, kind, verdict='holds', why='', where=''): "
+        "a claim that the test proves",
     )
     config.addinivalue_line(
         "markers",
-        "printed_error(place, *, printed, right): the test proves one wrong, the other right",
+        "printed_error(place, *, printed, right): "
+        "the test proves one wrong, the other right",
     )
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
@@ -62,7 +66,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(
     config: pytest.Config, items: list[pytest.Item]
 ) -> None:
-    """On another array library or implementation, leave out the tests that do not call it."""
+    """Leave out the tests that do not call the library or implementation asked for."""
     if config.option.impl is None and config.option.backend == "numpy":
         return
     calling = ["impl" in getattr(item, "fixturenames", ()) for item in items]
@@ -76,7 +80,8 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     option = session.config.option
     if option.impl is not None and option.backend != "numpy":
         raise pytest.UsageError(
-            "--backend is for refnce itself; a module under --impl defines asarray instead"
+            "--backend is for refnce itself; a module under --impl defines asarray "
+            "instead"
         )
     try:
         session.config.stash[IMPL] = (
@@ -90,7 +95,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call() -> Generator[None, object, object]:
-    """A test that asks for what the implementation under test lacks is skipped, and says what that is."""
+    """Skip a test that asks for what the implementation lacks, and say what that is."""
     try:
         return (yield)
     except NotProvided as lack:
@@ -103,11 +108,25 @@ ORACLE = pytest.StashKey[oracle.Oracle]()
 
 @pytest.fixture(scope="session")
 def impl(pytestconfig: pytest.Config) -> Impl:
-    """The implementation under test, called with NumPy arrays; see refnce/conformance/surface.py."""
+    """The implementation under test, called with NumPy arrays (conformance.surface)."""
     return pytestconfig.stash[IMPL]
 
 
 @pytest.fixture
 def evidence(request: pytest.FixtureRequest) -> Callable[[str], None]:
-    """``evidence(text)``: what the test measured, printed in the ledger beside the claim."""
+    """``evidence(text)``: what the test measured, for the ledger."""
     return lambda text: request.node.user_properties.append(("evidence", text))
+
+
+@pytest.fixture
+def torch() -> Any:
+    """PyTorch, or a skip."""
+    return import_or_skip("torch")
+
+
+@pytest.fixture
+def jax() -> Any:
+    """JAX with its 64-bit types, or a skip."""
+    module = import_or_skip("jax")
+    module.config.update("jax_enable_x64", True)
+    return module

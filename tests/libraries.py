@@ -1,32 +1,35 @@
-"""Array libraries to test on: each on the device, and with the settings, that show most."""
+"""Array libraries to test on, and arguments for every function of log-ratios."""
 
 from __future__ import annotations
 
-import importlib
+import sys
+import types
 from typing import Any
 
 import numpy as np
 import pytest
 
+from refnce import ence, expfam, logz, nce
 from refnce.array import backend
+from refnce.conformance.surface import FIELDS, SURFACE
 
-OTHERS = ("array_api_strict", "torch", "jax", "cupy")
+OTHERS = (backend.STRICT, "cupy")
+# The functions of log-ratios.
+CORE = {space: SURFACE[space] for space in ("nce", "ence", "logz", "expfam")}
+MODULES = {"nce": nce, "ence": ence, "logz": logz, "expfam": expfam}
+FUNCTIONS = [f"{space}.{name}" for space, names in CORE.items() for name in names]
 
 
 class Library:
-    """An array library on the device to test it on: array_api_strict on its second, PyTorch on a GPU where there is one."""
+    """An array library to compute with; array-api-strict on its second device."""
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.xp = backend.load(name)
         self.device = None
-        if name == "array_api_strict":
+        if name == backend.STRICT:
             self.xp.set_array_api_strict_flags(api_version="2024.12")
             self.device = self.xp.Device("device1")
-        if name == "jax":
-            importlib.import_module("jax").config.update("jax_enable_x64", True)
-        if name == "torch" and self.xp.cuda.is_available():
-            self.device = "cuda"
 
     def __call__(self, x: Any, dtype: str = "float64") -> Any:
         return backend.asarray(np.asarray(x, dtype=dtype), self.xp, device=self.device)
@@ -38,3 +41,91 @@ def or_skip(name: str) -> Library:
         return Library(name)
     except backend.BackendError as error:
         pytest.skip(str(error))
+
+
+def call(name: str, *args: Any, **kwargs: Any) -> Any:
+    """``call("nce.loss", ...)`` is ``nce.loss(...)``."""
+    space, function = name.split(".")
+    return getattr(MODULES[space], function)(*args, **kwargs)
+
+
+def names_of(name: str) -> list[str]:
+    """The names of the array arguments of a function."""
+    space, function = name.split(".")
+    if space == "expfam":
+        F = [] if "profile" in function else ["F"]
+        return ["T_data", "T_noise", "theta", *F, "offset_data", "offset_noise"]
+    without_F = ("log_z", "bar", "bisect", "newton")
+    return ["r_data", "r_noise", *([] if function in without_F else ["F"])]
+
+
+def arguments(name: str, dtype: str = "float64") -> list[Any]:
+    """Three runs of 40 data and 30 noise samples in NumPy; F or theta per run."""
+    rng = np.random.Generator(np.random.PCG64(7))
+    r_data = 2 * rng.normal(size=(3, 40)) + 1
+    r_noise = 2 * rng.normal(size=30) - 1
+    arrays = {
+        "r_data": r_data,
+        "r_noise": r_noise,
+        "F": rng.normal(size=3),
+        "T_data": rng.normal(size=(3, 40, 2)),
+        "T_noise": rng.normal(size=(30, 2)),
+        "theta": rng.normal(size=(3, 2)),
+        "offset_data": r_data,
+        "offset_noise": r_noise,
+    }
+    return [arrays[label].astype(dtype) for label in names_of(name)]
+
+
+def parts(result: Any) -> dict[Any, Any]:
+    """The arrays of a result, by name or place."""
+    if isinstance(result, logz.LogZ):
+        found = {field: getattr(result, field) for field in (*FIELDS, "converged")}
+        lo, hi = found.pop("bracket")
+        return {**found, "lo": lo, "hi": hi}
+    return dict(enumerate(result)) if isinstance(result, tuple) else {"value": result}
+
+
+class Minimal:
+    """A library of the smallest kind: an array with DLPack, and ``from_dlpack``."""
+
+    __module__ = "minimal"
+
+    def __init__(self, x: Any, device: tuple[int, int] = (1, 0)) -> None:
+        self.x, self.device = np.asarray(x), device
+        self.dtype = self.x.dtype
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.x.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.device
+
+
+def import_or_skip(name: str) -> Any:
+    return pytest.importorskip(name, reason=f"{name} is not installed")
+
+
+class Foreign:
+    """A library outside: ``to(x)``, ``back(x)`` to NumPy, ``at(x)`` its address."""
+
+    def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        if name == "minimal":
+            self.xp = types.ModuleType("minimal")
+            self.xp.from_dlpack = lambda x: Minimal(np.from_dlpack(x))
+            monkeypatch.setitem(sys.modules, name, self.xp)
+            self.kind, self.to, self.back = Minimal, Minimal, lambda x: x.x
+            self.at = lambda x: x.x.ctypes.data
+            return
+        self.xp = import_or_skip(name)
+        if name == "torch":
+            self.kind, self.to = self.xp.Tensor, self.xp.from_numpy
+            self.back, self.at = self.xp.Tensor.numpy, self.xp.Tensor.data_ptr
+        else:
+            self.xp.config.update("jax_enable_x64", True)
+            self.kind, self.to, self.back = (
+                self.xp.Array,
+                self.xp.device_put,
+                np.asarray,
+            )
+            self.at = lambda x: x.unsafe_buffer_pointer()

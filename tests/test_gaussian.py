@@ -175,7 +175,7 @@ def test_invalid_covariance_is_refused(covariance, message):
 def test_invalid_mean_or_library_is_refused():
     with pytest.raises(ValueError, match=r"got shapes \(1, 2\) and \(2, 2\)"):
         Gaussian(np.zeros((1, 2)), np.eye(2))
-    with pytest.raises(TypeError, match="got mean: builtins.list"):
+    with pytest.raises(TypeError, match="mean is a list; pass numpy.asarray"):
         Gaussian([0.0, 0.0], np.eye(2))
     with pytest.raises(
         TypeError, match="covariance must hold float64 or .*; got int64"

@@ -330,7 +330,7 @@ NUMBER = "must be a number in (0, "
             {"x": np.zeros((4, 2), int)},
             "x must hold float64 or float32 numbers; got int",
         ),
-        ({"x": [[0.0, 0.0]]}, "pass arrays of one library"),
+        ({"x": [[0.0, 0.0]]}, "x is a list; pass numpy.asarray"),
         (
             {"rng": 0},
             "rng must be a NumPy Generator; got int: pass numpy.random.default",

@@ -1,7 +1,7 @@
-"""Which array library: load one by name, infer one from arguments, move arrays. CuPy is imported here alone.
+"""The array libraries NumPy and CuPy, behind one namespace.
 
-The functions of refnce take the arrays of any library that follows the array API standard and return arrays of the
-same library, dtype and device. Nothing is global: there is no current backend.
+CuPy is imported here alone. array-api-strict, the third library, stands for CuPy in
+tests without a GPU. Nothing is global: there is no current backend.
 """
 
 from __future__ import annotations
@@ -17,30 +17,29 @@ import numpy
 Array = Any
 Namespace = Any
 
-NAMES = ("numpy", "cupy", "torch", "jax", "array_api_strict")
-# 256 KiB of float64: a block and the few temporaries made from it stay in a core's second-level cache, and from this size
-# on NumPy writes a result over an operand that nothing else needs.
+NAMES = ("numpy", "cupy")
+STRICT = "array_api_strict"
+# 256 KiB of float64: a block and a few temporaries stay in the second-level cache. From
+# this size on NumPy also writes a result over an operand that nothing else needs.
 BLOCK = 32768
 
 
 class BackendError(RuntimeError):
-    """The array library asked for cannot be used here; the message says why and what to do."""
+    """The array library asked for cannot be used here."""
 
 
 def load(name: str) -> Namespace:
-    """Return the array namespace called ``name``: "numpy", "cupy", "torch", "jax" or "array_api_strict".
+    """Return the namespace called ``name``: "numpy", "cupy" or, for tests, STRICT.
 
-    Raises ValueError for an unknown name and BackendError, with the remedy, where the library is not installed or, for
-    CuPy, where there is no device or its CUDA toolkit is incomplete. JAX is switched to 64-bit floats by the caller
-    (``jax.config.update("jax_enable_x64", True)``), since that is a setting of the whole process.
+    Raises ValueError for an unknown name. Raises BackendError, with the remedy, where
+    the library is not installed, or where CuPy lacks a device or parts of its toolkit.
     """
-    if name not in NAMES:
+    if name not in (*NAMES, STRICT):
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
     if name == "cupy":
         _require_cupy()
-    own = {"numpy": "numpy", "jax": "jax.numpy", "array_api_strict": "array_api_strict"}
-    module = own.get(name, f"array_api_compat.{name}")
     try:
+        module = "array_api_compat.cupy" if name == "cupy" else name
         return importlib.import_module(module)
     except ImportError as error:
         raise BackendError(
@@ -57,14 +56,13 @@ def _require_cupy() -> None:
         ) from error
     if not cupy.cuda.is_available():
         raise BackendError(
-            "CuPy is installed but finds no CUDA device; check the driver with nvidia-smi"
+            "CuPy is installed but finds no CUDA device; check the driver with "
+            "nvidia-smi"
         )
     try:
-        # The first kernel is compiled from the toolkit's headers, so this is where an incomplete toolkit shows.
+        # CuPy compiles its first kernel here and needs the toolkit's headers for it.
         (cupy.zeros(1) + 1.0).sum()
-    except (
-        Exception
-    ) as error:  # whatever the toolkit raises (several unrelated types) has the one remedy
+    except Exception as error:  # of several unrelated types
         raise BackendError(
             f"CuPy finds a CUDA device but its toolkit is incomplete ({error}); "
             "pip install 'cupy-cuda12x[ctk]' (or cupy-cuda13x[ctk])"
@@ -72,105 +70,100 @@ def _require_cupy() -> None:
 
 
 def array_namespace(*arrays: Array) -> Namespace:
-    """Return the one array namespace of ``arrays`` (Python numbers and None are ignored).
+    """Return the one namespace of ``arrays`` (Python numbers and None are ignored).
 
-    Raises TypeError where an argument is no array, or where two libraries are mixed.
+    Raises TypeError where an argument is no array, where two libraries are mixed, or
+    where the library is neither NumPy nor CuPy nor array-api-strict.
     """
     for x in arrays:
         if not isinstance(x, (numpy.ndarray, numpy.generic)):
-            return array_api_compat.array_namespace(*arrays)
-    return numpy  # its main namespace follows the standard, and this is ten times faster than asking
+            xp = array_api_compat.array_namespace(*arrays)
+            if xp.__name__.rpartition(".")[-1] not in (*NAMES, STRICT):
+                raise TypeError(f"NumPy or CuPy arrays are needed, not {xp.__name__}")
+            return xp
+    return numpy  # ten times faster than to ask
 
 
 @functools.lru_cache(maxsize=16)
 def machine_eps(dtype: Any, xp: Namespace) -> float:
-    """The spacing at 1 of ``dtype`` (2**-52 for float64)."""
+    """Return the spacing of ``dtype`` at 1 (2**-52 for float64)."""
     return float(xp.finfo(dtype).eps)
+
+
+def is_numpy(x: Array) -> bool:
+    """Whether ``x`` is a NumPy array or scalar, or a Python float."""
+    return isinstance(x, (numpy.ndarray, numpy.generic, float))
 
 
 def device(x: Array) -> Any:
     """Return the device of array ``x``."""
-    return (
-        "cpu"
-        if isinstance(x, (numpy.ndarray, numpy.generic))
-        else array_api_compat.device(x)
-    )
+    return "cpu" if is_numpy(x) else x.device
+
+
+def is_async_device(x: Array) -> bool:
+    """Whether reading a number of ``x`` waits for a GPU: loops then look less often."""
+    return not is_numpy(x) and array_api_compat.is_cupy_array(x)
 
 
 def matrix_transpose(x: Array) -> Array:
-    """``x`` (..., m, n) with its last two axes exchanged; NumPy's own method, being C, spares a layer a microsecond."""
-    return (
-        x.swapaxes(-1, -2)
-        if type(x) is numpy.ndarray
-        else array_namespace(x).matrix_transpose(x)
-    )
+    """Return ``x`` (..., m, n) with its last two axes exchanged."""
+    if type(x) is numpy.ndarray:
+        return x.swapaxes(-1, -2)  # a microsecond faster
+    return array_namespace(x).matrix_transpose(x)
 
 
 def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
-    """Move numbers or a host array ``x`` to the namespace ``xp``; ``dtype`` and ``device`` default to that library's."""
+    """Return numbers or a host array ``x`` as an array of ``xp``."""
     return xp.asarray(x, dtype=dtype, device=device)
 
 
 def to_numpy(x: Array) -> Any:
-    """Return array ``x`` as a NumPy array on the host."""
-    if isinstance(x, (numpy.ndarray, numpy.generic)):
-        return numpy.asarray(x)
+    """Return array ``x``, of any library and device, as a NumPy array."""
     if array_api_compat.is_cupy_array(x):
         return x.get()
-    if array_api_compat.is_torch_array(x):
+    if hasattr(x, "detach"):  # PyTorch
         return x.detach().cpu().numpy()
-    if hasattr(x, "to_device") and not array_api_compat.is_jax_array(
-        x
-    ):  # array-api-strict on its second device
-        xp = array_api_compat.array_namespace(x)
-        x = x.to_device(xp.__array_namespace_info__().default_device())
-        return numpy.from_dlpack(x) if x.ndim else numpy.asarray(x.__array__())
+    if type(x).__module__.partition(".")[0] == STRICT:
+        info = array_namespace(x).__array_namespace_info__()
+        x = x.to_device(info.default_device())
     return numpy.asarray(x)
 
 
 def make_rng(seed: int, *key: int) -> Any:
-    """Return NumPy's Generator(PCG64) of ``seed`` and ``key``: other keys give independent streams."""
-    return numpy.random.Generator(
-        numpy.random.PCG64(numpy.random.SeedSequence(seed, spawn_key=key))
-    )
+    """Return NumPy's Generator(PCG64) of ``seed``; each ``key`` has its own stream."""
+    sequence = numpy.random.SeedSequence(seed, spawn_key=key)
+    return numpy.random.Generator(numpy.random.PCG64(sequence))
+
+
+def as_float(mask: Array, like: Array) -> Array:
+    """Return 1 where ``mask`` is true, else 0, in the dtype of ``like``."""
+    if is_numpy(mask):
+        return mask.astype(like.dtype)
+    return array_namespace(mask).astype(mask, like.dtype)
 
 
 def all_true(x: Array) -> bool:
-    """Whether every element of the boolean array ``x`` is true: one synchronisation of the host with the device."""
+    """Whether all of the boolean array ``x`` is true. The host waits for a GPU once."""
     if getattr(x, "ndim", 0) == 0:
         return bool(x)
     return bool(array_namespace(x).all(x))
 
 
 def ignore_fp_errors() -> Any:
-    """Silence NumPy's floating-point warnings inside one function (decorator): overflow to the limit is meant here."""
+    """Return a decorator that silences NumPy's floating-point warnings."""
     return numpy.errstate(all="ignore")
 
 
-def is_numpy(x: Array) -> bool:
-    """Whether ``x`` is NumPy's (or a Python float)."""
-    return isinstance(x, (numpy.ndarray, numpy.generic, float))
-
-
-def is_async_device(x: Array) -> bool:
-    """Whether reading a number of ``x`` waits for an accelerator; loops then run some trips before they look."""
-    if is_numpy(x):
-        return False
-    return array_api_compat.is_cupy_array(x) or any(
-        k in str(device(x)).lower() for k in ("cuda", "gpu", "rocm")
-    )
-
-
 def all_numpy_float64(*arrays: Array) -> bool:
-    """Whether all are NumPy arrays of float64, of which nothing more need be asked (other checks take a microsecond)."""
-    for x in arrays:
-        if type(x) is not numpy.ndarray or x.dtype != numpy.float64:
-            return False
-    return True
+    """Whether all are float64 arrays of NumPy, which need no further check."""
+    return all(type(x) is numpy.ndarray and x.dtype == numpy.float64 for x in arrays)
 
 
 def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
-    """Cut ``x`` (..., n) along its last axis into pieces of about ``size`` numbers; in one piece where launches cost more."""
+    """Yield pieces of about ``size`` numbers of ``x`` (..., n) along its last axis.
+
+    Arrays of other libraries than NumPy come in one piece: on a GPU launches cost more.
+    """
     n = x.shape[-1]
     if type(x) is not numpy.ndarray or x.size <= size or n <= 512:
         yield x
@@ -183,14 +176,14 @@ def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
 def elementwise(
     f: Callable[..., tuple[Array, ...]], *arrays: Array
 ) -> tuple[Array, ...]:
-    """``f(*arrays)`` for an ``f`` that works element by element on arrays of one shape and returns a tuple of such.
+    """Return ``f(*arrays)`` for an elementwise ``f`` that returns a tuple of arrays.
 
-    Large arrays of NumPy go through it a block at a time: what it makes on the way stays in cache and costs no new pages.
+    ``arrays`` have one shape. Large NumPy arrays go through ``f`` in blocks, so that
+    its temporaries stay in cache.
     """
     first = arrays[0]
-    if (
-        any(type(x) is not numpy.ndarray or not x.flags.c_contiguous for x in arrays)
-        or first.size <= BLOCK
+    if first.size <= BLOCK or any(
+        type(x) is not numpy.ndarray or not x.flags.c_contiguous for x in arrays
     ):
         return f(*arrays)
     rows = [x.reshape(-1) for x in arrays]
@@ -204,36 +197,37 @@ def elementwise(
 
 
 def with_part(x: Array, index: Any, part: Array) -> Array:
-    """``x`` with ``part`` at ``index``; ``x`` itself, changed, where the library can, so it must be nobody else's."""
-    if array_api_compat.is_jax_array(x):
-        return x.at[index].set(part)
+    """Set ``x[index] = part`` and return ``x``."""
     x[index] = part
     return x
 
 
 def added(x: Array, index: Any, part: Array) -> Array:
-    """``x`` with ``part`` added at ``index``, as ``with_part`` puts it there."""
-    if array_api_compat.is_jax_array(x):
-        return x.at[index].add(part)
+    """Add ``part`` to ``x[index]`` and return ``x``."""
     x[index] += part
     return x
 
 
 def run_blocks(*samples: Array) -> list[Any]:
-    """Indices that pick a few runs at a time of ``samples`` (runs, n), (runs, m), for the same end; ``...`` alone is all."""
+    """Return indices that pick a few runs at a time of ``samples`` (runs, n or m).
+
+    The only index is ``...`` where the arrays are small or not NumPy's.
+    """
+    runs = samples[0].shape[0] if samples[0].ndim == 2 else 0
     if any(
-        type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != samples[0].shape[0]
+        type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != runs
         for x in samples
     ):
         return [...]
-    runs, few = samples[0].shape[0], max(1, BLOCK // max(x.shape[-1] for x in samples))
+    few = max(1, BLOCK // max(x.shape[-1] for x in samples))
     return [slice(i, i + few) for i in range(0, runs, few)] if runs > few else [...]
 
 
 def in_run_blocks(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Let ``f(r_data, r_noise, F, nu, ...)`` see many runs (runs, n) a few at a time, so that what it makes stays in cache.
+    """Let ``f(r_data, r_noise, F, nu, ...)`` see many runs (runs, n) a few at a time.
 
-    ``f`` returns an array over the runs or a tuple or list of them, such inside included.
+    Its temporaries then stay in cache. ``f`` returns an array over the runs, or a tuple
+    or list of such.
     """
 
     @functools.wraps(f)

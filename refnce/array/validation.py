@@ -1,44 +1,150 @@
-"""What every public function asks of its arguments, in one place; the algorithms behind it assume it."""
+"""What the public functions ask of their arguments.
+
+``samples`` checks everything at once for functions of log-ratios. The other functions
+check one thing each. Every message names the argument, what came and the remedy.
+"""
 
 from __future__ import annotations
 
 import math
 import sys
 from functools import lru_cache
-from itertools import zip_longest
 from typing import Any
 
 import array_api_compat
+import numpy
 
-from refnce.array.backend import (
-    Array,
-    Namespace,
-    array_namespace,
-    device,
-    all_true,
-    all_numpy_float64,
-)
+from refnce.array.backend import Array, Namespace, all_true, array_namespace, device
 
 LARGEST = sys.float_info.max
+NUMBERS = (float, int, numpy.float64)
+FLOAT64 = numpy.dtype("float64")
+# Up to this size a dot product is the fastest NaN check. Beyond it BLAS uses threads.
+SHORT = 8192
+
+
+def samples(
+    r_data: Array, r_noise: Array, F: Any, nu: Any = 1.0, *, start: bool = False
+) -> tuple[Namespace, Array, Array, Any, float]:
+    """Check log-ratios, F and nu, and return (xp, r_data, r_noise, F, nu).
+
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Of one library, device and dtype (float64 or float32), with n, m >= 1, no NaN,
+        and leading shapes that broadcast.
+    F : finite number or array (...)
+        With ``start`` it is a solver's F0: None is returned as None, and its shape must
+        broadcast to the runs of the samples.
+    nu : number
+        From 1e-30 to 1e30.
+
+    Returns
+    -------
+    xp : namespace
+    r_data, r_noise : array
+        With contiguous samples.
+    F : array over the runs (a NumPy scalar for one run), or None
+    nu : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        The message names the argument, what came and the remedy.
+    """
+    nu = check_nu(nu)
+    if _is_short(r_data) and _is_short(r_noise):
+        if start and F is None:
+            return numpy, r_data, r_noise, None, nu
+        if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype == FLOAT64:
+            F = F[()]
+        if type(F) in NUMBERS and -LARGEST <= F <= LARGEST:
+            return numpy, r_data, r_noise, numpy.float64(F), nu
+    xp = check_arrays(r_data=r_data, r_noise=r_noise)
+    check_samples(r_data=r_data, r_noise=r_noise)
+    check_no_nan(r_data=r_data, r_noise=r_noise)
+    runs = runs_shape(r_data=r_data, r_noise=r_noise)
+    if not (start and F is None):
+        name = "F0" if start else "F"
+        F = check_F(F, r_data, xp, name=name)
+        shape = runs_shape(r_data=r_data, r_noise=r_noise, **{name: F[..., None]})
+        if start and shape != runs:
+            raise ValueError(
+                f"F0 must be a number or broadcast to the runs {runs}; got shape "
+                f"{tuple(F.shape)}"
+            )
+        F = F if F.shape == shape else xp.broadcast_to(F, shape)
+    return xp, rows(r_data), rows(r_noise), F, nu
+
+
+def _is_short(r: Any) -> bool:
+    """Whether ``r`` is one run of at most SHORT float64 numbers of NumPy, none NaN."""
+    return (
+        type(r) is numpy.ndarray
+        and r.dtype == FLOAT64
+        and r.ndim == 1
+        and 0 < r.size <= SHORT
+        and not math.isnan(r.dot(r))  # squares never cancel: NaN comes from NaN alone
+    )
 
 
 def check_nu(nu: Any) -> float:
-    """Return ``nu`` as a float; it must be a Python number > 0, and one with which products stay in the range of float32."""
+    """Return the weight ``nu`` as a float, such that its products fit float32."""
     if isinstance(nu, bool) or not isinstance(nu, (int, float)):
         raise TypeError(
             f"nu must be a Python number, one for all runs; got {type(nu).__name__}"
         )
     if not 1e-30 <= nu <= 1e30:
         raise ValueError(
-            f"nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against data); got {nu!r}"
+            "nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against "
+            f"data); got {_shown(nu)}"
         )
     return float(nu)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # Python refuses to write out a huge integer
+        return "a huge integer"
 
 
 def check_count(name: str, value: Any, least: int) -> None:
     """Check that ``value`` is a whole number >= ``least``."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be a whole number >= {least}; got {value!r}")
+        raise ValueError(
+            f"{name} must be a whole number >= {least}; got {_shown(value)}"
+        )
+
+
+def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
+    """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or not (0 < value <= LARGEST or (zero and value == 0))
+    ):
+        sign = ">=" if zero else ">"
+        raise ValueError(
+            f"{name} must be a finite number {sign} 0; got {_shown(value)}"
+        )
+
+
+@lru_cache(maxsize=256)
+def refusal(kind: type) -> str | None:
+    """Why arrays of this type are refused, with the remedy; None where they are not."""
+    name = kind.__name__
+    if issubclass(kind, numpy.ma.MaskedArray):
+        return "is a masked array; pass what is not masked, {name}.compressed()"
+    if issubclass(kind, (list, tuple, numpy.matrix)):
+        return f"is a {name}; pass numpy.asarray({{name}})"
+    if hasattr(kind, "unit") or hasattr(kind, "units"):
+        return f"is a {name}; pass its values without the unit"
+    if hasattr(kind, "to_numpy"):
+        return f"is a {name}; pass {{name}}.to_numpy()"
+    if any(base.__name__ == "Tracer" for base in kind.__mro__):
+        return "is a JAX tracer; call outside jax.jit, or through jax.pure_callback"
+    return None
 
 
 def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
@@ -53,124 +159,118 @@ def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
 
 
 def check_arrays(**arrays: Array) -> Namespace:
-    """Return the namespace of ``arrays``: one library, one device, one real floating dtype, no gradients to record."""
-    if all_numpy_float64(*arrays.values()):
-        return array_namespace(*arrays.values())
-    try:
-        xp = array_namespace(*arrays.values())
-    except TypeError as error:
-        kinds = ", ".join(
-            f"{name}: {type(x).__module__}.{type(x).__name__}"
-            for name, x in arrays.items()
-        )
-        raise TypeError(f"pass arrays of one library ({error}); got {kinds}") from None
-    (first, one), *rest = arrays.items()
+    """Return the namespace of ``arrays``, of one device and real floating dtype."""
+    for x in arrays.values():
+        if type(x) is not numpy.ndarray or x.dtype != FLOAT64:
+            return _check_arrays(arrays)
+    return numpy
+
+
+def _check_arrays(arrays: dict[str, Array]) -> Namespace:
     for name, x in arrays.items():
+        kind: Any = type(x)
+        if (reason := refusal(kind)) is not None:
+            raise TypeError(f"{name} {reason.format(name=name)}")
         if not hasattr(x, "dtype"):
             raise TypeError(
-                f"{name} must be an array; got {type(x).__name__}: convert it with asarray"
+                f"{name} must be an array; got {type(x).__name__}: convert it with "
+                "asarray"
             )
-        if not _is_real(xp, x.dtype):
+    try:
+        xp = array_namespace(*arrays.values())
+    except TypeError:
+        kinds = [type(x).__module__.partition(".")[0] for x in arrays.values()]
+        raise TypeError(
+            f"{' and '.join(arrays)} must be all of NumPy or all of CuPy; got "
+            f"{' and '.join(kinds)}: convert them"
+        ) from None
+    first, one = next(iter(arrays.items()))
+    for name, x in arrays.items():
+        if x.dtype not in (xp.float64, xp.float32):
             raise TypeError(
-                f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert it first"
+                f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert "
+                "it first"
             )
-        if hasattr(x, "mask"):
-            raise TypeError(
-                f"{name} is a masked array; pass what is not masked, {name}.compressed()"
-            )
-        if getattr(x, "requires_grad", False):
-            raise TypeError(
-                f"{name} records gradients; pass {name}.detach() (refnce's gradients are analytic)"
-            )
-    for name, x in rest:
         if x.dtype != one.dtype:
             raise TypeError(
-                f"{first} and {name} must have one dtype; got {one.dtype} and {x.dtype}: convert one"
+                f"{first} and {name} must have one dtype; got {one.dtype} and "
+                f"{x.dtype}: convert one"
             )
-        if x is not one and device(x) != device(one):
+        if device(x) != device(one):
             raise ValueError(
-                f"{first} and {name} must be on one device; got {device(one)} and {device(x)}: move one"
+                f"{first} and {name} must be on one device; got {device(one)} and "
+                f"{device(x)}: move one"
             )
     return xp
 
 
-@lru_cache(maxsize=64)
-def _is_real(xp: Namespace, dtype: Any) -> bool:
-    return bool(dtype == xp.float64 or dtype == xp.float32)
-
-
 def check_samples(**arrays: Array) -> None:
-    """Each of ``arrays`` is (..., n) with n >= 1."""
+    """Check that each of ``arrays`` is (..., n) with n >= 1."""
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
             raise ValueError(
-                f"{name} must have at least one sample along its last axis; got shape {tuple(x.shape)}"
+                f"{name} must have at least one sample along its last axis; got shape "
+                f"{tuple(x.shape)}"
             )
 
 
 def check_no_nan(**arrays: Array) -> None:
-    """None of ``arrays`` holds a NaN (on an accelerator this synchronises the host)."""
+    """Check that none of ``arrays`` holds a NaN; the host waits for a GPU once."""
+    bad: Any = False
+    for x in arrays.values():
+        if 0 not in x.shape:
+            least = array_namespace(x).min(x)  # a NaN wins
+            bad = (least != least) | bad
+    if not bool(bad):
+        return
     for name, x in arrays.items():
-        bad = array_namespace(x).isnan(x)
-        if not all_true(~bad):
-            count = int(array_namespace(x).count_nonzero(bad))
+        xp = array_namespace(x)
+        if count := int(xp.count_nonzero(xp.isnan(x))):
             raise ValueError(
-                f"{name} holds {count} NaN in shape {tuple(x.shape)}; drop or repair those samples"
+                f"{name} holds {count} NaN in shape {tuple(x.shape)}; drop or repair "
+                "those samples"
             )
 
 
 def runs_shape(**arrays: Array) -> tuple[int, ...]:
-    """The broadcast of the leading shapes (all but the last axis) of ``arrays``."""
-    if all(x.ndim == 1 for x in arrays.values()):
-        return ()
-    shape: list[int] = []
-    for name, x in arrays.items():
-        leading = tuple(x.shape[:-1])
-        try:
-            shape = [
-                _broadcast(a, b)
-                for a, b in zip_longest(shape[::-1], leading[::-1], fillvalue=1)
-            ][::-1]
-        except ValueError:
-            shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in arrays.items())
-            raise ValueError(
-                f"leading shapes do not broadcast: {shapes}; all axes but the last are runs"
-            ) from None
-    return tuple(shape)
-
-
-def _broadcast(a: int, b: int) -> int:
-    if a == b or b == 1:
-        return a
-    if a == 1:
-        return b
-    raise ValueError
+    """Return the broadcast of the shapes of ``arrays`` without their last axes."""
+    leading = {tuple(x.shape[:-1]) for x in arrays.values()}
+    try:
+        return numpy.broadcast_shapes(*leading)
+    except ValueError:
+        shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in arrays.items())
+        raise ValueError(
+            f"leading shapes do not broadcast: {shapes}; all axes but the last are runs"
+        ) from None
 
 
 def check_F(
     F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data"
 ) -> Array:
-    """Return ``F``, a finite Python number or an array over the runs, as an array of the kind of ``like``, called ``beside``."""
-    if isinstance(F, bool) or not (
-        isinstance(F, (int, float)) or array_api_compat.is_array_api_obj(F)
-    ):
+    """Return ``F``, a finite number or array over the runs, as an array like ``like``.
+
+    ``beside`` is the name of ``like`` for messages.
+    """
+    if isinstance(F, (int, float)) and not isinstance(F, bool):
+        finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
+        F = xp.asarray(F if finite else 0.0, dtype=like.dtype, device=device(like))
+    elif array_api_compat.is_array_api_obj(F):
+        check_arrays(**{name: F, beside: like})
+        finite = all_true(xp.isfinite(F))
+    else:
         raise TypeError(
             f"{name} must be a number or an array over the runs; got {type(F).__name__}"
         )
-    if not isinstance(F, (int, float)):
-        check_arrays(**{name: F, beside: like})
-    elif not abs(F) <= LARGEST:
-        F = math.inf  # an integer may be larger than any float
-    array = xp.asarray(F, dtype=like.dtype, device=device(like))
-    if not all_true(xp.isfinite(array)):
+    if not finite:
         raise ValueError(
-            f"{name} must be finite; got NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)"
+            f"{name} must be finite; got NaN or an infinity (a LogZ whose status is "
+            "NO_ROOT has no finite F)"
         )
-    return array
+    return F
 
 
 def rows(x: Array) -> Array:
-    """``x`` with its samples contiguous in memory, which is what makes NumPy sum them pairwise."""
+    """Return ``x`` with contiguous samples, which NumPy sums pairwise."""
     if x.ndim < 2:
         return x
     xp = array_namespace(x)

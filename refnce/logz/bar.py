@@ -1,113 +1,107 @@
-"""The Bennett acceptance ratio: one update (Equations 10, 11) and its fixed point (Equation 9)."""
+"""The Bennett acceptance ratio: one update (Eqs. 10, 11), its fixed point (Eq. 9)."""
 
 from __future__ import annotations
 
-from typing import Any
+import math
 
-from refnce.array.backend import (
-    Array,
-    array_namespace,
-    blocks,
-    in_run_blocks,
-    device,
-    all_true,
-    machine_eps,
-    ignore_fp_errors,
+from refnce.array.backend import all_true, array_namespace, device, machine_eps
+from refnce.array.interop import interoperable
+from refnce.array.special import last_sum, log_double_double, pairwise_sum, two_sum
+from refnce.array.validation import check_count, samples
+from refnce.logz.bracket import bracket, validate
+from refnce.logz.result import Status, make_result
+from refnce.nce import (
+    count_difference,
+    is_certified,
+    nearest,
+    over_blocks,
+    over_samples,
+    small_sides,
+    weights,
+    where_certified,
 )
-from refnce.array.validation import check_F, runs_shape
-from refnce.logz.bracket import bracket, enter, first_F
-from refnce.logz.result import LogZ, Status, finished
-from refnce.nce import balance, odds, over_blocks
-from refnce.array.special import log_double_double, two_sum
 
 
-@ignore_fp_errors()
-def bar_update(r_data: Array, r_noise: Array, F: Any, *, nu: float = 1.0) -> Array:
-    """Return F - h(F), h = log A - log B - log nu (...): one BAR update, Equation 10 (Equation 11 is minus it).
+@interoperable
+def bar_update(r_data, r_noise, F, *, nu=1.0):
+    """Return F - h(F), h = log A - log B - log nu: one BAR update.
 
-    log-ratios (..., n) and (..., m), F a number or (...). Where A or B underflows the update is still exact; where all
-    data are at +inf it is +inf, where all noise is at -inf it is -inf. Raises as ``nce.loss``.
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios on data and noise.
+    F : float or array (...)
+        Where the update starts. Leading shapes (runs) broadcast.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+
+    Returns
+    -------
+    array (...)
+        It is exact also where A or B underflows. It is +inf where all data are at +inf,
+        and -inf where all noise is at -inf.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`.
+
+    Notes
+    -----
+    Equation 10. Equation 11 is its negative: a gradient, to be subtracted.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import logz
+    >>> float(logz.bar_update(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.0).round(3))
+    0.499
     """
-    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, 0.0)
-    F = check_F(F, r_data, xp)
-    F = xp.broadcast_to(F, runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None]))
+    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
     return _update(r_data, r_noise, F, nu)[0]
 
 
-@in_run_blocks
-def _update(
-    r_data: Array, r_noise: Array, F: Array, nu: float
-) -> tuple[Array, Array, Array]:
-    """Return (F - h, h, |(A - nu B)/(A - nu B)'|): the update, the step and the distance that Newton sees to the root."""
-    xp = array_namespace(r_data, r_noise)
-    M_d, V_d = _mean_sigmoid(r_data, F, nu, +1.0)
-    M_n, V_n = _mean_sigmoid(r_noise, F, nu, -1.0)
-    # F - h = F + log nu + M_d - M_n + log(V_n/V_d), the large terms summed in twofold precision: they may cancel.
-    high, low = log_double_double(nu, machine_eps(F.dtype, xp))
-    ratio = V_n / V_d
-    log_ratio = xp.log(ratio)
-    rest = xp.where(
-        xp.isfinite(log_ratio), ratio * xp.exp(-log_ratio) - 1.0, xp.zeros_like(ratio)
-    )
-    total, error = F, rest + low
-    for term in (xp.full_like(F, high), M_d, -M_n, log_ratio):
-        total, e = two_sum(total, term)
-        error = error + xp.where(xp.isfinite(e), e, xp.zeros_like(e))
-    far = total + error  # Eq. (10)
-    # Near the root h comes from the exact difference: log A - log nu B = -log1p(-(A - nu B)/A).
-    g = balance(r_data, r_noise, F, nu, order=1)
-    counts = xp.where(g.c == 0, g.c, g.c * xp.exp(M_d))
-    near = -xp.log1p(
-        -(counts + (g.U[0] - g.D[0]) * xp.exp(M_d - g.M)) * (1.0 + nu) / V_d
-    )
-    close = xp.abs(F - far) < 0.5
-    # In a gap |U - D|/(U' + D') is at most 1 however far the root: half of |log P - log N| (see ``newton``) is not.
-    P, N = (
-        x + xp.maximum(y, xp.zeros_like(x))
-        for x, y in ((g.U[0], g.count), (g.D[0], -g.count))
-    )
-    distance = xp.maximum(
-        xp.abs(g.excess) / (g.U[1] + g.D[1]), 0.5 * xp.abs(xp.log(P) - xp.log(N))
-    )
-    return xp.where(close, F - near, far), xp.where(close, near, F - far), distance
+@interoperable
+def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500):
+    """Return the fixed point of F <- F - step h(F), Equation 9 iterated.
 
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios on data and noise.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+    F0 : float or array (...), optional
+        The start; by default the middle of the bracket.
+    step : float
+        In (0, 1]. 1 is the paper's update. 0.5 never overshoots, since h' < 2.
+    xtol : float
+        Tolerance of F; 0 for the last unit.
+    max_updates : int
+        At least 1.
 
-def _mean_sigmoid(r: Array, F: Array, nu: float, sign: float) -> tuple[Array, Array]:
-    """Return (M, V) with mean sigmoid(sign (F + log nu - r)) = V exp(-M), M > 0 only where every sample is in the tail."""
-    xp = array_namespace(r)
-    tops = [xp.max(sign * odds(x, F, nu)[0], axis=-1) for x in blocks(r)]
-    top = xp.max(xp.stack(tops, axis=-1), axis=-1)
-    M = xp.where((top < 0) & xp.isfinite(top), -top, xp.zeros_like(top))
+    Returns
+    -------
+    LogZ
+        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps), at
+        most 0.25: the step that Newton's method would still take. The last update
+        itself can be small without convergence, where h' is. CYCLE: the updates alternate in sign with
+        |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
+        convergence (h' near 2), not divergence; F is the last iterate, bracket the last
+        two. MAX_UPDATES: neither after ``max_updates``.
 
-    def scaled(x: Array) -> list[Array]:
-        z, _, q = odds(x, F, nu, M)
-        large = (z >= 0) == (sign > 0)
-        return [xp.where(large, 1.0, q) / (1.0 + q * xp.exp(-M)[..., None])]
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`, and for step, xtol or max_updates out of range.
 
-    (sums,) = over_blocks(scaled, r)
-    return M, sums / r.shape[-1]
-
-
-@ignore_fp_errors()
-def bar(
-    r_data: Array,
-    r_noise: Array,
-    *,
-    nu: float = 1.0,
-    F0: Any = None,
-    step: float = 1.0,
-    xtol: float = 0.0,
-    max_updates: int = 500,
-) -> LogZ:
-    """Return the fixed point of F <- F - step h(F), Equation 9 iterated; log-ratios (..., n) and (..., m).
-
-    step = 1 is the paper's update, step = 0.5 never overshoots (h' < 2). F0 = None starts at the middle of the bracket.
-    A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps): what Newton's method would still move, not
-    the last step, which is small without convergence where h' is. (With xtol of 0.1 and more the root may be half as far
-    again.) CYCLE: the updates alternate in sign with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running (h' near 2:
-    slow convergence, not divergence); F is the last iterate, bracket the last two. MAX_UPDATES: neither after ``max_updates``.
-
-    Raises as ``nce.loss``, and ValueError for step outside (0, 1], xtol negative, or max_updates < 1.
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import logz
+    >>> z = logz.bar(np.array([1.0, 2.0]), np.array([0.0, -1.0]))
+    >>> float(z.F.round(6)), logz.Status(int(z.status)).name
+    (0.5, 'CONVERGED')
     """
     if (
         isinstance(step, bool)
@@ -115,24 +109,20 @@ def bar(
         or not 0 < step <= 1
     ):
         raise ValueError(
-            f"step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); got {step!r}"
+            "step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); "
+            f"got {step!r}"
         )
-    if (
-        isinstance(max_updates, bool)
-        or not isinstance(max_updates, int)
-        or max_updates < 1
-    ):
-        raise ValueError(f"max_updates must be an integer >= 1; got {max_updates!r}")
-    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol)
-    F0 = first_F(F0, r_data, r_noise, xp)
+    check_count("max_updates", max_updates, 1)
+    xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
-    eps = float(xp.finfo(lo.dtype).eps)
+    eps = machine_eps(lo.dtype, xp)
+    least = xp.full_like(F, min(max(xtol, 2.0 * eps), 0.25))
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
     turns, last = count, xp.zeros_like(F)
-    running = ~start.rootless
-    converged = cycle = start.rootless & ~start.rootless
+    running = ~start.no_root
+    converged = cycle = start.no_root & running
     for update in range(max_updates + 1):
         F_next, h, distance = _update(r_data, r_noise, F, nu)
         if step != 1.0:
@@ -141,15 +131,12 @@ def bar(
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
         hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
-        # Past 1, the width of the logistic, the distance is no estimate.
-        tol = xp.maximum(
-            xp.full_like(F, max(xtol, 2.0 * eps)),
-            xp.minimum(eps * xp.abs(F), xp.ones_like(F)),
-        )
+        # In a gap between samples the distance is nearly 1, however far the root is.
+        tol = xp.maximum(least, xp.minimum(eps * abs(F), 0.25 + 0.0 * F))
         converged = converged | (running & (distance <= tol))
         running = running & ~converged
         move = F_next - F
-        turned = (move * last < 0) & (xp.abs(move + last) < 0.01 * xp.abs(last))
+        turned = (move * last < 0) & (abs(move + last) < 0.01 * abs(last))
         turns = xp.where(turned, turns + 1, 0 * turns)
         arrived = running & (turns >= 4)
         lo = xp.where(arrived, xp.minimum(F, F_next), lo)
@@ -161,12 +148,70 @@ def bar(
         last = move
         if all_true(~running):
             break
-    slack = 4.0 * (
-        eps + eps * xp.abs(F)
-    )  # the sign of h is good to the units that the update is
-    lo, hi = xp.where(cycle, lo, xp.minimum(lo, F - slack)), xp.where(
-        cycle, hi, xp.maximum(hi, F + slack)
-    )
-    status = xp.where(converged, 0 * count, 0 * count + int(Status.MAX_UPDATES))
-    status = xp.where(cycle, 0 * count + int(Status.CYCLE), status)
-    return finished(start, r_data, r_noise, nu, (F, status, count + 1, lo, hi))
+    slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
+    lo = xp.where(cycle, lo, xp.minimum(lo, F) - slack)
+    hi = xp.where(cycle, hi, xp.maximum(hi, F) + slack)
+    status = xp.where(converged, 0 * count, xp.full_like(count, Status.MAX_UPDATES))
+    status = xp.where(cycle, xp.full_like(count, Status.CYCLE), status)
+    found = F, status, count + 1, lo, hi
+    return make_result(start, r_data, r_noise, nu, found)
+
+
+def _update(r_data, r_noise, F, nu):
+    """Return F - h, h and the distance to the root that Newton's method sees."""
+    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
+    k, small, u = over_samples(_sums, r_data, r_noise, F, nu, None)
+    A, B = (k[0] + small[0]) / n, ((m - k[1]) - small[1]) / m
+    w_data, w_noise = weights(n, m, nu)
+    g = count_difference(*k, n, m, nu) + (w_data * small[0] + w_noise * small[1])
+    far = xp.log(A / (nu * B))
+    near = -xp.log1p(-g * (1.0 + nu) / A)  # near the root from the exact difference
+    h = xp.where(abs(far) < 0.5, near, far)
+    h = h if h.dtype == F.dtype else xp.astype(h, F.dtype)
+    values = F - h, h, abs(g) / (w_data * u[0] + w_noise * u[1])  # Eq. (10)
+    certified, pair = is_certified(xp.minimum(A, B), F, nu), (r_data, r_noise)
+    return where_certified(certified, values, _scaled_update, *pair, F, nu)
+
+
+def _sums(r, F, nu, M):
+    """How many samples are below F + log nu, the sum of +-t, and that of t (1 - t)."""
+    below, t, scale = small_sides(r, F, nu, M)
+    count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
+    below *= 2.0 * t
+    return [count, pairwise_sum(t - below), last_sum(t - t * t * scale)]
+
+
+def _scaled_update(r_data, r_noise, F, nu):
+    """``_update`` by the exact way, the largest term of A and of B factored out."""
+    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
+    M_data, M_noise = nearest(r_data, F, nu), nearest(r_noise, F, nu)
+    data = over_blocks(_sums, r_data, F, nu, M_data)
+    k, small, u = zip(data, over_blocks(_sums, r_noise, F, nu, M_noise))
+    M = xp.minimum(M_data, M_noise)
+    # A = V_data e^-K_data. If every sigmoid is small there is no count, only e^-M.
+    K_data = xp.where(k[0] == 0, M_data, xp.zeros_like(M))
+    K_noise = xp.where(k[1] == m, M_noise, xp.zeros_like(M))
+    V_data = (k[0] + small[0] * xp.exp(K_data - M_data)) / n
+    V_noise = ((m - k[1]) - small[1] * xp.exp(K_noise - M_noise)) / m
+    # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
+    # cancel: they are summed in twofold precision.
+    high, low = log_double_double(nu, machine_eps(F.dtype, xp))
+    total, error = F, low
+    for term in (high, K_data, -K_noise, xp.log(V_noise / V_data)):
+        total, e = two_sum(total, term + 0.0 * F)
+        error = error + xp.where(abs(e) < math.inf, e, xp.zeros_like(e))
+    far = total + error
+    # Near the root h comes from the exact difference (A - nu B)/A.
+    w_data, w_noise = weights(n, m, nu)
+    w_data, w_noise = w_data * xp.exp(M - M_data), w_noise * xp.exp(M - M_noise)
+    small = w_data * small[0] + w_noise * small[1]
+    counts = count_difference(*k, n, m, nu)
+    scaled = [
+        xp.where(counts == 0, counts, counts * xp.exp(x)) + small * xp.exp(x - M)
+        for x in (M, K_data)
+    ]
+    distance = abs(scaled[0]) / (w_data * u[0] + w_noise * u[1])
+    near = -xp.log1p(-scaled[1] * (1.0 + nu) / V_data)
+    close = abs(F - far) < 0.5
+    values = xp.where(close, F - near, far), xp.where(close, near, F - far), distance
+    return tuple(xp.astype(x, F.dtype, copy=False) for x in values)

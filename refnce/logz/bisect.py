@@ -4,79 +4,102 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import (
-    Array,
-    device,
-    all_true,
-    machine_eps,
-    ignore_fp_errors,
-    is_async_device,
+from refnce.array.backend import all_true, array_namespace, device, machine_eps
+from refnce.array.interop import interoperable
+from refnce.array.special import last_sum
+from refnce.logz.bracket import bracket, validate
+from refnce.logz.residual import residual
+from refnce.logz.result import make_result
+from refnce.nce import (
+    grad_at,
+    is_certified,
+    limits,
+    over_samples,
+    quick_odds,
+    where_certified,
 )
-from refnce.logz.bracket import bracket, enter
-from refnce.logz.powers import Samples
-from refnce.logz.result import LogZ, finished
-from refnce.nce import balance
 
-# A and nu B as plain sums about a centre are right to far less than this many eps.
+# Plain sums of sigmoids are right to far less than this many eps.
 BLUR = 65536.0
 
 
-@ignore_fp_errors()
-def bisect(
-    r_data: Array, r_noise: Array, *, nu: float = 1.0, xtol: float = 0.0
-) -> LogZ:
-    """Return the root of A = nu B by bisection, Section 3.3; log-ratios (..., n) and (..., m).
+@interoperable
+def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
+    """Return the root of A = nu B by bisection (Section 3.3).
 
-    The bracket is [min r, max r] over the pooled log-ratios: at F = min r every s_data is at most nu/(1 + nu) and every
-    s_noise at least 1/(1 + nu), so A <= nu/(1 + nu) <= nu B; at max r the other way round (infinite log-ratios shift it,
-    see ``bracket``). dL/dF increases, so its sign halves the bracket. The number of halvings is known before the loop:
-    ceil(log2((hi - lo)/max(xtol, eps))), the widest run deciding; a run stops moving once hi - lo <= max(xtol, ulp(F), eps).
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios on data and noise.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+    xtol : float
+        Width of the bracket at which a run stops; 0 for the last unit.
 
-    The sign comes from plain sums, with one exponential a sample for the whole search, as long as these leave no doubt about
-    it, and near the root and on a plateau from the exact difference (``nce.balance``).
+    Returns
+    -------
+    LogZ
 
-    Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`, and for xtol negative or not finite.
+
+    Notes
+    -----
+    dL/dF increases, so its sign halves the bracket, which starts at the extremes of the
+    log-ratios. The number of halvings is known before the loop:
+    ceil(log2((hi - lo)/max(xtol, eps))) of the widest run. A run stops moving once
+    hi - lo <= max(xtol, ulp(F), eps).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import logz
+    >>> z = logz.bisect(np.array([1.0, 2.0]), np.array([0.0, -1.0]))
+    >>> float(z.F.round(6)), bool(z.converged)
+    (0.5, True)
     """
-    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol)
+    xp, r_data, r_noise, _, nu = validate(r_data, r_noise, None, nu, xtol)
     start = bracket(r_data, r_noise, nu)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
-    halvings = max(
-        0, math.ceil(math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0)
-    )
-    plain = None
-    # Then no odds over- or underflow, wherever the middle is.
-    if 2.0 * width <= 0.8 * math.log(xp.finfo(lo.dtype).max) and not is_async_device(
-        lo
-    ):
-        plain = Samples(xp, r_data, r_noise, xp)
-        plain.weigh(0.5 * lo + 0.5 * hi + math.log(nu))
+    halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
+    halvings = max(0, math.ceil(halvings))
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
         narrow = hi - lo <= xp.maximum(
-            xp.abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps))
+            abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps))
         )
-        sign: Array = None if plain is None else _plain_sign(plain, middle, nu)
-        if sign is None:
-            sign = balance(r_data, r_noise, middle, nu).excess
-        lo, hi = (
-            xp.where((sign <= 0) & ~narrow, middle, lo),
-            xp.where((sign >= 0) & ~narrow, middle, hi),
-        )
-    evaluations = xp.full(lo.shape, halvings + 1, dtype=xp.int64, device=device(lo))
-    return finished(
-        start,
-        r_data,
-        r_noise,
-        nu,
-        (0.5 * lo + 0.5 * hi, 0 * evaluations, evaluations, lo, hi),
-    )
+        sign = _sign(r_data, r_noise, middle, nu)
+        lo = xp.where((sign <= 0) & ~narrow, middle, lo)
+        hi = xp.where((sign >= 0) & ~narrow, middle, hi)
+    F = 0.5 * lo + 0.5 * hi
+    slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
+    count = xp.full(lo.shape, halvings + 1, dtype=xp.int64, device=device(lo))
+    found = F, 0 * count, count, lo - slack, hi + slack
+    return make_result(start, r_data, r_noise, nu, found)
 
 
-def _plain_sign(samples: Samples, F: Array, nu: float) -> Array | None:
-    """A - nu B from sums of the sigmoids as they stand, or None where they leave the sign of a run in doubt."""
-    (A,), (B,) = samples.sums(F + math.log(nu), 1)
-    A, B = A / samples.n, B * (nu / samples.m)
-    blur = BLUR * machine_eps(F.dtype, samples.xp)
-    return A - B if all_true(abs(A - B) > blur * (A + B)) else None
+def _sign(r_data, r_noise, F, nu):
+    """A number of the sign of A - nu B, by plain sums where these leave no doubt."""
+    xp = array_namespace(r_data)
+
+    def sums(r, F):
+        S, E = quick_odds(r, F, nu)
+        return [last_sum(S / (S + E))]
+
+    ((data, noise),) = over_samples(sums, r_data, r_noise, F)
+    data, noise = data / r_data.shape[-1], nu * (1.0 - noise / r_noise.shape[-1])
+    blur = BLUR * machine_eps(F.dtype, xp)
+    in_range = abs(F + math.log(nu)) <= limits(F.dtype, xp)[0]
+    if all_true(in_range & (abs(data - noise) > blur * (data + noise + nu))):
+        return data - noise
+
+    def exact(r_data, r_noise, F, nu):
+        return (residual(r_data, r_noise, F, nu, order=0).scaled,)
+
+    sign = grad_at(r_data, r_noise, F, nu)
+    certified, pair = is_certified(sign, F, nu), (r_data, r_noise)
+    return where_certified(certified, (sign,), exact, *pair, F, nu)[0]

@@ -1,206 +1,330 @@
-"""Newton's method for F: exact to the last units in three or four passes, bracketed where that is not enough."""
+"""Newton's method for F, exact to the last units; bracketed where that is not enough.
+
+In F, phi = log A - log B - log nu is nearly linear unless the data's log-ratios lie
+below the noise's. ``_quick`` solves phi = 0 by series reversion from the sums of p,
+p^2, p^3 and p^4 over the sigmoids p of each sample. They give phi and three
+derivatives, so three passes over the samples are usually enough.
+
+``_bracketed`` serves every run that ``_quick`` does not certify: data scored below the
+noise, samples far from each other or from 0, few distinct values.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
-
 from refnce.array.backend import (
-    Array,
-    Namespace,
+    BLOCK,
+    all_true,
     array_namespace,
     device,
-    all_true,
-    ignore_fp_errors,
     is_async_device,
+    is_numpy,
+    machine_eps,
 )
-from refnce.array.validation import check_no_nan, runs_shape
-from refnce.logz import rapid
-from refnce.logz.bracket import bracket, enter, first_F
-from refnce.logz.result import LogZ, Status, finished
-from refnce.logz.series import cumulants, remainder, reversion
-from refnce.nce import balance
+from refnce.array.interop import interoperable
+from refnce.array.special import dot, last_sum, pairwise_sum
+from refnce.array.validation import runs_shape
+from refnce.logz.bracket import bracket, validate
+from refnce.logz.residual import residual
+from refnce.logz.result import LogZ, Status, error_and_overlap, joined, make_result
+from refnce.nce import chosen_runs, limits, over_blocks, quick_odds
 
-# Of each sample about so many give the bracketed road its start.
-SUBSET = 1024
-TINY = (
-    128  # samples in all, under which the median's gap is a better start than the means
-)
+PASSES = 6
+BLIND_PASSES = 3  # on an accelerator, before the host first waits for a result
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
+SUBSET = 1024
+FEW = 16  # samples in all, for which phi is seldom nearly linear
+# A variance below this part of the mean square has lost too many digits.
+NARROW = 1e-3
 
 
-@ignore_fp_errors()
-def newton(
-    r_data: Array, r_noise: Array, *, nu: float = 1.0, F0: Any = None, xtol: float = 0.0
-) -> LogZ:
-    """Return the root of A = nu B to max(xtol, 4 units); log-ratios (..., n) and (..., m).
+@interoperable
+def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
+    """Return the root of A = nu B, within max(xtol, 4 units).
 
-    First the fast road of ``rapid``; runs for which it cannot prove its root take the bracketed road below. F0 = None
-    starts the one between the sample means and the other at the nu/(1 + nu) quantile of the pooled samples.
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios on data and noise.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+    F0 : float or array (...), optional
+        The start; by default halfway between the means of the samples.
+    xtol : float
+        Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
+        overlap are right to 1e-6.
 
-    The bracketed road. At F the samples split into those below and above, A - nu B = c + U - D (``nce.balance``). With the
-    split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is smooth, and is linear in F where no
-    sample is near (the plateau, the chasm, any gap between clusters); the step of ``series`` is taken in it. As t <= 1/2 on
-    both sides its slope is at least 1/2, which puts the root within twice the step. A step that leaves the bracket, or is
-    more than half the last but one, is replaced by bisection. The run ends when what the step can miss is at most
-    max(xtol, ulp(F), eps).
+    Returns
+    -------
+    LogZ
 
-    Raises TypeError or ValueError as ``nce.loss``, and for xtol negative or not finite.
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`, and for xtol negative or not finite.
+
+    Notes
+    -----
+    A unit is ulp(F) + eps. A run converges when the next term of the series that gave
+    the last step is at most max(xtol, ulp(F), eps).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import logz
+    >>> z = logz.newton(np.array([1.0, 2.0]), np.array([0.0, -1.0]))
+    >>> float(z.F.round(6)), bool(z.converged)
+    (0.5, True)
     """
-    xp, r_data, r_noise, nu = enter(r_data, r_noise, nu, xtol, nan=False)
-    F0 = first_F(F0, r_data, r_noise, xp)
-    passes: Array = 0
-    fast = proven = None
-    if r_data.shape[-1] + r_noise.shape[-1] > TINY:
-        fast = rapid.solve(xp, r_data, r_noise, F0, nu, xtol=xtol)
-        passes = 1 + int(F0 is None)
-        if fast is not None:
-            proven = _proven(xp, fast, int(F0 is None))
-            if all_true(fast.sure):
-                return proven
-            passes = proven.evaluations
-    check_no_nan(r_data=r_data, r_noise=r_noise)
-    if (
-        fast
-        and proven
-        and passes.shape
-        == r_data.shape[:-1]
-        == r_noise.shape[:-1]
-        == (r_data.shape[0],)
-    ):
-        return _repaired(proven, fast.sure, r_data, r_noise, nu, F0, xtol, passes)
-    return _bracketed(r_data, r_noise, nu, F0, xtol, passes)
+    xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
+    runs = r_data.shape[:1]
+    few = BLOCK // max(r_data.shape[-1], r_noise.shape[-1])
+    if r_data.ndim != 2 or r_noise.ndim != 2 or not 0 < few < runs[0] == len(r_noise):
+        return _solve(r_data, r_noise, F0, nu, xtol)
+    parts = []  # so few runs at a time that what is made of them stays in cache
+    for k in range(0, runs[0], few if is_numpy(r_data) else runs[0]):
+        start = None if F0 is None else F0[k : k + few]
+        parts.append(_solve(r_data[k : k + few], r_noise[k : k + few], start, nu, xtol))
+    return joined(parts)
 
 
-def _proven(xp: Namespace, fast: rapid.Root, start: int) -> LogZ:
-    """What the fast road found, as a LogZ; ``start`` counts the pass that gave its first point."""
-    F, lo, hi, error, overlap = map(
-        xp.asarray, (fast.F, fast.lo, fast.hi, fast.standard_error, fast.overlap)
-    )
-    status = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
-    return LogZ(F, status, xp.asarray(fast.passes + start), (lo, hi), error, overlap)
+def _solve(r_data, r_noise, F0, nu, xtol):
+    if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
+        return _bracketed(r_data, r_noise, F0, nu, xtol, 0)
+    z, certified, passes = _quick(r_data, r_noise, F0, nu, xtol)
+    if z is None or z.F.ndim == 0 and not certified:
+        return _bracketed(r_data, r_noise, F0, nu, xtol, passes)
+    if all_true(certified):
+        return z
+    hard = ~certified
+    start = z.F if F0 is None else F0
+    data, noise, start = chosen_runs(hard, r_data, r_noise, start)
+    start = None if F0 is None else start
+    slow = _bracketed(data, noise, start, nu, xtol, passes)
+    for name in ("F", "status", "evaluations", "standard_error", "overlap"):
+        getattr(z, name)[hard] = getattr(slow, name)
+    for end, slow_end in zip(z.bracket, slow.bracket, strict=True):
+        end[hard] = slow_end
+    return z
 
 
-def _repaired(
-    proven: LogZ,
-    sure: Array,
-    r_data: Array,
-    r_noise: Array,
-    nu: float,
-    F0: Array | None,
-    xtol: float,
-    passes: Array,
-) -> LogZ:
-    """``proven`` with the runs that are not ``sure`` solved on the bracketed road."""
-    xp = array_namespace(r_data, r_noise)
-    (rows,) = xp.nonzero(~sure)
-    data, noise = xp.take(r_data, rows, axis=0), xp.take(r_noise, rows, axis=0)
-    start = None if F0 is None else xp.take(F0, rows)
-    mended = _bracketed(data, noise, nu, start, xtol, xp.take(passes, rows))
-    place = xp.maximum(xp.cumulative_sum(xp.astype(~sure, xp.int64)) - 1, 0)
+def _quick(r_data, r_noise, F0, nu, xtol):
+    """Return a LogZ, in which runs it is certified, and the number of passes.
 
-    def join(whole: Array, part: Array) -> Array:
-        return xp.where(sure, whole, xp.take(part, place))
-
-    ends = (
-        join(proven.bracket[0], mended.bracket[0]),
-        join(proven.bracket[1], mended.bracket[1]),
-    )
-    return LogZ(
-        join(proven.F, mended.F),
-        join(proven.status, mended.status),
-        join(proven.evaluations, mended.evaluations),
-        ends,
-        join(proven.standard_error, mended.standard_error),
-        join(proven.overlap, mended.overlap),
-    )
-
-
-def _bracketed(
-    r_data: Array,
-    r_noise: Array,
-    nu: float,
-    F0: Array | None,
-    xtol: float,
-    passes: Array,
-) -> LogZ:
-    xp = array_namespace(r_data, r_noise)
-    start = bracket(r_data, r_noise, nu)
-    lo, hi = start.lo, start.hi
-    eps = float(xp.finfo(lo.dtype).eps)
-    F = _quantile(r_data, r_noise, nu) if F0 is None else F0
-    F = xp.where(xp.isfinite(F) & (F >= lo) & (F <= hi), F, 0.5 * lo + 0.5 * hi)
-    count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
-    running = ~start.rootless
-    step = before = xp.full_like(F, float("inf"))
-    for k in range(MAX_PASSES):
-        g = balance(r_data, r_noise, F, nu, order=3)
-        sign, count_part = g.excess, g.count
-        count = count + xp.astype(running, count.dtype)
-        lo = xp.where(running & (sign <= 0), F, lo)
-        hi = xp.where(running & (sign >= 0), F, hi)
-        none = xp.zeros_like(sign)
-        P, N = g.U[0] + xp.maximum(count_part, none), g.D[0] + xp.maximum(
-            -count_part, none
-        )
-        phi = xp.where(
-            xp.abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N)
-        )
-        up, down = cumulants(*(x / P for x in g.U[1:])), cumulants(
-            *(x / N for x in g.D[1:])
-        )
-        newton_step, slope, c2, c3 = reversion(phi, up, down)
-        middle = 0.5 * lo + 0.5 * hi
-        good = (
-            xp.isfinite(newton_step) & (F + newton_step >= lo) & (F + newton_step <= hi)
-        )
-        good = good & ~(xp.abs(newton_step) > 0.5 * before)
-        move = xp.where(sign == 0, none, xp.where(good, newton_step, middle - F))
-        tol = xp.maximum(xp.full_like(F, max(xtol, eps)), xp.abs(F) * (0.5 * eps))
-        # The model is one of the neighbourhood: a step past 1, the width of the logistic, is not known to an ulp of a huge F.
-        near = xp.minimum(tol, xp.full_like(F, max(xtol, 1.0)))
-        done = (
-            (sign == 0)
-            | (good & (remainder(phi / slope, c2, c3) <= near))
-            | (hi - lo <= tol)
-        )
-        F = xp.where(running, F + move, F)
-        before, step = xp.abs(step), xp.where(running, move, step)
-        running = running & ~done
-        if (not is_async_device(F) or k % 8 == 7) and all_true(~running):
+    Where no run can be certified the LogZ is None. The numbers of a single run are
+    Python's, which are faster than NumPy's scalars.
+    """
+    xp = array_namespace(r_data)
+    n, m = r_data.shape[-1], r_noise.shape[-1]
+    eps = machine_eps(r_data.dtype, xp)
+    tol = max(xtol, eps)
+    # Standard error and overlap are extrapolated over the last step, to its cube.
+    longest = 0.01 if xtol > 0.0 else eps**0.25 / 4.0
+    is_async = is_async_device(r_data)
+    F, passes = (_start(r_data, r_noise, nu), 1) if F0 is None else (F0, 0)
+    single = is_numpy(r_data) and F.ndim == 0
+    log1p = _log1p if single else xp.log1p
+    largest, tiny = limits(r_data.dtype, xp)
+    # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
+    # sample is too far from a root near c to matter.
+    shift, shifted = 0.0 * F, (r_data, r_noise)
+    if not all_true(abs(F + math.log(nu)) <= largest):
+        shift = xp.where(abs(F + math.log(nu)) <= largest, shift, F)
+        shifted = r_data - shift[..., None], r_noise - shift[..., None]
+        F = F - shift
+    far = xp.where(shift == 0.0, xp.full_like(shift, math.inf), abs(shift))
+    # The first pass from the means is seldom the last: its sums may be rough.
+    rough = passes == 1 and max(n, m) <= BLOCK
+    power_sums = _power_sums(*shifted, nu)
+    for passes in range(passes + 1, passes + PASSES + 1):
+        A, B = power_sums(F, rough)
+        if single:
+            F, A, B = float(F), [float(x) for x in A], [float(x) for x in B]
+            if not (A[0] >= n * tiny and B[0] >= m * tiny):
+                return None, False, passes
+        a, b = _log_derivatives(A), _log_derivatives(B)
+        slope = a[0] + b[0]
+        if (single or not is_async) and all_true(slope < 0.5):
+            return None, False, passes
+        # log A - log B - log nu from the difference, which near the root is exact.
+        scaled = B[0] * (nu * n / m)
+        w = -log1p((A[0] - scaled) / scaled) / slope
+        c2, c3 = 0.5 * (a[1] - b[1]) / slope, (a[2] + b[2]) / (6.0 * slope)
+        step = w - w * w * (c2 - w * (2.0 * c2 * c2 - c3))
+        # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
+        missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) ** 2
+        certified = (slope >= 0.5) & (missed <= tol) & (abs(step) <= longest)
+        blind = rough or (is_async and passes < BLIND_PASSES)
+        if not blind and all_true(certified | (slope < 0.5) | (slope != slope)):
             break
-    reach = 2.0 * xp.abs(step) + 4.0 * (max(xtol, eps) + eps * xp.abs(F))
-    slack = 4.0 * (eps + eps * xp.abs(F))
-    lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
-    status = xp.where(running, 0 * count + int(Status.MAX_UPDATES), 0 * count)
-    return finished(
-        start, r_data, r_noise, nu, (F, status, count + (1 + passes), lo, hi)
-    )
+        F, rough = F + step, False
+    in_range = (abs(F + math.log(nu)) <= largest) & (abs(F) <= 0.25 * far)
+    certified = certified & in_range & (A[0] >= n * tiny) & (B[0] >= m * tiny)
+    hess_A, var_A = _moments(A, step, n)
+    hess_B, var_B = _moments(B, -step, m)
+    hess = hess_A + nu * hess_B
+    F = shift + (F + step)
+    error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
+    overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
+    reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
+    fields = F, F - reach, F + reach, error, overlap
+    if single:
+        fields = tuple(map(xp.asarray, fields))
+    F, lo, hi, error, overlap = fields
+    has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
+    if not all_true(has_digits):
+        finite = xp.where(xp.isfinite(F), F, xp.zeros_like(F))
+        exact = error_and_overlap(r_data, r_noise, finite, nu)
+        error = xp.where(has_digits, error, exact[0])
+    count = xp.zeros_like(F, dtype=xp.int64)
+    return LogZ(F, count, count + passes, (lo, hi), error, overlap), certified, passes
 
 
-def _quantile(r_data: Array, r_noise: Array, nu: float) -> Array:
-    """The nu/(1 + nu) quantile of the pooled, weighted log-ratios, less log nu; where it falls in a gap, the middle of it."""
+def _log1p(x):
+    return math.log1p(x) if x > -1.0 else -math.inf
+
+
+def _start(r_data, r_noise, nu):
+    """Halfway between the means; for long samples the root of a sixteenth of them."""
+    xp = array_namespace(r_data)
+    if is_numpy(r_data) and max(r_data.shape[-1], r_noise.shape[-1]) > BLOCK:
+        return _solve(r_data[..., ::16], r_noise[..., ::16], None, nu, 1e-3).F
+    means = last_sum(r_data) / r_data.shape[-1] + last_sum(r_noise) / r_noise.shape[-1]
+    F = 0.5 * (means - math.log(nu))
+    if all_true(xp.isfinite(F)):
+        return F
+    return xp.where(xp.isfinite(F), F, _quantile(r_data, r_noise, nu))
+
+
+def _quantile(r_data, r_noise, nu):
+    """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
+
+    Less log nu; from some thousand samples. In a gap between samples it is the middle.
+    """
     xp = array_namespace(r_data, r_noise)
     data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
     k, j = data.shape[-1], noise.shape[-1]
-    shape = runs_shape(r_data=data, r_noise=noise)
-    pooled = xp.concat(
-        [xp.broadcast_to(data, (*shape, k)), xp.broadcast_to(noise, (*shape, j))],
-        axis=-1,
-    )
-    like = {"dtype": pooled.dtype, "device": device(pooled)}
-    weights = xp.concat([xp.full((k,), 1.0 / k, **like), xp.full((j,), nu / j, **like)])
+    runs = runs_shape(r_data=data, r_noise=noise)
+    parts = xp.broadcast_to(data, (*runs, k)), xp.broadcast_to(noise, (*runs, j))
+    pooled = xp.concat(parts, axis=-1)
+    is_data = xp.arange(k + j, device=device(pooled)) < k
+    weights = xp.where(is_data, 1.0 / k, xp.full_like(pooled, nu / j))
     order = xp.argsort(pooled, axis=-1)
     pooled = xp.take_along_axis(pooled, order, axis=-1)
-    below = xp.cumulative_sum(
-        xp.take_along_axis(xp.broadcast_to(weights, pooled.shape), order, axis=-1),
-        axis=-1,
-    )
-    slack = nu * (k + j) * float(xp.finfo(pooled.dtype).eps)
-    first = xp.count_nonzero(below < nu - slack, axis=-1, keepdims=True)
-    last = xp.count_nonzero(below <= nu + slack, axis=-1, keepdims=True)
-    ends = [
-        xp.take_along_axis(pooled, xp.clip(i, 0, k + j - 1), axis=-1)
-        for i in (first, last)
+    below = xp.take_along_axis(weights, order, axis=-1)
+    below = xp.cumulative_sum(below, axis=-1)
+    slack = nu * (k + j) * machine_eps(pooled.dtype, xp)
+    counts = [xp.count_nonzero(below < nu + x, axis=-1) for x in (-slack, slack)]
+    at = [
+        xp.minimum(x[..., None], xp.full_like(x[..., None], k + j - 1)) for x in counts
     ]
-    return xp.squeeze(0.5 * ends[0] + 0.5 * ends[1], axis=-1) - math.log(nu)
+    ends = [xp.take_along_axis(pooled, x, axis=-1)[..., 0] for x in at]
+    return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)
+
+
+def _power_sums(r_data, r_noise, nu):
+    """Return f(F, rough): the sums of s_data^k, and of s_noise^k, k = 1 .. 4."""
+    xp = array_namespace(r_data)
+    if r_data.shape == r_noise.shape and r_data.size <= BLOCK:
+        E = xp.exp(xp.concat([r_data[None, ...], r_noise[None, ...]]))
+        numerators = E + 0.0
+
+        def at_once(F, rough):
+            S = (xp.exp(F) * nu)[..., None]
+            numerators[0, ...] = S
+            sums = _powers(numerators / (E + S), rough)
+            return [x[0, ...] for x in sums], [x[1, ...] for x in sums]
+
+        return at_once
+
+    def data(r, F):
+        S, E = quick_odds(r, F, nu)
+        return _powers(S / (S + E), False)
+
+    def noise(r, F):
+        S, E = quick_odds(r, F, nu)
+        return _powers(E / (S + E), False)
+
+    return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))
+
+
+def _powers(p, rough):
+    """The sums of p, p^2, p^3 and p^4 over samples."""
+    first, square = last_sum(p) if rough else pairwise_sum(p), p * p
+    by = dot if p.shape[-1] > 8192 else array_namespace(p).vecdot
+    return [first, by(p, p), by(p, square), by(square, square)]
+
+
+def _log_derivatives(sums):
+    """The first three derivatives of log of the mean of a rising p, as p' = p (1 - p)."""
+    x, y, z = sums[1] / sums[0], sums[2] / sums[0], sums[3] / sums[0]
+    dx = x + x * x - 2.0 * y
+    return 1.0 - x, -dx, 4.0 * y - 6.0 * z + 2.0 * x * y - (1.0 + 2.0 * x) * dx
+
+
+def _moments(sums, d, n):
+    """The mean of p (1 - p) and the variance of p at a distance d, by their series."""
+    p1, p2, p3, p4 = (x / n for x in sums)
+    d1, d2 = p1 - p2, 2.0 * (p2 - p3)
+    dd1 = d1 - d2
+    mean = d1 + d * (dd1 + 0.5 * d * (p1 - 7.0 * p2 + 12.0 * p3 - 6.0 * p4))
+    second = 4.0 * p2 - 10.0 * p3 + 6.0 * p4 - 2.0 * (d1 * d1 + p1 * dd1)
+    return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
+
+
+def _bracketed(r_data, r_noise, F0, nu, xtol, passes):
+    """Newton's method with a bracket, on the exact residual.
+
+    At F the samples split into those below and those above (``nce.residual``). With the
+    split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is
+    smooth, and is linear in F where no sample is near. As t <= 1/2 on both sides,
+    phi' >= 1/2 and |phi''| <= 1/2. A step that leaves the bracket, or is more than half
+    the last but one, is replaced by bisection. A step of Chebyshev's method from the
+    Newton step w misses the root by at most |w|^3.
+    """
+    xp = array_namespace(r_data, r_noise)
+    start = bracket(r_data, r_noise, nu)
+    lo, hi = start.lo, start.hi
+    eps = machine_eps(lo.dtype, xp)
+    F = _quantile(r_data, r_noise, nu) if F0 is None else F0
+    inside = xp.isfinite(F) & (F >= lo) & (F <= hi)
+    F = xp.where(inside, F, 0.5 * lo + 0.5 * hi)
+    count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
+    running, zero = ~start.no_root, xp.zeros_like(F)
+    least = xp.full_like(F, max(xtol, eps))
+    step = before = xp.full_like(F, math.inf)
+    for k in range(MAX_PASSES):
+        g = residual(r_data, r_noise, F, nu, order=2)
+        sign, counts = g.scaled, g.counts
+        count = count + xp.astype(running, count.dtype)
+        lo = xp.where(running & (sign <= 0), F, lo)
+        hi = xp.where(running & (sign >= 0), F, hi)
+        P = g.U[0, ...] + xp.maximum(counts, zero)
+        N = g.D[0, ...] + xp.maximum(-counts, zero)
+        small = abs(sign) < 0.5 * N
+        phi = xp.where(small, xp.log1p(sign / N), xp.log(P) - xp.log(N))
+        p, q = g.U[1, ...] / P, g.D[1, ...] / N
+        slope = p + q
+        w = -phi / slope
+        curvature = (g.U[2, ...] / P - p * p) - (g.D[2, ...] / N - q * q)
+        move = w - 0.5 * w * w * curvature / slope  # Chebyshev
+        inside = (F + move >= lo) & (F + move <= hi) & xp.isfinite(move)
+        good = inside & (abs(move) <= 0.5 * before)
+        move = xp.where(good, move, 0.5 * lo + 0.5 * hi - F)
+        move = xp.where(sign == 0, zero, move)
+        tol = xp.maximum(least, abs(F) * (0.5 * eps))
+        # The bound holds near F: a step beyond 1, the width of the logistic, is not
+        # known to an ulp of a huge F.
+        near = xp.minimum(tol, xp.full_like(F, max(xtol, 1.0)))
+        done = (sign == 0) | (good & (abs(w) ** 3 <= near)) | (hi - lo <= 2.0 * tol)
+        F = xp.where(running, F + move, F)
+        before, step = abs(step), xp.where(running, move, step)
+        running = running & ~done
+        if (not is_async_device(F) or k % 8 == 7) and all_true(~running):
+            break
+    reach = 2.0 * abs(step) + 4.0 * (least + eps * abs(F))
+    slack = 4.0 * (eps + eps * abs(F))
+    lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
+    status = xp.where(running, xp.full_like(count, Status.MAX_UPDATES), 0 * count)
+    found = F, status, count + (1 + passes), lo, hi
+    return make_result(start, r_data, r_noise, nu, found)
