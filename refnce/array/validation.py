@@ -147,17 +147,6 @@ def refusal(kind: type) -> str | None:
     return None
 
 
-def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
-    """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (0 < value <= LARGEST or (zero and value == 0))
-    ):
-        sign = ">=" if zero else ">"
-        raise ValueError(f"{name} must be a finite number {sign} 0; got {value!r}")
-
-
 def check_arrays(**arrays: Array) -> Namespace:
     """Return the namespace of ``arrays``, of one device and real floating dtype."""
     for x in arrays.values():
