@@ -81,6 +81,7 @@ NAN[4, 2] = np.nan
         ({"data": NAN > 0}, TypeError, "data must hold float64 or float32 numbers"),
         ({"data": np.ma.masked_array(NAN, NAN > 0)}, TypeError, "data is a masked"),
         ({"data": NAN.tolist()}, TypeError, "data"),
+        ({"noise": np.ones((9, 1))}, TypeError, "noise must have a method sample"),
     ],
 )
 def test_invalid_batches_raise(change, error, message):

@@ -120,18 +120,6 @@ def test_a_batch_of_runs_is_its_runs_trained_alone(method):
         assert_close(alone[run].F, batch.F[run], scale=20.0, ulps=1000)
 
 
-def test_bisect_and_newton_train_alike():
-    x, y, theta, F = drawn()
-    ends = []
-    for update in ("bisect", "newton"):
-        state = train.start(Training(MODEL, Method(update, F_first=True)), theta, F)
-        for _ in range(20):
-            state = train.step(state, x, y)
-        ends.append(state)
-    assert_close(ends[0].F, ends[1].F, scale=20.0, ulps=1000)
-    assert_close(ends[0].theta, ends[1].theta, scale=20.0, ulps=1000)
-
-
 @pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
 def test_step_is_pure(method):
     """It draws nothing and changes none of its arguments."""
@@ -364,6 +352,18 @@ def test_samples_that_are_not_plain_arrays_raise(change, message):
     with pytest.raises(TypeError, match=message) as error:
         train.step(state, change(x), y)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (3,), ()])
+def test_samples_of_a_wrong_shape_raise(shape):
+    x, y, theta, F = drawn()
+    state = train.start(Training(MODEL, Method("bar")), theta, F)
+    for samples, name in (
+        ((np.ones(shape), y), "data"),
+        ((x, np.ones(shape)), "noise"),
+    ):
+        with pytest.raises(ValueError, match=rf"x_{name} must be \(..., n, d\) with n"):
+            train.step(state, *samples)
 
 
 def test_log_ratios_of_other_runs_raise():

@@ -127,8 +127,8 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     Raises
     ------
     TypeError, ValueError
-        If the samples are not arrays of theta's library, dtype and device, or the
-        model's log-ratios are not of the runs of F.
+        If the samples are not arrays of theta's library, dtype and device, or there are
+        none, or the model's log-ratios are not of the runs of F.
 
     Notes
     -----
@@ -150,6 +150,10 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     """
     training, F = state.training, state.F
     xp = validation.check_arrays(theta=state.theta, x_data=x_data, x_noise=x_noise)
+    for name, x in (("x_data", x_data), ("x_noise", x_noise)):
+        if x.ndim < 2 or x.shape[-2] == 0:
+            shape = tuple(x.shape)
+            raise ValueError(f"{name} must be (..., n, d) with n >= 1; got {shape}")
     r_data, r_noise, pullback = training.model(state.theta, x_data, x_noise)
     if not r_data.shape[:-1] == r_noise.shape[:-1] == F.shape:
         raise ValueError(

@@ -71,6 +71,8 @@ class Batches:
         check_count("m", self.m, 1)
         for width in self.runs:
             check_count("runs", width, 1)
+        if not hasattr(self.noise, "sample"):
+            raise TypeError(f"noise must have a method sample; got {type(self.noise)}")
         if not hasattr(self.data, "sample"):
             check_arrays(data=self.data)
             _check_finite("data", self.data)
@@ -266,7 +268,7 @@ def _moved(pair: Any, like: State) -> Pair:
     """A batch as arrays of the state's library, dtype and device."""
     check_arrays(x_data=pair[0], x_noise=pair[1])
     runs, shapes = tuple(like.F.shape), [tuple(x.shape) for x in pair]
-    if any(len(s) < 2 or s[:-2] not in ((), runs) for s in shapes):
+    if any(shape[:-2] not in ((), runs) for shape in shapes):
         want = f"(*runs, n, d), runs the state's {runs}, or (n, d)"
         raise ValueError(f"batches must be {want}; got {shapes[0]} and {shapes[1]}")
     xp, dtype, where = array_namespace(like.F), like.F.dtype, backend.device(like.F)
