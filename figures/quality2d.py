@@ -31,7 +31,7 @@ def grid(points: int = GRID) -> tuple[Any, float]:
 def log_model(theta: Any, x: Any) -> Any:
     """E (..., points) of the networks theta (..., k)."""
     flat = theta.reshape(-1, theta.shape[-1])
-    E = np.stack([nn.mlp(FLAT.unpack(one), x)[0][:, 0] for one in flat])
+    E = np.stack([nn.mlp(FLAT.unravel(one), x)[0][:, 0] for one in flat])
     return E.reshape(*theta.shape[:-1], -1)
 
 

@@ -118,7 +118,7 @@ def work(job: Job) -> dict[str, Any]:
     model = models.network(nn.mlp, SHAPES, NOISE, width=128)
     method = (METHODS | SIDE)[job.method]
     training = train.Training(model, method, optim.adam, RATE, xtol=1e-6)
-    initial = [FLAT.pack(nn.initial(SHAPES, make_rng(s, 0, 3))) for s in job.seeds]
+    initial = [FLAT.ravel(nn.init_params(SHAPES, make_rng(s, 0, 3))) for s in job.seeds]
     theta = settings.array(np.stack(initial), "float32")
     F = settings.array(np.zeros(len(job.seeds)), "float32")
     if job.method == ROOT_START:

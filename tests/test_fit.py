@@ -190,7 +190,7 @@ def test_runs_may_share_their_samples():
     state, _ = fit(line(), Batches(DATA, NOISE, 3, (), 12, 9), 3)
     assert state.theta.shape == (2, 1) and state.theta[0] == state.theta[1]
     shapes, wide = nn.mlp_shapes(2, 8, 4, 1), distributions.UnitGaussian(np.zeros(2))
-    theta = Flat(shapes).pack(nn.initial(shapes, make_rng(1), 2))
+    theta = Flat(shapes).ravel(nn.init_params(shapes, make_rng(1), 2))
     training = Training(models.network(nn.mlp, shapes, wide), Method("bar"))
     draws = Batches(wide, wide, 3, (), 12, 9)
     both, _ = fit(train.start(training, theta, np.zeros(2)), draws, 3)

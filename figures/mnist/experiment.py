@@ -190,8 +190,8 @@ class Trainer:
         model = models.network(resnet.log_ratio(widths), shapes, None)
         method = methods(rate)[job.method]
         training = train.Training(model, method, optim.adam, rate, xtol=1e-6)
-        initial = resnet.log_ratio_initial(shapes, make_rng(job.seed, 0, 3), 1)
-        theta = settings.array(Flat(shapes).pack(initial), "float32")
+        initial = resnet.log_ratio_init_params(shapes, make_rng(job.seed, 0, 3), 1)
+        theta = settings.array(Flat(shapes).ravel(initial), "float32")
         F = settings.array(np.full(1, change.get("F0", 0.0)), "float32")
         if job.method == ROOT_START:
             x, y = (settings.array(z, "float32") for z in self.batches(0))

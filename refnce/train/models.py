@@ -115,7 +115,7 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
 
     def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
         xp, n = array_namespace(theta), x_data.shape[-2]
-        x, params = xp.concat([x_data, x_noise], axis=-2), flat.unpack(theta)
+        x, params = xp.concat([x_data, x_noise], axis=-2), flat.unravel(theta)
         x = x[(None,) * (theta.ndim + 1 - x.ndim)]  # shared samples: one more axis
         chunks = _chunks(theta, x, width)
         parts = [layer(params, x[..., chunk, :]) for chunk in chunks]
@@ -126,7 +126,7 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         def pullback(dr_data: Array, dr_noise: Array) -> Array:
             dr = xp.concat([dr_data, dr_noise], axis=-1)
             gradients = [
-                flat.pack(layer_pullback(dr[..., chunk, None], dx=False)[1])
+                flat.ravel(layer_pullback(dr[..., chunk, None], dx=False)[1])
                 for chunk, (_, layer_pullback) in zip(chunks, parts, strict=True)
             ]
             return sum(gradients[1:], gradients[0])
@@ -171,7 +171,7 @@ def energy(
     >>> function(np.zeros((3, 2)))[0]
     array([0., 0., 0.])
     """
-    params, runs = Flat(shapes).unpack(theta), tuple(theta.shape[:-1])
+    params, runs = Flat(shapes).unravel(theta), tuple(theta.shape[:-1])
 
     def function(x: Array) -> tuple[Array, Array]:
         if runs and tuple(x.shape[:-2]) != runs:
