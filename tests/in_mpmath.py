@@ -1,4 +1,4 @@
-"""The functions of log-ratios as their formulas stand, on object arrays of mpmath's numbers, at its present precision."""
+"""The functions of log-ratios by their formulas, on arrays of mpmath's numbers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ def sigmoid(x: Any) -> Any:
 
 def loss(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
     u = F + mpmath.log(nu)
-    return (mean(log1p(exp(u - r_data))) + nu * mean(log1p(exp(r_noise - u)))) / (
-        1 + nu
-    )
+    data, noise = log1p(exp(u - r_data)), log1p(exp(r_noise - u))
+    return (mean(data) + nu * mean(noise)) / (1 + nu)
 
 
 def sides(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Any, Any]:
@@ -38,12 +37,11 @@ def sides(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Any, Any]:
 def nce(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
     u = F + mpmath.log(nu)
     s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
-    A, B = mean(s), mean(t)
+    A, B, bends = mean(s), mean(t), (s * sigmoid(r_data - u), t * sigmoid(u - r_noise))
     return {
         "loss": loss(r_data, r_noise, F, nu),
         "grad_F": (A - nu * B) / (1 + nu),
-        "hess_F": (mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise)))
-        / (1 + nu),
+        "hess_F": (mean(bends[0]) + nu * mean(bends[1])) / (1 + nu),
         "bar_update": F - mpmath.log(A) + mpmath.log(nu * B),
         "grad_r_data": -s / (r_data.size * (1 + nu)),
         "grad_r_noise": nu * t / (r_noise.size * (1 + nu)),
@@ -54,10 +52,8 @@ def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
     u = F + mpmath.log(nu)
     s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
     steepness = mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))
-    variances = [mean((x - mean(x)) ** 2) for x in (s, t)]
-    error = (
-        mpmath.sqrt(variances[0] / s.size + nu**2 * variances[1] / t.size) / steepness
-    )
+    data, noise = (mean((x - mean(x)) ** 2) for x in (s, t))
+    error = mpmath.sqrt(data / s.size + nu**2 * noise / t.size) / steepness
     return {
         "overlap": (1 + nu) / nu * steepness,
         "standard_error": error if min(s.size, t.size) > 1 else mpmath.nan,
@@ -65,12 +61,11 @@ def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
 
 
 def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
-    """A - nu B, the ones among its sigmoids counted, in fractions, since they may cancel to e^-100000."""
+    """A - nu B. Sigmoids near 1 are counted in fractions, for they may cancel."""
     u = F + mpmath.log(nu)
     one, other = r_data < u, r_noise > u
-    ones = Fraction(int(np.sum(one)), one.size) - Fraction(float(nu)) * Fraction(
-        int(np.sum(other)), other.size
-    )
+    above = Fraction(int(np.sum(other)), other.size)
+    ones = Fraction(int(np.sum(one)), one.size) - Fraction(float(nu)) * above
     small = [
         mean(np.where(at, -1, 1) * sigmoid(-abs(r - u)))
         for at, r in ((one, r_data), (other, r_noise))
@@ -79,7 +74,7 @@ def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
 
 
 def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
-    """By Newton's steps on log A - log nu B, whose slope is above 0, from what bisection leaves."""
+    """The root of log A - log nu B, by bisection and then Newton's method."""
     both = np.concatenate([r_data, r_noise])
     low, high = min(both) - 50, max(both) + 50
     for _ in range(50):
@@ -90,9 +85,8 @@ def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
     for _ in range(6):
         u = F + mpmath.log(nu)
         s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
-        F -= mpmath.log(mean(s) / (nu * mean(t))) / (
-            mean(s * (1 - s)) / mean(s) + mean(t * (1 - t)) / mean(t)
-        )
+        slope = mean(s * (1 - s)) / mean(s) + mean(t * (1 - t)) / mean(t)
+        F -= mpmath.log(mean(s) / (nu * mean(t))) / slope
     return F
 
 

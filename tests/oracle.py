@@ -1,4 +1,4 @@
-"""The pytest plugin of the conformance run: its options, and the table it closes with."""
+"""The pytest plugin of the conformance run: its options, and its closing table."""
 
 from __future__ import annotations
 
@@ -10,42 +10,27 @@ from typing import Any
 
 import pytest
 
-from refnce import files
-from refnce.conformance.score import Verdict
-from refnce.conformance.report import Report, flags_of
 from refnce.conformance.cases import LEVELS, Suite
+from refnce.conformance.report import Report, flags_of
+from refnce.conformance.score import Verdict
 
 KEY = "verdicts"
 
 
 def add_options(group: Any) -> None:
-    group.addoption(
-        "--level",
-        choices=list(LEVELS),
-        help="of the test vectors: A (4 units), B (64) or C (2^20); default A",
-    )
-    group.addoption(
-        "--skip-flags",
-        default="",
-        metavar="FLAGS",
-        help="kinds of test vectors to leave out, with commas between",
-    )
-    group.addoption(
-        "--xfails",
-        type=Path,
-        metavar="FILE",
-        help="test vectors that are known to fail: lines of id and quantity",
-    )
-    group.addoption(
-        "--report",
-        type=Path,
-        metavar="FILE",
-        help="write the verdicts on the test vectors there as JSON",
-    )
+    add = group.addoption
+    level = "of the test vectors: A (4 units), B (64) or C (2^20); default A"
+    add("--level", choices=list(LEVELS), help=level)
+    flags = "kinds of test vectors to leave out, separated by commas"
+    add("--skip-flags", default="", metavar="FLAGS", help=flags)
+    xfails = "test vectors that are known to fail: lines of id and quantity"
+    add("--xfails", type=Path, metavar="FILE", help=xfails)
+    report = "write the verdicts on the test vectors there as JSON"
+    add("--report", type=Path, metavar="FILE", help=report)
 
 
 class Oracle:
-    """Judges the answers of one test, and joins what all tests (of all workers) found."""
+    """Judges the answers of each test, and joins the verdicts of all workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config, option = config, config.option
@@ -53,42 +38,33 @@ class Oracle:
         self.level = option.level or ("B" if elsewhere else "A")
         self.skipped = flags_of(option.skip_flags)
         self.known = _known(option.xfails)
-        self.report = self.fresh()
-
-    def fresh(self, notes: dict[str, str] | None = None) -> Report:
-        return Report(self.level, dict(notes or {}), self.skipped)
+        self.report = Report(self.level, skipped=self.skipped)
 
     def judge(
         self, suite: Suite, verdicts: list[Verdict], properties: list[Any]
     ) -> None:
-        """Fail the test where an answer is wrong that is not known to be, or right that is known to be wrong."""
-        report = self.fresh(suite.notes)
-        assert not report.unknown_flags(), report.unknown_flags()
+        """Fail the test where an answer is wrong, and not known to be.
+
+        An answer that is right, and known to be wrong, fails it too.
+        """
+        report = Report(self.level, dict(suite.notes), self.skipped)
+        report.refuse_unknown_flags()
         report.add(verdicts)
-        told = {
-            "verdicts": [asdict(v) for v in report.verdicts],
+        record = {
+            "verdicts": [asdict(verdict) for verdict in report.verdicts],
             "missing": dict(report.missing),
             "notes": suite.notes,
         }
-        properties.append((KEY, told))
+        properties.append((KEY, record))
         wrong = {(v.id, v.quantity) for v in report.failures}
-        new = wrong - self.known
         mended = {(v.id, v.quantity) for v in report.verdicts} & self.known - wrong
-        assert (
-            not mended
-        ), f"no longer fail, take them out of --xfails: {sorted(mended)[:20]}"
+        message = f"no longer fail, take them out of --xfails: {sorted(mended)[:20]}"
+        assert not mended, message
+        new = [v for v in report.failures if (v.id, v.quantity) not in self.known]
         if new:
-            function = verdicts[0].function
-            pytest.fail(
-                "\n".join(
-                    [
-                        f"{len(new)} answers of {function} fail",
-                        report.text(),
-                        *_first(report, new),
-                    ]
-                ),
-                pytrace=False,
-            )
+            head = f"{len(new)} answers of {verdicts[0].function} fail"
+            lines = [head, report.text(), *map(_line, new[:10])]
+            pytest.fail("\n".join(lines), pytrace=False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.when != "teardown":
@@ -96,34 +72,26 @@ class Oracle:
         for name, found in report.user_properties:
             if name == KEY:
                 self.report.notes |= found["notes"]
-                self.report.verdicts += [
-                    Verdict(**{**v, "flags": tuple(v["flags"])})
-                    for v in found["verdicts"]
-                ]
+                for fields in found["verdicts"]:
+                    flags = tuple(fields["flags"])  # a list, from another worker
+                    self.report.verdicts.append(Verdict(**fields | {"flags": flags}))
                 self.report.missing += Counter(found["missing"])
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
         if not self.report.verdicts:
             return
         option = self.config.option
-        terminalreporter.write_sep(
-            "=", f"test vectors ({option.impl or 'refnce on ' + option.backend})"
-        )
+        name = option.impl or f"refnce on {option.backend}"
+        terminalreporter.write_sep("=", f"test vectors ({name})")
         terminalreporter.write_line(self.report.text())
         if option.report:
-            content = {
-                "implementation": option.impl or f"refnce on {option.backend}",
-                **self.report.as_json(),
-            }
-            files.write(option.report, json.dumps(content, indent=1).encode())
+            content = {"implementation": name, **self.report.as_json()}
+            option.report.write_text(json.dumps(content, indent=1))
 
 
-def _first(report: Report, new: set[tuple[str, str]]) -> list[str]:
-    shown = [v for v in report.failures if (v.id, v.quantity) in new][:10]
-    return [
-        f"{v.id} {v.quantity}: {v.error:.4g} units, {v.note or f'{v.got!r} for {v.dec}'} {v.flags}"
-        for v in shown
-    ]
+def _line(v: Verdict) -> str:
+    what = v.note or f"{v.got!r} for {v.dec}"
+    return f"{v.id} {v.quantity}: {v.error:.4g} units, {what} {v.flags}"
 
 
 def _known(path: Path | None) -> set[tuple[str, str]]:

@@ -1,10 +1,14 @@
-"""The oracle surface that others rely on (its deprecation rule: CONTRIBUTING.md), and what importing it costs."""
+"""The oracle surface that others rely on, and what importing it costs.
+
+CONTRIBUTING.md has the rule for changes of the surface.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import importlib
 import inspect
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 import refnce
 from refnce import logz
 from refnce.conformance.surface import FIELDS
-from tests.adapter import CORE
+from tests.libraries import CORE
 
 SAMPLES = "(r_data, r_noise, F, *, nu=1.0)"
 FAMILY = "(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0)"
@@ -29,7 +33,8 @@ SIGNATURES = {
     "ence.grad_r": "(r_data, r_noise, F)",
     "ence.log_z": "(r_data, r_noise)",
     "logz.bar_update": SAMPLES,
-    "logz.bar": "(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500)",
+    "logz.bar": "(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0,"
+    " max_updates=500)",
     "logz.bisect": "(r_data, r_noise, *, nu=1.0, xtol=0.0)",
     "logz.newton": "(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0)",
     "expfam.loss": FAMILY,
@@ -40,18 +45,19 @@ SIGNATURES = {
     "expfam.profile_hessian": PROFILE,
 }
 MODULES = sorted(
-    path.stem
-    for path in Path(refnce.__file__).parent.glob("*.py")
-    if not path.stem.startswith("__")
+    module.name
+    for module in pkgutil.walk_packages(refnce.__path__, "refnce.")
+    if not module.name.endswith("__main__")
 )
+# Packages and modules at the top level are public, except refnce.array.
+PUBLIC = [name for name in MODULES if name.count(".") == 1 and name != "refnce.array"]
 
 
 @pytest.mark.parametrize("name", SIGNATURES)
 def test_signature(name):
     space, function = name.split(".")
-    signature = inspect.signature(
-        getattr(importlib.import_module(f"refnce.{space}"), function)
-    )
+    module = importlib.import_module(f"refnce.{space}")
+    signature = inspect.signature(getattr(module, function))
     plain = [
         parameter.replace(annotation=inspect.Parameter.empty)
         for parameter in signature.parameters.values()
@@ -68,28 +74,39 @@ def test_the_surface_is_whole():
 @pytest.mark.parametrize("space", CORE)
 def test_all_lists_the_surface(space):
     more = {"LogZ", "Status"} if space == "logz" else set()
-    assert sorted(importlib.import_module(f"refnce.{space}").__all__) == sorted(
-        {*CORE[space], *more}
+    names = importlib.import_module(f"refnce.{space}").__all__
+    assert sorted(names) == sorted({*CORE[space], *more})
+
+
+def test_the_modules_of_packages_are_found():
+    assert {"refnce.logz.newton", "refnce.nn.mlp", "refnce.conformance.score"} <= set(
+        MODULES
     )
 
 
-@pytest.mark.parametrize("module", [*MODULES, "logz"])
-def test_all_names_exist_sorted_and_documented(module):
-    found = importlib.import_module(f"refnce.{module}")
-    assert found.__doc__
-    names = getattr(found, "__all__", None)
-    if (
-        names is None
-    ):  # a module of the inside: its public functions are documented all the same
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_module_has_all(name):
+    assert importlib.import_module(name).__all__
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_all_names_exist_sorted_and_documented(name):
+    """Without __all__, the public functions and classes must be documented."""
+    module = importlib.import_module(name)
+    assert module.__doc__
+    names = getattr(module, "__all__", None)
+    if names is None:
         names = [
-            name
-            for name, x in vars(found).items()
-            if inspect.isfunction(x) and x.__module__ == found.__name__
+            key
+            for key, x in vars(module).items()
+            if (inspect.isfunction(x) or inspect.isclass(x))
+            and x.__module__ == name
+            and not key.startswith("_")
         ]
-        names = [name for name in names if not name.startswith("_")]
     else:
-        assert list(names) == sorted(names)
-    assert [name for name in names if not inspect.getdoc(getattr(found, name))] == []
+        constants_first = sorted(names, key=lambda key: (not key.isupper(), key))
+        assert list(names) == constants_first
+    assert [key for key in names if not inspect.getdoc(getattr(module, key))] == []
 
 
 def test_result_fields_and_codes():
@@ -112,18 +129,12 @@ def test_the_result_is_frozen():
 
 
 def test_importing_all_of_it_is_cheap():
-    """Neither an array library other than NumPy, nor SciPy, nor a plotting library, nor the figures come with it."""
+    """It imports no array library but NumPy, no SciPy, no plotting library."""
     heavy = ["cupy", "figures", "jax", "matplotlib", "scipy", "torch", "tqdm"]
-    names = ", ".join(f"refnce.{name}" for name in MODULES)
-    code = (
-        f"import sys, {names}; print([name for name in {heavy} if name in sys.modules])"
-    )
-    out = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    code = f"import sys, {', '.join(MODULES)};"
+    code += f" print([name for name in {heavy} if name in sys.modules])"
+    command = [sys.executable, "-W", "error", "-c", code]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"
 
 

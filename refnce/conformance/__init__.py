@@ -1,7 +1,8 @@
-"""Certified test vectors, and the verdict on an implementation that answers them: which numbers are wrong, and how wrong.
+"""Certified test vectors, and the verdict on an implementation that answers them.
 
-``conform(module)`` runs another implementation on all vectors and returns the report; ``python -m refnce check`` judges
-results that a program in any language wrote. Every expected value was computed by ball arithmetic, not by refnce.
+``conform(module)`` runs another implementation on all vectors and returns the report;
+``python -m refnce check`` judges results that a program in any language wrote. Every
+expected value was computed by ball arithmetic, not by refnce.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from functools import lru_cache
 from typing import Any
 
 from refnce.conformance import cases
-from refnce.conformance.surface import Impl, NotProvided, on_object
 from refnce.conformance.calls import CALLS
-from refnce.conformance.score import judged
 from refnce.conformance.report import Report
+from refnce.conformance.score import score_function
+from refnce.conformance.surface import Impl, NotProvided, on_object
 
 __all__ = ["conform"]
+
+_load = lru_cache(maxsize=None)(cases.load)
 
 
 def conform(
@@ -25,28 +28,57 @@ def conform(
     skip_flags: tuple[str, ...] = (),
     dtypes: tuple[str, ...] = ("float64",),
 ) -> Report:
-    """Return the report on ``module``: its namespaces nce, ence, logz, expfam, nn, optim, train with any of the surface's names.
+    """Run an implementation on the certified test vectors.
 
-    level: "A" (4 units), "B" (64) or "C" (2^20). skip_flags: kinds of cases to leave out, by name. Raises
-    adapter.UnusableError where the module provides nothing.
+    Parameters
+    ----------
+    module : module, class or object
+        Namespaces nce, ence, logz, expfam, nn, optim, train with any of the names of
+        the oracle surface. A function whose name occurs in one namespace only may
+        stand bare in the module. ``module.asarray``, where there is one, makes the
+        arguments from NumPy arrays.
+    level : {"A", "B", "C"}
+        The largest error that passes: 4, 64 or 2**20 units.
+    skip_flags : tuple of str
+        Kinds of cases to leave out, by flag.
+    dtypes : tuple of str
+        Which vectors to run: "float64", "float32" or both.
+
+    Returns
+    -------
+    Report
+        ``text()`` is a table, ``failures`` the wrong answers, and ``missing`` counts
+        what the implementation does not provide.
+
+    Raises
+    ------
+    refnce.conformance.surface.UnusableError
+        If the module provides nothing, or a name twice.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce.conformance import conform
+    >>> class mine:
+    ...     @staticmethod
+    ...     def sgd(state, gradient, *, rate):
+    ...         return state, -rate * gradient
+    >>> report = conform(mine)
+    >>> len(report.failures), report.missing["nce.loss"]
+    (0, 495)
     """
-    impl = (
-        module
-        if isinstance(module, Impl)
-        else on_object(getattr(module, "__name__", type(module).__name__), module)
-    )
+    impl = module
+    if not isinstance(module, Impl):
+        impl = on_object(getattr(module, "__name__", type(module).__name__), module)
     report = Report(level, skipped=frozenset(skip_flags))
     for path in cases.shipped():
         if path.stem.rpartition(".")[2] not in dtypes:
             continue
-        suite = _suite(path)
+        suite = _load(path)
         report.notes |= suite.notes
-        for function in CALLS[suite.name]:
+        for call in CALLS[suite.name]:
             try:
-                report.add(judged(impl, suite, function))
+                report.add(score_function(impl, suite, call, report.skipped))
             except NotProvided as lack:
                 report.missing[str(lack)] += len(suite.cases)
     return report
-
-
-_suite = lru_cache(maxsize=None)(cases.load)

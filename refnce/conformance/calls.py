@@ -1,197 +1,155 @@
-"""Which calls of an implementation answer which quantities of a case."""
+"""How the functions of the surface are called with the inputs of a case."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from typing import Any, NamedTuple
 
 from refnce.array import backend
-from refnce.conformance.surface import Impl, NotProvided
+from refnce.conformance.cases import Case
+from refnce.conformance.surface import SURFACE, Impl, NotProvided
 from refnce.logz import Status
 
 Inputs = dict[str, Any]
 Answers = dict[str, Any]
-Call = Callable[[Impl, Inputs], Answers]
-NOT_CLAIMED = {
-    int(Status.CYCLE),
-    int(Status.MAX_UPDATES),
-}  # a fixed point that was not reached is not called a root
+
+OPTIONS = ("F0", "xtol", "step", "max_updates")  # of a solver
+WHOLE = ("max_updates", "stride")  # inputs that are integers
+# With these statuses ``bar`` has not reached a fixed point: its F is not judged.
+NOT_REACHED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}
 
 
-def _nu(inputs: Inputs) -> Answers:
-    return {"nu": float(inputs["nu"])} if "nu" in inputs else {}
+class Call(NamedTuple):
+    """A function of the surface: ``run(impl, inputs)`` returns answers by quantity.
+
+    quantities: what it answers; () for every quantity of the suite.
+    options: the solver options that it takes.
+    """
+
+    label: str
+    run: Callable[[Impl, Inputs], Answers]
+    quantities: tuple[str, ...] = ()
+    options: tuple[str, ...] = OPTIONS
+
+    def asked(self, case: Case) -> tuple[str, ...]:
+        """Return the quantities of ``case`` that this function must answer."""
+        if any(key in case.inputs and key not in self.options for key in OPTIONS):
+            return ()
+        own = self.quantities or case.quantities
+        return tuple(quantity for quantity in case.quantities if quantity in own)
 
 
-def _of_ratios(space: str, name: str, *quantities: str, F: bool = True) -> Call:
-    def call(impl: Impl, inputs: Inputs) -> Answers:
-        found = getattr(getattr(impl, space), name)(
-            inputs["r_data"],
-            inputs["r_noise"],
-            *((_number(inputs["F"]),) if F else ()),
-            **_nu(inputs),
-        )
-        return (
-            dict(zip(quantities, found, strict=True))
-            if len(quantities) > 1
-            else {quantities[0]: found}
-        )
+def _function(
+    label: str, arguments: str, *quantities: str, keywords: str = "nu"
+) -> Call:
+    """A function that answers ``quantities``, by default the one of its name."""
+    space, name = label.split(".")
+    quantities = quantities or (name,)
 
-    return call
+    def run(impl: Impl, inputs: Inputs) -> Answers:
+        function = getattr(getattr(impl, space), name)
+        positional = [_argument(inputs, key) for key in arguments.split()]
+        result = function(*positional, **_given(inputs, *keywords.split()))
+        results = result if len(quantities) > 1 else (result,)
+        return dict(zip(quantities, results, strict=True))
 
-
-# What a case may say beside the samples and nu, and which solvers take it.
-OPTIONS = ("F0", "xtol", "step", "max_updates")
-TAKEN = {"logz.newton": ("F0", "xtol"), "logz.bisect": ("xtol",), "logz.bar": OPTIONS}
+    return Call(label, run, quantities)
 
 
-def _solver(name: str) -> Call:
-    def call(impl: Impl, inputs: Inputs) -> Answers:
-        options = {key: _number(inputs[key]) for key in OPTIONS if key in inputs}
-        if "max_updates" in options:
-            options["max_updates"] = int(options["max_updates"])
-        z = getattr(impl.logz, name)(
-            inputs["r_data"], inputs["r_noise"], **_nu(inputs), **options
-        )
-        found = {}
-        for field in ("status", "converged", "F", "standard_error", "overlap"):
-            try:
-                found[field] = getattr(z, field)
-            except NotProvided:
-                continue
-        status = found.pop("status", None)
-        if (
-            name == "bar"
-            and status is not None
-            and NOT_CLAIMED & set(status.ravel().tolist())
-        ):
-            return {"converged": found["converged"]}
-        return {"root": found.pop("F"), **found}
+def _solver(name: str, *options: str) -> Call:
+    def run(impl: Impl, inputs: Inputs) -> Answers:
+        solver = getattr(impl.logz, name)
+        given = _given(inputs, "nu", *OPTIONS)
+        solution = solver(inputs["r_data"], inputs["r_noise"], **given)
+        answers = {"root": solution.F}
+        for quantity in quantities[1:]:
+            with suppress(NotProvided):
+                answers[quantity] = getattr(solution, quantity)
+        if name == "bar" and "converged" in answers:
+            if NOT_REACHED & set(solution.status.ravel().tolist()):
+                return {"converged": answers["converged"]}
+        return answers
 
-    return call
+    quantities = ("root", "standard_error", "overlap", "converged")
+    return Call(f"logz.{name}", run, quantities, options)
 
 
-def _family(name: str) -> Call:
-    def call(impl: Impl, inputs: Inputs) -> Answers:
-        F = () if name.startswith("profile") else (_number(inputs["F"]),)
-        given = (
-            inputs["T_data"],
-            inputs["T_noise"],
-            inputs["theta"],
-            *F,
-            inputs["offset_data"],
-            inputs["offset_noise"],
-        )
-        return {name: getattr(impl.expfam, name)(*given, **_nu(inputs))}
+def _layer(name: str, x: str, y: str, *params: str, keyword: str = "") -> Call:
+    """A layer on the input ``x``; without ``params`` those are the dotted names."""
 
-    return call
+    def run(impl: Impl, inputs: Inputs) -> Answers:
+        names = params or tuple(key for key in inputs if "." in key)
+        given = {key: inputs[key] for key in names}
+        layer = getattr(impl.nn, name)
+        out, pullback = layer(given, inputs[x], **_given(inputs, keyword))
+        dx, dparams = pullback(inputs["dy"])
+        return {y: out, f"d{x}": dx} | {f"d{key}": dparams[key] for key in names}
 
-
-def _mlp(impl: Impl, inputs: Inputs) -> Answers:
-    params = {name: x for name, x in inputs.items() if "." in name}
-    y, pullback = impl.nn.mlp(params, inputs["x"])
-    dx, dparams = pullback(inputs["dy"])
-    return {"y": y, "dx": dx} | {f"d{name}": dparams[name] for name in params}
-
-
-def _conv3x3(impl: Impl, inputs: Inputs) -> Answers:
-    params = {name: inputs[name] for name in ("weight", "bias")}
-    y, pullback = impl.nn.conv3x3(params, inputs["x"], stride=int(inputs["stride"]))
-    dx, dparams = pullback(inputs["dy"])
-    return {"y": y, "dx": dx, "dweight": dparams["weight"], "dbias": dparams["bias"]}
-
-
-def _quadratic_head(impl: Impl, inputs: Inputs) -> Answers:
-    params = {name: inputs[name] for name in ("triangle", "b")}
-    r, pullback = impl.nn.quadratic_head(params, inputs["f"], sign=inputs["sign"])
-    df, dparams = pullback(inputs["dy"])
-    return {"r": r, "df": df, "dtriangle": dparams["triangle"], "db": dparams["b"]}
+    return Call(f"nn.{name}", run)
 
 
 def _optimizer(name: str) -> Call:
-    def call(impl: Impl, inputs: Inputs) -> Answers:
+    def run(impl: Impl, inputs: Inputs) -> Answers:
+        optimizer, rate = getattr(impl.optim, name), float(inputs["rate"])
         state, steps = None, []
         for gradient in inputs["gradients"]:
-            state, step = getattr(impl.optim, name)(
-                state, gradient, rate=float(inputs["rate"])
-            )
+            state, step = optimizer(state, gradient, rate=rate)
             steps.append(step)
         return {name: backend.load("numpy").stack(steps)}
 
-    return call
+    return Call(f"optim.{name}", run, (name,))
 
 
-def _trajectory(impl: Impl, inputs: Inputs) -> Answers:
-    names = ("T_data", "T_noise", "offset_data", "offset_noise", "theta")
-    choices = {name: inputs[name] for name in ("update", "order")}
-    rates = {name: float(inputs[name]) for name in ("rate", "rate_F")}
-    theta, F = impl.train.trajectory(
-        *(inputs[name] for name in names),
-        _number(inputs["F"]),
-        **_nu(inputs),
-        **rates,
-        **choices,
-    )
-    return {"theta": theta, "F": F}
+def _given(inputs: Inputs, *names: str) -> Inputs:
+    return {name: _argument(inputs, name) for name in names if name in inputs}
 
 
-def _number(x: Any) -> Any:
-    return x if x.ndim else float(x)
+def _argument(inputs: Inputs, name: str) -> Any:
+    """Text and arrays with axes as they are; other numbers as Python's."""
+    x = inputs[name]
+    if isinstance(x, str) or x.ndim:
+        return x
+    return int(x) if name in WHOLE else float(x)
 
 
-CALLS: dict[str, dict[str, Call]] = {
-    "nce": {
-        "nce.loss": _of_ratios("nce", "loss", "loss"),
-        "nce.grad_F": _of_ratios("nce", "grad_F", "grad_F"),
-        "nce.hess_F": _of_ratios("nce", "hess_F", "hess_F"),
-        "nce.grad_r": _of_ratios("nce", "grad_r", "grad_r_data", "grad_r_noise"),
-        "logz.bar_update": _of_ratios("logz", "bar_update", "bar_update"),
-    },
-    "logz": {f"logz.{name}": _solver(name) for name in ("newton", "bisect", "bar")},
-    "ence": {
-        "ence.loss": _of_ratios("ence", "loss", "loss"),
-        "ence.grad_F": _of_ratios("ence", "grad_F", "grad_F"),
-        "ence.grad_r": _of_ratios("ence", "grad_r", "grad_r_data", "grad_r_noise"),
-        "ence.log_z": _of_ratios("ence", "log_z", "log_z", F=False),
-    },
-    "expfam": {
-        f"expfam.{name}": _family(name)
-        for name in (
-            "loss",
-            "gradient",
-            "hessian",
-            "profile_loss",
-            "profile_gradient",
-            "profile_hessian",
-        )
-    },
-    "mlp": {"nn.mlp": _mlp},
-    "conv": {"nn.conv3x3": _conv3x3},
-    "head": {"nn.quadratic_head": _quadratic_head},
-    "optim": {f"optim.{name}": _optimizer(name) for name in ("sgd", "ngd", "adam")},
-    "trajectory": {"train.trajectory": _trajectory},
-}
-# What a function answers where that is not told by its name.
-ANSWERED = {
-    "nce.grad_r": ("grad_r_data", "grad_r_noise"),
-    "ence.grad_r": ("grad_r_data", "grad_r_noise"),
-    **dict.fromkeys(
-        ("logz.newton", "logz.bisect", "logz.bar"),
-        ("root", "standard_error", "overlap", "converged"),
+_RATIOS = "r_data r_noise F"
+_FAMILY = "T_data T_noise theta F offset_data offset_noise"
+_PROFILE = _FAMILY.replace(" F ", " ")
+_TRAJECTORY = "T_data T_noise offset_data offset_noise theta F"
+_GRAD_R = ("grad_r_data", "grad_r_noise")
+# The functions that answer each suite.
+CALLS: dict[str, tuple[Call, ...]] = {
+    "nce": (
+        *(_function(f"nce.{name}", _RATIOS) for name in ("loss", "grad_F", "hess_F")),
+        _function("nce.grad_r", _RATIOS, *_GRAD_R),
+        _function("logz.bar_update", _RATIOS),
     ),
-    **dict.fromkeys(("nn.mlp", "nn.conv3x3", "nn.quadratic_head")),
-    "train.trajectory": None,
+    "logz": (
+        _solver("newton", "F0", "xtol"),
+        _solver("bisect", "xtol"),
+        _solver("bar", *OPTIONS),
+    ),
+    "ence": (
+        *(_function(f"ence.{name}", _RATIOS) for name in ("loss", "grad_F")),
+        _function("ence.grad_r", _RATIOS, *_GRAD_R),
+        _function("ence.log_z", "r_data r_noise"),
+    ),
+    "expfam": tuple(
+        _function(f"expfam.{name}", _PROFILE if "profile" in name else _FAMILY)
+        for name in SURFACE["expfam"]
+    ),
+    "mlp": (_layer("mlp", "x", "y"),),
+    "conv": (_layer("conv3x3", "x", "y", "weight", "bias", keyword="stride"),),
+    "head": (_layer("quadratic_head", "f", "r", "triangle", "b", keyword="sign"),),
+    "optim": tuple(map(_optimizer, SURFACE["optim"])),
+    "trajectory": (
+        _function(
+            "train.trajectory",
+            _TRAJECTORY,
+            "theta",
+            "F",
+            keywords="nu rate rate_F update order",
+        ),
+    ),
 }
-
-
-def answered(
-    function: str, quantities: tuple[str, ...], inputs: Inputs
-) -> tuple[str, ...]:
-    """Those of ``quantities`` that ``function`` answers; none where an input is no argument of it."""
-    if any(
-        key in inputs and key not in TAKEN.get(function, OPTIONS) for key in OPTIONS
-    ):
-        return ()
-    own = ANSWERED.get(function, (function.rpartition(".")[2],))
-    return (
-        quantities if own is None else tuple(name for name in quantities if name in own)
-    )

@@ -1,4 +1,4 @@
-"""The test vectors: reading their files, which may be cut, foreign or hostile, and what a case holds."""
+"""The test vectors: what a case holds, and how the files are read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from refnce.array import backend
-from refnce.files import FileError
 
 FOLDER = Path(__file__).parent / "data"
 SCHEMA = 1
@@ -18,9 +17,13 @@ LARGEST_FILE = 1 << 26  # bytes
 LEVELS = {"A": 4.0, "B": 64.0, "C": 2.0**20}  # units
 
 
+class InputError(ValueError):
+    """A file or an option that cannot be used. The message names it and the remedy."""
+
+
 @dataclass(frozen=True)
 class Expected:
-    """One output: its elements in C order, as 40 decimal digits each (or inf, -inf, nan), and the unit of each."""
+    """One output in C order: 40 decimal digits (or inf, -inf, nan), and units."""
 
     shape: tuple[int, ...]
     dec: tuple[str, ...]
@@ -29,11 +32,14 @@ class Expected:
 
 @dataclass(frozen=True)
 class Case:
-    """Inputs by name (arrays of the suite's dtype, or text), and outputs by quantity or the quantities that must be refused."""
+    """Inputs by name (arrays of the suite's dtype, or text) and what is expected.
+
+    Either ``outputs`` holds the expected values by quantity, or ``refused`` names the
+    quantities for which the inputs must be refused.
+    """
 
     id: str
     flags: tuple[str, ...]
-    comment: str
     inputs: dict[str, Any]
     outputs: dict[str, Expected]
     refused: tuple[str, ...]
@@ -45,7 +51,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Suite:
-    """The cases of one file that are not withdrawn, with the note that belongs to each flag."""
+    """The cases of one file that are not withdrawn; ``notes`` has a note per flag."""
 
     name: str
     dtype: str
@@ -55,7 +61,7 @@ class Suite:
 
 
 def shipped() -> list[Path]:
-    """The files of this distribution, float64 first."""
+    """Return the files of this distribution, float64 first."""
     return sorted(
         FOLDER.glob("*.*.json"),
         key=lambda path: (path.stem.split(".")[1] != "float64", path.stem),
@@ -63,48 +69,45 @@ def shipped() -> list[Path]:
 
 
 def load(path: Path) -> Suite:
-    """Return the suite at ``path``. Raises FileError, one line, for a file that is not wholly one, and OSError."""
-    if path.stat().st_size > LARGEST_FILE:
-        raise FileError(
-            f"{path} has {path.stat().st_size} bytes; a file of test vectors has at most {LARGEST_FILE}"
-        )
+    """Return the suite at ``path``.
+
+    Raises InputError with a message of one line for a damaged or foreign file, and
+    OSError for one that cannot be read.
+    """
+    check_size(path)
+    content = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-        if content["schema"] != SCHEMA:
-            raise FileError(
-                f"{path} has schema {content['schema']!r}; this version of refnce reads {SCHEMA}"
-            )
-        dtype = content["dtype"]
-        if dtype not in ("float64", "float32"):
-            raise ValueError(f"dtype {dtype!r}")
-        cases = [
-            _case(case, dtype, path)
-            for case in content["cases"]
-            if "withdrawn" not in case
-        ]
-        notes = {str(flag): str(note) for flag, note in content["flags"].items()}
-        strange = {flag for case in cases for flag in case.flags} - set(notes)
-        if strange or len({case.id for case in cases}) != len(cases):
-            raise ValueError(
-                f"flags without a note ({sorted(strange)}) or an id that occurs twice"
-            )
-        return Suite(
-            str(content["suite"]), dtype, str(content["version"]), notes, tuple(cases)
-        )
-    except FileError:
+        return _suite(json.loads(content), path)
+    except InputError:
         raise
-    except (
-        ArithmeticError,
-        AttributeError,
-        LookupError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        what = " ".join(f"{type(error).__name__}: {error}".split())
-        raise FileError(
-            f"{path} is not a whole file of test vectors ({what[:200]})"
+    except Exception as error:  # a damaged file may raise nearly anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"{path} is not a whole file of test vectors ({reason})"
         ) from error
+
+
+def check_size(path: Path) -> None:
+    """Raise InputError for a file that is too large to be read at once."""
+    size = path.stat().st_size
+    if size > LARGEST_FILE:
+        raise InputError(f"{path} has {size} bytes; at most {LARGEST_FILE} are read")
+
+
+def _suite(content: dict[str, Any], path: Path) -> Suite:
+    dtype, schema = content["dtype"], content["schema"]
+    if schema != SCHEMA:
+        raise InputError(f"{path} has schema {schema!r}; this refnce reads {SCHEMA}")
+    if dtype not in ("float64", "float32"):
+        raise ValueError(f"dtype {dtype!r}")
+    cases = tuple(
+        _case(case, dtype, path) for case in content["cases"] if "withdrawn" not in case
+    )
+    notes = {str(flag): str(note) for flag, note in content["flags"].items()}
+    unknown = {flag for case in cases for flag in case.flags} - set(notes)
+    if unknown or len({case.id for case in cases}) != len(cases):
+        raise ValueError(f"flags without a note ({sorted(unknown)}) or a repeated id")
+    return Suite(str(content["suite"]), dtype, str(content["version"]), notes, cases)
 
 
 def _case(case: dict[str, Any], dtype: str, path: Path) -> Case:
@@ -116,56 +119,36 @@ def _case(case: dict[str, Any], dtype: str, path: Path) -> Case:
     refused = tuple(map(str, case.get("refused", [])))
     if bool(outputs) == bool(refused):
         raise ValueError(f"{case['id']} must have either outputs or refused")
-    return Case(
-        str(case["id"]),
-        tuple(map(str, case["flags"])),
-        str(case["comment"]),
-        inputs,
-        outputs,
-        refused,
-    )
+    flags = tuple(map(str, case["flags"]))
+    return Case(str(case["id"]), flags, inputs, outputs, refused)
 
 
 def _array(x: dict[str, Any], dtype: str, path: Path) -> Any:
     numpy = backend.load("numpy")
-    shape = _shape(x)
-    if "npy" not in x:
+    shape = tuple(x["shape"])
+    if "npy" in x:
+        file = path.parent / x["npy"]
+        if not file.is_file():
+            raise InputError(f"{file}, which belongs to {path.name}, is missing")
+        check_size(file)
+        if hashlib.sha256(file.read_bytes()).hexdigest() != x["sha256"]:
+            raise InputError(f"{file} does not belong to {path.name}: SHA-256 differs")
+        array = numpy.load(file, allow_pickle=False)
+    else:
         numbers = [float.fromhex(word) for word in x["hex"]]
-        return numpy.asarray(numbers, dtype=dtype).reshape(shape)
-    if Path(x["npy"]).name != x["npy"]:
-        raise ValueError(f"{x['npy']!r} is not the name of a file beside this one")
-    beside = path.parent / x["npy"]
-    if not beside.is_file() or beside.stat().st_size > LARGEST_FILE:
-        raise FileError(
-            f"{beside}, which belongs to {path.name}, is missing or too large"
-        )
-    if hashlib.sha256(beside.read_bytes()).hexdigest() != x["sha256"]:
-        raise FileError(
-            f"{beside} is not the file that {path.name} was made with (its SHA-256 differs)"
-        )
-    array = numpy.load(beside, allow_pickle=False)
+        array = numpy.asarray(numbers, dtype=dtype).reshape(shape)
     if array.shape != shape or array.dtype != dtype:
-        raise ValueError(f"{x['npy']} holds {array.dtype} of shape {array.shape}")
+        raise ValueError(f"{array.dtype} of shape {array.shape} for {shape}")
     return array
 
 
 def _expected(x: dict[str, Any]) -> Expected:
-    shape, dec, unit = (
-        _shape(x),
-        tuple(map(str, x["dec"])),
-        tuple(float.fromhex(word) for word in x["unit"]),
-    )
-    if not len(dec) == len(unit) == math.prod(shape) or not all(
-        u > 0 and math.isfinite(u) for u in unit
-    ):
-        raise ValueError("an output whose shape, digits and units do not fit together")
+    shape, dec = tuple(x["shape"]), tuple(map(str, x["dec"]))
+    unit = tuple(map(float.fromhex, x["unit"]))
+    if not len(dec) == len(unit) == math.prod(shape):
+        raise ValueError("shape, digits and units of an output differ in number")
+    if not all(0 < u < math.inf for u in unit):
+        raise ValueError("a unit must be finite and greater than 0")
     for word in dec:
         float(word)
     return Expected(shape, dec, unit)
-
-
-def _shape(x: dict[str, Any]) -> tuple[int, ...]:
-    shape = tuple(x["shape"])
-    if any(type(k) is not int or k < 0 for k in shape):
-        raise ValueError(f"shape {shape!r}")
-    return shape

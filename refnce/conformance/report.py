@@ -1,4 +1,4 @@
-"""What a conformance run found: a table by function and flag, what was not provided, and what the failures have in common."""
+"""The report of a conformance run: a table by function and flag."""
 
 from __future__ import annotations
 
@@ -7,39 +7,42 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from refnce.conformance.surface import NOT_PROVIDED
-from refnce.conformance.diagnosis import explained
+from refnce.conformance.cases import LEVELS, InputError
 from refnce.conformance.score import Verdict
-from refnce.conformance.cases import LEVELS
+from refnce.conformance.surface import NOT_PROVIDED
 
 
 def flags_of(text: str) -> frozenset[str]:
-    """The flags in a list with commas between."""
+    """Return the flags in a list that is separated by commas."""
     return frozenset(filter(None, text.split(",")))
 
 
 @dataclass
 class Report:
-    """The verdicts of a run at one level; cases with a flag in ``skipped`` are left out."""
+    """The verdicts of a run at one level, without cases that have a skipped flag.
+
+    notes: what each flag is for. missing: counts of what was not provided.
+    incomplete: what was answered in part, with counts.
+    """
 
     level: str
     notes: dict[str, str] = field(default_factory=dict)
     skipped: frozenset[str] = frozenset()
     verdicts: list[Verdict] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
+    incomplete: list[str] = field(default_factory=list)
 
-    def unknown_flags(self) -> str:
-        """What is wrong with ``skipped``, beside the flags that have a note; empty where nothing is."""
-        strange = ", ".join(sorted(self.skipped - set(self.notes)))
-        return (
-            f"--skip-flags: no flag is called {strange}; there are {', '.join(self.notes)}"
-            if strange
-            else ""
+    def refuse_unknown_flags(self) -> None:
+        """Raise InputError if ``skipped`` has a flag that has no note."""
+        unknown, known = ", ".join(self.skipped - set(self.notes)), ", ".join(
+            self.notes
         )
+        if unknown:
+            raise InputError(f"--skip-flags: no flag is called {unknown} among {known}")
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         for verdict in verdicts:
-            if self.skipped & set(verdict.flags):
+            if self.skipped.intersection(verdict.flags):
                 continue
             if verdict.note.startswith(NOT_PROVIDED):
                 self.missing[verdict.note.removeprefix(NOT_PROVIDED)] += 1
@@ -54,64 +57,73 @@ class Report:
         return [verdict for verdict in self.verdicts if self.failed(verdict)]
 
     def by_function(self) -> dict[str, list[Verdict]]:
-        found: dict[str, list[Verdict]] = defaultdict(list)
+        groups: dict[str, list[Verdict]] = defaultdict(list)
         for verdict in self.verdicts:
-            found[verdict.function].append(verdict)
-        return dict(found)
+            groups[verdict.function].append(verdict)
+        return dict(groups)
+
+    def failing_flags(self, function: str) -> dict[str, list[Verdict]]:
+        """Return the verdicts of each flag under which an answer is wrong."""
+        verdicts = self.by_function().get(function, [])
+        flags = {flag for v in verdicts if self.failed(v) for flag in v.flags}
+        return {
+            flag: [verdict for verdict in verdicts if flag in verdict.flags]
+            for flag in self.notes
+            if flag in flags
+        }
+
+    def diagnose(self, function: str) -> list[str]:
+        """Return the notes of the (at most three) flags that fail most, with counts."""
+        counts = {
+            flag: (sum(map(self.failed, group)), len(group))
+            for flag, group in self.failing_flags(function).items()
+        }
+        most = sorted(counts, key=lambda flag: -counts[flag][0] / counts[flag][1])[:3]
+        return [
+            "-> {} ({} of {}): {}".format(flag, *counts[flag], self.notes[flag])
+            for flag in most
+        ]
 
     def text(self) -> str:
-        """The closing table, with a diagnosis of each function that fails, and what was not provided."""
+        """Return the table, the notes of what fails, and what was not provided."""
         head = f"worst error, in units (level {self.level}: {LEVELS[self.level]:g})"
         lines = [f"{'function':<26}{'flag':<16}{'cases':>7}{'failed':>8}  {head}"]
         for function, verdicts in self.by_function().items():
-            lines.append(_row(function, "", verdicts, self))
-            if any(map(self.failed, verdicts)):
-                for flag in self.notes:
-                    here = [verdict for verdict in verdicts if flag in verdict.flags]
-                    if any(map(self.failed, here)):
-                        lines.append(_row("", flag, here, self))
-                lines += [f"{'':26}{text}" for text in self.diagnosis(function)]
+            lines.append(self._row(function, "", verdicts))
+            for flag, group in self.failing_flags(function).items():
+                lines.append(self._row("", flag, group))
+            lines += [f"{'':26}{line}" for line in self.diagnose(function)]
         for what, count in sorted(self.missing.items()):
             lines.append(f"{NOT_PROVIDED}{what} ({count} cases)")
-        skipped = (
-            f"skipped flags: {', '.join(sorted(self.skipped))}"
-            if self.skipped
-            else "no flag skipped"
-        )
-        lines.append(
-            f"{len(self.verdicts)} answers, {len(self.failures)} failed, {skipped}"
-        )
-        return "\n".join(lines)
-
-    def diagnosis(self, function: str) -> list[str]:
-        """What the failures of a function have in common."""
-        verdicts = self.by_function().get(function, [])
-        failures = [verdict for verdict in verdicts if self.failed(verdict)]
-        return explained(failures, verdicts, self.notes) if failures else []
+        lines += [f"incomplete: {what}" for what in self.incomplete]
+        flags = ", ".join(sorted(self.skipped))
+        skipped = f"skipped flags: {flags}" if flags else "no flag skipped"
+        count, failed = len(self.verdicts), len(self.failures)
+        return "\n".join([*lines, f"{count} answers, {failed} failed, {skipped}"])
 
     def as_json(self) -> dict[str, Any]:
+        failures = [
+            asdict(verdict) | {"error": str(verdict.error), "got": str(verdict.got)}
+            for verdict in self.failures
+        ]
+        worst = {
+            function: str(max(verdict.error for verdict in verdicts))
+            for function, verdicts in self.by_function().items()
+        }
         return {
             "level": self.level,
             "answers": len(self.verdicts),
-            "failures": [
-                {**asdict(v), "error": str(v.error), "got": str(v.got)}
-                for v in self.failures
-            ],
-            "worst": {
-                function: str(max(v.error for v in verdicts))
-                for function, verdicts in self.by_function().items()
-            },
+            "failures": failures,
+            "worst": worst,
             "missing": dict(self.missing),
+            "incomplete": self.incomplete,
         }
 
-
-def _row(function: str, flag: str, verdicts: list[Verdict], report: Report) -> str:
-    worst = max(verdicts, key=lambda verdict: verdict.error)
-    failed = sum(map(report.failed, verdicts))
-    where = f" at {worst.id}" if worst.error > 0 else ""
-    what = (
-        f" ({worst.note or f'{worst.quantity} {worst.got!r} for {worst.dec[:24]}'})"
-        if report.failed(worst)
-        else ""
-    )
-    return f"{function:<26}{flag:<16}{len(verdicts):>7}{failed:>8}  {worst.error:.3g}{where}{what}"
+    def _row(self, function: str, flag: str, verdicts: list[Verdict]) -> str:
+        worst = max(verdicts, key=lambda verdict: verdict.error)
+        where = f" at {worst.id}" if worst.error > 0 else ""
+        if self.failed(worst):
+            numbers = f"{worst.quantity} {worst.got!r} for {worst.dec[:24]}"
+            where += f" ({worst.note or numbers})"
+        counts = f"{len(verdicts):>7}{sum(map(self.failed, verdicts)):>8}"
+        return f"{function:<26}{flag:<16}{counts}  {worst.error:.3g}{where}"

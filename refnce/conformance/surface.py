@@ -1,4 +1,4 @@
-"""An implementation under test, called with NumPy arrays: refnce on an array library, or another module altogether."""
+"""The oracle surface, and how an implementation of it is called with NumPy arrays."""
 
 from __future__ import annotations
 
@@ -6,45 +6,34 @@ import importlib
 import importlib.util
 import inspect
 from collections.abc import Callable
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 from refnce.array import backend
 
-# The oracle surface: what another module may provide, by namespace. ``train.trajectory`` is the kit's own (see ``trajectory``).
-SURFACE = {
-    "nce": ("loss", "grad_F", "hess_F", "grad_r"),
-    "ence": ("loss", "grad_F", "grad_r", "log_z"),
-    "logz": ("bar_update", "bar", "bisect", "newton"),
-    "expfam": (
-        "loss",
-        "gradient",
-        "hessian",
-        "profile_loss",
-        "profile_gradient",
-        "profile_hessian",
-    ),
-    "nn": ("mlp", "conv3x3", "quadratic_head"),
-    "optim": ("sgd", "ngd", "adam"),
-    "train": ("trajectory",),
+Convert = Callable[[Any], Any]
+# What an implementation may provide, by namespace. ``train.trajectory`` is described in
+# refnce/conformance/trajectory.py.
+_NAMES = {
+    "nce": "loss grad_F hess_F grad_r",
+    "ence": "loss grad_F grad_r log_z",
+    "logz": "bar_update bar bisect newton",
+    "expfam": "loss gradient hessian profile_loss profile_gradient profile_hessian",
+    "nn": "mlp conv3x3 quadratic_head",
+    "optim": "sgd ngd adam",
+    "train": "trajectory",
 }
+SURFACE = {space: tuple(names.split()) for space, names in _NAMES.items()}
 SOLVERS = ("bar", "bisect", "newton")
-# What a verdict or a skipped test begins with where the implementation lacks something: it is counted, and no failure.
-NOT_PROVIDED = "not provided: "
 FIELDS = ("F", "status", "evaluations", "bracket", "standard_error", "overlap")
-# What the keywords of the surface mean when left out: a foreign function need not take one that is given this value.
-DEFAULTS = {
-    "nu": 1.0,
-    "F0": None,
-    "step": 1.0,
-    "xtol": 0.0,
-    "stride": 1,
-    "sign": "negative",
-}
+# The defaults of keywords: a function need not take a keyword that has this value.
+DEFAULTS = dict(nu=1.0, F0=None, step=1.0, xtol=0.0, stride=1, sign="negative")
+# The notes of verdicts and skipped tests begin with this where a function is lacking.
+NOT_PROVIDED = "not provided: "
 
 
 class NotProvided(Exception):
-    """The implementation lacks what was asked for; the message names it."""
+    """The implementation lacks what the message names."""
 
 
 class UnusableError(RuntimeError):
@@ -52,53 +41,40 @@ class UnusableError(RuntimeError):
 
 
 class Impl:
-    """``impl.nce.loss(...)`` and so on for every name of SURFACE; ``impl.eps`` is the eps of the dtype it works in."""
+    """An implementation: ``impl.nce.loss(...)`` and so on for all names of SURFACE.
+
+    eps: the spacing at 1 of the dtype in which it works.
+    """
 
     def __init__(
-        self,
-        name: str,
-        modules: dict[str, Any],
-        asarray: Callable[[Any], Any],
-        *,
-        foreign: bool,
+        self, name: str, modules: dict[str, Any], asarray: Convert, foreign: bool
     ) -> None:
         numpy = backend.load("numpy")
         self.name = name
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
-        for space, names in SURFACE.items():
-            setattr(
-                self, space, Space(space, names, modules.get(space), asarray, foreign)
-            )
+        for space in SURFACE:
+            setattr(self, space, Space(space, modules[space], asarray, foreign))
 
-    def __getattr__(
-        self, name: str
-    ) -> Any:  # the namespaces, for the reader and the type checker
+    def __getattr__(self, name: str) -> Any:  # for the type checker
         raise AttributeError(f"the oracle surface has no namespace {name}")
 
 
 class Space:
-    """One namespace: its functions take and return NumPy arrays; asking for one that the module lacks raises NotProvided."""
+    """The functions of one namespace, which take and return NumPy arrays.
+
+    Asking for one that the implementation lacks raises NotProvided.
+    """
 
     def __init__(
-        self,
-        space: str,
-        names: tuple[str, ...],
-        module: Any,
-        asarray: Any,
-        foreign: bool,
+        self, space: str, module: Any, asarray: Convert, foreign: bool
     ) -> None:
-        self._space, self._names, self._module, self._asarray, self._foreign = (
-            space,
-            names,
-            module,
-            asarray,
-            foreign,
-        )
+        self._space, self._module = space, module
+        self._asarray, self._foreign = asarray, foreign
 
     def __getattr__(self, name: str) -> Any:
-        if name not in self._names:
-            raise AttributeError(f"{self._space}.{name} is not on the oracle surface")
         label = f"{self._space}.{name}"
+        if name not in SURFACE[self._space]:
+            raise AttributeError(f"{label} is not on the oracle surface")
         function = getattr(self._module, name, None)
         if not callable(function):
             raise NotProvided(label)
@@ -106,31 +82,38 @@ class Space:
         def call(*args: Any, **kwargs: Any) -> Any:
             if self._foreign:
                 kwargs = _accepted(function, label, kwargs)
-            moved = [_moved(x, self._asarray) for x in args]
-            result = function(
-                *moved, **{key: _moved(x, self._asarray) for key, x in kwargs.items()}
-            )
+            result = function(*map(self._move, args), **self._move(kwargs))
             if name in SOLVERS:
                 return Solution(label, result)
             if self._space == "nn":
                 y, pullback = result
-                return host(y), lambda dy: host(pullback(_moved(dy, self._asarray)))
-            if self._space == "optim":  # the state stays what it is
+                return host(y), lambda dy: host(pullback(self._move(dy)))
+            if self._space == "optim":  # the state is the implementation's own
                 return result[0], host(result[1])
             return host(result)
 
         return call
 
+    def _move(self, x: Any) -> Any:
+        if isinstance(x, dict):
+            return {key: self._move(part) for key, part in x.items()}
+        if isinstance(x, backend.load("numpy").ndarray):
+            return self._asarray(x)
+        return x.item() if hasattr(x, "item") else x
+
 
 class Solution:
-    """What a solver returned, as NumPy arrays; a bare array is F alone. A field that is lacking raises NotProvided."""
+    """The fields of a solver's result as NumPy arrays; a bare array is F alone.
+
+    Asking for a field that the result lacks raises NotProvided.
+    """
 
     def __init__(self, label: str, result: Any) -> None:
         self._label = label
-        self._fields = {"F": host(result)} if not hasattr(result, "F") else {}
-        for field in FIELDS:
-            if hasattr(result, field):
-                self._fields[field] = host(getattr(result, field))
+        if not hasattr(result, "F"):
+            result = SimpleNamespace(F=result)
+        fields = [field for field in FIELDS if hasattr(result, field)]
+        self._fields = {field: host(getattr(result, field)) for field in fields}
 
     def __getattr__(self, name: str) -> Any:
         if name == "converged":
@@ -143,25 +126,23 @@ class Solution:
 
 
 def host(x: Any) -> Any:
-    """Arrays of any library, alone, in a tuple or in a dict, as NumPy arrays."""
+    """Return arrays of any library, alone or in tuples and dicts, as NumPy arrays."""
     if isinstance(x, dict):
         return {key: host(part) for key, part in x.items()}
-    return (
-        tuple(host(part) for part in x)
-        if isinstance(x, (tuple, list))
-        else backend.to_numpy(x)
-    )
+    if isinstance(x, (tuple, list)):
+        return tuple(host(part) for part in x)
+    return backend.to_numpy(x)
 
 
-def on_refnce(name: str, asarray: Callable[[Any], Any]) -> Impl:
-    """refnce itself on the arrays that ``asarray`` makes of NumPy's."""
+def on_refnce(name: str, asarray: Convert) -> Impl:
+    """Return refnce itself on the arrays that ``asarray`` makes of NumPy's."""
     modules = {space: importlib.import_module(f"refnce.{space}") for space in SURFACE}
     modules["train"] = importlib.import_module("refnce.conformance.trajectory")
-    return Impl(name, modules, asarray, foreign=False)
+    return Impl(name, modules, asarray, False)
 
 
 def on_module(path: str) -> Impl:
-    """Another implementation: the module ``path`` with namespaces, submodules or bare names, and perhaps ``asarray``."""
+    """Return the implementation in the module that is imported as ``path``."""
     try:
         module = importlib.import_module(path)
     except ImportError as error:
@@ -170,39 +151,55 @@ def on_module(path: str) -> Impl:
 
 
 def on_object(name: str, module: Any) -> Impl:
-    """The same for a module, class or object that is already at hand."""
-    modules = {space: _namespace(module, space) for space in SURFACE}
-    if not any(
-        hasattr(modules[space], function)
-        for space, names in SURFACE.items()
-        for function in names
-    ):
+    """Return the implementation in a module, class or object.
+
+    It has namespaces or submodules such as nce, or bare functions whose names occur
+    once on the surface, and perhaps ``asarray``.
+    """
+    modules = {space: _namespace(name, module, space) for space in SURFACE}
+    if not any(map(vars, modules.values())):
         raise UnusableError(
-            f"--impl {name} provides none of the names of the oracle surface (nce.loss, logz.newton, ...)"
+            f"--impl {name} provides none of the names of the oracle surface"
+            " (nce.loss, logz.newton, ...)"
         )
-    return Impl(name, modules, getattr(module, "asarray", lambda x: x), foreign=True)
+    return Impl(name, modules, getattr(module, "asarray", lambda x: x), True)
 
 
-def _namespace(module: Any, space: str) -> Any:
-    if hasattr(module, space):
-        return getattr(module, space)
-    if isinstance(module, ModuleType) and hasattr(module, "__path__"):
+def _namespace(label: str, module: Any, space: str) -> SimpleNamespace:
+    """The functions of ``space`` in its namespace or bare in the module.
+
+    A namespace that ``module`` imported from refnce is not the implementation's.
+    """
+    inner = getattr(module, space, None)
+    if inner is None and isinstance(module, ModuleType) and hasattr(module, "__path__"):
         full = f"{module.__name__}.{space}"
         if importlib.util.find_spec(full) is not None:
-            return importlib.import_module(full)
-    bare = {
-        name
-        for name in SURFACE[space]
-        if sum(name in names for names in SURFACE.values()) == 1
-    }
-    found = {name: getattr(module, name) for name in bare if hasattr(module, name)}
-    return type(
-        space, (), {name: staticmethod(function) for name, function in found.items()}
-    )
+            inner = importlib.import_module(full)
+    if _is_refnce(inner) and not _is_refnce(module):
+        inner = None
+    functions: dict[str, Any] = {}
+    for name in SURFACE[space]:
+        unique = sum(name in names for names in SURFACE.values()) == 1
+        places = (inner, module) if unique else (inner,)
+        offers = [getattr(x, name) for x in places if hasattr(x, name)]
+        if len(offers) == 2 and offers[0] is not offers[1]:
+            raise UnusableError(
+                f"--impl {label} offers {name} twice, bare and as {space}.{name};"
+                " remove one"
+            )
+        functions |= {name: offer for offer in offers[:1]}
+    return SimpleNamespace(**functions)
+
+
+def _is_refnce(x: Any) -> bool:
+    return isinstance(x, ModuleType) and x.__name__.partition(".")[0] == "refnce"
 
 
 def _accepted(function: Any, label: str, kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The keywords that ``function`` takes; one that it lacks may be left out only at the value that leaving out means."""
+    """Those of ``kwargs`` that ``function`` takes.
+
+    Raises NotProvided where it lacks one whose value is not the default.
+    """
     try:
         parameters = inspect.signature(function).parameters
     except (TypeError, ValueError):
@@ -210,19 +207,7 @@ def _accepted(function: Any, label: str, kwargs: dict[str, Any]) -> dict[str, An
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
     for name, value in kwargs.items():
-        default = (
-            name in DEFAULTS
-            and not getattr(value, "ndim", 0)
-            and value == DEFAULTS[name]
-        )
-        if name not in parameters and not default:
+        is_array = getattr(value, "ndim", 0) > 0
+        if name not in parameters and (is_array or value != DEFAULTS.get(name, "")):
             raise NotProvided(f"{label}({name}=)")
     return {name: value for name, value in kwargs.items() if name in parameters}
-
-
-def _moved(x: Any, asarray: Any) -> Any:
-    if isinstance(x, dict):
-        return {key: _moved(part, asarray) for key, part in x.items()}
-    if isinstance(x, backend.load("numpy").ndarray):
-        return asarray(x)
-    return x.item() if hasattr(x, "item") else x

@@ -1,1 +1,1 @@
-"""Other libraries as examples of what ``pytest --impl`` takes: ``--impl tests.adapters.pytorch`` and so on."""
+"""Other libraries as examples of ``--impl``, such as tests.adapters.pytorch."""

@@ -1,4 +1,4 @@
-"""``python -m tests.adapters``: the table of docs/conformance.md, for the libraries that are installed here."""
+"""``python -m tests.adapters``: the table of docs/conformance.md."""
 
 from __future__ import annotations
 
@@ -20,35 +20,31 @@ LIBRARIES = {
 }
 
 
+def print_row(*cells: object) -> None:
+    print(f"| {' | '.join(map(str, cells))} |")
+
+
 def main() -> None:
-    print(
-        f"Made by `python -m tests.adapters` on {date.today()}, {platform.machine()}, CPython {platform.python_version()}.\n"
-    )
-    print(
-        "| implementation | function | answers | right to 4 units | to 64 | to 2^20 | wrong beyond that in |"
-    )
+    python = f"{platform.machine()}, CPython {platform.python_version()}"
+    print(f"Made by `python -m tests.adapters` on {date.today()}, {python}.\n")
+    right = "right to 4 units", "to 64", "to 2^20"
+    print_row("implementation", "function", "answers", *right, "wrong beyond that in")
     print("|---|---|---|---|---|---|---|")
     for name, library in LIBRARIES.items():
         if importlib.util.find_spec(library) is None:
-            print(f"| `tests.adapters.{name}` | {library} is not installed here |")
+            print_row(f"`tests.adapters.{name}`", f"{library} is not installed here")
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            report = conform(
-                importlib.import_module(f"tests.adapters.{name}"), level="C"
-            )
+            module = importlib.import_module(f"tests.adapters.{name}")
+            report = conform(module, level="C")
         label = f"`{name}` ({library} {importlib.metadata.version(library)})"
         for function, verdicts in report.by_function().items():
-            right = [
-                sum(verdict.error <= units for verdict in verdicts)
-                for units in LEVELS.values()
-            ]
-            wrong = dict.fromkeys(
-                verdict.flags[0] for verdict in verdicts if report.failed(verdict)
-            )
-            print(
-                f"| {label} | `{function}` | {len(verdicts)} | {' | '.join(map(str, right))} | {', '.join(wrong)} |"
-            )
+            errors = [verdict.error for verdict in verdicts]
+            right = [sum(x <= units for x in errors) for units in LEVELS.values()]
+            wrong = [v.flags[0] for v in verdicts if report.failed(v)]
+            flags = ", ".join(dict.fromkeys(wrong))
+            print_row(label, f"`{function}`", len(verdicts), *right, flags)
             label = ""
 
 

@@ -11,15 +11,10 @@ jax.config.update("jax_enable_x64", True)
 asarray = jnp.asarray
 
 
-def _shift(F, nu):
-    return jnp.asarray(F)[..., None] + math.log(nu)
-
-
 def _loss(r_data, r_noise, F, nu):
-    data, noise = softplus(_shift(F, nu) - r_data).mean(-1), softplus(
-        r_noise - _shift(F, nu)
-    ).mean(-1)
-    return (data + nu * noise) / (1 + nu)
+    shift = F[..., None] + math.log(nu)
+    data, noise = softplus(shift - r_data), softplus(r_noise - shift)
+    return (data.mean(-1) + nu * noise.mean(-1)) / (1 + nu)
 
 
 def _runs(r_data, r_noise, F):
@@ -35,9 +30,8 @@ class nce:
 
     @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
-        return jax.grad(lambda F: _loss(r_data, r_noise, F, nu).sum())(
-            _runs(r_data, r_noise, F)
-        )
+        loss = jax.grad(lambda F: _loss(r_data, r_noise, F, nu).sum())
+        return loss(_runs(r_data, r_noise, F))
 
     @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
@@ -47,17 +41,15 @@ class nce:
     @staticmethod
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         F = _runs(r_data, r_noise, F)
-        return jax.grad(lambda a, b: _loss(a, b, F, nu).sum(), argnums=(0, 1))(
-            r_data, r_noise
-        )
+        loss = jax.grad(lambda a, b: _loss(a, b, F, nu).sum(), argnums=(0, 1))
+        return loss(r_data, r_noise)
+
+
+def _log_mean(logs):
+    return logsumexp(logs, axis=-1) - math.log(logs.shape[-1])
 
 
 def bar_update(r_data, r_noise, F, *, nu=1.0):
-    F = _runs(r_data, r_noise, F)
-    log_A = logsumexp(log_sigmoid(_shift(F, nu) - r_data), axis=-1) - math.log(
-        r_data.shape[-1]
-    )
-    log_B = logsumexp(log_sigmoid(r_noise - _shift(F, nu)), axis=-1) - math.log(
-        r_noise.shape[-1]
-    )
-    return F + math.log(nu) - log_A + log_B
+    shift = _runs(r_data, r_noise, F)[..., None] + math.log(nu)
+    log_A = _log_mean(log_sigmoid(shift - r_data))
+    return shift[..., 0] - log_A + _log_mean(log_sigmoid(r_noise - shift))

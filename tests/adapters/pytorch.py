@@ -13,10 +13,9 @@ def _shift(r, F, nu):
 
 
 def _loss(r_data, r_noise, F, *, nu=1.0):
-    # softplus is linear from 20 on (2e-9 off), and with threshold=inf it overflows; logsigmoid does neither
-    data, noise = logsigmoid(r_data - _shift(r_data, F, nu)), logsigmoid(
-        _shift(r_data, F, nu) - r_noise
-    )
+    # softplus is linear from 20 on (2e-9 off), and overflows with threshold=inf.
+    shift = _shift(r_data, F, nu)
+    data, noise = logsigmoid(r_data - shift), logsigmoid(shift - r_noise)
     return -(data.mean(-1) + nu * noise.mean(-1)) / (1 + nu)
 
 
@@ -25,12 +24,8 @@ class nce:
 
     @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0, order=1):
-        leaf = (
-            torch.as_tensor(F, dtype=r_data.dtype)
-            .expand(_loss(r_data, r_noise, F).shape)
-            .clone()
-            .requires_grad_()
-        )
+        F = torch.as_tensor(F, dtype=r_data.dtype)
+        leaf = F.expand(_loss(r_data, r_noise, F).shape).clone().requires_grad_()
         value = _loss(r_data, r_noise, leaf, nu=nu)
         for _ in range(order):
             (value,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
@@ -46,22 +41,22 @@ class nce:
         return torch.autograd.grad(_loss(*leaves, F, nu=nu).sum(), leaves)
 
 
+def _log_mean(logs):
+    return torch.logsumexp(logs, -1) - math.log(logs.shape[-1])
+
+
 def bar_update(r_data, r_noise, F, *, nu=1.0):
     shift = _shift(r_data, F, nu)
-    log_A = torch.logsumexp(logsigmoid(shift - r_data), -1) - math.log(r_data.shape[-1])
-    log_B = torch.logsumexp(logsigmoid(r_noise - shift), -1) - math.log(
-        r_noise.shape[-1]
-    )
-    return shift[..., 0] - log_A + log_B
+    log_A = _log_mean(logsigmoid(shift - r_data))
+    return shift[..., 0] - log_A + _log_mean(logsigmoid(r_noise - shift))
 
 
 def mlp(params, x):
     leaves = [x, *params.values()]
     y, _ = x, [leaf.requires_grad_() for leaf in leaves]
     for k in range(0, len(params), 2):
-        y = (leaky_relu(y, 0.01) if k else y) @ params[f"{k}.weight"].mT + params[
-            f"{k}.bias"
-        ][..., None, :]
+        y = leaky_relu(y, 0.01) if k else y
+        y = y @ params[f"{k}.weight"].mT + params[f"{k}.bias"][..., None, :]
 
     def pullback(dy):
         dx, *dparams = torch.autograd.grad(y, leaves, dy)

@@ -1,7 +1,8 @@
-"""Implementations that test the conformance kit: right ones in many styles, and wrong ones with one bug each (``wrong``).
+"""Implementations that test the conformance run: right ones, and ``wrong`` ones.
 
-A right one is a module; LEVEL is the level it reaches and SKIP names the kinds of cases that its style cannot do, with the
-reason beside it. None of them calls refnce. What they share is below: the refusals, and the loops over runs.
+A right one is a module. LEVEL is the level it reaches, and SKIP names the flags whose
+cases its style cannot do, with the reason beside it. None of them calls refnce. This
+file has what they share: the refusals, and the loops over runs.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 
 def refuse(r_data: Any, r_noise: Any, F: Any = 0.0, nu: float = 1.0) -> tuple[int, ...]:
-    """Return the shape of the runs. Raises ValueError for what no formula has an answer to."""
+    """Return the shape of the runs. Raises ValueError for invalid input."""
     if 0 in r_data.shape[-1:] + r_noise.shape[-1:]:
         raise ValueError("a sample is empty")
     if np.isnan(r_data).any() or np.isnan(r_noise).any():
@@ -25,7 +26,10 @@ def refuse(r_data: Any, r_noise: Any, F: Any = 0.0, nu: float = 1.0) -> tuple[in
 
 
 def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
-    """``f(data, noise, F, nu)`` of one run, called for each: its numbers as an array, its pairs of rows as a pair of arrays."""
+    """Call ``f(data, noise, F, nu)`` for each run.
+
+    ``f`` returns a number, or a pair of rows; those become an array, or a pair.
+    """
 
     def call(r_data: Any, r_noise: Any, F: Any = 0.0, *, nu: float = 1.0) -> Any:
         shape = refuse(r_data, r_noise, F, nu)
@@ -46,21 +50,16 @@ def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def over_families(f: Callable[..., Any]) -> Callable[..., Any]:
-    """``f(T_data, T_noise, theta, [F,] offset_data, offset_noise, nu=)`` of one run, called for each run of a batch."""
+    """Call ``f(T_data, T_noise, theta, [F,] offset_data, offset_noise, nu=)`` for each
+    run."""
 
     def call(*args: Any, nu: float = 1.0) -> Any:
         arrays = [np.asarray(x) for x in args]
         ranks = (2, 2, 1, 0, 1, 1) if len(args) == 6 else (2, 2, 1, 1, 1)
-        tails = [
-            x.shape[x.ndim - rank :] for x, rank in zip(arrays, ranks, strict=True)
-        ]
-        runs = np.broadcast_shapes(
-            *(x.shape[: x.ndim - rank] for x, rank in zip(arrays, ranks, strict=True))
-        )
-        each = [
-            np.broadcast_to(x, (*runs, *tail))
-            for x, tail in zip(arrays, tails, strict=True)
-        ]
+        leads = [x.ndim - rank for x, rank in zip(arrays, ranks, strict=True)]
+        pairs = list(zip(arrays, leads, strict=True))
+        runs = np.broadcast_shapes(*(x.shape[:lead] for x, lead in pairs))
+        each = [np.broadcast_to(x, (*runs, *x.shape[lead:])) for x, lead in pairs]
         found = [f(*(x[run] for x in each), nu=nu) for run in np.ndindex(runs)]
         return np.asarray(found, dtype=float).reshape((*runs, *np.shape(found[0])))
 

@@ -1,11 +1,13 @@
-"""PyTorch: the two losses and the network as one writes them, all derivatives by automatic differentiation.
+"""PyTorch: the losses and the layers, with derivatives by automatic differentiation.
 
-nce.hess_F is left out: the second derivative of ``torch.logaddexp`` is nan where an exponential overflows.
+nce.hess_F is left out: the second derivative of ``torch.logaddexp`` is nan where an
+exponential overflows.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import torch
 
@@ -41,59 +43,49 @@ def _nce(r_data, r_noise, F, nu):
     F = _number(F, r_data)
     _checked(r_data, r_noise, F)
     z = F[..., None] + math.log(nu)
-    return (_softplus(z - r_data).mean(-1) + nu * _softplus(r_noise - z).mean(-1)) / (
-        1.0 + nu
-    )
+    data, noise = _softplus(z - r_data), _softplus(r_noise - z)
+    return (data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
 
 def _ence(r_data, r_noise, F, nu=1.0):
     F = _number(F, r_data)
     _checked(r_data, r_noise, F)
-    F = F[..., None]
-    return 0.5 * torch.exp(0.5 * (F - r_data)).mean(-1) + 0.5 * torch.exp(
-        0.5 * (r_noise - F)
-    ).mean(-1)
+    halves = 0.5 * (F[..., None] - r_data), 0.5 * (r_noise - F[..., None])
+    return 0.5 * sum(torch.exp(half).mean(-1) for half in halves)
 
 
-def _by_F(loss, r_data, r_noise, F, nu):
-    F = (
-        _number(F, r_data)
-        .expand(torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1]))
-        .clone()
-        .requires_grad_()
-    )
+def _by_F(loss, r_data, r_noise, F, nu=1.0):
+    runs = torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
+    F = _number(F, r_data).expand(runs).clone().requires_grad_()
     return torch.autograd.grad(loss(r_data, r_noise, F, nu).sum(), F)[0]
 
 
-def _by_r(loss, r_data, r_noise, F, nu):
-    r_data, r_noise = r_data.clone().requires_grad_(), r_noise.clone().requires_grad_()
-    return torch.autograd.grad(loss(r_data, r_noise, F, nu).sum(), (r_data, r_noise))
+def _by_r(loss, r_data, r_noise, F, nu=1.0):
+    r = [x.clone().requires_grad_() for x in (r_data, r_noise)]
+    return torch.autograd.grad(loss(*r, F, nu).sum(), r)
 
 
 class nce:
-    """Definition 3.1; its derivatives are asked for."""
+    """Definition 3.1, and its derivatives."""
 
-    loss = staticmethod(
-        lambda r_data, r_noise, F, *, nu=1.0: _nce(r_data, r_noise, F, nu)
-    )
-    grad_F = staticmethod(
-        lambda r_data, r_noise, F, *, nu=1.0: _by_F(_nce, r_data, r_noise, F, nu)
-    )
-    grad_r = staticmethod(
-        lambda r_data, r_noise, F, *, nu=1.0: _by_r(_nce, r_data, r_noise, F, nu)
-    )
+    @staticmethod
+    def loss(r_data, r_noise, F, *, nu=1.0):
+        return _nce(r_data, r_noise, F, nu)
+
+    @staticmethod
+    def grad_F(r_data, r_noise, F, *, nu=1.0):
+        return _by_F(_nce, r_data, r_noise, F, nu)
+
+    @staticmethod
+    def grad_r(r_data, r_noise, F, *, nu=1.0):
+        return _by_r(_nce, r_data, r_noise, F, nu)
 
 
 class ence:
     """The exponential loss."""
 
     loss = staticmethod(_ence)
-    grad_F = staticmethod(
-        lambda r_data, r_noise, F: _by_F(_ence, r_data, r_noise, F, 1.0)
-    )
-    grad_r = staticmethod(
-        lambda r_data, r_noise, F: _by_r(_ence, r_data, r_noise, F, 1.0)
-    )
+    grad_F, grad_r = partial(_by_F, _ence), partial(_by_r, _ence)
 
 
 def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
@@ -102,32 +94,29 @@ def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
         raise NotImplementedError("several runs of a family")
 
     def loss(x):
-        return _nce(
-            T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise, x[-1], nu
-        )
+        r_data, r_noise = T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise
+        return _nce(r_data, r_noise, x[-1], nu)
 
     return loss, torch.cat([theta, _number(F, theta)[None]])
+
+
+def _loss(loss, at):
+    return loss(at)
+
+
+def _differentiated(f):
+    def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
+        return f(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
+
+    return staticmethod(call)
 
 
 class expfam:
     """Equations 12 to 14, of which only the first is written down."""
 
-    @staticmethod
-    def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        loss, at = _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
-        return loss(at)
-
-    @staticmethod
-    def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        return torch.autograd.functional.jacobian(
-            *_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
-        )
-
-    @staticmethod
-    def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        return torch.autograd.functional.hessian(
-            *_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
-        )
+    loss = _differentiated(_loss)
+    gradient = _differentiated(torch.autograd.functional.jacobian)
+    hessian = _differentiated(torch.autograd.functional.hessian)
 
 
 def _pulled(f, params, x):
@@ -159,12 +148,9 @@ def conv3x3(params, x, *, stride):
 
     def f(leaves, x):
         if x.ndim == 4:
-            return torch.nn.functional.conv2d(
-                x, leaves["weight"], leaves["bias"], stride=stride, padding=1
-            )
-        return torch.stack(
-            [f({name: p[k] for name, p in leaves.items()}, x[k]) for k in range(len(x))]
-        )
+            return torch.nn.functional.conv2d(x, **leaves, stride=stride, padding=1)
+        runs = [{name: p[k] for name, p in leaves.items()} for k in range(len(x))]
+        return torch.stack(list(map(f, runs, x)))
 
     return _pulled(f, params, x)
 
@@ -174,18 +160,16 @@ def quadratic_head(params, f, *, sign):
 
     def ratio(leaves, f):
         triangle = leaves["triangle"]
-        L = torch.tril(triangle, -1) + torch.diag_embed(
-            torch.diagonal(triangle, dim1=-2, dim2=-1).exp()
-        )
-        return (
-            factor * ((f @ L) ** 2).sum(-1, keepdim=True) + f @ leaves["b"][..., None]
-        )
+        diagonal = torch.diagonal(triangle, dim1=-2, dim2=-1)
+        L = torch.tril(triangle, -1) + torch.diag_embed(diagonal.exp())
+        square = ((f @ L) ** 2).sum(-1, keepdim=True)
+        return factor * square + f @ leaves["b"][..., None]
 
     return _pulled(ratio, params, f)
 
 
 def _stepping(make):
-    """An optimizer of PyTorch, which keeps its own memory; the step is what it adds to zeros."""
+    """An optimizer of PyTorch, which keeps its own memory; it adds the step to 0."""
 
     def step(state, gradient, *, rate):
         if state is None:

@@ -1,4 +1,4 @@
-"""As many digits as it takes: counts in fractions, everything else in mpmath at 60 digits, each result rounded once."""
+"""Counts in fractions, all else in mpmath at 60 digits, each result rounded once."""
 
 from __future__ import annotations
 
@@ -51,78 +51,61 @@ def _mean(x):
 
 
 def _loss(data, noise, F, nu):
+    loss_data = _mean([_softplus(z) for z in _z(data, F, nu)])
+    loss_noise = _mean([_softplus(-z) for z in _z(noise, F, nu)])
+    return (loss_data + nu * loss_noise) / (1 + mp.mpf(nu))
+
+
+def _grad_F(data, noise, F, nu):
+    """The counts stand apart: the small sides may be far below the last digit of 1."""
     z_data, z_noise = _z(data, F, nu), _z(noise, F, nu)
-    return (
-        _mean([_softplus(z) for z in z_data])
-        + nu * _mean([_softplus(-z) for z in z_noise])
-    ) / (1 + mp.mpf(nu))
-
-
-def _difference(data, noise, F, nu):
-    """A - nu B, and nu B: the counts apart from the small sides, which may be far below the last digit of 1."""
-    z_data, z_noise, weight = _z(data, F, nu), _z(noise, F, nu), Fraction(nu)
-    count = Fraction(sum(z >= 0 for z in z_data), len(z_data)) - weight * Fraction(
-        sum(z < 0 for z in z_noise), len(z_noise)
-    )
-    sides = [
+    count = Fraction(sum(z >= 0 for z in z_data), len(z_data))
+    count -= Fraction(nu) * Fraction(sum(z < 0 for z in z_noise), len(z_noise))
+    up, down = (
         _mean([_small(z) if z < 0 else -_small(z) for z in side])
         for side in (z_data, z_noise)
-    ]
-    return mp.mpf(count.numerator) / count.denominator + (
-        sides[0] + nu * sides[1]
-    ), nu * _mean([_sigmoid(-z) for z in z_noise])
+    )
+    difference = mp.mpf(count.numerator) / count.denominator + (up + nu * down)
+    return difference / (1 + mp.mpf(nu))
 
 
 def _h(data, noise, F, nu):
     """log A - log nu B."""
-    return mp.log(_mean([_sigmoid(z) for z in _z(data, F, nu)])) - mp.log(
-        nu * _mean([_sigmoid(-z) for z in _z(noise, F, nu)])
-    )
+    A = _mean([_sigmoid(z) for z in _z(data, F, nu)])
+    return mp.log(A) - mp.log(nu * _mean([_sigmoid(-z) for z in _z(noise, F, nu)]))
 
 
-def _bends(r, F, nu):
-    return [_small(z) * (1 - _small(z)) for z in _z(r, F, nu)]
+def _hess_F(data, noise, F, nu):
+    bends = [
+        _mean([_small(z) * (1 - _small(z)) for z in _z(r, F, nu)])
+        for r in (data, noise)
+    ]
+    return (bends[0] + nu * bends[1]) / (1 + mp.mpf(nu))
 
 
 class nce:
     """Definition 3.1 and its derivatives."""
 
     loss = staticmethod(over_runs(digits(_loss)))
-    grad_F = staticmethod(
-        over_runs(
-            digits(lambda x, y, F, nu: _difference(x, y, F, nu)[0] / (1 + mp.mpf(nu)))
-        )
-    )
-    hess_F = staticmethod(
-        over_runs(
-            digits(
-                lambda x, y, F, nu: (
-                    _mean(_bends(x, F, nu)) + nu * _mean(_bends(y, F, nu))
-                )
-                / (1 + mp.mpf(nu))
-            )
-        )
-    )
+    grad_F = staticmethod(over_runs(digits(_grad_F)))
+    hess_F = staticmethod(over_runs(digits(_hess_F)))
 
     @staticmethod
     @over_runs
     @digits
     def grad_r(data, noise, F, nu):
-        data = [-_sigmoid(z) / (len(data) * (1 + mp.mpf(nu))) for z in _z(data, F, nu)]
-        return data, [
-            nu * _sigmoid(-z) / (len(noise) * (1 + mp.mpf(nu)))
-            for z in _z(noise, F, nu)
-        ]
+        z_data, z_noise, share = _z(data, F, nu), _z(noise, F, nu), 1 + mp.mpf(nu)
+        w_data = [-_sigmoid(z) / (len(data) * share) for z in z_data]
+        return w_data, [nu * _sigmoid(-z) / (len(noise) * share) for z in z_noise]
 
 
 bar_update = over_runs(digits(lambda data, noise, F, nu: F - _h(data, noise, F, nu)))
 
 
 def _halves(data, noise, F):
-    """e^{-(r - F)/2} of each data sample and e^{(r - F)/2} of each noise sample."""
-    return [mp.exp(z / 2) for z in _z(data, F, 1.0)], [
-        mp.exp(-z / 2) for z in _z(noise, F, 1.0)
-    ]
+    """e^(-(r - F)/2) of each data sample and e^((r - F)/2) of each noise sample."""
+    halves = [mp.exp(z / 2) for z in _z(data, F, 1.0)]
+    return halves, [mp.exp(-z / 2) for z in _z(noise, F, 1.0)]
 
 
 def _log_z(data, noise, F, nu):
@@ -150,29 +133,24 @@ class ence:
     @digits
     def grad_r(data, noise, F, nu):
         data, noise = _halves(data, noise, F)
-        return [-x / (4 * len(data)) for x in data], [
-            x / (4 * len(noise)) for x in noise
-        ]
+        w_noise = [x / (4 * len(noise)) for x in noise]
+        return [-x / (4 * len(data)) for x in data], w_noise
 
 
 class Family:
-    """A case of an exponential family in mpmath's numbers: log-ratios, and sums over the samples at any F."""
+    """A case of an exponential family: log-ratios, and sums over samples at any F."""
 
     def __init__(self, T_data, T_noise, theta, offset_data, offset_noise, nu):
-        self.T = [
-            [*map(mp.mpf, row.tolist()), mp.mpf(-1)]
-            for row in np.concatenate([T_data, T_noise])
-        ]
-        offset = np.concatenate([offset_data, offset_noise]).tolist()
+        T = np.concatenate([T_data, T_noise]).tolist()
+        self.T = [[*map(mp.mpf, row), mp.mpf(-1)] for row in T]
+        offsets = np.concatenate([offset_data, offset_noise]).tolist()
         theta = [*map(mp.mpf, theta.tolist())]
-        self.r = [
-            mp.fdot(theta, row[:-1]) + b for row, b in zip(self.T, offset, strict=True)
-        ]
+        rows = zip(self.T, offsets, strict=True)
+        self.r = [mp.fdot(theta, row[:-1]) + offset for row, offset in rows]
         n, m, self.nu = len(T_data), len(T_noise), mp.mpf(nu)
         self.sign = [1] * n + [-1] * m
-        self.weight = [1 / (n * (1 + self.nu))] * n + [
-            self.nu / (m * (1 + self.nu))
-        ] * m
+        shares = 1 / (n * (1 + self.nu)), self.nu / (m * (1 + self.nu))
+        self.weight = [shares[0]] * n + [shares[1]] * m
 
     def z(self, F):
         return [F + mp.log(self.nu) - r for r in self.r]
@@ -185,9 +163,8 @@ class Family:
             )
             return mp.log(A / B)
 
-        return mp.findroot(
-            h, (min(self.r) - 1, max(self.r) + 1), solver="illinois", maxsteps=500
-        )
+        ends = min(self.r) - 1, max(self.r) + 1
+        return mp.findroot(h, ends, solver="illinois", maxsteps=500)
 
     def _all(self, F):
         return zip(self.weight, self.z(F), self.sign, strict=True)
@@ -202,20 +179,13 @@ class Family:
     def hessian(self, F):
         bend = [w * _small(z) * (1 - _small(z)) for w, z, _ in self._all(F)]
         columns = [*zip(*self.T, strict=True)]
-        return [
-            [
-                mp.fsum(b * x * y for b, x, y in zip(bend, one, two, strict=True))
-                for two in columns
-            ]
-            for one in columns
-        ]
+        scaled = [[b * x for b, x in zip(bend, row, strict=True)] for row in columns]
+        return [[mp.fdot(one, two) for two in columns] for one in scaled]
 
     def profile_hessian(self, F):
         H = self.hessian(F)
-        return [
-            [H[i][j] - H[i][-1] * H[-1][j] / H[-1][-1] for j in range(len(H) - 1)]
-            for i in range(len(H) - 1)
-        ]
+        k = range(len(H) - 1)
+        return [[H[i][j] - H[i][-1] * H[-1][j] / H[-1][-1] for j in k] for i in k]
 
 
 def _at(name):
@@ -223,12 +193,8 @@ def _at(name):
     @digits
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         refuse(offset_data, offset_noise, F, nu)
-        return np.asarray(
-            getattr(
-                Family(T_data, T_noise, theta, offset_data, offset_noise, nu), name
-            )(mp.mpf(F)),
-            dtype=float,
-        )
+        family = Family(T_data, T_noise, theta, offset_data, offset_noise, nu)
+        return np.asarray(getattr(family, name)(mp.mpf(F)), dtype=float)
 
     return staticmethod(call)
 

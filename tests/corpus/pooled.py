@@ -1,6 +1,6 @@
-"""The root by order: both samples sorted into one, the gap with the root found from counts, then halved in long doubles.
+"""The root by order: both samples are sorted into one, and bisected in long doubles.
 
-Between two neighbours of the pooled sample the counts do not change, and what is left is a difference of two logarithms.
+Between two neighbours of the pooled sample the counts do not change.
 """
 
 from __future__ import annotations
@@ -13,14 +13,13 @@ import numpy as np
 from tests.corpus import refuse
 
 Long = np.longdouble
-LEVEL = (
-    "A" if np.finfo(Long).nmant > 60 else "C"
-)  # where a long double is a double the rounding of r - F is lost
+# Where a long double is a double, the rounding of r - F is lost.
+LEVEL = "A" if np.finfo(Long).nmant > 60 else "C"
 SKIP = ()
 
 
 class Pool:
-    """One run: the finite log-ratios in order, what each weighs, and the counts below every one."""
+    """One run: the log-ratios in order, their weights, and the counts below each."""
 
     def __init__(self, data, noise, nu):
         self.n, self.m, self.nu = data.size, noise.size, nu
@@ -34,11 +33,9 @@ class Pool:
         self.log_nu = np.log(Long(nu))
 
     def count(self, k):
-        """A - nu B if every sigmoid were 0 or 1, k numbers of the pool lying below F + log nu."""
-        noise_above = self.m - int(self.noise_below[k])
-        return Fraction(int(self.data_below[k]), self.n) - Fraction(self.nu) * Fraction(
-            noise_above, self.m
-        )
+        """A - nu B if every sigmoid were 0 or 1, with k numbers below F + log nu."""
+        data, noise = int(self.data_below[k]), self.m - int(self.noise_below[k])
+        return Fraction(data, self.n) - Fraction(self.nu) * Fraction(noise, self.m)
 
     def sides(self, k, F):
         """The small sides of the k numbers below F + log nu, and of those above."""
@@ -46,16 +43,15 @@ class Pool:
         return q[:k] / (1 + q[:k]), q[k:] / (1 + q[k:])
 
     def excess(self, k, F):
-        """A positive multiple of A - nu B, the smallest distance taken out of the exponents."""
+        """A positive multiple of A - nu B: e to the smallest distance is a factor."""
         z = (F - self.r) + self.log_nu
         finite = np.abs(z[np.isfinite(z)])
         M = finite.min() if finite.size else Long(0)
         q = self.weight * np.exp(M - np.abs(z)) / (1 + np.exp(-np.abs(z)))
         count = self.count(k)
-        size = Long(count.numerator) / Long(count.denominator)
-        return (q[k:].sum() - q[:k].sum()) + (
-            size * np.exp(np.minimum(M, Long(11000))) if count else Long(0)
-        )
+        size = Long(count.numerator) / Long(count.denominator) if count else Long(0)
+        size *= np.exp(np.minimum(M, Long(11000)))
+        return (q[k:].sum() - q[:k].sum()) + size
 
     def limit(self):
         """F where there is no finite root, or None."""
@@ -71,17 +67,13 @@ class Pool:
     def root(self):
         """Bisection: over the numbers of the pool, then between two neighbours."""
         finite = self.r[np.isfinite(self.r)]
-        ends = (
-            np.concatenate([finite[:1] - 100, finite, finite[-1:] + 100]) - self.log_nu
-        )
+        ends = np.concatenate([finite[:1] - 100, finite, finite[-1:] + 100])
+        ends = ends - self.log_nu
         lo, hi = 0, ends.size - 1
         while hi - lo > 1:
-            middle = (lo + hi) // 2
-            lo, hi = (
-                (lo, middle)
-                if self.excess(self.below(ends[middle]), ends[middle]) > 0
-                else (middle, hi)
-            )
+            k = (lo + hi) // 2
+            above = self.excess(self.below(ends[k]), ends[k]) > 0
+            lo, hi = (lo, k) if above else (k, hi)
         lo, hi = ends[lo], ends[hi]
         k = self.below(lo)
         while True:
@@ -101,13 +93,11 @@ class Pool:
             flip = 2 * here[:k].sum() > here.sum()
             small = (np.arange(here.size) < k)[here] == flip
             s = np.where(small, t, 1 - t)
-            error += (
-                share**2 * (s - s[0]).var() / here.sum()
-            )  # of equal numbers exactly 0
+            # Subtracting s[0] makes the variance of equal numbers exactly 0.
+            error += share**2 * (s - s[0]).var() / here.sum()
         usable = min(self.n, self.m) > 1 and slope > 0
-        return np.sqrt(error) / slope if usable else np.nan, (
-            1 + Long(self.nu)
-        ) / self.nu * slope
+        overlap = (1 + Long(self.nu)) / self.nu * slope
+        return np.sqrt(error) / slope if usable else np.nan, overlap
 
 
 def _solve(data, noise, nu):

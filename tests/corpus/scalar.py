@@ -1,4 +1,4 @@
-"""One number at a time, as in C: loops over lists, ``math``'s functions, and every sum by ``math.fsum``, correctly rounded."""
+"""One number at a time, as in C, with every sum by ``math.fsum``."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ MOST = 2000
 
 
 def _small(r, F, nu, M=0.0):
-    """Of each r: whether it lies below F + log nu, the distance, and e^{M - distance}; what the distance rounds away is kept."""
+    """Of each r: whether it lies below F + log nu, the distance, e^(M - distance).
+
+    The exponential is corrected for the rounding of the distance.
+    """
     if r.size > MOST:
         raise ValueError(f"{r.size} numbers are too many")
     log_nu, found = math.log(nu), []
     for x in r.tolist():
         z = math.fsum([F, log_nu, -x])
-        lost = (
-            math.fsum([F, log_nu, -x, -z])
-            if math.isfinite(z) and abs(z) < 1e15
-            else 0.0
-        )
+        known = math.isfinite(z) and abs(z) < 1e15
+        lost = math.fsum([F, log_nu, -x, -z]) if known else 0.0
         q = math.exp(min(M - abs(z), 700.0))
         found.append((z >= 0, abs(z), q * (1.0 + (-lost if z >= 0 else lost))))
     return found
 
 
 def _sigmoids(r, F, nu, side):
-    return [
-        (1.0 if below == side else q) / (1.0 + q) for below, _, q in _small(r, F, nu)
-    ]
+    """The sigmoids of data (side True) or of noise."""
+    small = _small(r, F, nu)
+    return [(1.0 if below == side else q) / (1.0 + q) for below, _, q in small]
 
 
 def _softplus(r, F, nu, side):
@@ -55,7 +55,7 @@ def _nearest(data, noise, F, nu):
 
 
 def _parts(data, noise, F, nu, M=0.0):
-    """The counts' part of A - nu B, exactly, and the rest times e^M, of which half the terms are negative."""
+    """The part of A - nu B from the counts, exactly, and the rest times e^M."""
     scale, terms, counts = math.exp(-min(M, 745.2)), [], []
     for r, weight in ((data, 1.0), (noise, nu)):
         small = _small(r, F, nu, M)
@@ -64,9 +64,8 @@ def _parts(data, noise, F, nu, M=0.0):
             (-weight if below else weight) * (q / (1.0 + q * scale)) / r.size
             for below, _, q in small
         ]
-    return Fraction(counts[0], data.size) - Fraction(nu) * Fraction(
-        noise.size - counts[1], noise.size
-    ), math.fsum(terms)
+    above = Fraction(noise.size - counts[1], noise.size)
+    return Fraction(counts[0], data.size) - Fraction(nu) * above, math.fsum(terms)
 
 
 def _grad_F(data, noise, F, nu):
@@ -76,22 +75,17 @@ def _grad_F(data, noise, F, nu):
 
 def _log_mean(r, F, nu, side):
     """log mean sigmoid, the largest term taken out."""
-    M = (
-        0.0
-        if any(below == side for below, _, _ in _small(r, F, nu))
-        else min(z for _, z, _ in _small(r, F, nu))
-    )
+    small = _small(r, F, nu)
+    any_large = any(below == side for below, _, _ in small)
+    M = 0.0 if any_large else min(z for _, z, _ in small)
     if math.isinf(M):
         return -M, 0.0
     scale = math.exp(-M)
-    mean = (
-        math.fsum(
-            (1.0 if below == side else q) / (1.0 + q * scale)
-            for below, _, q in _small(r, F, nu, M)
-        )
-        / r.size
-    )
-    return -M, math.log(mean)
+    terms = [
+        (1.0 if below == side else q) / (1.0 + q * scale)
+        for below, _, q in _small(r, F, nu, M)
+    ]
+    return -M, math.log(math.fsum(terms) / r.size)
 
 
 class nce:
@@ -102,10 +96,9 @@ class nce:
     @staticmethod
     @over_runs
     def loss(data, noise, F, nu):
-        return (
-            _mean(_softplus(data, F, nu, True))
-            + nu * _mean(_softplus(noise, F, nu, False))
-        ) / (1.0 + nu)
+        loss_data = _mean(_softplus(data, F, nu, True))
+        loss_noise = _mean(_softplus(noise, F, nu, False))
+        return (loss_data + nu * loss_noise) / (1.0 + nu)
 
     @staticmethod
     @over_runs
@@ -119,17 +112,15 @@ class nce:
     @staticmethod
     @over_runs
     def grad_r(data, noise, F, nu):
-        weights = 1.0 / (data.size * (1.0 + nu)), nu / (noise.size * (1.0 + nu))
-        return [-weights[0] * s for s in _sigmoids(data, F, nu, True)], [
-            weights[1] * s for s in _sigmoids(noise, F, nu, False)
-        ]
+        w = 1.0 / (data.size * (1.0 + nu)), nu / (noise.size * (1.0 + nu))
+        w_data = [-w[0] * s for s in _sigmoids(data, F, nu, True)]
+        return w_data, [w[1] * s for s in _sigmoids(noise, F, nu, False)]
 
 
 @over_runs
 def bar_update(data, noise, F, nu):
-    (M, log_A), (N, log_B) = _log_mean(data, F, nu, True), _log_mean(
-        noise, F, nu, False
-    )
+    M, log_A = _log_mean(data, F, nu, True)
+    N, log_B = _log_mean(noise, F, nu, False)
     far = [F, math.log(nu), -M, N, -log_A, log_B]
     return math.fsum(far) if all(map(math.isfinite, far)) else sum(far)
 
@@ -141,9 +132,8 @@ def _bisect(data, noise, xtol, nu):
     if not low or not high:
         return math.nan if low == high else (math.inf if low else -math.inf)
     finite = [x for r in (data, noise) for x in r.tolist() if math.isfinite(x)]
-    reach = (
-        0.0 if len(finite) == data.size + noise.size else 50.0
-    )  # more than the log of any ratio of counts here
+    # More than the log of any ratio of counts here
+    reach = 0.0 if len(finite) == data.size + noise.size else 50.0
     lo, hi = min(finite) - reach, max(finite) + reach
     while True:
         middle = 0.5 * lo + 0.5 * hi
@@ -160,116 +150,3 @@ def _bisect(data, noise, xtol, nu):
 
 def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     return _bisect(r_data, r_noise, xtol, nu=nu)
-
-
-def mlp(params, x):
-    """Run by run."""
-    if x.ndim == 2:
-        return _mlp(params, x)
-    ys, pullbacks = zip(
-        *(
-            _mlp({name: p[k] for name, p in params.items()}, x[k])
-            for k in range(len(x))
-        ),
-        strict=True,
-    )
-
-    def pullback(dy):
-        dxs, found = zip(
-            *(back(d) for back, d in zip(pullbacks, dy, strict=True)), strict=True
-        )
-        return np.stack(dxs), {
-            name: np.stack([each[name] for each in found]) for name in params
-        }
-
-    return np.stack(ys), pullback
-
-
-def _mlp(params, x):
-    """Sums over neurons by ``fsum``; the pullback walks the layers backwards with lists of lists."""
-    layers = [
-        (params[f"{2 * k}.weight"].tolist(), params[f"{2 * k}.bias"].tolist())
-        for k in range(len(params) // 2)
-    ]
-    inputs, slopes, h = [], [], x.tolist()
-    for W, b in layers:
-        inputs.append(h)
-        z = [
-            [
-                math.fsum([*map(math.prod, zip(row, x, strict=True)), c])
-                for row, c in zip(W, b, strict=True)
-            ]
-            for x in h
-        ]
-        slopes.append([[1.0 if v > 0 else 0.01 for v in row] for row in z])
-        h = [
-            [v * s for v, s in zip(*rows, strict=True)]
-            for rows in zip(z, slopes[-1], strict=True)
-        ]
-
-    def pullback(dy):
-        found, d = {}, dy.tolist()
-        for k in reversed(range(len(layers))):
-            if k < len(layers) - 1:
-                d = [
-                    [v * s for v, s in zip(*rows, strict=True)]
-                    for rows in zip(d, slopes[k], strict=True)
-                ]
-            columns = [*zip(*d, strict=True)]
-            before = [*zip(*inputs[k], strict=True)]
-            found[f"{2 * k}.bias"] = np.asarray(
-                [math.fsum(column) for column in columns]
-            )
-            found[f"{2 * k}.weight"] = np.asarray(
-                [[_dot(out, into) for into in before] for out in columns]
-            )
-            d = [
-                [_dot(row, column) for column in zip(*layers[k][0], strict=True)]
-                for row in d
-            ]
-        return np.asarray(d), found
-
-    return np.asarray(z), pullback
-
-
-def _dot(x, y):
-    return math.fsum(map(math.prod, zip(x, y, strict=True)))
-
-
-def _run_by_run(rule):
-    """An optimizer from ``rule(state, gradient, rate)`` of one run, a list of numbers; the memory is a list of the runs'."""
-
-    def step(state, gradient, *, rate):
-        runs = gradient.reshape(-1, gradient.shape[-1]).tolist()
-        memories, steps = zip(
-            *(
-                rule(memory, g, rate)
-                for memory, g in zip(state or [None] * len(runs), runs, strict=True)
-            )
-        )
-        return memories, np.asarray(steps).reshape(gradient.shape)
-
-    return step
-
-
-@_run_by_run
-def sgd(_, gradient, rate):
-    return None, [-rate * g for g in gradient]
-
-
-@_run_by_run
-def ngd(_, gradient, rate):
-    norm = math.hypot(*gradient)
-    return None, [-rate * (g / norm) if norm else 0.0 for g in gradient]
-
-
-@_run_by_run
-def adam(memory, gradient, rate):
-    before = zip(memory or [(0.0, 0.0, 0)] * len(gradient), gradient, strict=True)
-    after = [
-        (0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g, t + 1) for (m, v, t), g in before
-    ]
-    return after, [
-        -rate * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 1e-8)
-        for m, v, t in after
-    ]

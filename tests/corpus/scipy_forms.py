@@ -1,6 +1,8 @@
-"""What SciPy has: ``log_expit``, ``logsumexp`` with weights, and root finders that are given a bracket."""
+"""SciPy's ``log_expit``, ``logsumexp``, and root finders that take a bracket."""
 
 from __future__ import annotations
+
+from functools import partial
 
 import numpy as np
 from scipy import special
@@ -27,11 +29,8 @@ def _log_mean(log_s):
 def _h(data, noise, F, nu):
     """log A - log nu B."""
     z = F + np.log(nu)
-    return (
-        _log_mean(special.log_expit(z - data))
-        - _log_mean(special.log_expit(noise - z))
-        - np.log(nu)
-    )
+    log_A = _log_mean(special.log_expit(z - data))
+    return log_A - _log_mean(special.log_expit(noise - z)) - np.log(nu)
 
 
 def _bracket(data, noise):
@@ -42,19 +41,14 @@ def _bracket(data, noise):
 
 def _brentq(data, noise, nu):
     # 2^-50, 4 eps, is the least rtol that brentq takes.
-    return brentq(
-        lambda F: _h(data, noise, F, nu),
-        *_bracket(data, noise),
-        xtol=1e-15,
-        rtol=2.0**-50,
-    )
+    h, (lo, hi) = partial(_h, data, noise, nu=nu), _bracket(data, noise)
+    return brentq(h, lo, hi, xtol=1e-15, rtol=2.0**-50)
 
 
 def _find_root(data, noise, nu):
     def h(Fs):
-        return np.asarray([_h(data, noise, F, nu) for F in np.atleast_1d(Fs)]).reshape(
-            np.shape(Fs)
-        )
+        found = [_h(data, noise, F, nu) for F in np.atleast_1d(Fs)]
+        return np.reshape(found, np.shape(Fs))
 
     return float(elementwise.find_root(h, _bracket(data, noise)).x)
 
@@ -75,10 +69,9 @@ class nce:
     def loss(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         logit = np.asarray(F)[..., None] + np.log(nu)
-        data, noise = -special.log_expit(r_data - logit).mean(-1), -special.log_expit(
-            logit - r_noise
-        ).mean(-1)
-        return (data + nu * noise) / (1.0 + nu)
+        data, noise = special.log_expit(r_data - logit), logit - r_noise
+        noise = special.log_expit(noise)
+        return -(data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
 
 def _sides(T_data, T_noise, theta, offset_data, offset_noise):
@@ -108,14 +101,9 @@ class expfam:
     def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
         r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
         z = _brentq(*r, nu) + np.log(nu)
-        shares = np.repeat(
-            [1.0 / r[0].size, nu / r[1].size], [r[0].size, r[1].size]
-        ) / (1.0 + nu)
+        n, m = r[0].size, r[1].size
+        shares = np.repeat([1.0 / n, nu / m], [n, m]) / (1.0 + nu)
         z = z - np.concatenate(r)
-        weights = shares * special.expit(z) * special.expit(-z)
-        covariance = np.cov(
-            np.concatenate([T_data, T_noise]).T,
-            aweights=weights / weights.sum(),
-            ddof=0,
-        )
-        return weights.sum() * np.atleast_2d(covariance)
+        w, T = shares * special.expit(z) * special.expit(-z), [T_data, T_noise]
+        covariance = np.cov(np.concatenate(T).T, aweights=w / w.sum(), ddof=0)
+        return w.sum() * np.atleast_2d(covariance)

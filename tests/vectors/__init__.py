@@ -1,1 +1,1 @@
-"""The generator of the test vectors in ``refnce/conformance/data``: ball arithmetic, nothing from the package."""
+"""The generator of the certified test vectors: python -m tests.vectors.generate."""

@@ -1,12 +1,13 @@
-"""Values of ball arithmetic with the size of what was added up to make them, which is what rounding is relative to.
+"""Values of ball arithmetic with a size, which rounding errors are relative to.
 
-A number of a network or of a training is a sum of products, and nobody can compute it nearer than a few ulps of its largest
-term. ``Sized`` carries that size along: sizes add where values add, and multiply where they multiply.
+A number of a network or of a training is a sum of products, and nobody can compute it
+nearer than a few ulps of its largest term. ``Sized`` carries that size along: sizes add
+where values add, and multiply where they multiply.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from flint import arb
@@ -58,14 +59,21 @@ def transposed(rows: Matrix) -> Matrix:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+def matmul(a: Matrix, b: Matrix) -> Matrix:
+    return [[dot(row, column) for column in transposed(b)] for row in a]
+
+
+def times(a: Matrix, b: Matrix) -> Matrix:
+    """The products of the elements."""
+    return [
+        [x * y for x, y in zip(u, v, strict=True)] for u, v in zip(a, b, strict=True)
+    ]
+
+
 def positive(x: Sized) -> bool:
-    """Whether x > 0. A number that rounding could carry over 0 decides nothing: inputs are chosen so that there is none."""
+    """Whether x > 0. Inputs are chosen so that rounding cannot change the answer."""
     if x.value.rad() != 0 and 0 in x.value:
         raise Uncertain
     if x.value != 0 and not bool(abs(x.value) > x.size * arb(2) ** -16):
         raise AssertionError("an input too near a kink for float32")
     return bool(x.value > 0)
-
-
-def applied(f: Callable[[Sized], Sized], rows: Matrix) -> Matrix:
-    return [[f(x) for x in row] for row in rows]

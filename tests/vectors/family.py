@@ -1,7 +1,8 @@
-"""Exponential families and Algorithm 1 on them, in ball arithmetic: samples T (n, k), offsets (n,), theta (k,), F.
+"""Exponential families and Algorithm 1 on them, in ball arithmetic.
 
-Log-ratios r = T theta + offset are rounded by whoever computes them, so that a sigmoid is known to its slope times the
-largest term of r - F - log nu, its reach: sizes carry that along.
+Arguments are samples T (n, k), offsets (n,), theta (k,) and F. Any program rounds the
+log-ratios r = T theta + offset, so that a sigmoid is known to its slope times the
+largest term of r - F - log nu, which is called its reach. Sizes carry that along.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from tests.vectors.balls import Matrix, Sized, Vector, dot, matrix, sized, total
 
 
 class Family:
-    """The loss of a family and its derivatives in [theta, F] at the balls theta and F; F = None is the root."""
+    """The loss of a family and its derivatives in [theta, F]; F = None is the root."""
 
     def __init__(
         self,
@@ -33,21 +34,18 @@ class Family:
         self.T: Matrix = matrix(T_data) + matrix(T_noise)
         self.n, self.m = len(T_data), len(T_noise)
         offsets = vector(offset_data) + vector(offset_noise)
-        self.r = [
-            dot(row, theta) + offset
-            for row, offset in zip(self.T, offsets, strict=True)
-        ]
+        rows = zip(self.T, offsets, strict=True)
+        self.r = [dot(row, theta) + offset for row, offset in rows]
         self.F = self.root() if F is None else F
 
     @cached_property
     def w(self) -> list[arb]:
         """The weight of each sample in the loss."""
-        return [1 / (self.n * (1 + self.nu))] * self.n + [
-            self.nu / (self.m * (1 + self.nu))
-        ] * self.m
+        shares = 1 / (self.n * (1 + self.nu)), self.nu / (self.m * (1 + self.nu))
+        return [shares[0]] * self.n + [shares[1]] * self.m
 
     def z(self, F: arb) -> list[arb]:
-        """The logit of being on the wrong side, of each sample: its sigmoid is dL/dr but for sign and weight."""
+        """A logit of each sample: its sigmoid is dL/dr without sign and weight."""
         shift = F + self.nu.log()
         return [shift - r.value for r in self.r[: self.n]] + [
             r.value - shift for r in self.r[self.n :]
@@ -65,28 +63,21 @@ class Family:
     @cached_property
     def bend(self) -> list[arb]:
         """w s (1 - s)."""
-        return [
-            w * s / (1 + z.exp())
-            for w, s, z in zip(self.w, self.s, self.z(self.F.value), strict=True)
-        ]
+        triples = zip(self.w, self.s, self.z(self.F.value), strict=True)
+        return [w * s / (1 + z.exp()) for w, s, z in triples]
 
-    def weights(self, extra: arb | None = None) -> list[Sized]:
+    def weights(self, extra: arb = arb(0)) -> list[Sized]:
         """dL/dr of each sample; ``extra`` is what F itself may be off by, in eps."""
-        more = arb(0) if extra is None else extra
         signs = [-1] * self.n + [1] * self.m
+        parts = zip(signs, self.w, self.s, self.bend, self.reach, strict=True)
         return [
-            Sized(sign * w * s, w * s + b * (reach + more))
-            for sign, w, s, b, reach in zip(
-                signs, self.w, self.s, self.bend, self.reach, strict=True
-            )
+            Sized(sign * w * s, w * s + b * (reach + extra))
+            for sign, w, s, b, reach in parts
         ]
 
-    def bends(self, extra: arb | None = None) -> list[Sized]:
-        more = arb(0) if extra is None else extra
-        return [
-            Sized(b, b * (1 + reach + more))
-            for b, reach in zip(self.bend, self.reach, strict=True)
-        ]
+    def bends(self, extra: arb = arb(0)) -> list[Sized]:
+        pairs = zip(self.bend, self.reach, strict=True)
+        return [Sized(b, b * (1 + reach + extra)) for b, reach in pairs]
 
     def balance(self, F: arb) -> tuple[arb, arb, arb]:
         """A, nu B and the slope of their difference, all over 1 + nu."""
@@ -96,7 +87,10 @@ class Family:
         return sum(terms[: self.n], arb(0)), sum(terms[self.n :], arb(0)), slope
 
     def root(self) -> Sized:
-        """By Newton on A - nu B from near by, then proved: it changes its sign within a little more than r itself is known to."""
+        """By Newton on A - nu B from near by, then proved by a change of sign.
+
+        The interval is a little wider than the uncertainty of r itself.
+        """
         middles = sorted(float(r.value.mid()) for r in self.r)
         low, high = arb(middles[0] - 50), arb(middles[-1] + 50)
         for _ in range(40):
@@ -117,28 +111,23 @@ class Family:
 
     @cached_property
     def root_reach(self) -> arb:
-        """How far the root is off where the log-ratios are: their mean under the weights s(1 - s)."""
-        weighted = sum(
-            (b * reach for b, reach in zip(self.bend, self.reach, strict=True)), arb(0)
-        )
+        """The reach of the root: the mean of those of r under the weights s(1 - s)."""
+        pairs = zip(self.bend, self.reach, strict=True)
+        weighted = sum((b * reach for b, reach in pairs), arb(0))
         return weighted / sum(self.bend, arb(0)) + abs(self.F.value) + 1
 
     # The functions of the oracle surface
 
     def loss(self) -> list[Sized]:
-        zs = self.z(self.F.value)
-        terms = [w * (z.exp()).log1p() for w, z in zip(self.w, zs, strict=True)]
-        sizes = [
-            t + w * s * reach
-            for t, w, s, reach in zip(terms, self.w, self.s, self.reach, strict=True)
-        ]
+        pairs = zip(self.w, self.z(self.F.value), strict=True)
+        terms = [w * (z.exp()).log1p() for w, z in pairs]
+        parts = zip(terms, self.w, self.s, self.reach, strict=True)
+        sizes = [t + w * s * reach for t, w, s, reach in parts]
         return [Sized(sum(terms, arb(0)), sum(sizes, arb(0)))]
 
     def gradient(self) -> list[Sized]:
-        weights = self.weights()
-        return [dot(weights, column) for column in zip(*self.T, strict=True)] + [
-            -total(weights)
-        ]
+        weights, columns = self.weights(), zip(*self.T, strict=True)
+        return [dot(weights, column) for column in columns] + [-total(weights)]
 
     def hessian(self) -> list[Sized]:
         rows = [[*row, sized(-1.0)] for row in self.T]
@@ -166,54 +155,36 @@ class Family:
 
 def _moments(weights: Sequence[Sized], rows: Matrix) -> list[Vector]:
     columns = list(zip(*rows, strict=True))
-    return [
-        [
-            total(w * x * y for w, x, y in zip(weights, a, b, strict=True))
-            for b in columns
-        ]
-        for a in columns
-    ]
+    scaled = [[w * x for w, x in zip(weights, a, strict=True)] for a in columns]
+    return [[dot(a, b) for b in columns] for a in scaled]
 
 
 def trajectory(case: dict[str, Any]) -> tuple[list[Sized], list[Sized]]:
-    """theta and F after each step of Algorithm 1 by plain descent on theta; inputs as ``trajectory`` of the conformance kit."""
+    """theta and F after each step of Algorithm 1 by plain descent on theta.
+
+    The inputs are those of refnce.conformance.trajectory.
+    """
     theta, F, nu = vector(case["theta"]), sized(case["F"]), case["nu"]
-    rate, rate_F, update, order = (
-        arb(case["rate"]),
-        arb(case["rate_F"]),
-        case["update"],
-        case["order"],
-    )
+    rate, rate_F = arb(case["rate"]), arb(case["rate_F"])
+    update, order = case["update"], case["order"]
     thetas: list[Sized] = []
     Fs: list[Sized] = []
-    one = arb(1)
-    travelled = [
-        x.size for x in theta
-    ], F.size + one  # the roundings of all steps so far
-    samples = [
-        case[name] for name in ("T_data", "T_noise", "offset_data", "offset_noise")
-    ]
-    for batch in zip(*samples, strict=True):
-        here = Family(*batch, theta, F, nu)
-        F_next = moves[update](here, rate_F)
-        seen = Family(*batch, theta, F_next, nu) if order == "first" else here
+    # The roundings of all steps so far, of theta and of F
+    of_theta, of_F = [x.size for x in theta], F.size + 1
+    names = "T_data", "T_noise", "offset_data", "offset_noise"
+    for batch in zip(*(case[name] for name in names), strict=True):
+        before = Family(*batch, theta, F, nu)
+        F_next = moves[update](before, rate_F)
+        seen = Family(*batch, theta, F_next, nu) if order == "first" else before
         step = [Sized(-rate * g.value, rate * g.size) for g in seen.gradient()[:-1]]
-        theta = [
-            Sized(t.value + d.value, abs(t.value + d.value))
-            for t, d in zip(theta, step, strict=True)
-        ]
-        travelled = (
-            [
-                old + t.size + d.size
-                for old, t, d in zip(travelled[0], theta, step, strict=True)
-            ],
-            travelled[1] + abs(F_next.value) + sum((d.size for d in step), one),
-        )
+        moved = [t.value + d.value for t, d in zip(theta, step, strict=True)]
+        theta = [Sized(value, abs(value)) for value in moved]
+        parts = zip(of_theta, theta, step, strict=True)
+        of_theta = [old + t.size + d.size for old, t, d in parts]
+        of_F = of_F + abs(F_next.value) + sum((d.size for d in step), arb(1))
         F = Sized(F_next.value, abs(F_next.value))
-        thetas += [
-            Sized(t.value, size) for t, size in zip(theta, travelled[0], strict=True)
-        ]
-        Fs.append(Sized(F.value, travelled[1]))
+        thetas += [Sized(t.value, x) for t, x in zip(theta, of_theta, strict=True)]
+        Fs.append(Sized(F.value, of_F))
     return thetas, Fs
 
 

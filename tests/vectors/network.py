@@ -1,76 +1,123 @@
-"""The perceptron forward and backward, and the optimizers, in ball arithmetic."""
+"""The layers, forward and backward, and the optimizers, in ball arithmetic."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from flint import arb
 
 from tests.vectors.balls import (
     ZERO,
     Matrix,
     Sized,
-    Vector,
-    applied,
     dot,
+    matmul,
     matrix,
     positive,
     sized,
+    times,
     total,
     transposed,
+    vector,
 )
 
 SLOPE = 0.01  # the double nearest to it
 
 
 def mlp(params: dict[str, Any], x: Any, dy: Any) -> dict[str, list[Sized]]:
-    """y (n, out), and the pullback of dy: dx and each parameter's gradient, flat in C order."""
-    layers = [
-        (matrix(params[f"{2 * k}.weight"]), _row(params[f"{2 * k}.bias"]))
-        for k in range(len(params) // 2)
-    ]
+    """y (n, out), and dx and each parameter's gradient for dy, flat in C order."""
+    depth = len(params) // 2
+    weights = [matrix(params[f"{2 * k}.weight"]) for k in range(depth)]
+    biases = [vector(params[f"{2 * k}.bias"]) for k in range(depth)]
     inputs: list[Matrix] = [matrix(x)]
     slopes: list[Matrix] = []
-    for k, (weight, bias) in enumerate(layers):
+    for k in range(depth):
         z = [
-            [dot(row, column) + b for column, b in zip(weight, bias, strict=True)]
-            for row in inputs[-1]
+            [x + b for x, b in zip(row, biases[k], strict=True)]
+            for row in matmul(inputs[-1], transposed(weights[k]))
         ]
-        if k == len(layers) - 1:
-            inputs.append(z)
-        else:
-            slopes.append(
-                applied(lambda x: sized(1.0) if positive(x) else sized(SLOPE), z)
-            )
-            inputs.append(_times(z, slopes[-1]))
-    found: dict[str, list[Sized]] = {"y": _flat(inputs[-1])}
+        slope = (
+            [[sized(1.0 if positive(x) else SLOPE) for x in row] for row in z]
+            if k + 1 < depth
+            else []
+        )
+        slopes.append(slope)
+        inputs.append(times(z, slope) if slope else z)
+    found = {"y": sum(inputs[-1], [])}
     down = matrix(dy)
-    for k in range(len(layers) - 1, -1, -1):
-        weight, _ = layers[k]
+    for k in reversed(range(depth)):
+        down = times(down, slopes[k]) if slopes[k] else down
         across = transposed(down)
-        found[f"d{2 * k}.weight"] = [
-            dot(row, column) for row in across for column in transposed(inputs[k])
-        ]
+        found[f"d{2 * k}.weight"] = sum(matmul(across, inputs[k]), [])
         found[f"d{2 * k}.bias"] = [total(row) for row in across]
-        down = [[dot(row, column) for column in transposed(weight)] for row in down]
-        if k:
-            down = _times(down, slopes[k - 1])
-    found["dx"] = _flat(down)
+        down = matmul(down, weights[k])
+    found["dx"] = sum(down, [])
     return found
 
 
-def _row(xs: Any) -> Vector:
-    return [sized(float(x)) for x in xs]
+def conv3x3(
+    weight: Any, bias: Any, x: Any, dy: Any, stride: int
+) -> dict[str, list[Sized]]:
+    """y, and the pullback of dy, of one run, each flat in C order."""
+    found = {
+        "y": _zeros(dy.shape),
+        "dx": _zeros(x.shape),
+        "dweight": _zeros(weight.shape),
+        "dbias": _zeros(bias.shape),
+    }
+
+    def add(name: str, place: tuple[int, ...], term: Sized) -> None:
+        found[name][place] = found[name].get(place, ZERO) + term
+
+    for i, o, a, b in np.ndindex(dy.shape):
+        down = sized(float(dy[i, o, a, b]))
+        add("dbias", (o,), down)
+        add("y", (i, o, a, b), sized(float(bias[o])))
+        for c, u, v in np.ndindex(weight.shape[1:]):
+            pixel = (i, c, stride * a + u - 1, stride * b + v - 1)
+            if 0 <= pixel[2] < x.shape[2] and 0 <= pixel[3] < x.shape[3]:
+                w, z = sized(float(weight[o, c, u, v])), sized(float(x[pixel]))
+                add("y", (i, o, a, b), w * z)
+                add("dx", pixel, w * down)
+                add("dweight", (o, c, u, v), z * down)
+    return {name: list(numbers.values()) for name, numbers in found.items()}
 
 
-def _times(a: Matrix, b: Matrix) -> Matrix:
-    return [
-        [x * y for x, y in zip(u, v, strict=True)] for u, v in zip(a, b, strict=True)
+def _zeros(shape: tuple[int, ...]) -> dict[tuple[int, ...], Sized]:
+    return dict.fromkeys(np.ndindex(shape), ZERO)
+
+
+def quadratic_head(
+    triangle: Any, b: Any, f: Any, dy: Any, sign: str
+) -> dict[str, list[Sized]]:
+    """r, and the pullback of dy, of one run, each flat in C order."""
+    k, factor = f.shape[-1], sized(1.0 if sign == "positive" else -1.0)
+    L: Matrix = [
+        [ZERO if j > i else sized(float(triangle[i, j])) for j in range(k)]
+        for i in range(k)
     ]
-
-
-def _flat(rows: Matrix) -> list[Sized]:
-    return [x for row in rows for x in row]
+    for i in range(k):
+        L[i][i] = sized(L[i][i].value.exp())
+    rows, affine, slope = matrix(f), vector(b), vector(dy[:, 0])
+    z = matmul(rows, L)
+    r = [
+        total(factor * x * x for x in square) + dot(affine, row)
+        for square, row in zip(z, rows, strict=True)
+    ]
+    dz = [
+        [sized(2.0) * factor * x * d for x in row]
+        for row, d in zip(z, slope, strict=True)
+    ]
+    df = [
+        [x + d * c for x, c in zip(row, affine, strict=True)]
+        for row, d in zip(matmul(dz, transposed(L)), slope, strict=True)
+    ]
+    dL = matmul(transposed(rows), dz)
+    for i in range(k):
+        dL[i] = [*dL[i][:i], dL[i][i] * L[i][i], *[ZERO] * (k - i - 1)]
+    db = [dot(column, slope) for column in transposed(rows)]
+    return {"r": r, "df": sum(df, []), "dtriangle": sum(dL, []), "db": db}
 
 
 def sgd(gradients: Matrix, rate: float) -> list[Sized]:

@@ -1,11 +1,11 @@
-"""Cases as they are written: JSON for programs that read it, the same as tab-separated text for those that do not."""
+"""Suites of cases, and how they are written: as JSON and as tab-separated text."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -15,10 +15,9 @@ import numpy as np
 
 from tests import certified
 from tests.ulps import ulp
+from tests.vectors.balls import Sized
 
-INLINE = (
-    2048  # numbers of an array that is written out; a larger one is a file of its own
-)
+INLINE = 2048  # numbers of an array that is written out; a larger one has a file
 
 
 @dataclass
@@ -32,7 +31,7 @@ class Case:
 
 @dataclass
 class Suite:
-    """One file: the cases of ``name`` in the order of their ids, and the arrays that lie beside it."""
+    """The cases of one file, in the order of their ids."""
 
     name: str
     dtype: str
@@ -45,6 +44,17 @@ class Suite:
     def case_id(self, k: int) -> str:
         return f"{self.name}{'32' if self.dtype == 'float32' else ''}-{k + 1:03d}"
 
+    def answer(
+        self,
+        flags: str,
+        comment: str,
+        outputs: Callable[..., Any],
+        inputs: dict[str, Any],
+        **options: Any,
+    ) -> None:
+        """Add a case whose outputs are ``outputs(**inputs, **options)``."""
+        self.add(flags, comment, inputs, outputs(**inputs, **options))
+
     def add(
         self,
         flags: str,
@@ -53,22 +63,21 @@ class Suite:
         outputs: Any = (),
         refused: Iterable[str] = (),
     ) -> None:
-        """Inputs are numbers, text or arrays; outputs {quantity: (shape, Exacts)}."""
+        """``outputs`` are {quantity: (shape, Exacts)}."""
         kept = {
             name: x if isinstance(x, str) else np.asarray(x, dtype=np.float64)
             for name, x in inputs.items()
         }
         for x in kept.values():
-            if self.dtype == "float32" and not isinstance(x, str):
+            if not isinstance(x, str):
                 with np.errstate(over="ignore"):
-                    assert np.array_equal(
-                        x, x.astype(np.float32).astype(np.float64), equal_nan=True
-                    ), "not exact in float32"
-        written = {
+                    rounded = x.astype(self.dtype).astype(np.float64)
+                assert np.array_equal(x, rounded, equal_nan=True), "not exact"
+        answers = {
             name: self._output(shape, exacts)
             for name, (shape, exacts) in dict(outputs).items()
         }
-        self.cases.append(Case(flags.split(), comment, kept, written, list(refused)))
+        self.cases.append(Case(flags.split(), comment, kept, answers, list(refused)))
 
     def _output(
         self, shape: Sequence[int], exacts: Sequence[certified.Exact]
@@ -85,53 +94,25 @@ class Suite:
         arrays: dict[str, bytes] = {}
         cases, rows = [], ["#id\trole\tname\tshape\tvalues\tunits\tflags"]
         for k, case in enumerate(self.cases):
-            name = self.case_id(k)
-            inputs = {}
-            for key, x in case.inputs.items():
-                inputs[key] = (
-                    x
-                    if isinstance(x, str)
-                    else self._input(x, f"{name}-{key}.npy", arrays)
+            name, flags = self.case_id(k), ",".join(case.flags)
+            inputs = {
+                key: (
+                    x if isinstance(x, str) else self._input(x, f"{name}-{key}", arrays)
                 )
-                rows.append(
-                    "\t".join(
-                        [
-                            name,
-                            "in",
-                            key,
-                            *_cells(inputs[key]),
-                            "",
-                            ",".join(case.flags),
-                        ]
-                    )
-                )
-            for key, out in case.outputs.items():
-                cells = (
-                    ",".join(map(str, out["shape"])),
-                    " ".join(out["hex"]),
-                    " ".join(out["unit"]),
-                )
-                rows.append("\t".join([name, "out", key, *cells, ",".join(case.flags)]))
-            for key in case.refused:
-                rows.append(
-                    "\t".join(
-                        [name, "out", key, "", "refused", "", ",".join(case.flags)]
-                    )
-                )
-            record = {
-                "id": name,
-                "flags": case.flags,
-                "comment": case.comment,
-                "inputs": inputs,
+                for key, x in case.inputs.items()
             }
-            cases.append(
-                record
-                | (
-                    {"refused": case.refused}
-                    if case.refused
-                    else {"outputs": case.outputs}
-                )
+            cells = [("in", key, *_cells(x), "") for key, x in inputs.items()]
+            for key, x in case.outputs.items():
+                units = " ".join(x["unit"])
+                cells.append(("out", key, *_cells(x), units))
+            cells += [("out", key, "", "refused", "") for key in case.refused]
+            rows += ["\t".join([name, *row, flags]) for row in cells]
+            record = {"id": name, "flags": case.flags, "comment": case.comment}
+            record["inputs"] = inputs
+            record |= (
+                {"refused": case.refused} if case.refused else {"outputs": case.outputs}
             )
+            cases.append(record)
         head = {**header, "suite": self.name, "dtype": self.dtype}
         top = json.dumps(head, indent=1)[:-2]
         body = ",\n".join("  " + json.dumps(case) for case in cases)
@@ -143,46 +124,83 @@ class Suite:
         }
 
     def _input(
-        self, x: np.ndarray, file: str, arrays: dict[str, bytes]
+        self, x: np.ndarray, stem: str, arrays: dict[str, bytes]
     ) -> dict[str, Any]:
-        if x.size > INLINE:
-            buffer = io.BytesIO()
-            np.save(buffer, x.astype(self.dtype), allow_pickle=False)
-            arrays[file] = buffer.getvalue()
-            return {
-                "shape": list(x.shape),
-                "npy": file,
-                "sha256": hashlib.sha256(arrays[file]).hexdigest(),
-            }
-        return {"shape": list(x.shape), "hex": [float(v).hex() for v in x.ravel()]}
+        shape = list(x.shape)
+        if x.size <= INLINE:
+            return {"shape": shape, "hex": [float(v).hex() for v in x.ravel()]}
+        buffer, file = io.BytesIO(), f"{stem}.npy"
+        np.save(buffer, x.astype(self.dtype), allow_pickle=False)
+        arrays[file] = buffer.getvalue()
+        digest = hashlib.sha256(arrays[file]).hexdigest()
+        return {"shape": shape, "npy": file, "sha256": digest}
 
 
 def _cells(x: Any) -> tuple[str, str]:
+    """The shape and the values of an input or an output."""
     if isinstance(x, str):
         return "text", x
-    return ",".join(map(str, x["shape"])), (
-        f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
-    )
+    values = f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
+    return ",".join(map(str, x["shape"])), values
+
+
+def certified_sums(formula: Callable[[], Sequence[Sized]]) -> list[certified.Exact]:
+    """The numbers of ``formula``, certain to 40 digits."""
+    return certified.certify_all(lambda: [(x.value, x.size) for x in formula()])
+
+
+def certified_parts(
+    formula: Callable[[], dict[str, list[Sized]]],
+) -> dict[str, list[certified.Exact]]:
+    """Each list of ``formula``, certain to 40 digits."""
+    sizes = {name: len(xs) for name, xs in formula().items()}
+    exacts = iter(certified_sums(lambda: sum(formula().values(), [])))
+    return {name: [next(exacts) for _ in range(size)] for name, size in sizes.items()}
+
+
+def over_leading(
+    outputs: Callable[..., Any], runs: int, shared: tuple[str, ...] = ()
+) -> Callable[..., Any]:
+    """The outputs of each run of arrays whose first axis is runs, joined.
+
+    The arrays named in ``shared`` have no such axis.
+    """
+
+    def of_run(k: int, inputs: dict[str, Any]) -> Any:
+        batched = {
+            name: x[k]
+            for name, x in inputs.items()
+            if isinstance(x, np.ndarray) and name not in shared
+        }
+        return outputs(**inputs | batched)
+
+    def call(**inputs: Any) -> Any:
+        each = [of_run(k, inputs) for k in range(runs)]
+        return {
+            name: ((runs, *shape), [exact for run in each for exact in run[name][1]])
+            for name, (shape, _) in each[0].items()
+        }
+
+    return call
 
 
 BEYOND = 2000  # binary exponents no program can tell from 0 or infinity
 
 
-def told(x: mpmath.mpf) -> mpmath.mpf:
+def written(x: mpmath.mpf) -> mpmath.mpf:
     """x as it is written: 0 or an infinity where it lies beyond all floats."""
-    if x == 0 or not mpmath.isfinite(x) or abs(mpmath.frexp(x)[1]) <= BEYOND:
+    exponent = mpmath.frexp(x)[1] if mpmath.isfinite(x) else 0
+    if abs(exponent) <= BEYOND:
         return x
-    return mpmath.mpf(0) if mpmath.frexp(x)[1] < 0 else mpmath.sign(x) * mpmath.inf
+    return mpmath.mpf(0) if exponent < 0 else mpmath.sign(x) * mpmath.inf
 
 
 def digits(x: mpmath.mpf) -> str:
     """40 decimal digits, or inf, -inf, nan."""
-    x = told(x)
-    return (
-        mpmath.libmp.to_str(x._mpf_, certified.DIGITS)
-        if mpmath.isfinite(x)
-        else float(x).hex()
-    )
+    x = written(x)
+    if not mpmath.isfinite(x):
+        return float(x).hex()
+    return mpmath.libmp.to_str(x._mpf_, certified.DIGITS)
 
 
 def exact(x: mpmath.mpf) -> Fraction:
@@ -192,16 +210,14 @@ def exact(x: mpmath.mpf) -> Fraction:
 
 def nearest(x: mpmath.mpf, dtype: str) -> float:
     """The nearest number of ``dtype``, ties to even."""
-    x = told(x)
+    x = written(x)
     if not mpmath.isfinite(x):
         return float(x)
     spacing = exact(ulp(x, dtype))
     rounded = round(exact(x) / spacing) * spacing
-    return (
-        float(rounded)
-        if abs(rounded) <= Fraction(float(np.finfo(dtype).max))
-        else float("inf" if rounded > 0 else "-inf")
-    )
+    if abs(rounded) <= Fraction(float(np.finfo(dtype).max)):
+        return float(rounded)
+    return float("inf" if rounded > 0 else "-inf")
 
 
 def upward(x: mpmath.mpf) -> float:

@@ -1,0 +1,33 @@
+"""The examples in the docstrings of refnce run and print what they say."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+
+import numpy as np
+import pytest
+
+from tests.test_api import MODULES
+
+OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name, capsys):
+    with np.printoptions():  # an example may change them
+        result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)
+    assert result.failed == 0, capsys.readouterr().out
+
+
+def test_a_wrong_example_fails():
+    def wrong():
+        """
+        >>> 1 + 1
+        3
+        """
+
+    runner = doctest.DocTestRunner(verbose=False, optionflags=OPTIONS)
+    for test in doctest.DocTestFinder().find(wrong, "wrong", globs={}):
+        runner.run(test, out=lambda text: None)
+    assert runner.summarize(verbose=False).failed == 1

@@ -1,0 +1,120 @@
+"""The suites expfam and trajectory: exponential families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tests.regimes import rng
+from tests.vectors import family
+from tests.vectors.balls import sized, vector
+from tests.vectors.records import Suite, certified_sums, over_leading
+from tests.vectors.samples import exact_inputs, flagged
+
+Outputs = dict[str, Any]
+
+
+def outputs(theta: np.ndarray, F: float, nu: float, **samples: Any) -> Outputs:
+    def at(F: float | None) -> family.Family:
+        point = vector(theta), None if F is None else sized(F)
+        return family.Family(**samples, theta=point[0], F=point[1], nu=nu)
+
+    found: Outputs = {}
+    for prefix, point, k in (("", F, theta.size + 1), ("profile_", None, theta.size)):
+        shapes = {"loss": (), "gradient": (k,), "hessian": (k, k)}
+        for name, shape in shapes.items():
+            name = f"{prefix}{name}"
+            exacts = certified_sums(lambda: getattr(at(point), name)())
+            found[name] = (shape, exacts)
+    return found
+
+
+def expfam(suite: Suite) -> None:
+    dtype = suite.dtype
+    for k, n, m, nu, size, shift, flag in (
+        (1, 5, 4, 1.0, 1.0, 0.0, "Normal"),
+        (2, 6, 6, 1.0, 1.0, 0.5, "Normal"),
+        (3, 8, 5, 0.5, 1.0, 1.0, "Normal"),
+        (2, 7, 9, 3.0, 0.5, -1.0, "Normal"),
+        (1, 6, 6, 1.0, 4.0, 4.0, "Chasm"),
+        (1, 6, 4, 1.0, -4.0, 4.0, "Plateau"),
+        (2, 5, 5, 0.25, 8.0, 2.0, "Chasm"),
+        (1, 1, 1, 1.0, 1.0, 1.0, "Small"),
+    ):
+        g = rng(3000 + 10 * k + n)
+        inputs = {
+            "T_data": exact_inputs(g.normal(size=(n, k)) + shift, dtype),
+            "T_noise": exact_inputs(g.normal(size=(m, k)), dtype),
+            "offset_data": exact_inputs(0.25 * g.normal(size=n) + 0.9, dtype),
+            "offset_noise": exact_inputs(0.25 * g.normal(size=m) + 0.9, dtype),
+            "theta": exact_inputs(size * np.abs(1.0 + 0.25 * g.normal(size=k)), dtype),
+            "F": float(exact_inputs(g.normal(), dtype)),
+            "nu": nu,
+        }
+        suite.answer(flagged(flag, n, m, nu), f"{k} statistics", outputs, inputs)
+    for seed, runs, shared, nu in (
+        (1, 3, (), 1.0),
+        (2, 2, ("T_noise", "offset_noise"), 0.5),
+    ):
+        g, n, m, k = rng(3500 + seed), 6, 5, 2
+        inputs = {
+            name: exact_inputs(
+                g.normal(size=shape if name in shared else (runs, *shape)) + mean, dtype
+            )
+            for name, shape, mean in (
+                ("T_data", (n, k), 0.5),
+                ("T_noise", (m, k), 0.0),
+                ("offset_data", (n,), 0.9),
+                ("offset_noise", (m,), 0.9),
+                ("theta", (k,), 0.0),
+                ("F", (), 0.0),
+            )
+        } | {"nu": nu}
+        comment = f"{runs} runs" + ", one noise" * bool(shared)
+        flags = flagged("Batched Unequal", 1, 1, nu)
+        suite.answer(flags, comment, over_leading(outputs, runs, shared), inputs)
+
+
+TRAJECTORIES: Sequence[tuple[str, str, float, int, float]] = (
+    ("gradient", "together", 1.0, 1, 1.0),
+    ("gradient", "first", 4.0, 2, 1.0),
+    ("gradient", "together", 4.0, 1, 0.5),
+    ("bar", "together", 1.0, 1, 1.0),
+    ("bar", "together", 0.5, 2, 1.0),
+    ("bar", "together", 1.0, 1, 2.0),
+    ("bar", "first", 0.5, 1, 1.0),
+    ("root", "first", 1.0, 1, 1.0),
+    ("root", "first", 1.0, 2, 0.5),
+    ("root", "together", 1.0, 1, 1.0),
+    ("root", "together", 0.5, 1, 1.0),
+    ("root", "first", 0.25, 2, 0.5),
+)
+
+
+def trajectory(suite: Suite) -> None:
+    steps, n, m, dtype = 10, 6, 5, suite.dtype
+    for seed, (update, order, rate_F, k, nu) in enumerate(TRAJECTORIES):
+        g = rng(6000 + seed)
+        case: dict[str, Any] = {
+            "T_data": exact_inputs(1.0 + g.normal(size=(steps, n, k)), dtype),
+            "T_noise": exact_inputs(g.normal(size=(steps, m, k)), dtype),
+            "offset_data": exact_inputs(np.full((steps, n), 0.9), dtype),
+            "offset_noise": exact_inputs(np.full((steps, m), 0.9), dtype),
+            "theta": np.zeros(k),
+            "F": 0.0,
+            "nu": nu,
+            "rate": 0.5,
+            "rate_F": rate_F,
+            "update": update,
+            "order": order,
+        }
+        exacts = certified_sums(lambda case=case: sum(family.trajectory(case), []))
+        found = {
+            "theta": ((steps, k), exacts[: steps * k]),
+            "F": ((steps,), exacts[steps * k :]),
+        }
+        damped = (" Undamped" if update == "root" else " Rate") if rate_F != 1.0 else ""
+        flag = f"{update.capitalize()} {order.capitalize()}{damped}"
+        suite.add(flagged(flag, n, n, nu), f"{update}, {order}", case, found)

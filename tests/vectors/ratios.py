@@ -1,0 +1,240 @@
+"""The suites nce, logz and ence: functions of log-ratios."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import mpmath
+import numpy as np
+
+from tests import certified
+from tests.certified import Exact
+from tests.vectors import samples
+from tests.vectors.records import Suite
+from tests.vectors.samples import APART, INF, exact_inputs, flagged
+
+Outputs = dict[str, Any]
+# A standard error and an overlap are statistics: their units are 2^10 times the ulps.
+STATISTIC = 2**10
+XTOL = 2.0**-10
+GRAD_R = ("grad_r_data", "grad_r_noise")
+LARGE = "Large Unequal Weight", "20000 and 10000"
+
+
+def _one(exact: Exact) -> tuple[tuple[int, ...], list[Exact]]:
+    return (), [exact]
+
+
+def over_runs(outputs: Callable[..., Outputs]) -> Callable[..., Outputs]:
+    """The outputs, numbers, of each run of a batch, joined. Runs may share F and nu."""
+
+    def call(r_data: Any, r_noise: Any, **given: Any) -> Outputs:
+        shape = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
+        data, noise = (
+            np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
+            for r in (r_data, r_noise)
+        )
+        rest = [np.broadcast_to(x, shape).ravel().tolist() for x in given.values()]
+        runs = [outputs(*run) for run in zip(data, noise, *rest, strict=True)]
+        return {name: (shape, [run[name][1][0] for run in runs]) for name in runs[0]}
+
+    return call
+
+
+def _refuse(suite: Suite, names: tuple[str, ...], *quantities: str) -> None:
+    for comment, change in samples.INVALID:
+        if change.keys() <= set(names):
+            inputs = {name: (samples.VALID | change)[name] for name in names}
+            asked = [q for q in quantities if q != "log_z" or "F" not in change]
+            suite.add("BadInput", comment, inputs, refused=asked)
+
+
+def _six_runs(suite: Suite, outputs: Callable[..., Outputs], *names: str) -> None:
+    arrays = samples.six_runs(suite.dtype)
+    for nu in (1.0, 0.5) if "nu" in names else (1.0,):
+        inputs = {name: (arrays | {"nu": nu})[name] for name in names}
+        flags = flagged("Batched Unequal", 1, 1, nu)
+        suite.answer(flags, "six runs", over_runs(outputs), inputs)
+
+
+# --- nce
+
+
+def nce_outputs(
+    r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, each: bool = False
+) -> Outputs:
+    given = r_data, r_noise, F, nu
+    names = ("loss", "grad_F", "hess_F", "bar_update")
+    found: Outputs = {name: _one(getattr(certified, name)(*given)) for name in names}
+    if each:
+        shapes = r_data.shape, r_noise.shape
+        pairs = zip(shapes, certified.grad_r(*given), strict=True)
+        found |= dict(zip(GRAD_R, pairs, strict=True))
+    return found
+
+
+def nce(suite: Suite) -> None:
+    dtype = suite.dtype
+    for case in samples.finite(dtype):
+        r = {"r_data": case.r_data, "r_noise": case.r_noise}
+        root = certified.root(case.r_data, case.r_noise, case.nu).F.value
+        root = float(exact_inputs(float(root), dtype))
+        for F in dict.fromkeys((*case.Fs, root)):
+            flags, each = case.flags + " NearRoot" * (F == root), case.size <= 16
+            inputs = {**r, "F": F, "nu": case.nu}
+            suite.answer(flags, case.comment, nce_outputs, inputs, each=each)
+    for inputs in samples.infinite(F=0.5, nu=1.0):
+        suite.answer("Infinite", "", nce_outputs, inputs, each=True)
+    _six_runs(suite, nce_outputs, "r_data", "r_noise", "F", "nu")
+    if dtype == "float64":
+        inputs = {**samples.large(20, 1.0, 1.0), "F": 0.25, "nu": 0.5}
+        suite.answer(*LARGE, nce_outputs, inputs)
+    names, quantities = ("r_data", "r_noise", "F", "nu"), ("loss", "grad_F", "hess_F")
+    _refuse(suite, names, *quantities, "grad_r_data", "bar_update")
+    r_data, r_noise = samples.overlapping(dtype, 30, 3)
+    for data, noise in (
+        (r_data + APART[:, None], r_noise),
+        (r_data, r_noise - APART[:, None]),
+    ):
+        data, noise = exact_inputs(data, dtype), exact_inputs(noise, dtype)
+        inputs = {"r_data": data, "r_noise": noise, "F": 0.25, "nu": 1.0}
+        flags = "Apart Batched Unequal"
+        suite.answer(flags, "three runs", over_runs(nce_outputs), inputs)
+
+
+# --- logz
+
+
+def logz_outputs(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> Outputs:
+    root = certified.root(r_data, r_noise, nu)
+    found = {"root": _one(root.F)}
+    size = abs(root.F.value) if root.has_root else 0
+    if size < 1e6:  # beyond, the rounding of the root leaves nothing of them
+        for name in ("standard_error", "overlap"):
+            exact = getattr(root, name)
+            scale = exact.scale * (STATISTIC + size)
+            found[name] = _one(exact._replace(scale=scale, slack=1))
+    return found
+
+
+def _converged(told: bool) -> tuple[tuple[int, ...], list[Exact]]:
+    return (), [Exact(mpmath.mpf(int(told)), mpmath.mpf(1))]
+
+
+def _solved(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> Outputs:
+    has_root = certified.verdict(r_data, r_noise, nu) is None
+    outputs = logz_outputs(r_data, r_noise, nu)
+    return outputs | {"converged": _converged(has_root)}
+
+
+def logz(suite: Suite) -> None:
+    dtype = suite.dtype
+    for case in samples.finite(dtype):
+        r = {"r_data": case.r_data, "r_noise": case.r_noise}
+        suite.answer(case.flags, case.comment, logz_outputs, {**r, "nu": case.nu})
+    for x in samples.infinite():
+        for nu in (1.0, 3.0):
+            none = certified.verdict(**x, nu=nu) is not None
+            flags = flagged("Infinite" + " NoRoot" * none, 1, 1, nu)
+            suite.answer(flags, "", logz_outputs, {**x, "nu": nu})
+    _six_runs(suite, logz_outputs, "r_data", "r_noise", "nu")
+    if dtype == "float64":
+        for seed, spread in ((22, 1.0), (23, 16.0)):
+            inputs = {**samples.large(seed, spread, spread), "nu": 0.5}
+            suite.answer(*LARGE, logz_outputs, inputs)
+    _refuse(suite, ("r_data", "r_noise", "nu"), "root")
+    r_data, r_noise = samples.overlapping(dtype, 31, 3)
+
+    def add(flags: str, comment: str, outputs: Any, data: Any, noise: Any) -> None:
+        inputs = {"r_data": np.asarray(data), "r_noise": np.asarray(noise), "nu": 1.0}
+        suite.answer(flags, comment, outputs, inputs)
+
+    moved = [exact_inputs(r + APART[:, None], dtype) for r in (r_data, r_noise)]
+    flags = "Apart Batched Unequal"
+    add(flags, "three runs", over_runs(logz_outputs), *moved)
+    both = [-INF, INF]
+    some = (
+        [[0.5, 1.0], both, [0.5, 1.0], [0.25, 2.0]],
+        [[0.25, -1.0], both, [-INF, -INF], [1.0, 0.0]],
+    )
+    comment = "two of four runs have no root, one of them no limit either"
+    add("Batched NoRoot Infinite", comment, over_runs(logz_outputs), *some)
+    for nu in (1.0, 0.5):
+        inputs = {"r_data": r_data[0], "r_noise": r_noise[0], "nu": nu}
+        flags = flagged("Status Unequal", 1, 1, nu)
+        suite.answer(flags, "an easy root", _solved, inputs)
+    for sides in (([0.5], [-INF]), (both, both), ([INF, INF], [0.5])):
+        add("Status NoRoot Infinite", "", _solved, *sides)
+    add("Status Batched NoRoot Infinite", "", over_runs(_solved), *some)
+    _options(suite, r_data, r_noise)
+
+
+def _options(suite: Suite, r_data: np.ndarray, r_noise: np.ndarray) -> None:
+    """Cases with F0, xtol, step and max_updates."""
+
+    def add(comment: str, *r: np.ndarray, told: bool = True, **given: Any) -> None:
+        inputs = {"r_data": r[0], "r_noise": r[1], "nu": 1.0}
+        outputs = over_runs(_solved)(**inputs)
+        shape, exacts = outputs["root"]
+        if "xtol" in given:  # it is one unit; statistics at the root are not asked for
+            units = round(given["xtol"] / float(np.finfo(suite.dtype).eps))
+            root = shape, [exact._replace(slack=units) for exact in exacts]
+            outputs = {"root": root, "converged": outputs["converged"]}
+        if not told:
+            outputs |= {"converged": _converged(False)}
+        flags = f"Options{' Batched' if shape else ''} Unequal"
+        suite.add(flags, comment, inputs | given, outputs)
+
+    for F0 in (0.5, 30.0, -30.0):
+        add("F0", r_data[1], r_noise[1], F0=F0)
+    add("F0 of each run", r_data, r_noise, F0=np.asarray([0.0, 4.0, -4.0]))
+    thousand = [exact_inputs(r[2] + 1000.0, suite.dtype) for r in (r_data, r_noise)]
+    add("xtol", r_data[0], r_noise[0], xtol=XTOL)
+    add("xtol, which is absolute", *thousand, xtol=XTOL)
+    add("xtol, and F0", *thousand, xtol=XTOL, F0=990.0)
+    separated = np.asarray([8.0, 9.0, 10.0, 12.0]), np.asarray([-8.0, -9.0, -11.0])
+    easy = r_data[0], r_noise[0]
+    add("half updates where whole ones zigzag", *separated, step=0.5, F0=4.0)
+    add("half updates", *easy, step=0.5)
+    add("three updates are not enough", *separated, told=False, F0=4.0, max_updates=3.0)
+    add("one update is not enough", *easy, told=False, F0=6.0, max_updates=1.0)
+    add("a hundred updates are enough", *easy, max_updates=100.0)
+
+
+# --- ence
+
+
+def ence_outputs(
+    r_data: np.ndarray, r_noise: np.ndarray, F: float, each: bool = False
+) -> Outputs:
+    given = r_data, r_noise, F
+    found: Outputs = {
+        "loss": _one(certified.ence_loss(*given)),
+        "grad_F": _one(certified.ence_grad_F(*given)),
+        "log_z": _one(certified.ence_log_z(r_data, r_noise)),
+    }
+    if each:
+        shapes = r_data.shape, r_noise.shape
+        pairs = zip(shapes, certified.ence_grad_r(*given), strict=True)
+        found |= dict(zip(GRAD_R, pairs, strict=True))
+    return found
+
+
+def ence(suite: Suite) -> None:
+    for case in samples.finite(suite.dtype):
+        if case.nu == 1.0 and "Huge" not in case.flags:
+            r, each = {"r_data": case.r_data, "r_noise": case.r_noise}, case.size <= 8
+            for F in case.Fs:
+                inputs = {**r, "F": F}
+                suite.answer(case.flags, case.comment, ence_outputs, inputs, each=each)
+    for inputs in samples.infinite(F=0.5):
+        suite.answer("Infinite", "", ence_outputs, inputs, each=True)
+    _six_runs(suite, ence_outputs, "r_data", "r_noise", "F")
+    names = ("r_data", "r_noise", "F")
+    _refuse(suite, names, "loss", "grad_F", "grad_r_data", "log_z")
+    pair = samples.overlapping(suite.dtype, 32, 3)
+    r_data, r_noise = (exact_inputs(r + APART[:, None], suite.dtype) for r in pair)
+    inputs = {"r_data": r_data, "r_noise": r_noise, "F": APART + 0.5}
+    flags = "Apart Batched Unequal"
+    suite.answer(flags, "three runs", over_runs(ence_outputs), inputs)
