@@ -124,6 +124,7 @@ def make(name: str, settings: Settings, out: Path, command: str) -> float:
     # The numbers are written before the picture is drawn; the picture is drawn from
     # what the file holds, so that the file is enough to draw it again.
     write_atomic(out / f"{name}.json", record)
+    (out / f"{name}.png").unlink(missing_ok=True)  # it is not of these numbers
     picture = io.BytesIO()
     figure = module.draw(json.loads(record))
     figure.savefig(picture, format="png", metadata={"Software": None})

@@ -38,8 +38,7 @@ def laws(distance: float) -> tuple[Any, Any]:
 def start(settings: Settings, distance: float, method: Method, runs: int) -> Any:
     model = models.exponential_family(*laws(distance))
     training = train.Training(model, method, rate=1.0, xtol=XTOL)
-    zeros = np.zeros((runs, 1)), np.zeros(runs)
-    return train.start(training, *(settings.array(x) for x in zeros))
+    return train.start(training, settings.array(np.zeros((runs, 1))), 0.0)
 
 
 def setting(

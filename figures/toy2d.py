@@ -120,7 +120,7 @@ def work(job: Job) -> dict[str, Any]:
     training = train.Training(model, method, optim.adam, RATE, xtol=1e-6)
     initial = [FLAT.ravel(nn.init_params(SHAPES, make_rng(s, 0, 3))) for s in job.seeds]
     theta = settings.array(np.stack(initial), "float32")
-    F = settings.array(np.zeros(len(job.seeds)), "float32")
+    F: Any = 0.0
     if job.method == ROOT_START:
         r_data, r_noise, _ = model(
             theta, *(settings.array(z, "float32") for z in draw(0))

@@ -322,6 +322,9 @@ def test_invalid_start_raises():
     state = train.start(training, np.zeros((5, 6)), np.zeros(5))
     assert isinstance(state, State)
     assert state.stopped.dtype == state.stopped_at.dtype == np.int64
+    assert train.start(training, np.zeros((5, 6), "f4"), 2).F.dtype == np.float32
+    with pytest.raises(ValueError, match="F must be finite"):
+        train.start(training, np.zeros((5, 6)), np.nan)
     for name, bad in product(("theta", "F"), (np.nan, np.inf)):
         arrays = {"theta": np.zeros((5, 6)), "F": np.zeros(5)}
         arrays[name][1] = bad

@@ -192,15 +192,15 @@ class Trainer:
         training = train.Training(model, method, optim.adam, rate, xtol=1e-6)
         initial = resnet.log_ratio_init_params(shapes, make_rng(job.seed, 0, 3), 1)
         theta = settings.array(Flat(shapes).ravel(initial), "float32")
-        F = settings.array(np.full(1, change.get("F0", 0.0)), "float32")
+        F = change.get("F0", 0.0)
         if job.method == ROOT_START:
             x, y = (settings.array(z, "float32") for z in self.batches(0))
             F = logz.newton(*model(theta, x, y)[:2]).F
         self.state = train.start(training, theta, F)
         count = 64 if settings.quick else HELD
         laws = ((held, make_rng(job.seed, 1, 0)), (noise, make_rng(job.seed, 1, 1)))
-        held_out = (law.sample(rng, count) for law, rng in laws)
-        self.held = [settings.array(x, "float32") for x in held_out]
+        draws = (law.sample(rng, count) for law, rng in laws)
+        self.held = [settings.array(x, "float32") for x in draws]
         self.rows: dict[str, Any] = {}
         record = {"held_out": self.held, "stops": self.stops, "record_every": EVERY}
         self.identity = checkpoint.identity(
@@ -218,8 +218,8 @@ class Trainer:
         wanted = {*range(0, stop, EVERY), *(look - 1 for look in self.stops)}
         options: Any = {"callback": lambda *_: bar.update(), "record_every": wanted}
         self.state, record = fit(self.state, self.batches, stop, **options)
-        rows = {"step": record.step, "loss": record.loss[:, 0], "F": record.F[:, 0]}
-        rows |= {"seconds": record.seconds}
+        rows = {"step": record.step, "seconds": record.seconds}
+        rows |= {"loss": record.loss[:, 0], "F": record.F[:, 0]}
         if stop in self.stops:
             rows |= {"stops": np.asarray([stop]), **self.look()}
         for name, values in rows.items():
@@ -232,13 +232,9 @@ class Trainer:
         r_data, r_noise = (log_ratios(self.state, x) for x in self.held)
         solution = logz.newton(r_data, r_noise)
         own_F = array_namespace(r_data).astype(self.state.F, r_data.dtype)
-        found = {
-            "held_loss": nce.loss(r_data, r_noise, own_F),
-            "held_best": nce.loss(r_data, r_noise, solution.F),
-            "held_root": solution.F,
-            "held_overlap": solution.overlap,
-        }
-        return {name: to_numpy(value) for name, value in found.items()}
+        losses = (nce.loss(r_data, r_noise, F) for F in (own_F, solution.F))
+        values = (*losses, solution.F, solution.overlap)
+        return {k: to_numpy(v) for k, v in zip(CURVES[2:], values, strict=True)}
 
 
 def work(job: Job) -> dict[str, Any]:
@@ -251,9 +247,8 @@ def work(job: Job) -> dict[str, Any]:
     checkpoint.save(trainer.path, trainer.state, trainer.rows, trainer.identity)
     label = f"{job.method}, seed {job.seed}, {job.variant}"
     options: Any = {"position": job.place % 2, "leave": False, "ncols": 120}
-    hidden = None if job.settings.progress else True
-    options |= {"desc": label, "total": job.steps, "disable": hidden}
-    with tqdm(initial=trainer.state.count, **options) as bar:
+    options |= {"disable": None if job.settings.progress else True}
+    with tqdm(None, label, job.steps, initial=trainer.state.count, **options) as bar:
         for stop in sorted({*trainer.stops, *range(INTERVAL, job.steps, INTERVAL)}):
             if stop > trainer.state.count:
                 trainer.advance(stop, bar)

@@ -62,7 +62,7 @@ class State:
     stopped_at: Array
 
 
-def start(training: Training, theta: Array, F: Array) -> State:
+def start(training: Training, theta: Array, F: Array | float) -> State:
     """Return the state before the first step.
 
     Parameters
@@ -70,8 +70,8 @@ def start(training: Training, theta: Array, F: Array) -> State:
     training : Training
     theta : array (..., k)
         First parameters; leading axes are runs.
-    F : array (...)
-        First F of each run.
+    F : array (...) or float
+        First F of each run; a number is that of every run.
 
     Returns
     -------
@@ -91,10 +91,13 @@ def start(training: Training, theta: Array, F: Array) -> State:
     >>> noise = distributions.UnitGaussian(np.zeros(1))
     >>> model = models.exponential_family(distributions.UnitGaussian, noise)
     >>> training = train.Training(model, train.Method("bar"), rate=0.1)
-    >>> train.start(training, np.zeros((5, 1)), np.zeros(5)).count
-    0
+    >>> train.start(training, np.zeros((5, 1)), 0.0).F
+    array([0., 0., 0., 0., 0.])
     """
-    xp = validation.check_arrays(theta=theta, F=F)
+    xp = validation.check_arrays(theta=theta)
+    if isinstance(F, (int, float)):
+        F = xp.full(theta.shape[:-1], F, dtype=theta.dtype, device=device(theta))
+    validation.check_arrays(theta=theta, F=F)
     if theta.ndim == 0 or theta.shape[:-1] != F.shape:
         got = f"shapes {tuple(theta.shape)} and {tuple(F.shape)}"
         raise ValueError(f"theta must be (*runs, k) and F (*runs,); got {got}")
@@ -142,7 +145,7 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     >>> noise = distributions.UnitGaussian(np.zeros(1))
     >>> model = models.exponential_family(distributions.UnitGaussian, noise)
     >>> training = train.Training(model, train.Method("bar"), rate=0.1)
-    >>> state = train.start(training, np.zeros((5, 1)), np.zeros(5))
+    >>> state = train.start(training, np.zeros((5, 1)), 0.0)
     >>> rng = np.random.default_rng(0)
     >>> x, y = rng.normal(1.0, 1.0, (5, 99, 1)), rng.normal(0.0, 1.0, (5, 99, 1))
     >>> train.step(state, x, y).F.round(3)

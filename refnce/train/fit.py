@@ -177,7 +177,7 @@ def fit(
     >>> noise = distributions.UnitGaussian(np.zeros(1))
     >>> model = models.exponential_family(data, noise)
     >>> training = train.Training(model, train.Method("newton", F_first=True))
-    >>> state = train.start(training, np.zeros((5, 1)), np.zeros(5))
+    >>> state = train.start(training, np.zeros((5, 1)), 0.0)
     >>> batches = Batches(data, noise, seed=0, runs=(5,), n=512, m=512)
     >>> state, record = fit(state, batches, steps=100, record_every=10)
     >>> state.theta.mean().round(1), record.loss.shape
@@ -248,8 +248,7 @@ def evaluate(before: State, after: State, x_data: Array, x_noise: Array) -> Pair
     >>> noise = distributions.UnitGaussian(np.zeros(1))
     >>> model = models.exponential_family(noise, noise)
     >>> training = train.Training(model, train.Method("bar"))
-    >>> log_z = np.asarray([0.5 * np.log(2 * np.pi)])
-    >>> state = train.start(training, np.zeros((1, 1)), log_z)
+    >>> state = train.start(training, np.zeros((1, 1)), 0.5 * np.log(2 * np.pi))
     >>> x = np.ones((4, 1))
     >>> evaluate(state, train.step(state, x, x), x, x)[0].round(6)
     array([0.693147])
