@@ -1,37 +1,30 @@
-r"""Exponential families under the NCE objective: derivatives in [theta, F] and with F solved for.
+r"""Exponential families under the NCE objective: derivatives in [theta, F], and with F
+solved for.
 
-The model is p(x) = h(x) exp(<T(x), theta> - F) (Equation 2, with a base measure h), so its log-ratio to the
-noise is r = T theta + offset with offset = log h - log q. What Equations 12-16 call T(x) = [T~(x), -1] and
-theta = [theta~, F] is split here: T (..., n, k) is T~ without the entry -1, theta (..., k) is theta~, and
-derivatives come in [theta, F] order.
+The model is p(x) = h(x) exp(<T(x), theta> - F) (Equation 2, with a base measure h). Its
+log-ratio to the noise is r = T theta + offset with offset = log h - log q. What
+Equations 12-16 call T(x) = [T~(x), -1] and theta = [theta~, F] is split here: T
+(..., n, k) is T~ without the entry -1, theta (..., k) is theta~, and derivatives come
+in [theta, F] order.
 
-Both Hessians weigh the samples, data and noise together, by (p* + q) p q/(p + q)^2: sample i by s_i (1 - s_i), s_i its
-sigmoid. With w these weights scaled to sum 1,
+Both Hessians weigh the samples, data and noise together, by (p* + q) p q/(p + q)^2:
+sample i by s_i (1 - s_i), s_i its sigmoid. With w these weights scaled to sum 1,
 
-    Hessian         = d2L/dF2  E_w[[T, -1] [T, -1]^T]                      (Equation 14)
-    grad F(theta)   = E_w[T]                                               (from dL/dF = 0)
-    profile Hessian = d2L/dF2  E_w[(T - E_w[T]) (T - E_w[T])^T]            (Equation 16, where its second integral is 0)
+    Hessian         = d2L/dF2  E_w[[T, -1] [T, -1]^T]                    (Equation 14)
+    grad F(theta)   = E_w[T]                                  (from dL/dF = 0)
+    profile Hessian = d2L/dF2  E_w[(T - E_w[T]) (T - E_w[T])^T]          (Equation 16)
 
-The last is the Schur complement of d2L/dF2 in the first. As a weighted covariance it is positive semidefinite
-as computed and nothing cancels.
+The second integral of Equation 16 is 0 at the root. The profile Hessian is the Schur
+complement of d2L/dF2 in the Hessian. As a weighted covariance it is positive
+semidefinite as computed, and nothing cancels.
 """
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 from refnce import logz, nce
-from refnce.array.backend import Array, array_namespace, all_true
+from refnce.array.backend import array_namespace
+from refnce.array.family import check_finite, family
 from refnce.array.interop import interoperable
-from refnce.array.validation import (
-    check_arrays,
-    check_F,
-    check_no_nan,
-    check_nu,
-    check_samples,
-    runs_shape,
-)
 
 __all__ = [
     "gradient",
@@ -45,14 +38,41 @@ __all__ = [
 
 @interoperable
 def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-    """Return the NCE loss (...) of the family, Equation 12.
+    """Return the NCE loss of an exponential family, Equation 12.
 
-    T_data is (..., n, k) and T_noise (..., m, k), without the entry -1; theta (..., k); F a number or (...);
-    offset_data (..., n) and offset_noise (..., m) are log h - log q, in which infinities take the limits of
-    ``nce.loss``; nu as there. Leading shapes broadcast. Raises TypeError or ValueError where shapes disagree,
-    n, m or k is 0, T or theta is not finite, and for what ``nce.loss`` refuses.
+    Parameters
+    ----------
+    T_data, T_noise : array (..., n, k), (..., m, k)
+        Sufficient statistics of data and noise, without the entry -1; finite.
+    theta : array (..., k)
+        Natural parameters, finite.
+    F : float or array (...)
+        The log of the partition function.
+    offset_data, offset_noise : array (..., n), (..., m)
+        log h - log q. Infinities take the limits of `refnce.nce.loss`.
+    nu : float
+        Weight of noise against data, from 1e-30 to 1e30.
+
+    Returns
+    -------
+    array (...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        Where shapes disagree, n, m or k is 0, T or theta is not finite, and as
+        `refnce.nce.loss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import expfam
+    >>> T_data, T_noise = np.array([[1.0], [2.0]]), np.array([[0.0], [-1.0]])
+    >>> zero = np.zeros(2)
+    >>> expfam.loss(T_data, T_noise, np.array([1.0]), 0.5, zero, zero).round(4).item()
+    0.3377
     """
-    F, r_data, r_noise = _entry(
+    F, r_data, r_noise = _ratios(
         T_data, T_noise, theta, F, offset_data, offset_noise, nu
     )
     return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
@@ -60,25 +80,56 @@ def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
 
 @interoperable
 def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-    """Return the gradient (..., k + 1) of ``loss`` in [theta, F], Eq. 13; arguments and errors as there."""
-    F, r_data, r_noise = _entry(
+    """Return the gradient of `loss` in [theta, F], Equation 13.
+
+    Parameters and errors are those of `loss`.
+
+    Returns
+    -------
+    array (..., k + 1)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import expfam
+    >>> T_data, T_noise = np.array([[1.0], [2.0]]), np.array([[0.0], [-1.0]])
+    >>> zero = np.zeros(2)
+    >>> g = expfam.gradient(T_data, T_noise, np.array([1.0]), 0.5, zero, zero)
+    >>> [round(x, 4) for x in g.tolist()]
+    [-0.2312, 0.0]
+    """
+    F, r_data, r_noise = _ratios(
         T_data, T_noise, theta, F, offset_data, offset_noise, nu
     )
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
-    dtheta = _pull(T_data, dr_data) + _pull(
-        T_noise, dr_noise
-    )  # Eq. (13), the coordinates of theta
-    dF = nce.grad_F(r_data, r_noise, F, nu=nu)  # Eq. (13) = Eq. (3), the entry -1 of T
+    # Eq. (13): the coordinates of theta, and Eq. (3) for the entry -1 of T
+    dtheta = _pull(T_data, dr_data) + _pull(T_noise, dr_noise)
+    dF = nce.grad_F(r_data, r_noise, F, nu=nu)
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
 @interoperable
 def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-    """Return the Hessian of the loss (..., k + 1, k + 1) in [theta, F], Equation 14.
+    """Return the Hessian of `loss` in [theta, F], Equation 14.
 
-    Symmetric and positive semidefinite. Arguments and errors as in ``loss``.
+    It is symmetric and positive semidefinite (Appendix A.1). Parameters and errors are
+    those of `loss`.
+
+    Returns
+    -------
+    array (..., k + 1, k + 1)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import expfam
+    >>> T_data, T_noise = np.array([[1.0], [2.0]]), np.array([[0.0], [-1.0]])
+    >>> zero = np.zeros(2)
+    >>> H = expfam.hessian(T_data, T_noise, np.array([1.0]), 0.5, zero, zero)
+    >>> H.shape, bool(H[1, 1] == H[1, 1].T)
+    ((2, 2), True)
     """
-    F, r_data, r_noise = _entry(
+    F, r_data, r_noise = _ratios(
         T_data, T_noise, theta, F, offset_data, offset_noise, nu
     )
     xp = array_namespace(F)
@@ -94,10 +145,25 @@ def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
 
 @interoperable
 def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-    """Return the loss (...) at the F that minimises it, from ``logz.newton``; convex in theta (Appendix A.2).
+    """Return `loss` at the F that minimises it, from `refnce.logz.newton`.
 
-    Arguments as in ``loss`` without F. Where the solve's status is not CONVERGED (no minimiser, or none
-    certified) the run's value is nan. Errors as in ``loss``.
+    It is convex in theta (Appendix A.2). Parameters and errors are those of `loss`,
+    without F.
+
+    Returns
+    -------
+    array (...)
+        nan in the runs whose solve is not CONVERGED.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import expfam
+    >>> T_data, T_noise = np.array([[1.0], [2.0]]), np.array([[0.0], [-1.0]])
+    >>> zero = np.zeros(2)
+    >>> x = expfam.profile_loss(T_data, T_noise, np.array([1.0]), zero, zero)
+    >>> x.round(4).item()
+    0.3377
     """
     F, solved, r_data, r_noise = _solve(
         T_data, T_noise, theta, offset_data, offset_noise, nu
@@ -107,26 +173,59 @@ def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
 
 @interoperable
 def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-    """Return the gradient (..., k) in theta of ``profile_loss``, Equation 15. Arguments and errors as there.
+    """Return the gradient of `profile_loss` in theta, Equation 15.
 
-    T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing, as dL/dF = 0; in
-    floating point it removes the first-order effect of the rounding of F.
+    Parameters and errors are those of `profile_loss`.
+
+    Returns
+    -------
+    array (..., k)
+
+    Notes
+    -----
+    T is centred at grad F(theta) as printed. In exact arithmetic that changes nothing,
+    as dL/dF = 0. In floating point it removes the first-order effect of the rounding of
+    F.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import expfam
+    >>> T_data, T_noise = np.array([[1.0], [2.0]]), np.array([[0.0], [-1.0]])
+    >>> zero = np.zeros(2)
+    >>> g = expfam.profile_gradient(T_data, T_noise, np.array([1.0]), zero, zero)
+    >>> g.round(4).tolist()
+    [-0.2312]
     """
     F, solved, r_data, r_noise = _solve(
         T_data, T_noise, theta, offset_data, offset_noise, nu
     )
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     D_data, D_noise = _centred(T_data, T_noise, *_weights(r_data, r_noise, F, nu))
-    return _where_solved(
-        solved[..., None], _pull(D_data, dr_data) + _pull(D_noise, dr_noise)
-    )  # Eq. (15)
+    dtheta = _pull(D_data, dr_data) + _pull(D_noise, dr_noise)  # Eq. (15)
+    return _where_solved(solved[..., None], dtheta)
 
 
 @interoperable
 def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-    """Return the Hessian (..., k, k) in theta of ``profile_loss``, Equation 16.
+    """Return the Hessian of `profile_loss` in theta, Equation 16.
 
-    Symmetric and positive semidefinite (Appendix A.2). Arguments and errors as in ``profile_loss``.
+    It is symmetric and positive semidefinite (Appendix A.2). Parameters and errors are
+    those of `profile_loss`.
+
+    Returns
+    -------
+    array (..., k, k)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import expfam
+    >>> T_data, T_noise = np.array([[1.0], [2.0]]), np.array([[0.0], [-1.0]])
+    >>> zero = np.zeros(2)
+    >>> H = expfam.profile_hessian(T_data, T_noise, np.array([1.0]), zero, zero)
+    >>> H.shape, bool(H[0, 0] > 0)
+    ((1, 1), True)
     """
     F, solved, r_data, r_noise = _solve(
         T_data, T_noise, theta, offset_data, offset_noise, nu
@@ -138,18 +237,22 @@ def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0
     return _where_solved(solved[..., None, None], curvature * covariance)  # Eq. (16)
 
 
-def _scores(T, theta):
-    """T theta (..., n): with the offset the log-ratio, Eq. (2) less F, against the noise."""
-    return array_namespace(T).matmul(T, theta[..., None])[..., 0]
+def _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
+    """Check the arguments; return F over all runs, r_data and r_noise, Eq. (2)."""
+    F = family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    xp = array_namespace(theta)
+    data, noise = (xp.matmul(T, theta[..., None])[..., 0] for T in (T_data, T_noise))
+    check_finite(**{"T_data theta": data, "T_noise theta": noise})
+    return F, data + offset_data, noise + offset_noise
 
 
 def _pull(T, w):
-    """The pullback of ``_scores``: sum_i w_i T_i (..., k)."""
+    """sum_i w_i T_i (..., k): the pullback of the log-ratios."""
     return array_namespace(T).matmul(w[..., None, :], T)[..., 0, :]
 
 
 def _moment(T, w):
-    """sum_i w_i T_i T_i^T (..., k, k) as a Gram matrix, exactly symmetric, without the n outer products."""
+    """sum_i w_i T_i T_i^T (..., k, k) as a Gram matrix, exactly symmetric."""
     xp = array_namespace(T)
     S = xp.sqrt(w)[..., None] * T
     M = xp.matmul(xp.matrix_transpose(S), S)
@@ -157,104 +260,31 @@ def _moment(T, w):
 
 
 def _weights(r_data, r_noise, F, nu):
-    """The curvature weights s(1 - s)/n of data and nu s(1 - s)/m of noise, scaled to sum 1 (0 if all are)."""
+    """The curvature weights of data and noise, scaled to sum 1 (0 if all are)."""
     xp = array_namespace(F)
-    centre = (F + math.log(nu))[..., None]
-    q_data, q_noise = xp.exp(-xp.abs(centre - r_data)), xp.exp(
-        -xp.abs(centre - r_noise)
-    )
-    w_data = (
-        q_data / (1.0 + q_data) ** 2 / r_data.shape[-1]
-    )  # s(1 - s) in the odds q of the small one
-    w_noise = q_noise / (1.0 + q_noise) ** 2 * (nu / r_noise.shape[-1])
-    total = xp.sum(w_data, axis=-1, keepdims=True) + xp.sum(
-        w_noise, axis=-1, keepdims=True
-    )
+    w_data, w_noise = nce.curvature_weights(r_data, r_noise, F, nu)
+    total = sum(xp.sum(w, axis=-1, keepdims=True) for w in (w_data, w_noise))
     total = xp.where(total > 0.0, total, xp.ones_like(total))
     return w_data / total, w_noise / total
 
 
 def _centred(T_data, T_noise, w_data, w_noise):
-    """T less its weighted mean, which is the gradient of F(theta) when F is the root (A.2)."""
+    """T less its weighted mean, which is grad F(theta) if F is the root (A.2)."""
     grad_F = (_pull(T_data, w_data) + _pull(T_noise, w_noise))[..., None, :]
     return T_data - grad_F, T_noise - grad_F
 
 
 def _solve(T_data, T_noise, theta, offset_data, offset_noise, nu):
-    _, r_data, r_noise = _entry(
+    """The root, 0 where there is none; whether there is one; and the log-ratios."""
+    _, r_data, r_noise = _ratios(
         T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
     )
-    root = logz.newton(r_data, r_noise, nu=nu)
-    xp = array_namespace(r_data)
-    return (
-        xp.where(root.converged, root.F, xp.zeros_like(root.F)),
-        root.converged,
-        r_data,
-        r_noise,
-    )
+    z = logz.newton(r_data, r_noise, nu=nu)
+    xp = array_namespace(z.F)
+    F = xp.where(z.converged, z.F, xp.zeros_like(z.F))
+    return F, z.converged, r_data, r_noise
 
 
 def _where_solved(solved, value):
     xp = array_namespace(value)
     return xp.where(solved, value, xp.full_like(value, xp.nan))
-
-
-def _entry(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
-    """Check the arguments; return F (...) over all runs and the log-ratios of data and noise."""
-    check_nu(nu)
-    offsets = {"offset_data": offset_data, "offset_noise": offset_noise}
-    xp = check_arrays(T_data=T_data, T_noise=T_noise, theta=theta, **offsets)
-    _check_shapes(T_data, T_noise, theta, offset_data, offset_noise)
-    check_samples(**offsets)
-    _check_finite(T_data=T_data, T_noise=T_noise, theta=theta)
-    check_no_nan(**offsets)
-    F = check_F(F, theta, xp, beside="theta")
-    one = {
-        "T_data[..., 0]": T_data[..., 0],
-        "T_noise[..., 0]": T_noise[..., 0],
-        "theta": theta,
-        "F": F[..., None],
-    }
-    F = xp.broadcast_to(F, runs_shape(**one, **offsets))
-    scores = {
-        "T_data theta": _scores(T_data, theta),
-        "T_noise theta": _scores(T_noise, theta),
-    }
-    _check_finite(**scores)
-    r_data, r_noise = (
-        score + offset
-        for score, offset in zip(scores.values(), offsets.values(), strict=True)
-    )
-    return F, r_data, r_noise
-
-
-def _check_shapes(T_data, T_noise, theta, offset_data, offset_noise):
-    if theta.ndim == 0 or theta.shape[-1] == 0:
-        raise ValueError(
-            f"theta must be (..., k) with k >= 1 parameters; got shape {tuple(theta.shape)}"
-        )
-    for name, T, offset in (
-        ("data", T_data, offset_data),
-        ("noise", T_noise, offset_noise),
-    ):
-        if T.ndim < 2 or T.shape[-1] != theta.shape[-1]:
-            raise ValueError(
-                f"T_{name} must be (..., samples, k) with k = {theta.shape[-1]} as theta has; got shape "
-                f"{tuple(T.shape)} (one statistic is T[..., None]; the paper's last entry -1 is left out)"
-            )
-        if offset.ndim == 0 or offset.shape[-1] != T.shape[-2]:
-            raise ValueError(
-                f"offset_{name} must be (..., samples) with {T.shape[-2]} samples as T_{name} has; got shape "
-                f"{tuple(offset.shape)} (it is log h - log q at each sample)"
-            )
-
-
-def _check_finite(**arrays):
-    for name, x in arrays.items():
-        bad = ~array_namespace(x).isfinite(x)
-        if not all_true(~bad):
-            count = int(array_namespace(x).count_nonzero(bad))
-            raise ValueError(
-                f"{name} holds {count} NaN or infinite numbers in shape {tuple(x.shape)}; it must be finite "
-                "(a sample outside the support of the model or of the noise is an offset of -inf or +inf)"
-            )

@@ -4,22 +4,22 @@ With r_data (..., n) = log p~(x_i) - log q(x_i) on data, r_noise (..., m) the sa
 noise, F (...) and the weight nu of noise against data (1 in the paper; m/n gives
 Gutmann and Hyvarinen's objective), Definition 3.1 and Equations 1, 3 and 4 use
 
-    s_data  = sigmoid(F + log nu - r_data),   A = mean s_data     = E_p*[nu q/(p + nu q)]
-    s_noise = sigmoid(r_noise - F - log nu),  B = mean s_noise    = E_q[p/(p + nu q)]
+    s_data  = sigmoid(F + log nu - r_data),   A = mean s_data   = E_p*[nu q/(p + nu q)]
+    s_noise = sigmoid(r_noise - F - log nu),  B = mean s_noise  = E_q[p/(p + nu q)]
 
 Each sample lies below or above the point F + log nu. Its small side is
 t = sigmoid(-|F + log nu - r|), so s is t or 1 - t. With k samples below,
 
-    A - nu B = k_data/n + nu k_noise/m - nu + mean (+-t) on data + nu mean (+-t) on noise,
+    A - nu B = k_data/n + nu k_noise/m - nu + mean(+-t of data) + nu mean(+-t of noise),
 
-+ above and - below. The counts cancel exactly, so A - nu B keeps its sign and its digits
++ above and - below. The counts cancel exactly, so A - nu B keeps its sign and digits
 where A and B are both near 1. There are two ways to t:
 
 - from the odds S = nu e^F, once per run, and E = e^r, once per sample: t is
   min(S, E)/(S + E). r itself enters exp, so that r - F is never rounded. This serves
-  where |F + log nu| is at most L/3, L the logarithm of the largest float, and the result
-  is at least e^{-2L/3}/eps: a finite log-ratio whose e^r overflows or underflows then
-  changes it by less than a rounding error (``is_certified``);
+  where |F + log nu| is at most L/3, L the logarithm of the largest float, and the
+  result is at least e^{-2L/3}/eps: a finite log-ratio whose e^r overflows or underflows
+  then changes it by less than a rounding error (``is_certified``);
 - elsewhere from z = F + log nu - r with its TwoSum remainder (``split``), since half an
   ulp of z = 460 is 128 ulps of e^z.
 """
@@ -30,21 +30,10 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from refnce.array.backend import (
-    BLOCK,
-    all_true,
-    array_namespace,
-    as_float,
-    is_numpy,
-    machine_eps,
-)
+from refnce.array.backend import all_true, array_namespace, as_float, machine_eps
 from refnce.array.interop import interoperable
-from refnce.array.special import (
-    log_double_double,
-    pairwise_sum,
-    two_product,
-    two_sum,
-)
+from refnce.array.runs import over_blocks, over_samples, where_certified
+from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
 from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
@@ -87,7 +76,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     >>> import numpy as np
     >>> from refnce import nce
     >>> float(nce.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
-    0.3627
+    0.3377
     """
     return _at_F(_loss, r_data, r_noise, F, nu)
 
@@ -107,8 +96,8 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     --------
     >>> import numpy as np
     >>> from refnce import nce
-    >>> float(nce.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
-    -0.0
+    >>> float(nce.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.0).round(4))
+    -0.0952
     """
     return _at_F(grad_at, r_data, r_noise, F, nu)
 
@@ -193,10 +182,10 @@ def quick_odds(r, F, nu):
 
 
 def split(r, F, nu, M):
-    """Return (r <= G, |G - r|, exp(M - |G - r|)) with G = F + log nu.
+    """Return (r <= G, d, e, exp(M - |G - r|)) with G = F + log nu, |G - r| = d + e.
 
-    G - r is z + e, e its TwoSum remainder. For |z| of 64/eps and more, infinity
-    included, e is 0: z is then exact to far less than an ulp of the log-ratio.
+    e is the TwoSum remainder of d. For d of 64/eps and more, infinity included, e is 0:
+    d is then exact to far less than an ulp of the log-ratio.
     """
     xp = array_namespace(r)
     eps = machine_eps(r.dtype, xp)
@@ -205,8 +194,9 @@ def split(r, F, nu, M):
     z, e = two_sum(high[..., None], -r)
     below, distance = z >= 0, xp.abs(z)
     e = xp.where(distance < 64.0 / eps, e + (low + log_nu_low)[..., None], 0.0 * M)
+    e = xp.where(below, e, -e)
     q = xp.exp(M - distance)
-    return below, distance, q + q * xp.expm1(xp.where(below, -e, e))
+    return below, distance, e, q + q * xp.expm1(-e)
 
 
 def small_sides(r, F, nu, M=None):
@@ -220,7 +210,7 @@ def small_sides(r, F, nu, M=None):
         t = xp.minimum(S, E)
         t /= S + E
         return as_float(E <= S, t), t, 1.0
-    below, _, q = split(r, F, nu, M[..., None])
+    below, _, _, q = split(r, F, nu, M[..., None])
     scale = xp.exp(-M)[..., None]
     return as_float(below, q), q / (1.0 + q * scale), scale
 
@@ -244,37 +234,9 @@ def limits(dtype, xp):
 
 @lru_cache(maxsize=256)
 def weights(n, m, nu):
-    """1/(n (1 + nu)) and nu/(m (1 + nu)), rounded once: of a data and a noise sample."""
+    """The weights 1/(n (1 + nu)) of data and nu/(m (1 + nu)) of noise, rounded once."""
     exact = Fraction(nu)
     return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact)))
-
-
-def over_samples(f, r_data, r_noise, *runs):
-    """The pair (data, noise) of each sum that ``f(r, *runs)`` returns."""
-    if r_data.shape == r_noise.shape and r_data.size <= BLOCK // 2:
-        both = array_namespace(r_data).concat([r_data[None, ...], r_noise[None, ...]])
-        return [(x[0, ...], x[1, ...]) for x in f(both, *runs)]
-    return list(zip(over_blocks(f, r_data, *runs), over_blocks(f, r_noise, *runs)))
-
-
-def over_blocks(f, r, *runs):
-    """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
-
-    ``runs`` are arrays over the runs, numbers or None.
-    """
-    xp, n = array_namespace(r), r.shape[-1]
-    if not is_numpy(r) or r.size <= BLOCK:
-        return f(r, *runs)
-    if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape != r.shape[:1]:
-        width = max(BLOCK * n // r.size, 512)
-        parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
-        return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
-    few = BLOCK // n
-    blocks = [slice(k, k + few) for k in range(0, len(r), few)]
-    parts = [
-        f(r[k], *(x[k] if hasattr(x, "shape") else x for x in runs)) for k in blocks
-    ]
-    return [xp.concat(x) for x in zip(*parts)]
 
 
 def nearest(r, F, nu):
@@ -312,7 +274,7 @@ def grad_at(r_data, r_noise, F, nu, M=None):
     below, small = count_and_sum(r_data, r_noise, F, nu, M)
     w_data, w_noise = weights(n, m, nu)
     small = w_data * small[0] + w_noise * small[1]
-    counts = count_difference(*below, n, m, nu)
+    counts = count_difference(below[0], below[1], n, m, nu)
     if small.dtype != counts.dtype:
         counts = array_namespace(small).astype(counts, small.dtype)
     return counts + small  # Eq. (3)
@@ -335,10 +297,10 @@ def _loss(r_data, r_noise, F, nu, M=None):
             if M is None:
                 S, E = quick_odds(r, F, nu)
                 return [pairwise_sum(xp.log1p(S / E if sign > 0 else E / S))]
-            below, distance, q = split(r, F, nu, M[..., None])
+            below, d, e, q = split(r, F, nu, M[..., None])
             large = below if sign > 0 else ~below
-            linear = xp.where(large, distance, xp.zeros_like(q))
-            return [pairwise_sum(linear + xp.log1p(q))]
+            d, e = (xp.where(large, x, xp.zeros_like(q)) for x in (d, e))
+            return [pairwise_sum(d + (e + xp.log1p(q)))]
 
         return softplus
 
@@ -370,28 +332,7 @@ def _each(f_data, f_noise, r_data, r_noise, F, nu):
         return data, noise
     values = []
     for f, r in ((f_data, r_data), (f_noise, r_noise)):
-        below, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
+        below, _, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
         one = xp.ones_like(q)
         values.append(f(xp.where(below, one, q), xp.where(below, q, one)))
     return values
-
-
-def where_certified(certified, values, exact, r_data, r_noise, F, nu):
-    """``values``, in the runs that are not certified those of ``exact``."""
-    if all_true(certified):
-        return values
-    if F.ndim == 0:
-        return exact(r_data, r_noise, F, nu)
-    hard = ~certified
-    parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
-    for value, part in zip(values, parts):
-        value[hard] = part
-    return values
-
-
-def chosen_runs(chosen, r_data, r_noise, F):
-    """The samples (k, n), (k, m) and F (k) of the k runs where ``chosen`` is true."""
-    xp, runs = array_namespace(F), chosen.shape
-    data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen]
-    noise = xp.broadcast_to(r_noise, (*runs, r_noise.shape[-1]))[chosen]
-    return data, noise, xp.broadcast_to(F, runs)[chosen]

@@ -1,211 +1,108 @@
-"""Certified values of every quantity of nce, logz and ence, by ball arithmetic (Arb, through python-flint).
+"""Certified values of nce, logz and ence, by ball arithmetic (Arb, from python-flint).
 
-Inputs are exact doubles, one run at a time (1-d arrays); the working precision doubles until 40 decimal digits of the
-result are certain (or, where the exact value is zero, until that is known far below one unit). Nothing here shares a
-formula's evaluation with the package: the sums run over e^r, whose exponents are unbounded in Arb.
+Inputs are exact doubles, one run at a time (1-d arrays). The working precision doubles
+until 40 decimal digits of the result are certain, or, if the exact value is 0, until it
+is known to be far below one unit. No formula is evaluated as the package does: the sums
+run over e^r, whose exponents are unbounded in Arb.
 
 With t = nu e^F and e = e^r:  s_data = t/(t + e),  s_noise = e/(t + e).
-Each sample is split at r = F + log nu, so that only the small one of s and 1 - s is ever summed and the rest is an
-integer count:  A - nu B = c + P - N  with c rational, P increasing in F, N decreasing.
+Each sample is split at r = F + log nu, so that only the small one of s and 1 - s is
+summed and the rest is an integer count:  A - nu B = c + P - N,  where c is rational, P
+increases in F and N decreases.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import mpmath
 import numpy as np
-from flint import arb, ctx, fmpq
+from flint import arb, ctx
 
-from .ulps import eps, ulp
+from tests.certainty import Exact, Uncertain, certify, limit, rational, total
 
-START = 192  # bits; 40 digits are 133
-STOP = 2**15
-DIGITS = 40
+NAN, INF = math.nan, math.inf
 
 
-class Exact(NamedTuple):
-    """A value certain to 40 digits and what its unit of error is made of (DESIGN, Numbers)."""
-
-    value: mpmath.mpf
-    scale: mpmath.mpf  # the unit is ulp(scale) ...
-    slack: int = 0  # ... + slack * eps
-
-    def unit(self, dtype: str = "float64") -> mpmath.mpf:
-        return ulp(self.scale, dtype) + self.slack * eps(dtype)
-
-
-class Uncertain(ArithmeticError):
-    """The present precision does not decide; take more."""
-
-
-# --- balls -----------------------------------------------------------------------------------------------------------
-
-
-def to_mpf(x: arb) -> mpmath.mpf:
-    """The midpoint of the ball, unrounded."""
-    man, exp = x.mid().man_exp()
-    return mpmath.mp.make_mpf(mpmath.libmp.from_man_exp(int(man), int(exp)))
-
-
-def _rational(x: Fraction) -> arb:
-    return arb(fmpq(x.numerator, x.denominator))
-
-
-def _certain(ball: arb, scale: arb) -> mpmath.mpf | None:
-    """The value, if 40 digits of it are certain, or if it is 0 to within 2**-256 of the scale; else None."""
-    if not ball.is_finite() or not scale.is_finite():
-        return None
-    value = to_mpf(ball)
-    if ball.rad() == 0:
-        return value
-    if 0 in ball:
-        return mpmath.mpf(0) if bool(ball.rad() * arb(2) ** 256 <= scale) else None
-    low, high = to_mpf(ball.lower()), to_mpf(ball.upper())
-    if _digits(low) == _digits(high):
-        return value
-    # a value half-way between two decimals, such as a dyadic number of 41 digits, is known but never rounds with certainty
-    return value if bool(ball.rad() * arb(2) ** 256 <= abs(ball).lower()) else None
-
-
-def _digits(x: mpmath.mpf) -> str:
-    return mpmath.libmp.to_str(x._mpf_, DIGITS)
-
-
-def certify(formula: Callable[[], tuple[arb, arb]], slack: int = 0) -> Exact:
-    """Double the precision until formula() -> (value, scale) is certain."""
-    return certify_all(lambda: [formula()], slack)[0]
-
-
-def certify_all(
-    formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0
-) -> list[Exact]:
-    """The same for several values that are computed together."""
-    prec = START
-    while prec <= STOP:
-        with ctx.workprec(prec):
-            try:
-                pairs = formula()
-                values = [_certain(ball, scale) for ball, scale in pairs]
-            except Uncertain:
-                values = [None]
-            if None not in values:
-                return [
-                    Exact(value, to_mpf(scale), slack)
-                    for value, (_, scale) in zip(values, pairs, strict=True)
-                ]
-        prec *= 2
-    raise ArithmeticError(f"not certain at {STOP} bits")
-
-
-def _limit(x: float) -> Exact:
-    return Exact(mpmath.mpf(x), mpmath.mpf(1))
-
-
-# --- the two samples -------------------------------------------------------------------------------------------------
+# The two samples
 
 
 class Sample:
-    """Finite log-ratios, the counts of infinite ones, and e^r at the present precision."""
+    """Finite log-ratios, the counts of infinite ones, e^r at the present precision."""
 
     def __init__(self, r: Any) -> None:
         r = np.asarray(r, dtype=np.float64).ravel()
         assert r.size and not np.isnan(r).any(), "a sample needs elements and no nan"
         self.n = int(r.size)
-        self.at_neg, self.at_pos = int((r == -np.inf).sum()), int((r == np.inf).sum())
+        self.at_neg, self.at_pos = (int((r == x).sum()) for x in (-INF, INF))
         self.array = r[np.isfinite(r)]
-        self.finite: list[float] = self.array.tolist()
         self._exps: dict[int, list[arb]] = {}
 
     def exps(self) -> list[arb]:
         if ctx.prec not in self._exps:
-            self._exps[ctx.prec] = [arb(x).exp() for x in self.finite]
+            self._exps[ctx.prec] = [arb(x).exp() for x in self.array.tolist()]
         return self._exps[ctx.prec]
 
-    def shares(self) -> tuple[Fraction, Fraction]:
-        return Fraction(self.at_neg, self.n), Fraction(self.at_pos, self.n)
+    def small_sides(self, t: arb, u: float) -> tuple[list[arb], list[arb]]:
+        """t/(t + e) of the samples above u = F + log nu, e/(t + e) of those below."""
+        above, e = self.array > u, self.exps()
+        return (
+            [t / (t + e[k]) for k in np.flatnonzero(above)],
+            [e[k] / (t + e[k]) for k in np.flatnonzero(~above)],
+        )
 
 
-class Sides(NamedTuple):
-    """The small ones of t/(t + e) (for r above F + log nu) and e/(t + e) (below)."""
+class Parts:
+    """A, B and A - nu B = c + P - N at one F."""
 
-    above: list[arb]
-    below: list[arb]
+    def __init__(self, data: Sample, noise: Sample, nu: Fraction, F: arb) -> None:
+        v, u = rational(nu), float(F.mid()) + math.log(nu)
+        sides = [x.small_sides(v * F.exp(), u) for x in (data, noise)]
+        (above, below), (noise_above, noise_below) = sides
+        one_d = Fraction(len(below) + data.at_neg, data.n)
+        one_n = Fraction(len(noise_above) + noise.at_pos, noise.n)
+        self._n, self._m, self._v = data.n, noise.n, v
+        self._sides = sides
+        self.c = rational(one_d - nu * one_n)
+        self.P, self.N = self._sums(lambda s: s)
+        self.A = rational(one_d) + (total(above) - total(below)) / data.n
+        lost = total(noise_below) - total(noise_above)
+        self.B = rational(one_n) + lost / noise.n
+        self.difference = self.c + self.P - self.N
 
+    def _sums(self, f: Callable[[arb], arb]) -> list[arb]:
+        """The weighted sums of f(s) over the samples above, and over those below."""
+        return [
+            total(map(f, x)) / self._n + self._v * total(map(f, y)) / self._m
+            for x, y in zip(*self._sides, strict=True)
+        ]
 
-def _sides(sample: Sample, t: arb, u: float) -> Sides:
-    pairs = list(zip(sample.finite, sample.exps(), strict=True))
-    return Sides(
-        [t / (t + e) for r, e in pairs if r > u],
-        [e / (t + e) for r, e in pairs if r <= u],
-    )
-
-
-def _total(xs: Sequence[arb]) -> arb:
-    return sum(xs, arb(0))
-
-
-class Parts(NamedTuple):
-    """A, B, and A - nu B = c + P - N, with the sums of s(1 - s) that belong to P and to N."""
-
-    A: arb
-    B: arb
-    c: arb
-    P: arb
-    N: arb
-    dP: arb
-    dN: arb
-
-
-def _parts(
-    data: Sample, noise: Sample, nu: Fraction, F: arb, *, slopes: bool = True
-) -> Parts:
-    n, m = data.n, noise.n
-    v = _rational(nu)
-    u = float(F.mid()) + math.log(nu)
-    t = v * F.exp()
-    d, y = _sides(data, t, u), _sides(noise, t, u)
-    one_d = Fraction(len(d.below) + data.at_neg, n)
-    one_n = Fraction(len(y.above) + noise.at_pos, m)
-    d_above, d_below, y_above, y_below = (_total(x) for x in (*d, *y))
-    d1, d2, y1, y2 = (
-        _total([s * (1 - s) for s in x]) if slopes else arb(0) for x in (*d, *y)
-    )
-    return Parts(
-        A=_rational(one_d) + (d_above - d_below) / n,
-        B=_rational(one_n) + (y_below - y_above) / m,
-        c=_rational(one_d - nu * one_n),
-        P=d_above / n + v * y_above / m,
-        N=d_below / n + v * y_below / m,
-        dP=d1 / n + v * y1 / m,
-        dN=d2 / n + v * y2 / m,
-    )
+    def slopes(self) -> list[arb]:
+        """dP/dF and -dN/dF."""
+        return self._sums(lambda s: s * (1 - s))
 
 
-def _prepare(
-    r_data: Any, r_noise: Any, F: Any, nu: Any
-) -> tuple[Sample, Sample, float, Fraction]:
-    return Sample(r_data), Sample(r_noise), float(F), Fraction(float(nu))
+# nce
 
 
-# --- nce -------------------------------------------------------------------------------------------------------------
+def _prepared(r_data: Any, r_noise: Any, nu: Any) -> tuple[Sample, Sample, Fraction]:
+    return Sample(r_data), Sample(r_noise), Fraction(float(nu))
 
 
 def loss(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
-    """Def. 3.1; +inf where r_data = -inf or r_noise = +inf."""
-    data, noise, F, nu_ = _prepare(r_data, r_noise, F, nu)
+    """Eq. 1; +inf where r_data = -inf or r_noise = +inf."""
+    data, noise, exact_nu = _prepared(r_data, r_noise, nu)
     if data.at_neg or noise.at_pos:
-        return _limit(float("inf"))
+        return limit(INF)
 
     def formula() -> tuple[arb, arb]:
-        v = _rational(nu_)
-        t = v * arb(F).exp()
-        L_data = _total([(t / e).log1p() for e in data.exps()]) / data.n
-        L_noise = _total([(e / t).log1p() for e in noise.exps()]) / noise.n
+        v = rational(exact_nu)
+        t = v * arb(float(F)).exp()
+        L_data = total((t / e).log1p() for e in data.exps()) / data.n
+        L_noise = total((e / t).log1p() for e in noise.exps()) / noise.n
         L = (L_data + v * L_noise) / (1 + v)
         return L, L
 
@@ -213,25 +110,23 @@ def loss(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
 
 
 def grad_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
-    """Eq. 3; scale max(|dL|, T)."""
-    data, noise, F, nu_ = _prepare(r_data, r_noise, F, nu)
+    """Eq. 3; its scale is max(|dL/dF|, T)."""
+    run = _prepared(r_data, r_noise, nu)
 
     def formula() -> tuple[arb, arb]:
-        p = _parts(data, noise, nu_, arb(F), slopes=False)
-        weight = 1 + _rational(nu_)
-        gradient, T = (p.c + p.P - p.N) / weight, (p.P + p.N) / weight
-        return gradient, abs(gradient).max(T)
+        p, weight = Parts(*run, arb(float(F))), 1 + rational(run[2])
+        gradient = p.difference / weight
+        return gradient, abs(gradient).max((p.P + p.N) / weight)
 
     return certify(formula)
 
 
 def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     """Eq. 4."""
-    data, noise, F, nu_ = _prepare(r_data, r_noise, F, nu)
+    run = _prepared(r_data, r_noise, nu)
 
     def formula() -> tuple[arb, arb]:
-        p = _parts(data, noise, nu_, arb(F))
-        H = (p.dP + p.dN) / (1 + _rational(nu_))
+        H = total(Parts(*run, arb(float(F))).slopes()) / (1 + rational(run[2]))
         return H, H
 
     return certify(formula)
@@ -240,46 +135,41 @@ def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
 def grad_r(
     r_data: Any, r_noise: Any, F: float, nu: float = 1.0
 ) -> tuple[list[Exact], list[Exact]]:
-    """-s_data / (n (1 + nu)) and nu s_noise / (m (1 + nu)), each to one ulp of itself."""
-    _, _, F, nu_ = _prepare(r_data, r_noise, F, nu)
-    n, m = np.size(r_data), np.size(r_noise)
+    """-s_data/(n (1 + nu)) and nu s_noise/(m (1 + nu)), each to an ulp of itself."""
+    v = Fraction(float(nu))
 
-    def sigmoid(r: float, sign: int, factor: Fraction) -> Exact:
+    def one(sign: int, weight: Fraction, r: float) -> Exact:
         if math.isinf(r):
-            return certify(
-                lambda: (_rational(factor if sign * r > 0 else Fraction(0)),) * 2
-            )
+            share = weight if sign * r > 0 else Fraction(0)
+            return certify(lambda: (rational(share),) * 2)
 
         def formula() -> tuple[arb, arb]:
-            x = sign * (arb(r) - arb(F) - _rational(nu_).log())
-            s = _rational(factor) / (1 + (-x).exp())
+            x = sign * (arb(r) - arb(float(F)) - rational(v).log())
+            s = rational(weight) / (1 + (-x).exp())
             return s, abs(s)
 
         return certify(formula)
 
-    weight_data, weight_noise = -1 / (n * (1 + nu_)), nu_ / (m * (1 + nu_))
-    return (
-        [sigmoid(float(r), -1, weight_data) for r in np.ravel(r_data)],
-        [sigmoid(float(r), 1, weight_noise) for r in np.ravel(r_noise)],
-    )
+    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
+    on_data = partial(one, -1, -1 / (len(data) * (1 + v)))
+    on_noise = partial(one, 1, v / (len(noise) * (1 + v)))
+    return [on_data(r) for r in data], [on_noise(r) for r in noise]
 
 
-# --- logz ------------------------------------------------------------------------------------------------------------
+# logz
 
 
 def bar_update(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
-    """Eq. 10: F - log A + log B + log nu; infinite where A or B is 0, nan where both are."""
-    data, noise, F, nu_ = _prepare(r_data, r_noise, F, nu)
+    """Eq. 10: F - log A + log B + log nu; infinite where A or B is 0, nan for both."""
+    data, noise, exact_nu = run = _prepared(r_data, r_noise, nu)
     no_A, no_B = data.at_pos == data.n, noise.at_neg == noise.n
     if no_A or no_B:
-        return _limit(
-            float("nan") if no_A and no_B else float("inf") if no_A else float("-inf")
-        )
+        return limit(NAN if no_A and no_B else INF if no_A else -INF)
 
     def formula() -> tuple[arb, arb]:
-        p = _parts(data, noise, nu_, arb(F), slopes=False)
-        F_next = arb(F) - (p.A / (p.B * _rational(nu_))).log()
-        # the zero of F_next is judged against the slack of one eps, so the scale must not vanish with it
+        p, x = Parts(*run, arb(float(F))), arb(float(F))
+        F_next = x - (p.A / (p.B * rational(exact_nu))).log()
+        # A value of 0 is judged by the slack, so that the scale must not vanish.
         return F_next, abs(F_next).max(arb(2) ** -80)
 
     return certify(formula, slack=1)
@@ -293,45 +183,33 @@ class Root(NamedTuple):
 
 
 def verdict(r_data: Any, r_noise: Any, nu: float = 1.0) -> float | None:
-    """None where a finite root exists; else the limit of F: -inf, +inf or nan (both conditions fail)."""
-    (a_neg, a_pos), (b_neg, b_pos) = Sample(r_data).shares(), Sample(r_noise).shares()
-    v = Fraction(float(nu))
-    left, right = a_neg < v * (1 - b_neg), 1 - a_pos > v * b_pos
+    """None where a finite root exists; else the limit of F: -inf, +inf or nan."""
+    data, noise, v = _prepared(r_data, r_noise, nu)
+    left = Fraction(data.at_neg, data.n) < v * Fraction(noise.n - noise.at_neg, noise.n)
+    right = Fraction(data.n - data.at_pos, data.n) > v * Fraction(noise.at_pos, noise.n)
     if left and right:
         return None
-    return (
-        float("nan") if not (left or right) else float("inf") if left else float("-inf")
-    )
+    return INF if left else -INF if right else NAN
 
 
 def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
-    """A double near the root, by bisection on the sign of log(c+ + P) - log(c- + N) in ordinary arithmetic."""
-    n, m, v = data.n, noise.n, float(nu)
+    """A double near the root: bisection on log(c+ + P) - log(c- + N) in doubles."""
+    n, m, pooled = data.n, noise.n, np.concatenate([data.array, noise.array])
+    logs = math.log(1 / n), math.log(float(nu) / m)
+    log_weights = np.repeat(logs, [data.array.size, noise.array.size])
 
     def difference(F: float) -> float:
         u = F + math.log(nu)
-        x, y = u - data.array, noise.array - u
-        c = float(
-            Fraction(int((x >= 0).sum()) + data.at_neg, n)
-            - nu * Fraction(int((y >= 0).sum()) + noise.at_pos, m)
-        )
+        above, noise_above = data.array > u, noise.array >= u
+        ones = Fraction(int((~above).sum()) + data.at_neg, n)
+        c = float(ones - nu * Fraction(int(noise_above.sum()) + noise.at_pos, m))
+        z, up = -np.abs(u - pooled), np.concatenate([above, noise_above])
+        small = z - np.log1p(np.exp(z)) + log_weights
+        P = np.append(small[up], math.log(c) if c > 0 else -INF)
+        N = np.append(small[~up], math.log(-c) if c < 0 else -INF)
+        return float(np.logaddexp.reduce(P) - np.logaddexp.reduce(N))
 
-        def log_small(z: np.ndarray, weight: float) -> np.ndarray:
-            z = -np.abs(z)
-            return z - np.log1p(np.exp(z)) + math.log(weight)
-
-        small_x, small_y = log_small(x, 1 / n), log_small(y, v / m)
-        up = np.concatenate(
-            [small_x[x < 0], small_y[y >= 0], [math.log(c) if c > 0 else -np.inf]]
-        )
-        down = np.concatenate(
-            [small_x[x >= 0], small_y[y < 0], [math.log(-c) if c < 0 else -np.inf]]
-        )
-        return float(np.logaddexp.reduce(up) - np.logaddexp.reduce(down))
-
-    pooled = np.concatenate([data.array, noise.array])
-    lo, hi = float(pooled.min()), float(pooled.max())
-    width = 1.0
+    lo, hi, width = float(pooled.min()), float(pooled.max()), 1.0
     while difference(lo) > 0 or difference(hi) < 0:
         lo, hi, width = lo - width, hi + width, 2 * width
     for _ in range(100):
@@ -343,170 +221,138 @@ def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
 
 
 def _sign(data: Sample, noise: Sample, nu: Fraction, F: arb) -> int:
-    p = _parts(data, noise, nu, F.mid(), slopes=False)
-    balance = p.c + p.P - p.N
-    if not balance.is_finite() or 0 in balance:
+    difference = Parts(data, noise, nu, F.mid()).difference
+    if not difference.is_finite() or 0 in difference:
         raise Uncertain
-    return 1 if bool(balance > 0) else -1
+    return 1 if bool(difference > 0) else -1
 
 
-def _tiny(F: arb) -> arb:
-    """Half the width of the certified enclosure: 2**-140 at 192 bits, times |F| where |F| < 1 (2**-60 near 0)."""
-    return abs(F.mid()).max(arb(2) ** -60).min(arb(1)) * arb(2) ** -(ctx.prec // 2 + 44)
-
-
-def _enclosed(data: Sample, noise: Sample, nu: Fraction, F: arb) -> bool:
-    d = _tiny(F)
-    return _sign(data, noise, nu, F - d) < 0 < _sign(data, noise, nu, F + d)
+def _radius(F: arb) -> arb:
+    """2**-140 at 192 bits, times |F| where |F| < 1 (2**-60 near 0)."""
+    size = abs(F).max(arb(2) ** -60).min(arb(1))
+    return size * arb(2) ** -(ctx.prec // 2 + 44)
 
 
 def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
-    """A ball that contains the root, proved by the signs of A - nu B (increasing in F) at its ends."""
+    """A ball that holds the root: A - nu B changes its sign between the ends.
+
+    It is found by Newton's method on log(c+ + P) - log(c- + N), which is quadratic from
+    a guess that is right to a few ulps.
+    """
     F = arb(guess)
-    for _ in range(
-        8
-    ):  # Newton on log(c+ + P) - log(c- + N), quadratic from a guess that is right to a few ulps
-        p = _parts(data, noise, nu, F)
+    for _ in range(8):
+        p = Parts(data, noise, nu, F)
         if not p.P.is_finite() or not p.N.is_finite():
             raise Uncertain
         up, down = p.P + p.c.nonnegative_part(), p.N + (-p.c).nonnegative_part()
         if up == 0 or down == 0:
             break
-        step = (up / down).log() / (p.dP / up + p.dN / down)
+        dP, dN = p.slopes()
+        step = (up / down).log() / (dP / up + dN / down)
         if not step.is_finite():
             break
         F = (F - step).mid()
-        if bool(abs(step.mid()) < _tiny(F)):
+        if bool(abs(step.mid()) < _radius(F)):
             break
-    if _enclosed(data, noise, nu, F):
-        return F + arb(0, _tiny(F))
-    # Bisection from the guess, where Newton left the enclosure.
-    lo, hi, width = (arb(guess) - 1).mid(), (arb(guess) + 1).mid(), arb(1)
-    if not bool(lo < hi):
+    radius = _radius(F)
+    low, high = (_sign(data, noise, nu, x) for x in (F - radius, F + radius))
+    if not low < 0 < high:
         raise Uncertain
-    while _sign(data, noise, nu, lo) > 0:
-        lo, width = (lo - width).mid(), 2 * width
-    while _sign(data, noise, nu, hi) < 0:
-        hi, width = (hi + width).mid(), 2 * width
-    while True:
-        F = ((lo + hi) / 2).mid()
-        if bool(hi - lo < _tiny(F)):
-            return F + arb(0, _tiny(F))
-        if not bool(lo < F) or not bool(F < hi):
-            raise Uncertain
-        try:
-            lo, hi = (lo, F) if _sign(data, noise, nu, F) > 0 else (F, hi)
-        except Uncertain:  # F may be the root itself, to the last bit
-            if not _enclosed(data, noise, nu, F):
-                raise
-            return F + arb(0, _tiny(F))
+    return F + arb(0, radius)
 
 
 @lru_cache(maxsize=256)
 def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
-    r_data, r_noise = np.frombuffer(data_bytes), np.frombuffer(noise_bytes)
-    limit = verdict(r_data, r_noise, nu)
-    if limit is not None:
-        return Root(_limit(limit), False, _limit(float("nan")), _limit(float("nan")))
-    data, noise, F, nu_ = _prepare(r_data, r_noise, 0.0, nu)
-    guess = _guess(data, noise, nu_)
-    roots: dict[int, arb] = {}
+    samples = np.frombuffer(data_bytes), np.frombuffer(noise_bytes)
+    F = verdict(*samples, nu)
+    if F is not None:
+        return Root(limit(F), False, limit(NAN), limit(NAN))
+    data, noise, exact_nu = run = _prepared(*samples, nu)
+    guess = _guess(*run)
 
-    def root() -> arb:
-        if ctx.prec not in roots:
-            roots[ctx.prec] = _root(data, noise, nu_, guess)
-        return roots[ctx.prec]
+    @lru_cache(maxsize=None)
+    def at(prec: int) -> tuple[arb, arb]:
+        """The root and the slope of A - nu B there."""
+        F = _root(*run, guess)
+        return F, total(Parts(*run, F).slopes())
 
     def root_formula() -> tuple[arb, arb]:
-        F = root()
-        # a root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell
-        return (F if bool(abs(F.mid()) > arb(2) ** -80) else F.mid()), abs(F.mid()).max(
-            arb(2) ** -80
-        )
-
-    def curvature(F: arb) -> arb:
-        p = _parts(data, noise, nu_, F)
-        return p.dP + p.dN
+        F, least = at(ctx.prec)[0], arb(2) ** -80
+        # A root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell.
+        return (F if bool(abs(F.mid()) > least) else F.mid()), abs(F.mid()).max(least)
 
     def overlap_formula() -> tuple[arb, arb]:
-        v = _rational(nu_)
-        value = (1 + v) / v * curvature(root())
+        v = rational(exact_nu)
+        value = (1 + v) / v * at(ctx.prec)[1]
         return value, value
 
-    def variance(sample: Sample, t: arb, ones: int) -> arb:
-        # var s = var(1 - s): of the two, the one that most of the sample has small, since it is their spread that cancels
-        flip = 2 * ones > sample.n
+    def variance(sample: Sample, F: arb) -> arb:
+        # var s = var(1 - s): take the one that is small for most of the sample.
+        t, u = rational(exact_nu) * F.exp(), float(F.mid()) + math.log(exact_nu)
+        flip = 2 * (int((sample.array <= u).sum()) + sample.at_neg) > sample.n
         s = [(e if flip else t) / (t + e) for e in sample.exps()]
         s += [arb(1)] * (sample.at_pos if flip else sample.at_neg)
         s += [arb(0)] * (sample.at_neg if flip else sample.at_pos)
-        mean = _total(s) / sample.n
-        return _total([(x - mean) * (x - mean) for x in s]) / sample.n
+        mean = total(s) / sample.n
+        return total((x - mean) * (x - mean) for x in s) / sample.n
 
     def error_formula() -> tuple[arb, arb]:
-        F = root()
-        v = _rational(nu_)
-        t = v * F.exp()
-        u = float(F.mid()) + math.log(nu_)
-        var_data = variance(data, t, int((data.array <= u).sum()) + data.at_neg)
-        var_noise = variance(noise, t, int((noise.array <= u).sum()) + noise.at_neg)
-        total = var_data / data.n + v * v * var_noise / noise.n
-        spread = (
-            arb(0, total.upper().sqrt()) if 0 in total else total.sqrt()
-        )  # tied samples have no spread
-        error = spread / curvature(F)
+        (F, slope), v = at(ctx.prec), rational(exact_nu)
+        var = variance(data, F) / data.n + v * v * variance(noise, F) / noise.n
+        # Tied samples have no spread.
+        spread = arb(0, var.upper().sqrt()) if 0 in var else var.sqrt()
+        error = spread / slope
         return error, abs(error).max(arb(2) ** -80)
 
-    error = (
-        _limit(float("nan")) if min(data.n, noise.n) == 1 else certify(error_formula)
-    )
+    one = min(data.n, noise.n) == 1
+    error = limit(NAN) if one else certify(error_formula)
     return Root(certify(root_formula, slack=1), True, error, certify(overlap_formula))
 
 
 def root(r_data: Any, r_noise: Any, nu: float = 1.0) -> Root:
-    """The root of A = nu B, with the sandwich standard error and the overlap there. NO_ROOT: has_root False, F its limit."""
-    data, noise = (
-        np.ascontiguousarray(r, dtype=np.float64).ravel() for r in (r_data, r_noise)
-    )
-    return _root_of(data.tobytes(), noise.tobytes(), float(nu))
+    """The root of A = nu B, with the sandwich standard error and the overlap there.
+
+    Without a finite root ``has_root`` is False and F is its limit.
+    """
+    samples = (np.ravel(np.asarray(r, dtype=np.float64)) for r in (r_data, r_noise))
+    return _root_of(*(r.tobytes() for r in samples), float(nu))
 
 
-# --- ence ------------------------------------------------------------------------------------------------------------
+def root_F(r_data: Any, r_noise: Any, nu: float = 1.0) -> float:
+    """The double nearest to the root."""
+    return float(root(r_data, r_noise, nu).F.value)
 
 
-def _half_exps(r_data: Any, r_noise: Any, F: float) -> tuple[arb, arb]:
+# ence
+
+
+def _half_exps(data: Sample, noise: Sample, F: float) -> tuple[arb, arb]:
     """E_p*[e^{-(r - F)/2}], E_q[e^{(r - F)/2}] (finite ratios)."""
-    half = (arb(F) / 2).exp()
-    data, noise = Sample(r_data), Sample(r_noise)
-    return (
-        half * _total([(arb(-r) / 2).exp() for r in data.finite]) / data.n,
-        _total([(arb(r) / 2).exp() for r in noise.finite]) / noise.n / half,
+    half = (arb(float(F)) / 2).exp()
+    a, b = (
+        total((sign * arb(r) / 2).exp() for r in x.array.tolist()) / x.n
+        for sign, x in ((-1, data), (1, noise))
     )
+    return half * a, b / half
 
 
 def ence_loss(r_data: Any, r_noise: Any, F: float) -> Exact:
     """Liu et al. 2021; +inf where r_data = -inf or r_noise = +inf."""
-    if Sample(r_data).at_neg or Sample(r_noise).at_pos:
-        return _limit(float("inf"))
-
-    def formula() -> tuple[arb, arb]:
-        a, b = _half_exps(r_data, r_noise, F)
-        return (a + b) / 2, (a + b) / 2
-
-    return certify(formula)
+    data, noise = Sample(r_data), Sample(r_noise)
+    if data.at_neg or noise.at_pos:
+        return limit(INF)
+    return certify(lambda: (total(_half_exps(data, noise, F)) / 2,) * 2)
 
 
 def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
-    """(a - b)/4 with the scale (a + b)/4, which is its T."""
-    diverges = bool(Sample(r_data).at_neg), bool(Sample(r_noise).at_pos)
-    if any(diverges):
-        return _limit(
-            float("nan")
-            if all(diverges)
-            else float("inf") if diverges[0] else float("-inf")
-        )
+    """(a - b)/4 with the scale (a + b)/4."""
+    data, noise = Sample(r_data), Sample(r_noise)
+    if data.at_neg or noise.at_pos:
+        both = data.at_neg and noise.at_pos
+        return limit(NAN if both else INF if data.at_neg else -INF)
 
     def formula() -> tuple[arb, arb]:
-        a, b = _half_exps(r_data, r_noise, F)
+        a, b = _half_exps(data, noise, F)
         return (a - b) / 4, (a + b) / 4
 
     return certify(formula)
@@ -515,17 +361,13 @@ def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
 def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
     """log E_q[e^{r/2}] - log E_p*[e^{-r/2}]."""
     data, noise = Sample(r_data), Sample(r_noise)
-    b = (
-        float("inf")
-        if noise.at_pos
-        else float("-inf") if noise.at_neg == noise.n else 0.0
-    )
-    a = float("inf") if data.at_neg else float("-inf") if data.at_pos == data.n else 0.0
+    b = INF if noise.at_pos else -INF if noise.at_neg == noise.n else 0.0
+    a = INF if data.at_neg else -INF if data.at_pos == data.n else 0.0
     if a or b:
-        return _limit(b - a)
+        return limit(b - a)
 
     def formula() -> tuple[arb, arb]:
-        x, y = _half_exps(r_data, r_noise, 0.0)
+        x, y = _half_exps(data, noise, 0.0)
         F = (y / x).log()
         return F, abs(F).max(arb(2) ** -80)
 
@@ -535,17 +377,15 @@ def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
 def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[Exact]]:
     """-e^{-(r - F)/2}/(4n) and e^{(r - F)/2}/(4m), each to one ulp of itself."""
 
-    def one(r: float, sign: int, count: int) -> Exact:
+    def one(sign: int, count: int, r: float) -> Exact:
         if math.isinf(r):
-            return _limit(0.0 if sign * r < 0 else sign * math.inf)
+            return limit(0.0 if sign * r < 0 else sign * INF)
 
         def formula() -> tuple[arb, arb]:
-            w = sign * (sign * (arb(r) - arb(F)) / 2).exp() / (4 * count)
+            w = sign * (sign * (arb(r) - arb(float(F))) / 2).exp() / (4 * count)
             return w, abs(w)
 
         return certify(formula)
 
-    return (
-        [one(float(r), -1, np.size(r_data)) for r in np.ravel(r_data)],
-        [one(float(r), 1, np.size(r_noise)) for r in np.ravel(r_noise)],
-    )
+    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
+    return [one(-1, len(data), r) for r in data], [one(1, len(noise), r) for r in noise]

@@ -1,4 +1,4 @@
-"""What a claim is, what a run of its tests says of it, and how CLAIMS.md shows it."""
+"""Claims of the paper: how tests declare them, what a run says, and CLAIMS.md."""
 
 from __future__ import annotations
 
@@ -13,14 +13,56 @@ PRINTED = "printed error"
 NOT_CHECKED = "not checked"
 FAILED = "FAILED"
 
+# The headings of CLAIMS.md in the paper's order, each with its labels in order.
+HEADINGS = {
+    "Section 1: Introduction": "Section 1",
+    "Section 3.1: Vanilla noise contrastive estimation": (
+        "Definition 3.1, Eq. 1, Section 3.1"
+    ),
+    "Section 3.2: Exponential families": "Eq. 2, Section 3.2",
+    "Section 3.3: Optimization of the normalizing constant": (
+        "Lemma 3.2, Eq. 3, Eq. 4, Section 3.3"
+    ),
+    "Section 3.4: Bennett acceptance ratio": (
+        "Eq. 5, Eq. 6, Eq. 7, Eq. 8, Eq. 9, Eq. 10, Section 3.4"
+    ),
+    "Section 3.5: Training with BAR and binary search": (
+        "Eq. 11, Section 3.5, Algorithm 1"
+    ),
+    "Section 4: Experimental results": (
+        "Section 4, Section 4.1, Figure 1, Section 4.2, Figure 2, Figure 3, "
+        "Section 4.3, Figure 4, Figure 5, Figure 6"
+    ),
+    "Section 5: Conclusion": "Section 5",
+    "Appendix A: Convexity proofs": (
+        "Appendix A, Appendix A.1, Eq. 12, Eq. 13, Eq. 14, Appendix A.2, Eq. 15, Eq. 16"
+    ),
+    "Appendix B: Convergence of BAR": "Lemma B.1, Eq. 17, Figure 7, Appendix B",
+    "Appendix C: Further results on exponential families": (
+        "Appendix C, Figure 8, Figure 9, Figure 10"
+    ),
+    "Appendix D: Further results on neural networks": (
+        "Appendix D, Appendix D.1, Figure 11, Figure 12, Appendix D.2, Figure 13"
+    ),
+}
+OTHERS = "Not in the paper"
+PLACES = [
+    (label, heading)
+    for heading, labels in HEADINGS.items()
+    for label in labels.split(", ")
+]
+
 
 class DeclarationError(ValueError):
-    """A marker that declares no proper claim, or two that contradict each other."""
+    """A marker that declares no valid claim, or two that contradict each other."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement as a test declares it; of a printed error ``statement`` is the printed form and ``why`` the right one."""
+    """A statement as a test declares it.
+
+    For a printed error, ``statement`` is the printed form and ``why`` the right one.
+    """
 
     label: str
     statement: str
@@ -30,41 +72,47 @@ class Claim:
     where: str = ""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        return (PRINTED if self.kind == PRINTED else "", self.label, self.statement)
+    def key(self) -> tuple[bool, str, str]:
+        return self.kind == PRINTED, self.label, self.statement
+
+    @property
+    def place(self) -> int:
+        """The index in PLACES of the longest label that this one contains."""
+        found = [k for k, (name, _) in enumerate(PLACES) if name in self.label]
+        return max(found, key=lambda k: len(PLACES[k][0]), default=len(PLACES))
+
+    @property
+    def heading(self) -> str:
+        return [*PLACES, ("", OTHERS)][self.place][1]
 
 
-def claim(
-    label: str,
-    statement: str,
-    *,
-    kind: str,
-    verdict: str = "holds",
-    why: str = "",
-    where: str = "",
-) -> Claim:
-    """The claim of ``@pytest.mark.claim(...)``; a verdict other than "holds" needs ``why``, the correction or the reason."""
+def claim(label: str, statement: str, *, kind: str, **options: str) -> Claim:
+    """The claim of ``@pytest.mark.claim(...)``."""
+    new = Claim(label, statement, kind, **options)
     if kind not in KINDS:
         raise DeclarationError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    if verdict not in VERDICTS:
-        raise DeclarationError(
-            f"verdict must be one of {', '.join(VERDICTS)}; got {verdict!r}"
-        )
-    if verdict != "holds" and not why:
-        raise DeclarationError(f"verdict {verdict!r} needs why=")
-    return Claim(label, statement, kind, verdict, why, where)
+    if new.verdict not in VERDICTS:
+        names = ", ".join(VERDICTS)
+        raise DeclarationError(f"verdict must be one of {names}; got {new.verdict!r}")
+    if new.verdict != "holds" and not new.why:
+        raise DeclarationError(f"verdict {new.verdict!r} needs why=")
+    return new
 
 
 def printed_error(place: str, *, printed: str, right: str) -> Claim:
-    """The claim of ``@pytest.mark.printed_error(...)``: the printed form fails and the right one holds."""
+    """The claim of ``@pytest.mark.printed_error(...)``."""
     return Claim(place, printed, PRINTED, "holds corrected", right)
 
 
 @dataclass
 class Record:
-    """One test: what it declares, its outcome ("passed", "failed"; None where it did not run to its end), and what it said."""
+    """One test: its claims and line, its outcome, and what it measured.
+
+    ``outcome`` is "passed", "failed", or None if the test did not run to its end.
+    """
 
     claims: list[Claim] = field(default_factory=list)
+    line: int = 0
     outcome: str | None = None
     reason: str = "did not run"
     evidence: list[str] = field(default_factory=list)
@@ -72,7 +120,7 @@ class Record:
 
 @dataclass
 class Row:
-    """One claim with all its tests, by name."""
+    """One claim with all its tests, by node id."""
 
     claim: Claim
     where: set[str] = field(default_factory=set)
@@ -80,7 +128,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """The declared verdict only where every test of the claim ran and passed."""
+        """The declared verdict, if every test of the claim ran and passed."""
         outcomes = {test.outcome for test in self.tests.values()}
         if "failed" in outcomes:
             return FAILED
@@ -92,31 +140,37 @@ class Row:
 
     @property
     def evidence(self) -> list[str]:
-        return list(
-            dict.fromkeys(
-                text for test in self.tests.values() for text in test.evidence
-            )
-        )
+        texts = [text for test in self.tests.values() for text in test.evidence]
+        return list(dict.fromkeys(texts))
 
     def shortfall(self) -> str:
-        """Which tests failed; or how many did not run, and why."""
+        """Which tests failed, or how many did not run and why."""
         if self.verdict == FAILED:
-            return ", ".join(
-                name for name, test in self.tests.items() if test.outcome == "failed"
-            )
+            failed = [k for k, test in self.tests.items() if test.outcome == "failed"]
+            return ", ".join(failed)
         reasons = [test.reason for test in self.tests.values() if test.outcome is None]
-        return f"{len(reasons)} of {len(self.tests)} tests: {'; '.join(sorted(set(reasons)))}"
+        why = "; ".join(sorted(set(reasons)))
+        return f"{len(reasons)} of {len(self.tests)} tests: {why}"
 
-    def functions(self) -> list[str]:
-        """The test functions, without their parameters and folder."""
-        return sorted(
-            {name.split("[")[0].removeprefix("tests/") for name in self.tests}
-        )
+    def links(self) -> str:
+        """The test functions, each linked to its file and line."""
+        lines = {function(name): test.line for name, test in self.tests.items()}
+        return ", ".join(link(*key, line) for key, line in sorted(lines.items()))
+
+
+def function(nodeid: str) -> tuple[str, str]:
+    """The file and the name of a test function, without its parameters."""
+    path, *_, name = nodeid.split("[")[0].split("::")
+    return path, name
+
+
+def link(path: str, name: str, line: int) -> str:
+    return f"[`{name}`]({path}#L{line})"
 
 
 def rows(tests: dict[str, Record]) -> list[Row]:
-    """The ledger: theorems and experiments by label, numbers in their order; printed errors in the order of declaration."""
-    found: dict[tuple[str, str, str], Row] = {}
+    """The ledger: all claims in the paper's order, then its printed errors."""
+    found: dict[Any, Row] = {}
     for name, test in tests.items():
         for claim in test.claims:
             row = found.setdefault(claim.key, Row(claim))
@@ -124,81 +178,62 @@ def rows(tests: dict[str, Record]) -> list[Row]:
                 here, there = getattr(claim, part), getattr(row.claim, part)
                 if here != there:
                     raise DeclarationError(
-                        f"{claim.label}: {claim.statement}: {part} is {here!r} at {name}, {there!r} at {next(iter(row.tests))}"
+                        f"{claim.label}: {claim.statement}: {part} is {here!r} at "
+                        f"{name}, {there!r} at {next(iter(row.tests))}"
                     )
             row.where |= {claim.where} - {""}
             row.tests[name] = test
-    kinds = (*KINDS, PRINTED)
-    return sorted(
-        found.values(),
-        key=lambda row: (kinds.index(row.claim.kind), *_place(row.claim)),
-    )
+
+    def order(row: Row) -> tuple[bool, int, str]:
+        place, label = row.claim.place, row.claim.label
+        return row.claim.kind == PRINTED, place, label if place == len(PLACES) else ""
+
+    return sorted(found.values(), key=order)
 
 
 def render(ledger: Iterable[Row]) -> str:
-    """CLAIMS.md: everything in it is declared or earned, nothing depends on the machine."""
-    ledger = list(ledger)
+    """CLAIMS.md: what tests declare and earn, and nothing that a machine changes."""
     lines = [
         "# Claims",
         "",
-        "Generated by `pytest --write-claims`; a full run of `pytest` fails where this table differs from what it found.",
-        "The evidence (worst errors, counts, timings) depends on the machine: the ledger at the end of a run prints it.",
+        "One line for each claim, in the paper's order. `pytest --write-claims` writes"
+        " this file; a full run of `pytest` fails if a claim differs from it. The"
+        " evidence (worst errors, counts) depends on the machine: a run prints it.",
     ]
-    for kind, title in zip(
-        KINDS, ("Theorems, equations and formulas", "Experiments"), strict=True
-    ):
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| claim | statement | verdict | where | tests |",
-            "|---|---|---|---|---|",
-        ]
-        for row in ledger:
-            if row.claim.kind == kind:
-                verdict = f"**{row.verdict}**" + (
-                    f": {row.claim.why}" if row.claim.why else ""
-                )
-                where, tests = _code(sorted(row.where)), _code(row.functions())
-                lines.append(
-                    _line(row.claim.label, row.claim.statement, verdict, where, tests)
-                )
-    lines += ["", "## Printed errors of the paper", ""]
-    lines += [
-        "Each proof shows that the printed form fails and that the right one holds.",
-        "",
-    ]
-    lines += ["| place | printed | right | proof |", "|---|---|---|---|"]
+    heading = ""
     for row in ledger:
-        if row.claim.kind == PRINTED:
-            proof = _code(row.functions()) if row.earned else f"**{row.verdict}**"
-            lines.append(
-                _line(row.claim.label, row.claim.statement, row.claim.why, proof)
-            )
+        claim = row.claim
+        printed = claim.kind == PRINTED
+        new = "Printed errors of the paper" if printed else claim.heading
+        if new != heading:
+            lines += ["", f"## {new}", ""]
+            heading = new
+        verdict = row.verdict if row.verdict == "holds" else f"**{row.verdict}**"
+        kind = claim.kind if printed and row.earned else f"{claim.kind}, {verdict}"
+        statement, why = map(_escaped, (claim.statement, claim.why))
+        why = why and f" {'Right' if printed else 'But'}: {why}."
+        where = "".join(f"`{name}`, " for name in sorted(row.where))
+        lines.append(
+            f"- **{claim.label}** ({kind}): {statement}.{why}" f" {where}{row.links()}"
+        )
     return "\n".join(lines) + "\n"
 
 
-def _code(names: Iterable[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+def _escaped(text: str) -> str:
+    """The text with the characters escaped that Markdown would take for emphasis."""
+    return re.sub(r"([*~])", r"\\\1", text)
 
 
-def _line(*cells: str) -> str:
-    return (
-        "| "
-        + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells)
-        + " |"
-    )
+def without_lines(text: str) -> str:
+    """CLAIMS.md without the line numbers of its links."""
+    return re.sub(r"#L\d+\)", ")", text)
 
 
-def _place(claim: Claim) -> tuple[Any, ...]:
-    if claim.kind == PRINTED:
-        return ()
-    parts = re.split(r"(\d+)", claim.label)
-    return (
-        [
-            (0, int(part), "") if part.isdigit() else (1, 0, part)
-            for part in parts
-            if part
-        ],
-        claim.statement,
-    )
+def with_lines(text: str, tests: dict[str, Record]) -> str:
+    """CLAIMS.md with the line numbers of its links renewed."""
+    for name, test in tests.items():
+        if test.claims:
+            path, short = function(name)
+            stale = re.escape(link(path, short, 0)[:-2]) + r"\d+\)"
+            text = re.sub(stale, link(path, short, test.line), text)
+    return text

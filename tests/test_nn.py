@@ -231,21 +231,29 @@ def test_mlp_is_its_chain(widths, seed):
 
 def test_chain_skips_gradients_that_nobody_takes():
     """Without dx the pullback ends at the first layer that has parameters."""
+    asked = []
 
-    def doubled(params, x):
-        def pullback(dy, *, dx=True, dparams=True):
-            assert dx, "a layer below all parameters was pulled back in vain"
-            return 2.0 * dy, {} if dparams else None
+    def recorded(layer):
+        def recording(params, x):
+            y, inner = layer(params, x)
 
-        return 2.0 * x, pullback
+            def pullback(dy, *, dx=True, dparams=True):
+                asked.append((layer, dx))
+                return inner(dy, dx=dx, dparams=dparams)
 
+            return y, pullback
+
+        return recording
+
+    layers = [recorded(layer) for layer in (nn.leaky_relu, nn.linear, average_pool)]
     params = {"1.weight": rng(1).normal(size=(3, 2)), "1.bias": np.ones(3)}
-    layer = nn.chain(doubled, nn.linear, nn.leaky_relu)
-    y, pullback = layer(params, rng(2).normal(size=(4, 2)))
-    dx, dparams = pullback(y)
-    assert dx.shape == (4, 2)
-    assert_same((dx, pullback(y, dx=False)[1]), (dx, dparams))
-    assert nn.chain(doubled)({}, y)[1](y, dx=False) == (None, {})
+    y, pullback = nn.chain(*layers)(params, rng(2).normal(size=(4, 5, 6, 2)))
+    expected = pullback(y)
+    asked.clear()
+    assert_same((expected[0], pullback(y, dx=False)[1]), expected)
+    assert asked == [(average_pool, True), (nn.linear, False)]
+    asked.clear()
+    assert nn.chain(layers[0])({}, y)[1](y, dx=False) == (None, {}) and not asked
 
 
 def test_leaky_relu_at_the_kink():

@@ -1,4 +1,4 @@
-"""Sigmoids, logarithms of means and error-free sums against mpmath, at the edges of the exponential and between them."""
+"""Logarithms of means and error-free sums against mpmath and exact fractions."""
 
 from __future__ import annotations
 
@@ -13,82 +13,41 @@ from hypothesis import strategies as st
 
 from refnce.array.special import (
     log_double_double,
-    log_sigmoid,
     logmeanexp,
-    sigmoid,
-    softplus,
+    pairwise_sum,
     two_product,
     two_sum,
 )
-from tests.strategies import EDGES, log_ratios, nus
+from tests.regimes import rng
+from tests.strategies import log_ratios, nus
 from tests.ulps import eps, error_in_units, ulp
 
-# exp, log1p and the quotient are off by an ulp each at most; softplus adds two of them.
-UNITS = 4.0
-XS = np.asarray([*EDGES, *np.linspace(-750.0, 750.0, 301)])
+INF = math.inf
 sizes = st.floats(-1e100, 1e100, allow_subnormal=False)
-
-
-def exact_sigmoid(x):
-    return 1 / (1 + mpmath.exp(-x))
-
-
-def exact_softplus(x):
-    return mpmath.log1p(mpmath.exp(x))
-
-
-def exact_log_sigmoid(x):
-    return -mpmath.log1p(mpmath.exp(-x))
-
-
-@pytest.mark.parametrize(
-    "function, exact",
-    [
-        (sigmoid, exact_sigmoid),
-        (softplus, exact_softplus),
-        (log_sigmoid, exact_log_sigmoid),
-    ],
-)
-def test_elementwise_functions_keep_their_digits_in_both_tails(function, exact):
-    with mpmath.workprec(3000):  # 1 + e^1000 and e^-1000 side by side
-        for x, got in zip(XS.tolist(), function(XS).tolist(), strict=True):
-            value = exact(mpmath.mpf(x))
-            assert error_in_units(got, value, ulp(value)) <= UNITS, x
-
-
-def test_limits():
-    x = np.asarray([-math.inf, math.inf])
-    assert sigmoid(x).tolist() == [0.0, 1.0]
-    assert softplus(x).tolist() == [0.0, math.inf]
-    assert log_sigmoid(x).tolist() == [-math.inf, 0.0]
 
 
 @given(st.lists(log_ratios, min_size=1, max_size=8))
 def test_logmeanexp(x):
     with mpmath.workprec(3000):
         exact = mpmath.log(mpmath.fsum(mpmath.exp(mpmath.mpf(v)) for v in x) / len(x))
-    # The largest is added last; the logarithm of the rest is between -log n and 0, and its argument has n rounded terms.
+    # The largest is added last. The logarithm of the rest is between -log n and 0, and
+    # its argument has n rounded terms.
     unit = ulp(exact) + ulp(max(x)) + eps() * (len(x) + math.log(len(x)))
-    assert error_in_units(logmeanexp(np.asarray(x)), exact, unit) <= UNITS
+    assert error_in_units(logmeanexp(np.asarray(x)), exact, unit) <= 4.0
 
 
-def test_logmeanexp_of_infinities_and_over_the_last_axis():
-    inf = math.inf
-    x = np.asarray([[-inf, -inf], [-inf, inf], [0.5, inf], [-inf, 0.5], [3.0, 3.0]])
-    assert logmeanexp(x).tolist() == [
-        -inf,
-        inf,
-        inf,
-        pytest.approx(0.5 - math.log(2.0), rel=4e-16),
-        3.0,
-    ]
-    assert logmeanexp(x[None, :, :]).shape == (1, 5) and logmeanexp(
-        x[:, None, :]
-    ).shape == (5, 1)
-    # Each row has its own maximum: that of the others would make its exponentials 0 or infinite.
-    assert logmeanexp(
-        np.asarray([[-3000.0, -3000.0], [5.0, 5.0], [3000.0, 3000.0]])
-    ).tolist() == [-3000.0, 5.0, 3000.0]
+def test_logmeanexp_of_infinities():
+    x = np.asarray([[-INF, -INF], [-INF, INF], [0.5, INF], [-INF, 0.5], [3.0, 3.0]])
+    half = pytest.approx(0.5 - math.log(2.0), rel=4e-16)
+    assert logmeanexp(x).tolist() == [-INF, INF, INF, half, 3.0]
+
+
+def test_logmeanexp_is_over_the_last_axis():
+    """Each row has its own maximum: another's makes its exponentials 0 or infinite."""
+    x = np.repeat([[-3000.0], [5.0], [3000.0]], 2, axis=1)
+    for shape in ((3,), (1, 3), (3, 1)):
+        found = logmeanexp(x.reshape(*shape, 2))
+        assert found.shape == shape and found.ravel().tolist() == [-3000.0, 5.0, 3000.0]
 
 
 @given(sizes, sizes)
@@ -104,11 +63,19 @@ def test_two_product_is_exact(a, b):
 
 
 @given(nus)
-def test_log_of_nu_is_a_pair(nu):
+def test_log_double_double(nu):
     high, low = log_double_double(nu)
     with mpmath.workprec(300):
         exact = mpmath.log(mpmath.mpf(nu))
         assert high == pytest.approx(float(exact), rel=2.3e-16, abs=0.0)
-        assert abs(mpmath.mpf(high) + mpmath.mpf(low) - exact) <= mpmath.ldexp(
-            abs(exact), -104
-        )
+        error = abs(mpmath.mpf(high) + mpmath.mpf(low) - exact)
+        assert error <= mpmath.ldexp(abs(exact), -104)
+
+
+@pytest.mark.parametrize("n", [1, 2, 16, 17, 33, 1000, 8191])
+def test_pairwise_sum(n):
+    """Within log2(n) + 16 roundings of the sum; equal terms too, which round alike."""
+    for x in (np.full((2, n), 0.1), rng(n).random((2, n))):
+        for row, got in zip(x.tolist(), pairwise_sum(x).tolist(), strict=True):
+            exact = math.fsum(row)
+            assert abs(got - exact) <= (math.log2(n) + 16) * 2.0**-53 * exact

@@ -10,7 +10,10 @@ FORMATS = {"float64": (53, -1074), "float32": (24, -149)}
 
 
 def ulp(x: Any, dtype: str = "float64") -> mpmath.mpf:
-    """Spacing of the floats of `dtype` at |x| (x may lie beyond their range); that of zero is the smallest subnormal."""
+    """The spacing of the floats of ``dtype`` at |x|, which may lie beyond their range.
+
+    At 0 it is the smallest subnormal.
+    """
     bits, smallest = FORMATS[dtype]
     x = mpmath.mpf(x) if not isinstance(x, mpmath.mpf) else x
     exponent = smallest if x == 0 else max(mpmath.frexp(x)[1] - bits, smallest)
@@ -25,8 +28,8 @@ def eps(dtype: str = "float64") -> mpmath.mpf:
 def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> float:
     """|got - exact| / unit.
 
-    A nan or an infinity is right (0) only where the exact value is the same, or lies beyond the largest float; else the
-    error is infinite.
+    A nan or an infinity is right (0) only if the exact value is the same, or lies
+    beyond the largest float; else the error is infinite.
     """
     got = float(got)
     exact = exact if isinstance(exact, mpmath.mpf) else mpmath.mpf(exact)
@@ -41,3 +44,8 @@ def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> f
         )
     with mpmath.workprec(400):
         return float(abs(mpmath.mpf(got) - exact) / unit)
+
+
+def units_off(got: Any, exact: Any, dtype: str = "float64") -> float:
+    """The error of ``got`` in units of a certified value (see certainty.Exact)."""
+    return error_in_units(got, exact.value, exact.unit(dtype), dtype)

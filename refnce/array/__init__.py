@@ -1,1 +1,1 @@
-"""Array libraries, argument checks and error-free arithmetic: what the formulas stand on."""
+"""Array libraries, argument checks and error-free arithmetic."""

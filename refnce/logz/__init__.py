@@ -1,8 +1,10 @@
-"""The log-partition solvers: the F at which A = nu B, by the Bennett acceptance ratio, bisection or Newton.
+"""Solvers of A = nu B for F: the Bennett acceptance ratio, bisection, Newton's method.
 
-The root in one line: A - nu B = sum over the pooled samples of w sigmoid(F + log nu - r), less nu, with w = 1/n for data and
-nu/m for noise. F + log nu is therefore the nu/(1 + nu) quantile of the pooled log-ratios smoothed by a logistic law: it
-exists and is unique for finite log-ratios, and does not depend on which of two samples of equal weight is called data.
+A - nu B is a sum over the pooled samples of w sigmoid(F + log nu - r), less nu, with
+w = 1/n for data and nu/m for noise. F + log nu is therefore the nu/(1 + nu) quantile of
+the pooled log-ratios smoothed by a logistic distribution. It exists and is unique for
+finite log-ratios, and does not depend on which of two samples of equal weight is called
+data.
 """
 
 from refnce.logz.bar import bar, bar_update

@@ -65,7 +65,7 @@ def bracket(r_data, r_noise, nu):
 
 
 def _infinite(r):
-    """How many of r are -inf and +inf, and the least and greatest of its finite ones."""
+    """The numbers of -inf and +inf in r, the least and the greatest finite value."""
     xp = array_namespace(r)
     inf = xp.full_like(r, math.inf)
     finite = xp.isfinite(r)

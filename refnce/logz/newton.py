@@ -5,34 +5,31 @@ below the noise's. ``_quick`` solves phi = 0 by series reversion from the sums o
 p^2, p^3 and p^4 over the sigmoids p of each sample. They give phi and three
 derivatives, so three passes over the samples are usually enough.
 
-``_bracketed`` serves every run that ``_quick`` does not certify: data scored below the
+``bracketed`` serves every run that ``_quick`` does not certify: data scored below the
 noise, samples far from each other or from 0, few distinct values.
 """
 
 from __future__ import annotations
 
 import math
+from refnce import nce
 from refnce.array.backend import (
     BLOCK,
     all_true,
     array_namespace,
-    device,
     is_async_device,
     is_numpy,
     machine_eps,
 )
 from refnce.array.interop import interoperable
+from refnce.array.runs import chosen_runs, over_blocks
 from refnce.array.special import dot, last_sum, pairwise_sum
-from refnce.array.validation import runs_shape
-from refnce.logz.bracket import bracket, validate
-from refnce.logz.residual import residual
-from refnce.logz.result import LogZ, Status, error_and_overlap, joined, make_result
-from refnce.nce import chosen_runs, limits, over_blocks, quick_odds
+from refnce.logz.bracket import validate
+from refnce.logz.bracketed import bracketed, pooled_quantile
+from refnce.logz.result import LogZ, error_and_overlap, joined
 
 PASSES = 6
-BLIND_PASSES = 3  # on an accelerator, before the host first waits for a result
-MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
-SUBSET = 1024
+BLIND_PASSES = 2  # on an accelerator, before the host first waits for a result
 FEW = 16  # samples in all, for which phi is seldom nearly linear
 # A variance below this part of the mean square has lost too many digits.
 NARROW = 1e-3
@@ -77,12 +74,13 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     (0.5, True)
     """
     xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
-    runs = r_data.shape[:1]
+    # As many runs at a time as keep what is made of them in cache.
     few = BLOCK // max(r_data.shape[-1], r_noise.shape[-1])
-    if r_data.ndim != 2 or r_noise.ndim != 2 or not 0 < few < runs[0] == len(r_noise):
+    runs = r_data.shape[0] if r_data.ndim == r_noise.ndim == 2 else 0
+    if not is_numpy(r_data) or not 0 < few < runs == len(r_noise):
         return _solve(r_data, r_noise, F0, nu, xtol)
-    parts = []  # so few runs at a time that what is made of them stays in cache
-    for k in range(0, runs[0], few if is_numpy(r_data) else runs[0]):
+    parts = []
+    for k in range(0, runs, few):
         start = None if F0 is None else F0[k : k + few]
         parts.append(_solve(r_data[k : k + few], r_noise[k : k + few], start, nu, xtol))
     return joined(parts)
@@ -90,17 +88,17 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
 
 def _solve(r_data, r_noise, F0, nu, xtol):
     if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
-        return _bracketed(r_data, r_noise, F0, nu, xtol, 0)
+        return bracketed(r_data, r_noise, F0, nu, xtol, 0)
     z, certified, passes = _quick(r_data, r_noise, F0, nu, xtol)
     if z is None or z.F.ndim == 0 and not certified:
-        return _bracketed(r_data, r_noise, F0, nu, xtol, passes)
+        return bracketed(r_data, r_noise, F0, nu, xtol, passes)
     if all_true(certified):
         return z
     hard = ~certified
     start = z.F if F0 is None else F0
     data, noise, start = chosen_runs(hard, r_data, r_noise, start)
     start = None if F0 is None else start
-    slow = _bracketed(data, noise, start, nu, xtol, passes)
+    slow = bracketed(data, noise, start, nu, xtol, passes)
     for name in ("F", "status", "evaluations", "standard_error", "overlap"):
         getattr(z, name)[hard] = getattr(slow, name)
     for end, slow_end in zip(z.bracket, slow.bracket, strict=True):
@@ -124,7 +122,7 @@ def _quick(r_data, r_noise, F0, nu, xtol):
     F, passes = (_start(r_data, r_noise, nu), 1) if F0 is None else (F0, 0)
     single = is_numpy(r_data) and F.ndim == 0
     log1p = _log1p if single else xp.log1p
-    largest, tiny = limits(r_data.dtype, xp)
+    largest, tiny = nce.limits(r_data.dtype, xp)
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
     shift, shifted = 0.0 * F, (r_data, r_noise)
@@ -193,33 +191,7 @@ def _start(r_data, r_noise, nu):
     F = 0.5 * (means - math.log(nu))
     if all_true(xp.isfinite(F)):
         return F
-    return xp.where(xp.isfinite(F), F, _quantile(r_data, r_noise, nu))
-
-
-def _quantile(r_data, r_noise, nu):
-    """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
-
-    Less log nu; from some thousand samples. In a gap between samples it is the middle.
-    """
-    xp = array_namespace(r_data, r_noise)
-    data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
-    k, j = data.shape[-1], noise.shape[-1]
-    runs = runs_shape(r_data=data, r_noise=noise)
-    parts = xp.broadcast_to(data, (*runs, k)), xp.broadcast_to(noise, (*runs, j))
-    pooled = xp.concat(parts, axis=-1)
-    is_data = xp.arange(k + j, device=device(pooled)) < k
-    weights = xp.where(is_data, 1.0 / k, xp.full_like(pooled, nu / j))
-    order = xp.argsort(pooled, axis=-1)
-    pooled = xp.take_along_axis(pooled, order, axis=-1)
-    below = xp.take_along_axis(weights, order, axis=-1)
-    below = xp.cumulative_sum(below, axis=-1)
-    slack = nu * (k + j) * machine_eps(pooled.dtype, xp)
-    counts = [xp.count_nonzero(below < nu + x, axis=-1) for x in (-slack, slack)]
-    at = [
-        xp.minimum(x[..., None], xp.full_like(x[..., None], k + j - 1)) for x in counts
-    ]
-    ends = [xp.take_along_axis(pooled, x, axis=-1)[..., 0] for x in at]
-    return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)
+    return xp.where(xp.isfinite(F), F, pooled_quantile(r_data, r_noise, nu))
 
 
 def _power_sums(r_data, r_noise, nu):
@@ -238,11 +210,11 @@ def _power_sums(r_data, r_noise, nu):
         return at_once
 
     def data(r, F):
-        S, E = quick_odds(r, F, nu)
+        S, E = nce.quick_odds(r, F, nu)
         return _powers(S / (S + E), False)
 
     def noise(r, F):
-        S, E = quick_odds(r, F, nu)
+        S, E = nce.quick_odds(r, F, nu)
         return _powers(E / (S + E), False)
 
     return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))
@@ -256,7 +228,7 @@ def _powers(p, rough):
 
 
 def _log_derivatives(sums):
-    """The first three derivatives of log of the mean of a rising p, as p' = p (1 - p)."""
+    """Three derivatives of the logarithm of the mean of p, with p' = p (1 - p)."""
     x, y, z = sums[1] / sums[0], sums[2] / sums[0], sums[3] / sums[0]
     dx = x + x * x - 2.0 * y
     return 1.0 - x, -dx, 4.0 * y - 6.0 * z + 2.0 * x * y - (1.0 + 2.0 * x) * dx
@@ -270,61 +242,3 @@ def _moments(sums, d, n):
     mean = d1 + d * (dd1 + 0.5 * d * (p1 - 7.0 * p2 + 12.0 * p3 - 6.0 * p4))
     second = 4.0 * p2 - 10.0 * p3 + 6.0 * p4 - 2.0 * (d1 * d1 + p1 * dd1)
     return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
-
-
-def _bracketed(r_data, r_noise, F0, nu, xtol, passes):
-    """Newton's method with a bracket, on the exact residual.
-
-    At F the samples split into those below and those above (``nce.residual``). With the
-    split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is
-    smooth, and is linear in F where no sample is near. As t <= 1/2 on both sides,
-    phi' >= 1/2 and |phi''| <= 1/2. A step that leaves the bracket, or is more than half
-    the last but one, is replaced by bisection. A step of Chebyshev's method from the
-    Newton step w misses the root by at most |w|^3.
-    """
-    xp = array_namespace(r_data, r_noise)
-    start = bracket(r_data, r_noise, nu)
-    lo, hi = start.lo, start.hi
-    eps = machine_eps(lo.dtype, xp)
-    F = _quantile(r_data, r_noise, nu) if F0 is None else F0
-    inside = xp.isfinite(F) & (F >= lo) & (F <= hi)
-    F = xp.where(inside, F, 0.5 * lo + 0.5 * hi)
-    count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
-    running, zero = ~start.no_root, xp.zeros_like(F)
-    least = xp.full_like(F, max(xtol, eps))
-    step = before = xp.full_like(F, math.inf)
-    for k in range(MAX_PASSES):
-        g = residual(r_data, r_noise, F, nu, order=2)
-        sign, counts = g.scaled, g.counts
-        count = count + xp.astype(running, count.dtype)
-        lo = xp.where(running & (sign <= 0), F, lo)
-        hi = xp.where(running & (sign >= 0), F, hi)
-        P = g.U[0, ...] + xp.maximum(counts, zero)
-        N = g.D[0, ...] + xp.maximum(-counts, zero)
-        small = abs(sign) < 0.5 * N
-        phi = xp.where(small, xp.log1p(sign / N), xp.log(P) - xp.log(N))
-        p, q = g.U[1, ...] / P, g.D[1, ...] / N
-        slope = p + q
-        w = -phi / slope
-        curvature = (g.U[2, ...] / P - p * p) - (g.D[2, ...] / N - q * q)
-        move = w - 0.5 * w * w * curvature / slope  # Chebyshev
-        inside = (F + move >= lo) & (F + move <= hi) & xp.isfinite(move)
-        good = inside & (abs(move) <= 0.5 * before)
-        move = xp.where(good, move, 0.5 * lo + 0.5 * hi - F)
-        move = xp.where(sign == 0, zero, move)
-        tol = xp.maximum(least, abs(F) * (0.5 * eps))
-        # The bound holds near F: a step beyond 1, the width of the logistic, is not
-        # known to an ulp of a huge F.
-        near = xp.minimum(tol, xp.full_like(F, max(xtol, 1.0)))
-        done = (sign == 0) | (good & (abs(w) ** 3 <= near)) | (hi - lo <= 2.0 * tol)
-        F = xp.where(running, F + move, F)
-        before, step = abs(step), xp.where(running, move, step)
-        running = running & ~done
-        if (not is_async_device(F) or k % 8 == 7) and all_true(~running):
-            break
-    reach = 2.0 * abs(step) + 4.0 * (least + eps * abs(F))
-    slack = 4.0 * (eps + eps * abs(F))
-    lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
-    status = xp.where(running, xp.full_like(count, Status.MAX_UPDATES), 0 * count)
-    found = F, status, count + (1 + passes), lo, hi
-    return make_result(start, r_data, r_noise, nu, found)

@@ -27,8 +27,7 @@ def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
     """Sum ``gradient`` over the axes along which an array of ``shape`` is broadcast."""
     if gradient.shape == shape:
         return gradient
-    extra = gradient.ndim - len(shape)
-    sizes = (*(0,) * extra, *shape)
-    axes = [k for k, size in enumerate(gradient.shape) if k < extra or size != sizes[k]]
+    sizes = (None,) * (gradient.ndim - len(shape)) + tuple(shape)
+    axes = [k for k, size in enumerate(sizes) if size != gradient.shape[k]]
     xp = array_namespace(gradient)
     return xp.reshape(xp.sum(gradient, axis=tuple(axes)), shape)

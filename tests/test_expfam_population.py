@@ -1,0 +1,276 @@
+"""Exponential families in the population: Equations 2, 13, 14 and Section 3.1."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import mpmath
+import numpy as np
+import pytest
+
+from tests.populations import GRID, WEIGHTS
+from tests.regimes import HALF_LOG_2PI, rng
+from tests.test_expfam import EQ_13, EQ_14, theorem
+
+EQ_2 = (
+    "p = h exp(<T, theta> - F) with F* normalises: "
+    "unit Gaussian F* = theta^2/2 + log(2 pi)/2, T = x"
+)
+CONSISTENT = (
+    "the NCE loss is consistent: "
+    "in the population its unique global minimum is at theta*, F*"
+)
+Z = GRID[:, None]
+
+
+class Law(NamedTuple):
+    """N(mean, variance) of independent coordinates in a family, with noise N(0, 1).
+
+    The family "unit" has T = x and the base measure e^{-x^2/2} of Section 4.2, which
+    prints it as "q". The family "diagonal" has T = [x^2, x] and the base measure 1.
+    """
+
+    family: str
+    mean: np.ndarray
+    variance: np.ndarray
+    theta: np.ndarray
+    F: float
+
+    def __str__(self):
+        return f"{self.family} mean {self.mean} variance {self.variance}"
+
+    def T(self, x):
+        return x if self.family == "unit" else np.concatenate([x**2, x], axis=-1)
+
+    def offset(self, x):
+        """log h - log q."""
+        log_base = -0.5 * (x**2).sum(-1) if self.family == "unit" else 0.0
+        return log_base + 0.5 * (x**2).sum(-1) + x.shape[-1] * HALF_LOG_2PI
+
+    def data(self, z):
+        return self.mean + np.sqrt(self.variance) * z
+
+    def arguments(self, x, y, theta, F):
+        """The arguments of expfam for data x and noise y."""
+        return self.T(x), self.T(y), theta, F, self.offset(x), self.offset(y)
+
+
+def unit(mean):
+    F = mean**2 / 2 + HALF_LOG_2PI
+    return Law("unit", np.array([mean]), np.ones(1), np.array([mean]), F)
+
+
+def diagonal(mean, variance):
+    m, s = np.asarray(mean), np.asarray(variance)
+    F = float(np.sum(m * m / (2 * s) + 0.5 * np.log(s) + HALF_LOG_2PI))
+    return Law("diagonal", m, s, np.concatenate([-1 / (2 * s), m / s]), F)
+
+
+LAWS = unit(0.0), unit(1.0), unit(4.0), diagonal([0.0], [6.0]), diagonal([0.7], [2.5])
+
+
+def laws(*choice):
+    return pytest.mark.parametrize("law", choice, ids=str)
+
+
+def tiled(x):
+    return np.tile(np.asarray(x), (len(GRID), 1))
+
+
+def population(impl, name, law, theta, F):
+    """The mean of a loss or derivative over both laws: each node is a run."""
+    x, y = law.data(Z)[:, None], Z[:, None]
+    runs = tiled(theta), np.full(len(GRID), float(F))
+    values = getattr(impl.expfam, name)(*law.arguments(x, y, *runs))
+    return np.tensordot(WEIGHTS, values, 1)
+
+
+@theorem("Eq. 2", EQ_2, "loss")
+@laws(*LAWS)
+def test_eq2_analytic_F_normalises(law):
+    """The integral of h e^{<T, theta> - F*} is 1."""
+
+    def density(x):
+        x = np.array([[float(x)]])
+        log_base = law.offset(x)[0] - 0.5 * float(x[0, 0]) ** 2 - HALF_LOG_2PI
+        return mpmath.exp(float(law.T(x)[0] @ law.theta + log_base) - law.F)
+
+    with mpmath.workdps(30):
+        m, s = law.mean[0], math.sqrt(law.variance[0])
+        mass = mpmath.quad(density, [m + k * s for k in (-12, -4, 0, 4, 12)])
+    assert abs(float(mass) - 1) <= 64 * 2.0**-52  # rounding of exponents up to 30
+
+
+@theorem("Eq. 2", EQ_2, "loss")
+def test_eq2_noise_is_a_member_of_the_unit_family(impl):
+    """At theta = 0, F = log(2 pi)/2 p = q, and the loss is log 2 for any samples."""
+    x = np.linspace(-5, 5, 11)[:, None]
+    law = unit(0.0)
+    loss = impl.expfam.loss(*law.arguments(x, x, law.theta, law.F))
+    assert abs(float(loss) - math.log(2)) <= 4 * impl.eps
+
+
+@theorem("Section 3.1", CONSISTENT, "gradient")
+@theorem("Eq. 13", EQ_13, "gradient")
+@laws(*LAWS)
+def test_eq13_population_gradient_vanishes_at_the_truth(impl, evidence, law):
+    gradient = np.abs(population(impl, "gradient", law, law.theta, law.F))
+    evidence(f"{law}: largest coordinate {gradient.max():.1e}")
+    # Rounding alone: of terms |T| (|T| |theta| + |offset| + |F| + 8), T = [T, -1].
+    size = np.zeros(len(gradient))
+    for x in (law.data(Z), Z):
+        T, offset = np.abs(law.T(x)), np.abs(law.offset(x))
+        reach = T @ np.abs(law.theta) + offset + abs(law.F) + 8
+        size += WEIGHTS @ (np.hstack([T, np.ones_like(x)]) * reach[:, None])
+    assert (gradient <= impl.eps * (len(law.theta) + 2) * size).all()
+
+
+@theorem("Section 3.1", CONSISTENT, "loss")
+@laws(*LAWS)
+def test_section_3_1_population_minimum_is_unique(impl, evidence, law):
+    """Convex (A.1), stationary at the truth, positive definite there; 200 other points
+    are higher."""
+    curvatures = np.linalg.eigvalsh(population(impl, "hessian", law, law.theta, law.F))
+    least = population(impl, "loss", law, law.theta, law.F)
+    g, rise = rng(6), []
+    for size in np.geomspace(0.05, 5.0, 200):
+        away = size * g.normal(size=len(law.theta) + 1)
+        if law.family == "diagonal":  # keep p integrable; the loss does not need it
+            away[0] = -abs(away[0])
+        there = law.theta + away[:-1], law.F + away[-1]
+        rise.append(population(impl, "loss", law, *there) - least)
+    evidence(f"{law}: curvature {curvatures[0]:.2e}, rise {min(rise):.2e} at least")
+    assert curvatures[0] > 1e3 * impl.eps * curvatures[-1]
+    assert min(rise) > 64 * impl.eps
+
+
+@theorem("Eq. 14", EQ_14, "hessian")
+@laws(unit(1.0), unit(4.0), diagonal([0.7], [2.5]))
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.5, 0.3)])
+def test_eq14_population_integral(impl, evidence, law, scale, shift):
+    """As printed, by tanh-sinh quadrature of densities, at the truth and elsewhere."""
+    (m,), (s,), theta, F = law.mean, law.variance, scale * law.theta, law.F + shift
+    H, worst = population(impl, "hessian", law, theta, F), 0.0
+    k, unit = len(theta) + 1, law.family == "unit"
+
+    def normal(x, mean, variance):
+        density = mpmath.exp(-((x - mean) ** 2) / (2 * variance))
+        return density / mpmath.sqrt(2 * mpmath.pi * variance)
+
+    def integrand(x, i, j):
+        p_star, q = normal(x, m, s), normal(x, 0, 1)
+        T, base = ([x, -1], -x * x / 2) if unit else ([x * x, x, -1], 0)
+        scores = sum(a * b for a, b in zip(T, theta.tolist(), strict=False))
+        p = mpmath.exp(base + scores - F)
+        return (p_star + q) * p * q / (p + q) ** 2 * T[i] * T[j] / 2
+
+    for i, j in zip(*np.triu_indices(k), strict=True):
+        with mpmath.workdps(25):
+            points = list(range(-16, 21, 4))
+            found = mpmath.quad(lambda x: integrand(x, i, j), points, error=True)
+        assert found[1] < 1e-18
+        size = math.sqrt(H[i, i] * H[j, j])
+        worst = max(worst, abs(float(found[0]) - H[i, j]) / size)
+    evidence(f"{law}: worst relative difference {worst:.1e}")
+    # Each weight moves by (k + 2) eps |r|, and |r| is up to 40 where there is weight.
+    assert worst <= 256 * impl.eps
+
+
+@pytest.mark.claim(
+    "Section 3.1",
+    "the best F at theta~* is log int exp E; at other theta~ it need not be",
+    kind="theorem",
+    verdict="holds corrected",
+    why="printed for any theta~; for unit Gaussians "
+    "the root is log(2 pi)/2 + theta distance/2, not log Z",
+    where="expfam.gradient",
+)
+@pytest.mark.parametrize("distance", [1.0, 2.0, 4.0])
+def test_section_3_1_population_root_of_unit_gaussians(impl, evidence, distance):
+    """The root is log(2 pi)/2 + theta distance/2, by symmetry.
+
+    It equals log Z = log(2 pi)/2 + theta^2/2 only at theta = theta* = distance, and at
+    theta = 0, where p is q.
+    """
+
+    def slope(theta, F):
+        return abs(population(impl, "gradient", unit(distance), [theta], F)[-1])
+
+    worst = 0.0
+    for theta in (-1.0, 0.0, 0.5 * distance, distance, 1.5 * distance):
+        rounding = 8 * impl.eps * (2 + abs(theta) * (distance + 2))
+        at_root = slope(theta, HALF_LOG_2PI + theta * distance / 2)
+        worst = max(worst, at_root / rounding)
+        if theta not in (0.0, distance):
+            assert slope(theta, HALF_LOG_2PI + theta**2 / 2) > 1e-3
+    evidence(f"distance {distance}: slope at the root {worst:.2f} of its rounding")
+    assert worst <= 1.0
+
+
+@theorem("Eq. 13", EQ_13, "gradient")
+def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
+    """Variances in [6, 12] (Section 4.2): at theta*, F* the gradient is 0 within its
+    covariance.
+
+    n g^T C^-1 g is chi-square with 33 degrees of freedom, under 103 but for 1e-8. With
+    half the variances it is thousands.
+    """
+    g, d, n = rng(7), 16, 20000
+    variance = g.uniform(6, 12, size=d)
+    x, y = np.sqrt(variance) * g.normal(size=(n, d)), g.normal(size=(n, d))
+
+    def chi_square(law):
+        gradient = impl.expfam.gradient(*law.arguments(x, y, law.theta, law.F))
+        # A run for each sample gives the terms of the mean; their spread is its error.
+        runs = np.tile(law.theta, (n, 1)), np.full(n, law.F)
+        each = impl.expfam.gradient(*law.arguments(x[:, None], y[:, None], *runs))
+        off = np.abs(each.mean(axis=0) - gradient) / each.std(axis=0)
+        assert np.max(off) <= n * impl.eps
+        return n * gradient @ np.linalg.solve(np.cov(each.T), gradient)
+
+    zeros = np.zeros(d)
+    right, off = (chi_square(diagonal(zeros, s * variance)) for s in (1.0, 0.5))
+    evidence(f"chi-square {right:.0f} at the truth, {off:.0f} with half the variances")
+    assert right < 103 < off
+
+
+@theorem("Section 3.1", CONSISTENT, "hessian")
+@laws(unit(1.0), diagonal([0.5], [2.0]))
+def test_section_3_1_estimate_converges_as_samples_grow(impl, evidence, law):
+    """Its covariance is V/n, V = H^-1 Cov(gradient) H^-1: chi-square over 60 runs."""
+    H = population(impl, "hessian", law, law.theta, law.F)
+    runs, covariance = (tiled(law.theta), np.full(len(GRID), law.F)), np.zeros_like(H)
+    arguments = law.arguments(law.data(Z)[:, None], Z[:, None], *runs)
+    for side, infinity in ((4, np.inf), (5, -np.inf)):
+        # A sample at this infinity adds nothing: one side of the gradient is left.
+        one = list(arguments)
+        one[side] = np.full((len(GRID), 1), infinity)
+        terms = impl.expfam.gradient(*one)
+        terms = terms - WEIGHTS @ terms
+        covariance += terms.T @ (WEIGHTS[:, None] * terms)
+    precision = H @ np.linalg.inv(covariance) @ H
+    # The 1e-6 quantiles of chi-square, by Wilson and Hilferty's cube.
+    R, rms, truth = 60, [], np.array([*law.theta, law.F])
+    f = R * len(truth)
+    cubes = (1 - 2 / (9 * f) + q * math.sqrt(2 / (9 * f)) for q in (-4.753, 4.753))
+    low, high = (f * cube**3 for cube in cubes)
+    for n in (1000, 4000, 16000):
+        g = np.random.Generator(np.random.PCG64([8, n]))
+        x, y = law.data(g.normal(size=(R, n, 1))), g.normal(size=(R, n, 1))
+        estimate = np.tile(truth, (R, 1))
+        for _ in range(20):  # Newton on a smooth and convex loss
+            b = law.arguments(x, y, estimate[:, :-1], estimate[:, -1])
+            gradient = impl.expfam.gradient(*b)[..., None]
+            step = np.linalg.solve(impl.expfam.hessian(*b), gradient)[..., 0]
+            estimate = estimate - step
+            if np.abs(step).max() < 1e-9:
+                break
+        else:
+            pytest.fail("Newton did not converge")
+        error = estimate - truth
+        rms.append(math.sqrt((error**2).mean()))
+        assert low < n * np.einsum("ri,ij,rj->", error, precision, error) < high, n
+    found = ", ".join(f"{e:.4f}" for e in rms)
+    evidence(f"{law}: rms error {found} at n = 1000, 4000, 16000")
+    assert rms[0] > rms[1] > rms[2]
