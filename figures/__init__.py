@@ -1,6 +1,7 @@
-"""The figures of the paper, one module each: ``compute`` makes numbers, ``draw`` makes the picture from those numbers.
+"""The figures of the paper, one module each.
 
-``python -m figures`` writes NAME.png and NAME.json into a folder; see ``python -m figures --help``.
+``compute`` makes numbers, and ``draw`` makes the picture from those numbers. NAME.png
+and NAME.json are written by ``python -m figures``; ``--help`` lists its options.
 """
 
 ON_MNIST = ("fig06", "fig13")  # made where the files of MNIST are

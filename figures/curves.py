@@ -1,4 +1,4 @@
-"""The picture of Figures 4 and 11: log loss of the network's trainings, and what the loss does not show."""
+"""The picture of Figures 4 and 11: log loss, and what the loss does not show."""
 
 from __future__ import annotations
 
@@ -22,82 +22,60 @@ def compute(settings: Settings, system: str) -> dict[str, Any]:
 
 
 def draw(numbers: dict[str, Any], heading: str) -> Any:
-    figure, axes = style.canvas(2, 3, 14.0, 8.0)
-    figure.suptitle(heading, fontsize=11)
-    floor, stops = numbers["floor"], numbers["setting"]["stops"]
-    _losses(axes[0, 0], numbers["main"], toy2d.METHODS)
-    axes[0, 0].axhline(
-        np.log(floor), color="black", ls=":", lw=1.0, label="loss of the truth"
-    )
-    axes[0, 0].set(ylabel="log NCE loss", title="log of the NCE loss")
-    axes[0, 0].set_ylim(np.log(floor) - 0.03, np.log(0.72))
-    _losses(axes[0, 1], numbers["main"], toy2d.METHODS, "excess")
-    axes[0, 1].set(
-        ylabel="loss - loss of the truth",
-        yscale="log",
-        title="loss above the truth's on the same batches",
-    )
-    axes[0, 1].set_ylim(5e-4, 0.6)
+    figure, axes = style.canvas((2, 3), 14.0, 8.0, heading)
+    main, side, floor = numbers["main"], numbers["side"], np.log(numbers["floor"])
+    losses, excess, how = axes[0, 0], axes[0, 1], axes[1, 2]
+    above = "loss - loss of the truth"
+    _losses(losses, main, toy2d.METHODS)
+    losses.axhline(floor, color="black", ls=":", lw=1.0, label="loss of the truth")
+    losses.set(ylabel="log NCE loss", title="log of the NCE loss")
+    losses.set_ylim(floor - 0.03, np.log(0.72))
+    _losses(excess, main, toy2d.METHODS, "excess")
+    excess.set(ylabel=above, yscale="log", ylim=(5e-4, 0.6))
+    excess.set_title("loss above the truth's on the same batches")
     for axis, what, label in (
         (axes[0, 2], "kl", "KL(truth || model), nats"),
         (axes[1, 0], "tv", "total variation"),
         (axes[1, 1], "log_z_error", "F - log Z of the model"),
     ):
+        stops = numbers["setting"]["stops"]
+        look: dict[str, Any] = {"zigzag": False, "marker": "o", "ms": 3}
         for name in toy2d.METHODS:
-            style.band(
-                axis,
-                stops,
-                numbers["main"][name][what],
-                name,
-                zigzag=False,
-                marker="o",
-                ms=3,
-            )
+            style.band(axis, stops, main[name][what], name, **look)
         axis.set(xlabel="training step", ylabel=label, xscale="log", title=label)
     for axis in (axes[0, 2], axes[1, 0]):
         axis.set_yscale("log")
     axes[1, 1].axhline(0.0, color="black", ls=":", lw=1.0)
     axes[1, 1].set_yscale("symlog", linthresh=0.1)
-    _losses(axes[1, 2], numbers["side"], toy2d.SIDE, "excess")
-    until = numbers["side"]["step"][-1]
-    main = {name: numbers["main"][name] for name in ("BAR", "NCE")}
-    _losses(axes[1, 2], {"step": numbers["main"]["step"], **main}, main, "excess")
-    axes[1, 2].set(
-        yscale="log",
-        ylabel="loss - loss of the truth",
-        title="how F moves (Section 3.5)",
-    )
-    axes[1, 2].set(xlim=(10, until), ylim=(5e-3, 0.6))
-    axes[1, 2].legend(loc="lower left", ncols=2, fontsize=7.5)
-    handles, labels = axes[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    _losses(how, side, toy2d.SIDE, "excess")
+    _losses(how, main, ("BAR", "NCE"), "excess")
+    how.set(ylabel=above, yscale="log", title="how F moves (Section 3.5)")
+    how.set(xlim=(10, side["step"][-1]), ylim=(5e-3, 0.6))
+    how.legend(loc="lower left", ncols=2, fontsize=7.5)
+    style.legend_below(figure, losses)
     return figure
 
 
 def table(numbers: dict[str, Any]) -> str:
-    """KL(truth || model), total variation and |F - log Z|, means over the seeds, as rows of Markdown."""
+    """KL(truth || model), total variation and |F - log Z| as rows of Markdown.
+
+    Means over the seeds.
+    """
 
     def cell(curve: dict[str, Any], k: int) -> str:
-        kl, tv, off = (
-            float(np.mean(np.abs(curve[what][k])))
-            for what in ("kl", "tv", "log_z_error")
-        )
-        return f"{kl:.3f} / {tv:.3f} / {off:.2f}"
+        means = [
+            np.mean(np.abs(curve[what][k])) for what in ("kl", "tv", "log_z_error")
+        ]
+        return "{:.3f} / {:.3f} / {:.2f}".format(*means)
 
     stops = numbers["setting"]["stops"]
-    rows = [
-        f"| {numbers['system']} | "
-        + " | ".join(f"{stop} steps" for stop in stops)
-        + " |",
-        "|---" * (len(stops) + 1) + "|",
-    ]
+    rows = [[numbers["system"], *(f"{stop} steps" for stop in stops)]]
+    rows.append(["---"] * (len(stops) + 1))
     for name in toy2d.METHODS:
-        rows.append(
-            f"| {name} | "
-            + " | ".join(cell(numbers["main"][name], k) for k in range(len(stops)))
-            + " |"
-        )
-    return "\n".join(rows)
+        curve = numbers["main"][name]
+        rows.append([name, *(cell(curve, k) for k in range(len(stops)))])
+    lines = ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(line.replace(" --- ", "---") for line in lines)
 
 
 def smooth(values: Any) -> Any:

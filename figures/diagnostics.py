@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from arviz_stats.base import array_stats
 
 from refnce.array.backend import to_numpy
 from refnce.sampling import effective_sample_size
@@ -33,6 +32,8 @@ def diagnose(samples: Any) -> tuple[Any, Any]:
     >>> print(r_hat.round(2), ess.shape)
     [1. 1.] (2,)
     """
+    from arviz_stats.base import array_stats  # it imports SciPy, which takes a second
+
     x, ess = to_numpy(samples), effective_sample_size(samples)
     if x.shape[0] < 4:
         return np.full_like(ess, np.nan), ess

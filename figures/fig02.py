@@ -1,4 +1,4 @@
-"""Figure 2: parameter distance for Gaussians on the line 16 apart, mean and standard deviation over 5 runs."""
+"""Figure 2: parameter distance for Gaussians on the line 16 apart, over 5 runs."""
 
 from __future__ import annotations
 
@@ -35,48 +35,31 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 
 def draw(numbers: dict[str, Any]) -> Any:
-    figure, axes = style.canvas(2, 3, 14.5, 7.4)
-    figure.suptitle(
-        "Figure 2: distance to the true parameters, data N(16, 1), noise N(0, 1)",
-        fontsize=11,
-    )
+    title = "Figure 2: distance to the true parameters, data N(16, 1), noise N(0, 1)"
+    figure, axes = style.canvas((2, 3), 14.5, 7.4, title)
     step = np.asarray(numbers["step"])
-    for row, (name, data) in zip(
-        axes, (("fresh", "fresh batches"), ("fixed", "one fixed batch")), strict=True
-    ):
+    sources = ("fresh", "fresh batches"), ("fixed", "one fixed batch")
+    for row, (name, data) in zip(axes, sources, strict=True):
         for axis, (title, methods) in zip(row[:2], PANELS.items(), strict=True):
             for method in methods:
                 style.band(axis, step, numbers[name][method]["distance"], method)
-            axis.set(
-                xlabel="training step",
-                ylabel=r"$\|\theta - \theta_*\|_2$",
-                xlim=(0, step[-1]),
-                ylim=(0, 140),
-            )
-            axis.set_title(f"{title} ({data})")
+            axis.set(xlabel="training step", ylabel=r"$\|\theta - \theta_*\|_2$")
+            axis.set(xlim=(0, step[-1]), ylim=(0, 140), title=f"{title} ({data})")
             axis.legend(loc="lower left", ncols=2)
     spread, longer = axes[0, 2], axes[1, 2]
     for method in ("NCE", "BAR", "BAR, half step", "binary search"):
         values = np.asarray(numbers["fresh"][method]["distance"]).std(axis=1)
-        spread.plot(
-            step[1:], values[1:], color=style.COLOURS[method], label=method, lw=1.4
-        )
-    spread.set(
-        xlabel="training step",
-        ylabel="standard deviation of the distance",
-        yscale="log",
-    )
-    spread.set(xlim=(0, step[-1]), ylim=(1e-4, 1e3))
+        look = {"color": style.COLOURS[method], "label": method, "lw": 1.4}
+        spread.plot(step[1:], values[1:], **look)
+    spread.set(xlabel="training step", ylabel="standard deviation of the distance")
+    spread.set(yscale="log", xlim=(0, step[-1]), ylim=(1e-4, 1e3))
     spread.set_title("spread over runs (fresh batches)")
     spread.legend(loc="upper right", ncols=2)
-    long = numbers["longer"]
+    long, look = numbers["longer"], {"color": style.OPTIMUM, "lw": 1.4}
     style.band(longer, long["step"], long["theta"], "BAR")
-    longer.axhline(
-        numbers["theta_star"], color=style.OPTIMUM, lw=1.4, label=r"$\theta_*$"
-    )
-    longer.set(
-        xlabel="training step", ylabel=r"$\tilde\theta$", xlim=(0, long["step"][-1])
-    )
+    longer.axhline(numbers["theta_star"], label=r"$\theta_*$", **look)
+    longer.set(xlabel="training step", ylabel=r"$\tilde\theta$")
+    longer.set_xlim(0, long["step"][-1])
     longer.set_title("BAR run longer passes the optimum (fresh batches)")
     longer.legend(loc="upper left")
     return figure

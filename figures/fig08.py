@@ -1,20 +1,9 @@
-"""Figure 8: loss, parameter distance and trajectory for means at a distance of 1."""
+"""Figure 8: loss, parameter distance and trajectory for means 1 apart."""
 
-from __future__ import annotations
-
-from typing import Any
+from functools import partial
 
 from figures import gaussian1d, triptych
-from figures.settings import Settings
 
-DISTANCE = 1.0
-
-
-def compute(settings: Settings) -> dict[str, Any]:
-    return gaussian1d.setting(settings, DISTANCE)
-
-
-def draw(numbers: dict[str, Any]) -> Any:
-    return triptych.draw(
-        numbers, "Figure 8: Gaussians on the line, means at a distance of 1"
-    )
+compute = partial(gaussian1d.setting, distance=1.0)
+TITLE = "Figure 8: Gaussians on the line, means at a distance of 1"
+draw = partial(triptych.draw, title=TITLE)

@@ -1,9 +1,9 @@
-"""How F moves in the trainings of networks (Section 4.3): the methods that Figures 4 to 6 and 11 to 13 compare."""
+"""The methods of Section 4.3, which Figures 4 to 6 and 11 to 13 compare on networks."""
 
 from __future__ import annotations
 
 from refnce import optim
-from refnce.train.algorithm1 import Method
+from refnce.train import Method
 
 ROOT_START = "NCE, F0 the first root"
 
@@ -14,12 +14,12 @@ def with_theta(rate: float) -> Method:
 
 
 def methods(rate: float) -> dict[str, Method]:
-    """The methods by name, for theta's ``rate``; binary search is its limit, the root of the batch."""
+    """The methods for theta's ``rate``; binary search is its limit, the root."""
     return {
         "NCE": with_theta(rate),
         "NCE, F rate 10x": with_theta(10.0 * rate),
         "NCE, F by descent, rate 1": Method("gradient", rate=1.0),
         "BAR": Method("bar"),
-        "binary search": Method("newton", order="first"),
+        "binary search": Method("newton", F_first=True),
         ROOT_START: with_theta(rate),
     }

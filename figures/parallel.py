@@ -1,4 +1,7 @@
-"""Jobs side by side, each in a process with one thread of its own: a small network gains nothing from several threads."""
+"""Jobs in parallel, each in a process with one thread.
+
+A small network gains nothing from several threads.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,18 @@ from typing import Any, NoReturn
 import numpy as np
 
 
-def side_by_side(
+def parallel_map(
     work: Callable[[Any], Any], jobs: list[Any], backend: str = "numpy"
 ) -> Iterator[Any]:
-    """Yield ``work`` of each job in order, as many at a time as there are processors; a module's function and picklable jobs.
+    """Yield ``work(job)`` in order, with as many processes as there are processors.
 
-    On another backend than NumPy one after another: they would share an accelerator.
+    ``work`` is a module's function, and jobs can be pickled. On another backend than
+    NumPy jobs run one after another, because they would share an accelerator.
     """
-    workers = min(
-        len(jobs),
-        (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        ),
-    )
+    processors = os.cpu_count() or 1
+    if hasattr(os, "sched_getaffinity"):
+        processors = len(os.sched_getaffinity(0))
+    workers = min(len(jobs), processors)
     if workers < 2 or backend != "numpy":
         yield from map(work, jobs)
         return
@@ -40,9 +40,7 @@ def side_by_side(
         with ProcessPoolExecutor(workers, context, _begin) as pool:
             try:
                 yield from pool.map(work, jobs)
-            except (
-                BaseException
-            ):  # an interruption too does not wait for what is under way
+            except BaseException:  # an interruption does not wait for running jobs
                 pool.shutdown(wait=False, cancel_futures=True)
                 for process in multiprocessing.active_children():
                     process.terminate()
@@ -53,9 +51,10 @@ def side_by_side(
 
 
 def _begin() -> None:
-    """In a worker: a Ctrl-C, which reaches every process of a terminal, is the parent's to answer; its SIGTERM ends the job.
+    """Set up a worker: it ignores Ctrl-C and ends with SIGTERM or with its parent.
 
-    A parent that was killed outright cannot send one: its workers would wait for more work for ever.
+    Ctrl-C reaches every process of a terminal, and the parent answers it. A parent that
+    was killed outright sends no SIGTERM: its workers would wait for work for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _end)
@@ -63,9 +62,9 @@ def _begin() -> None:
 
 
 def _end(number: int, frame: Any) -> NoReturn:
-    """Leave by an exit, which takes a temporary file away as dying at once does not.
+    """Exit, so that temporary files are removed, and in a second end regardless.
 
-    The pool hands an exit inside a job back as its result and goes on with the next job: so in a second this ends regardless.
+    The pool takes an exit inside a job for its result and goes on with the next job.
     """
     timer = threading.Timer(1.0, os._exit, (1,))
     timer.daemon = True
@@ -81,6 +80,9 @@ def _end_with_the_parent() -> None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc's malloc keep freed activations for the next step: it does once an array of this size has been freed."""
+    """Let glibc's malloc keep freed activations for the next step.
+
+    It does so once an array of this size has been freed.
+    """
     large = np.ones(4_000_000)
     del large

@@ -1,37 +1,63 @@
-"""Run a training and keep the points of its path that a figure plots."""
+"""Train several methods on the same batches and keep the points that a figure plots."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from figures.settings import Settings
-from refnce import nce, train
-from refnce.array.backend import array_namespace, asarray, device, to_numpy
+from refnce import train
+from refnce.array.backend import array_namespace, to_numpy
+from refnce.train.fit import evaluate, fit
+
+BLOCK = 16  # steps whose batches are drawn and moved together
+Batches = Iterator[tuple[Any, Any]]
 
 
 def fresh(
     settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int
-) -> Iterator[tuple[Any, Any]]:
-    """New batches (*shape, d) of data and noise for ever, drawn on the host in blocks of steps and moved.
+) -> Batches:
+    """New batches (*shape, d) of data and noise without end, drawn on the host.
 
-    Data and noise have a stream each, and a block is filled step by step, so the draws do not depend on its size.
+    Data and noise have a stream each, and a block is filled step by step, so that the
+    draws do not depend on the size of a block.
     """
-    block = 16
     while True:
         x, y = (
-            settings.array(law.sample(rng, block, *shape))
+            settings.array(law.sample(rng, BLOCK, *shape))
             for law, rng in zip((data, noise), streams, strict=True)
         )
-        yield from ((x[k, ...], y[k, ...]) for k in range(block))
+        yield from ((x[k, ...], y[k, ...]) for k in range(BLOCK))
+
+
+def fixed(
+    settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int
+) -> Batches:
+    """One batch of data and noise, again and again."""
+    x, y = (
+        settings.array(law.sample(rng, *shape))
+        for law, rng in zip((data, noise), streams, strict=True)
+    )
+    while True:
+        yield x, y
+
+
+def concatenate_runs(*sources: Batches) -> Batches:
+    """The batches of several sources as further runs along the first axis."""
+    for pairs in zip(*sources, strict=True):
+        xp = array_namespace(pairs[0][0])
+        x, y = (xp.concat(list(column), axis=0) for column in zip(*pairs, strict=True))
+        yield x, y
 
 
 def kept(steps: int, count: int) -> list[int]:
-    """About ``count`` of the steps 0 .. steps - 1, in neighbouring pairs: a dozen at first, then by ratio and evenly.
+    """About ``count`` of the steps 0 .. steps - 1, in neighbouring pairs.
 
-    Pairs, so that both branches of a two-cycle show; single steps of changing parity would draw a slow wave.
+    A dozen at first, then by ratio and evenly. Pairs show both branches of a two-cycle;
+    single steps of changing parity would draw a slow wave.
     """
     stride = max(1, 2 * steps // count)
     firsts = {
@@ -43,60 +69,54 @@ def kept(steps: int, count: int) -> list[int]:
     return sorted({step for k in firsts for step in (k, k + 1) if 0 <= step < steps})
 
 
-def record(
-    state: train.State,
-    batches: Iterable[tuple[Any, Any]],
-    keep: list[int],
-    steps: Iterable[int],
-) -> dict[str, Any]:
-    """Train over ``steps`` and return host arrays at the steps in ``keep``.
+def point(before: train.State, after: train.State, x: Any, y: Any) -> dict[str, Any]:
+    """Where a step took theta's gradient, and the point after the step.
 
-    theta (K, runs, methods, k), F and loss (K, runs, methods): the point at which the step takes theta's gradient and the
-    loss of its batch there, so that a method that solves F first shows theta with its own F. theta_next and F_next are the
-    same one step on, from which the mean over two steps is taken.
+    A method that solves for F first has its own F there, and the loss is that of the
+    batch at theta and this F. theta_next and F_next give the mean of two steps.
     """
-    training, F0 = state.training, state.F
-    xp = array_namespace(F0)
-    first = asarray(
-        [method.order == "first" for method in training.methods], xp, device=device(F0)
-    )
-    path: dict[str, list[Any]] = {
-        name: [] for name in ("theta", "F", "loss", "theta_next", "F_next")
-    }
-    wanted = set(keep)
-    for k, (x_data, x_noise) in zip(steps, batches, strict=False):
-        after = train.step(state, x_data, x_noise)
-        if k in wanted:
-            F = xp.where(first, after.F, state.F)
-            r_data, r_noise, _ = training.model(state.theta, x_data, x_noise)
-            loss = nce.loss(r_data, r_noise, F, nu=training.nu)
-            for name, value in zip(
-                path, (state.theta, F, loss, after.theta, after.F), strict=True
-            ):
-                path[name].append(to_numpy(value))
-        state = after
-    return {
-        "step": np.asarray(keep),
-        **{name: np.stack(values) for name, values in path.items()},
-    }
+    loss, F = evaluate(before, after, x, y)
+    later = {"theta_next": after.theta, "F_next": after.F}
+    return {"theta": before.theta, "F": F, "loss": loss, **later}
 
 
-def fixed(
-    settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int
-) -> Iterator[tuple[Any, Any]]:
-    """One batch of data and noise, again and again."""
-    x, y = (
-        settings.array(law.sample(rng, *shape))
-        for law, rng in zip((data, noise), streams, strict=True)
-    )
-    while True:
-        yield x, y
+def record(
+    states: dict[str, train.State],
+    batches: Batches,
+    keep: list[int],
+    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
+    point: Callable[..., dict[str, Any]] = point,
+) -> dict[str, dict[str, Any]]:
+    """Train each method from its state on the same batches.
+
+    Returns, for each method, what ``point`` gives at the steps in ``keep`` as host
+    arrays (K, ...); nan after the last run has stopped.
+    """
+    states, stop, wanted = dict(states), keep[-1] + 1, set(keep)
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in states}
+    for start in progress(range(0, stop, BLOCK)):
+        end = min(start + BLOCK, stop)
+        block = dict(zip(range(start, end), islice(batches, end - start), strict=True))
+        for name, own in rows.items():
+
+            def keep_point(before: train.State, *rest: Any, own: Any = own) -> None:
+                if before.count in wanted:
+                    values = point(before, *rest).items()
+                    own.append({field: to_numpy(value) for field, value in values})
+
+            states[name], _ = fit(
+                states[name],
+                block.__getitem__,
+                end,
+                record_every=(),
+                callback=keep_point,
+            )
+    return {name: _stacked(own, len(keep)) for name, own in rows.items()}
 
 
-def beside(*sources: Iterator[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
-    """The batches of several sources as further runs along the first axis."""
-    for pairs in zip(*sources, strict=True):
-        xp = array_namespace(pairs[0][0])
-        yield tuple(
-            xp.concat(list(column), axis=0) for column in zip(*pairs, strict=True)
-        )
+def _stacked(rows: list[dict[str, Any]], length: int) -> dict[str, Any]:
+    paths = {}
+    for field, first in rows[0].items():
+        paths[field] = np.full((length, *first.shape), np.nan)
+        paths[field][: len(rows)] = [row[field] for row in rows]
+    return paths

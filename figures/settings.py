@@ -1,4 +1,4 @@
-"""What a figure is asked for, and the random streams and progress bar that go with it."""
+"""What a figure is asked for, with its random streams and progress bar."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from refnce.array import backend
 
 @dataclass(frozen=True)
 class Settings:
-    """backend: name of the array library. runs: None for the paper's number. quick: a coarse version in seconds.
+    """What a figure is asked for.
 
-    Of the figures on MNIST: mnist, the folder of its files; width, of the network; steps, of training, None for the width's own;
-    work, the folder of the checkpoints; resume, whether to go on from them.
+    runs is None for the paper's number; quick asks for a coarse version in seconds. For
+    the figures on MNIST: mnist is the folder of its files, width that of the network,
+    steps those of training (None: the width's own), work the folder of checkpoints, and
+    resume whether to go on from them.
     """
 
     backend: str = "numpy"
@@ -41,7 +43,7 @@ class Settings:
         return backend.asarray(x, self.xp, dtype=getattr(self.xp, dtype))
 
     def generators(self, figure: int, count: int) -> list[np.random.Generator]:
-        """Independent streams: one seed and one figure always give the same draws, on every backend."""
+        """Independent streams, the same on every backend."""
         return [
             np.random.Generator(np.random.PCG64([self.seed, figure, k]))
             for k in range(count)
@@ -50,9 +52,7 @@ class Settings:
     def track(
         self, steps: Iterable[Any], label: str, total: int | None = None
     ) -> Iterable[Any]:
-        quiet = (
-            None if self.progress else True
-        )  # None: no bar where standard error is no terminal
-        return tqdm(
-            steps, desc=label, disable=quiet, mininterval=0.2, ncols=88, total=total
-        )
+        # None shows no bar where standard error is not a terminal.
+        hidden = None if self.progress else True
+        options: Any = {"mininterval": 0.2, "ncols": 88, "total": total}
+        return tqdm(steps, desc=label, disable=hidden, **options)

@@ -1,14 +1,14 @@
-"""How the figures look: one colour for each method, mean with a shaded band, quiet axes."""
+"""How the figures look: a colour for each method, means with a band, quiet axes."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt  # noqa: E402
+os.environ["MPLBACKEND"] = "Agg"  # not that of a notebook, which may be missing here
+import matplotlib  # noqa: E402
 import numpy as np  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
 
 COLOURS = {
     "NCE": "#7f7f7f",
@@ -27,7 +27,7 @@ COLOURS = {
     "BAR, by Adam 10x": "#9467bd",
 }
 OPTIMUM = "#ff8c00"
-SMALLEST = 1e-300  # where a loss of exactly 0 goes on a logarithmic axis
+SMALLEST = 1e-300  # a loss of exactly 0 is drawn here on a logarithmic axis
 
 RC = {
     "figure.dpi": 100,
@@ -46,10 +46,21 @@ RC = {
 }
 
 
-def canvas(rows: int, columns: int, width: float, height: float) -> tuple[Any, Any]:
-    """A figure and its (rows, columns) axes."""
-    plt.rcParams.update(RC)  # type: ignore[arg-type]
-    return plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+def canvas(
+    shape: tuple[int, int], width: float, height: float, title: str
+) -> tuple[Any, Any]:
+    """A figure and its axes of this shape; it is drawn by Agg and shown nowhere."""
+    matplotlib.rcParams.update(RC)  # type: ignore[arg-type]
+    figure = Figure(figsize=(width, height))
+    figure.suptitle(title, fontsize=11)
+    return figure, figure.subplots(*shape, squeeze=False)
+
+
+def legend_below(figure: Any, axis: Any, columns: int | None = None) -> None:
+    """One legend for the whole figure, of the curves of one axis."""
+    handles, labels = axis.get_legend_handles_labels()
+    columns = columns or len(labels)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns)
 
 
 def band(
@@ -62,9 +73,10 @@ def band(
     zigzag: bool = True,
     **line: Any,
 ) -> None:
-    """Mean over runs as a line with one standard deviation shaded, of the logarithm where ``log``; values (K, runs).
+    """Plot the mean over runs of values (K, runs), with one standard deviation shaded.
 
-    BAR as printed may swing between two branches from step to step: where ``zigzag`` even and odd steps are a line each.
+    With ``log`` both are of the logarithm. BAR as printed may swing between two
+    branches from step to step: with ``zigzag`` even and odd steps are a line each.
     """
     values = np.asarray(values, dtype=float)
     values = np.log(np.maximum(values, SMALLEST)) if log else values
@@ -72,26 +84,12 @@ def band(
     middle, low, high = (
         np.exp(v) if log else v for v in (mean, mean - spread, mean + spread)
     )
-    x = np.asarray(x)
-    branches = (
-        (x % 2 == 0, x % 2 == 1)
-        if zigzag and method == "BAR"
-        else (np.full(x.shape, True),)
-    )
+    x, color = np.asarray(x), COLOURS[method]
+    branches = [np.full(x.shape, True)]
+    if zigzag and method == "BAR":
+        branches = [x % 2 == 0, x % 2 == 1]
     for k, branch in enumerate(branches):
-        label = method if k == 0 else None
-        axis.plot(
-            x[branch],
-            middle[branch],
-            color=COLOURS[method],
-            label=label,
-            **{"lw": 1.6, **line},
-        )
-        axis.fill_between(
-            x[branch],
-            low[branch],
-            high[branch],
-            color=COLOURS[method],
-            alpha=0.18,
-            lw=0,
-        )
+        look = {"color": color, "label": method if k == 0 else None, "lw": 1.6, **line}
+        axis.plot(x[branch], middle[branch], **look)
+        shade = {"color": color, "alpha": 0.18, "lw": 0}
+        axis.fill_between(x[branch], low[branch], high[branch], **shade)

@@ -1,30 +1,72 @@
-"""First-order optimizers as pure functions: ``f(state, gradient, *, rate) -> (state, step)``, applied as theta + step.
+"""First-order optimizers: pure functions ``f(state, gradient, *, rate)``.
 
-The gradient is (..., k); leading axes are independent runs. The state before the first step is None; what a function
-returns is what it wants back: arrays and numbers in tuples, lists and dicts, whole numbers being counts, which are not
-negative. Algorithm 1 gives theta to one of these, and F to the plain rule of ``refnce.train``.
+Each returns ``(state, step)``; the step is added: theta <- theta + step. The gradient
+is (..., k), leading axes being independent runs. The state before the first step is
+None. Afterwards it is None, an array, a step counter, or a tuple, list or dict of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, elementwise
+from refnce.array.backend import Array, array_namespace
 
 __all__ = ["adam", "ngd", "sgd"]
 
 
 def sgd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
-    """Gradient descent: step = -rate gradient."""
+    """Gradient descent, step = -rate gradient.
+
+    Parameters
+    ----------
+    state : None
+        sgd keeps no state.
+    gradient : array (..., k)
+    rate : float
+
+    Returns
+    -------
+    state : None
+    step : array (..., k)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import optim
+    >>> optim.sgd(None, np.asarray([2.0, -4.0]), rate=0.5)[1]
+    array([-1.,  2.])
+    """
     return state, -rate * gradient
 
 
 def ngd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
-    """Normalised gradient descent (Liu et al. 2021): step = -rate gradient/|gradient|, the norm over all k coordinates.
+    """Normalised gradient descent, step = -rate gradient/|gradient| (Liu et al. 2021).
 
-    Where the gradient is 0 the step is 0. In the chasm gradients are so small that their squares underflow: the
-    largest coordinate is divided out first.
+    Parameters
+    ----------
+    state : None
+        ngd keeps no state.
+    gradient : array (..., k)
+    rate : float
+        The Euclidean length of the step.
+
+    Returns
+    -------
+    state : None
+    step : array (..., k)
+        0 where the gradient is 0.
+
+    Notes
+    -----
+    The norm is over all k coordinates of a run. The largest coordinate is divided out
+    first, because the squares of small gradients underflow.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import optim
+    >>> optim.ngd(None, np.asarray([3e-200, 4e-200]), rate=1.0)[1]
+    array([-0.6, -0.8])
     """
     xp = array_namespace(gradient)
     largest = xp.max(xp.abs(gradient), axis=-1, keepdims=True)
@@ -36,34 +78,39 @@ def ngd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
 def adam(
     state: Any, gradient: Array, *, rate: float
 ) -> tuple[tuple[int, Array, Array], Array]:
-    """Adam (Kingma & Ba 2015) with its bias correction, eps = 1e-8 outside the root: step = -rate m/(sqrt(v) + eps)."""
+    """Adam with bias correction, step = -rate m/(sqrt(v) + eps) (Kingma & Ba 2015).
+
+    Parameters
+    ----------
+    state : tuple (count, m, v) or None
+        What the previous step returned; None before the first.
+    gradient : array (..., k)
+    rate : float
+
+    Returns
+    -------
+    state : tuple (count, m, v)
+        The number of steps and the running means of the gradient and of its square.
+    step : array (..., k)
+
+    Notes
+    -----
+    beta1 = 0.9, beta2 = 0.999; eps = 1e-8 stands outside the root.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import optim
+    >>> state, step = optim.adam(None, np.asarray([5.0, -0.1]), rate=0.01)
+    >>> step.round(6), state[0]
+    (array([-0.01,  0.01]), 1)
+    """
     xp = array_namespace(gradient)
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    t, m, v = (
-        (0, xp.zeros_like(gradient), xp.zeros_like(gradient))
-        if state is None
-        else state
-    )
-    t = t + 1
-
-    def update(gradient: Array, m: Array, v: Array) -> tuple[Array, Array, Array]:
-        m = beta1 * m + (1.0 - beta1) * gradient
-        v = beta2 * v + (1.0 - beta2) * gradient**2
-        m_hat, v_hat = m / (1.0 - beta1**t), v / (1.0 - beta2**t)
-        return m, v, -rate * m_hat / (xp.sqrt(v_hat) + eps)
-
-    m, v, change = elementwise(update, gradient, m, v)
-    return (t, m, v), change
-
-
-def mapped(f: Callable[..., Any], *states: Any) -> Any:
-    """Apply ``f`` to the arrays and numbers, one after another, of states that have one form; None stays."""
-    first = states[0]
-    if isinstance(first, dict):
-        return {
-            key: mapped(f, *(state[key] for state in states)) for key in sorted(first)
-        }
-    if isinstance(first, (tuple, list)):
-        make = getattr(first, "_make", type(first))
-        return make(mapped(f, *branches) for branches in zip(*states, strict=True))
-    return None if first is None else f(*states)
+    zeros = xp.zeros_like(gradient)
+    count, m, v = (0, zeros, zeros) if state is None else state
+    count = count + 1
+    m = beta1 * m + (1.0 - beta1) * gradient
+    v = beta2 * v + (1.0 - beta2) * gradient**2
+    m_hat, v_hat = m / (1.0 - beta1**count), v / (1.0 - beta2**count)
+    return (count, m, v), -rate * m_hat / (xp.sqrt(v_hat) + eps)

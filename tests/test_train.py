@@ -1,4 +1,4 @@
-"""Algorithm 1: a step is its formulas done by hand, a batch of methods is its methods, and orders differ as they say."""
+"""Algorithm 1: a step is its formulas, a batch its runs, and a bad run stops alone."""
 
 from itertools import product
 
@@ -6,49 +6,75 @@ import array_api_strict as strict
 import numpy as np
 import pytest
 
-from refnce import distributions, logz, nce, optim, train
+from refnce import distributions, ence, logz, nce, optim, train
 from refnce.array import backend
 from refnce.train import models
-from refnce.train.algorithm1 import Method, State, Training
+from refnce.train import Method, State, Stopped, Training
+from refnce.train.training import UPDATES
 from tests.close import assert_close
 
-METHODS = (
-    Method("gradient", rate=0.5),
-    Method("gradient", rate=5.0),
-    Method("bar"),
-    Method("bar", rate=0.5),
-    Method("bisect", order="first"),
-    Method("newton", order="first"),
-)
 NOISE = distributions.UnitGaussian(np.zeros(3))
 DATA = distributions.DiagonalGaussian(
     np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0])
 )
 MODEL = models.exponential_family(distributions.DiagonalGaussian, NOISE)
+METHODS = [
+    Method("gradient", rate=0.5),
+    Method("gradient", rate=5.0),
+    Method("bar"),
+    Method("bar", rate=0.5),
+    Method("bisect", F_first=True),
+    Method("newton", F_first=True),
+    Method("bar", repeats=3, F_first=True),
+    Method("gradient", rate=0.1, optimizer=optim.adam),
+]
 
 
-def drawn(runs=2, n=40, m=60, methods=len(METHODS), seed=0):
-    rng = np.random.Generator(np.random.PCG64(seed))
+class ENCE:
+    """The exponential loss, and its best F in closed form as an update."""
+
+    loss, grad_r = staticmethod(ence.loss), staticmethod(ence.grad_r)
+
+    @staticmethod
+    def best_F(r_data, r_noise, F):
+        return ence.log_z(r_data, r_noise)
+
+
+def make_rng(seed=0):
+    return np.random.Generator(np.random.PCG64(seed))
+
+
+def drawn(runs=2, n=40, m=60, seed=0):
+    """x_data, x_noise, theta, F of some runs."""
+    rng = make_rng(seed)
     x, y = DATA.sample(rng, runs, n), NOISE.sample(rng, runs, m)
-    theta = 0.1 * rng.standard_normal((runs, methods, 6))
-    return x, y, theta, rng.standard_normal((runs, methods))
+    return x, y, 0.1 * rng.standard_normal((runs, 6)), rng.standard_normal(runs)
 
 
-def by_hand(method, optimizer, rate, nu, x, y, theta, F):
-    """One step of one method of one run, from the oracle surface alone; returns theta, F."""
-    r = [
+def log_ratios(theta, *samples):
+    """<T, theta> + log h - log q by hand."""
+    half, base = 0.5, 1.5 * np.log(2 * np.pi)
+    return [
         np.sum(theta[:3] * z**2 + theta[3:] * z, axis=-1)
-        + 0.5 * np.sum(z**2, axis=-1)
-        + 1.5 * np.log(2 * np.pi)
-        for z in (x, y)
+        + half * np.sum(z**2, axis=-1)
+        + base
+        for z in samples
     ]
-    if method.update == "gradient":
-        F_next = F - method.rate * nce.grad_F(*r, F, nu=nu)
-    elif method.update == "bar":
-        F_next = F + method.rate * (logz.bar_update(*r, F, nu=nu) - F)
-    else:
-        F_next = getattr(logz, method.update)(*r, nu=nu).F
-    g = nce.grad_r(*r, F_next if method.order == "first" else F, nu=nu)
+
+
+def step_by_hand(method, optimizer, rate, nu, x, y, theta, F):
+    """theta and F after one step of one run, from the oracle surface alone."""
+    r, F_next = log_ratios(theta, x, y), F
+    for _ in range(method.repeats):
+        if method.update == "gradient":
+            slope = nce.grad_F(*r, F_next, nu=nu)
+        elif method.update == "bar":
+            slope = F_next - logz.bar_update(*r, F_next, nu=nu)
+        else:
+            F_next = getattr(logz, method.update)(*r, nu=nu).F
+            break
+        F_next = F_next + method.optimizer(None, slope[None], rate=method.rate)[1][0]
+    g = nce.grad_r(*r, F_next if method.F_first else F, nu=nu)
     gradient = sum(
         w @ np.concatenate([z**2, z], axis=-1) for w, z in zip(g, (x, y), strict=True)
     )
@@ -56,90 +82,60 @@ def by_hand(method, optimizer, rate, nu, x, y, theta, F):
 
 
 @pytest.mark.parametrize("nu", [1.0, 1.5])
-@pytest.mark.parametrize("order", train.ORDERS)
+@pytest.mark.parametrize("F_first", [False, True])
 @pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
-def test_step_is_the_formulas(nu, order, optimizer):
-    methods = tuple(Method(method.update, method.rate, order) for method in METHODS)
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
+def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
+    """Eq. 3, 11 or the root for F, Eq. 13 for theta, at the old or at the new F."""
+    options = method.rate, F_first, method.repeats, method.optimizer
+    method = Method(method.update, *options)
     x, y, theta, F = drawn()
-    after = train.step(
-        train.start(Training(MODEL, methods, optimizer, 0.3, nu), theta, F), x, y
-    )
+    training = Training(MODEL, method, optimizer, 0.3, nu)
+    after = train.step(train.start(training, theta, F), x, y)
     for run in range(2):
-        for k, method in enumerate(methods):
-            expected = by_hand(
-                method, optimizer, 0.3, nu, x[run], y[run], theta[run, k], F[run, k]
-            )
-            # sums of some 60 terms; roots agree to their units, and theta's gradient follows F with slope below max T = 20
-            assert_close(after.theta[run, k], expected[0], scale=20.0)
-            assert_close(after.F[run, k], expected[1], scale=20.0)
+        sample = x[run], y[run], theta[run], F[run]
+        expected = step_by_hand(method, optimizer, 0.3, nu, *sample)
+        # Sums of some 60 terms; roots agree to their units, and theta's gradient
+        # follows F with a slope below max T = 20. Adam's eps is 1e-8 of a gradient.
+        ulps = {} if method.optimizer is optim.sgd else {"ulps": 2.0**26}
+        assert_close(after.theta[run], expected[0], scale=20.0, **ulps)
+        assert_close(after.F[run], expected[1], scale=20.0, **ulps)
 
 
-def test_batched_equals_looped():
-    """Runs and methods of one array program are the runs and methods trained alone, over several steps with memory."""
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
+def test_a_batch_of_runs_is_its_runs_trained_alone(method):
+    """Over several steps with optimizer states; a run may also have no axis."""
     x, y, theta, F = drawn()
-    rng = np.random.Generator(np.random.PCG64(5))
+    rng = make_rng(5)
     batches = [(DATA.sample(rng, 2, 40), NOISE.sample(rng, 2, 60)) for _ in range(6)]
-    together = train.start(Training(MODEL, METHODS, optim.adam, 0.05), theta, F)
-    for pair in batches:
-        together = train.step(together, *pair)
+    training = Training(MODEL, method, optim.adam, 0.05)
+    batch = train.start(training, theta, F)
+    alone = [train.start(training, theta[run], F[run, ...]) for run in range(2)]
+    for x, y in batches:
+        batch = train.step(batch, x, y)
+        alone = [train.step(alone[run], x[run], y[run]) for run in range(2)]
     for run in range(2):
-        for k, method in enumerate(METHODS):
-            alone = train.start(
-                Training(MODEL, (method,), optim.adam, 0.05),
-                theta[run, k : k + 1],
-                F[run, k : k + 1],
-            )
-            for x, y in batches:
-                alone = train.step(alone, x[run], y[run])
-            # rounding differs with the shape of the product; Adam's division may carry it over a few steps
-            assert_close(alone.theta[0], together.theta[run, k], scale=20.0, ulps=1000)
-            assert_close(alone.F[0], together.F[run, k], scale=20.0, ulps=1000)
+        # Rounding differs with the shape of the product; Adam's division may carry it.
+        assert_close(alone[run].theta, batch.theta[run], scale=20.0, ulps=1000)
+        assert_close(alone[run].F, batch.F[run], scale=20.0, ulps=1000)
 
 
-def test_bisect_and_newton_train_alike():
-    x, y, theta, F = drawn(methods=2)
-    theta[:, 1], F[:, 1] = theta[:, 0], F[:, 0]
-    state = train.start(
-        Training(
-            MODEL, (Method("bisect", order="first"), Method("newton", order="first"))
-        ),
-        theta,
-        F,
-    )
-    for _ in range(20):
-        state = train.step(state, x, y)
-    assert_close(state.F[:, 0], state.F[:, 1], scale=20.0, ulps=1000)
-    assert_close(state.theta[:, 0], state.theta[:, 1], scale=20.0, ulps=1000)
-
-
-def test_step_changes_nothing_and_draws_nothing():
+@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
+def test_step_is_pure(method):
+    """It draws nothing and changes none of its arguments."""
     x, y, theta, F = drawn()
-    state = train.start(Training(MODEL, METHODS, optim.adam), theta, F)
+    state = train.start(Training(MODEL, method, optim.adam), theta, F)
     kept = [a.copy() for a in (x, y, theta, F)]
     first, again = train.step(state, x, y), train.step(state, x, y)
     assert np.array_equal(first.theta, again.theta) and np.array_equal(first.F, again.F)
     for a, b in zip((x, y, theta, F), kept, strict=True):
         assert np.array_equal(a, b)
-    assert set(state.memory) == {None} and first.memory[0][0] == 1
-
-
-def test_orders_differ_where_F_moves():
-    x, y, theta, F = drawn(methods=2)
-    theta[:, 1], F[:, 1] = theta[:, 0], F[:, 0]
-    after = train.step(
-        train.start(
-            Training(MODEL, (Method("bar"), Method("bar", order="first"))), theta, F
-        ),
-        x,
-        y,
-    )
-    assert_close(after.F[:, 0], after.F[:, 1], scale=10.0)
-    assert np.all(np.abs(after.theta[:, 0] - after.theta[:, 1]) > 1e-3)
+    assert state.opt_state == (None, None) and first.opt_state[0][0] == 1
 
 
 def shifted(theta, x, y):
     """The model r = theta + x."""
-    r = [theta[..., :1] + z[..., None, :, 0] for z in (x, y)]
+    r = [theta[..., :1] + z[:, 0] for z in (x, y)]
     return *r, lambda *drs: sum(np.sum(dr, axis=-1, keepdims=True) for dr in drs)
 
 
@@ -147,164 +143,152 @@ def shifted(theta, x, y):
 @pytest.mark.parametrize(
     "size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)]
 )
-def test_total_underflow(size_data, size_noise, nu):
-    """BAR still moves where every sigmoid of a class underflows (Eq. 11 has no logarithm of 0); theta's gradient is 0 there."""
-    x, y = (
-        np.array([size_data, size_data + 1.0])[:, None],
-        np.array([-size_noise, -size_noise - 3.0])[:, None],
-    )
-    training = Training(shifted, (Method("bar"), Method("gradient")), nu=nu)
-    state = train.start(training, np.zeros((2, 1)), np.array([5.0, 5.0]))
-    after = train.step(state, x, y)
+def test_eq11_bar_moves_where_every_sigmoid_underflows(size_data, size_noise, nu):
+    """The logarithm of 0 in Eq. 11 is avoided; theta's gradient is 0 there."""
+    x = np.array([[size_data], [size_data + 1.0]])
+    y = np.array([[-size_noise], [-size_noise - 3.0]])
+    after = {}
+    for update in ("bar", "gradient"):
+        training = Training(shifted, Method(update), nu=nu)
+        state = train.start(training, np.zeros((1, 1)), np.array([5.0]))
+        after[update] = train.step(state, x, y)
     expected = logz.bar_update(x[:, 0], y[:, 0], 5.0, nu=nu)
     assert np.isfinite(expected)
-    assert_close(after.F[0], expected, scale=2000.0)
-    assert_close(after.F[1], 5.0 - nce.grad_F(x[:, 0], y[:, 0], 5.0, nu=nu), scale=5.0)
+    assert_close(after["bar"].F[0], expected, scale=2000.0)
+    slope = nce.grad_F(x[:, 0], y[:, 0], 5.0, nu=nu)
+    assert_close(after["gradient"].F[0], 5.0 - slope, scale=5.0)
     if size_data == size_noise:
-        assert after.F[1] == 5.0
-        assert np.array_equal(after.theta, state.theta)
+        assert after["gradient"].F[0] == 5.0 and after["bar"].theta[0, 0] == 0.0
 
 
-def test_optimizers_keep_their_memories():
-    """Adam on theta and on F over several steps is Adam by hand, each with a memory of its own."""
-    methods = (
-        Method("gradient", rate=0.1, optimizer=optim.adam),
-        Method("bar", rate=0.2, optimizer=optim.adam),
-    )
-    rng = np.random.Generator(np.random.PCG64(7))
-    theta, F = np.zeros((2, 1)), np.zeros(2)
-    state = train.start(Training(shifted, methods, optim.adam, 0.3), theta, F)
-    memory, memories = None, [None, None]
+@pytest.mark.parametrize("update", ["gradient", "bar"])
+def test_optimizers_of_theta_and_F_keep_their_states(update):
+    """Adam on theta and on F over several steps is Adam by hand."""
+    method = Method(update, rate=0.1, optimizer=optim.adam)
+    rng, theta, F = make_rng(7), np.zeros((1, 1)), np.zeros(1)
+    state = train.start(Training(shifted, method, optim.adam, 0.3), theta, F)
+    states = [None, None]
     for _ in range(4):
         x, y = 1.0 + rng.standard_normal((30, 1)), rng.standard_normal((20, 1))
         state = train.step(state, x, y)
         r = [theta + z[:, 0] for z in (x, y)]
-        slopes = [
-            nce.grad_F(r[0][0], r[1][0], F[0]),
-            F[1] - logz.bar_update(r[0][1], r[1][1], F[1]),
-        ]
+        if update == "gradient":
+            slope = nce.grad_F(*r, F)
+        else:
+            slope = F - logz.bar_update(*r, F)
         gradient = sum(np.sum(g, axis=-1, keepdims=True) for g in nce.grad_r(*r, F))
-        memory, step = optim.adam(memory, gradient, rate=0.3)
-        theta, moved = theta + step, []
-        for k, rate in enumerate((0.1, 0.2)):
-            memories[k], change = optim.adam(
-                memories[k], np.asarray(slopes[k]), rate=rate
-            )
-            moved.append(F[k] + change)
-        F = np.asarray(moved)
-        # Adam divides by the gradient's own size, which the sums above carry to some 50 ulps of 1
+        states[0], change = optim.adam(states[0], gradient, rate=0.3)
+        states[1], change_F = optim.adam(states[1], slope, rate=0.1)
+        theta, F = theta + change, F + change_F
+        # Adam divides by the gradient's own size: 50 ulps of 1 in the sums above.
         assert_close(state.theta, theta, scale=1.0, ulps=2.0**12)
         assert_close(state.F, F, scale=1.0, ulps=2.0**12)
 
 
-@pytest.mark.parametrize("update", ["bisect", "newton"])
-def test_solvers_stop_at_the_training_s_xtol(update):
-    """With xtol = 0.5 bisection stops short of the root, and one pass is enough for Newton where it starts nearby."""
-    x, y, theta, _ = drawn(methods=1)
-    F = np.zeros((2, 1))
-    after = train.step(
-        train.start(
-            Training(MODEL, (Method(update, order="first"),), xtol=0.5), theta, F
-        ),
-        x,
-        y,
-    )
+def test_the_optimizer_of_F_sees_each_run_by_itself():
+    """A normalised step of F is its rate, whatever other runs do."""
+    x, y, theta, F = drawn()
+    method = Method("gradient", rate=0.5, optimizer=optim.ngd)
+    after = train.step(train.start(Training(MODEL, method), theta, F), x, y)
+    assert_close(np.abs(after.F - F), np.full(2, 0.5), scale=1.0)
+
+
+def test_solvers_stop_at_the_training_s_xtol(monkeypatch):
+    """newton also starts from the state's F."""
+    x, y, theta, F = drawn()
+    training = Training(MODEL, Method("bisect", F_first=True), xtol=0.5)
+    after = train.step(train.start(training, theta, F), x, y)
     r_data, r_noise, _ = MODEL(theta, x, y)
-    options = {"F0": F} if update == "newton" else {}
-    expected, exact = (
-        getattr(logz, update)(r_data, r_noise, xtol=xtol, **options).F
-        for xtol in (0.5, 0.0)
-    )
-    assert np.array_equal(after.F, expected) and not np.array_equal(expected, exact)
+    assert np.array_equal(after.F, logz.bisect(r_data, r_noise, xtol=0.5).F)
+    assert not np.array_equal(after.F, logz.bisect(r_data, r_noise).F)
+    newton, given = logz.newton, {}
+
+    def record(*samples, **options):
+        given.update(options)
+        return newton(*samples, **options)
+
+    monkeypatch.setattr(logz, "newton", record)
+    training = Training(MODEL, Method("newton"), nu=2.0, xtol=0.5)
+    train.step(train.start(training, theta, F), x, y)
+    assert given.pop("F0") is F and given == {"nu": 2.0, "xtol": 0.5}
 
 
-def test_finds_the_optimum():
-    """Every method ends at [theta*, F*] of its data: the samples of one batch, to which Newton on all coordinates also leads."""
-    data = distributions.UnitGaussian(np.array([1.0]))
-    noise = distributions.UnitGaussian(np.array([0.0]))
-    rng = np.random.Generator(np.random.PCG64(2))
-    x, y = data.sample(rng, 200), noise.sample(rng, 200)
-    methods = (
+@pytest.mark.parametrize(
+    "method",
+    [
         Method("gradient"),
         Method("bar"),
         Method("bar", 0.5),
-        Method("newton", order="first"),
-    )
-    state = train.start(
-        Training(models.exponential_family(data, noise), methods),
-        np.zeros((4, 1)),
-        np.zeros(4),
-    )
+        Method("newton", 1.0, True),
+    ],
+)
+def test_training_on_one_batch_ends_where_all_gradients_are_0(method):
+    data, noise = (distributions.UnitGaussian(np.array([mean])) for mean in (1.0, 0.0))
+    x, y = data.sample(make_rng(2), 200), noise.sample(make_rng(3), 200)
+    training = Training(models.exponential_family(data, noise), method)
+    state = train.start(training, np.zeros(1), np.asarray(0.0))
     for _ in range(400):
         state = train.step(state, x, y)
     r = [state.theta * z[:, 0] + 0.5 * np.log(2 * np.pi) for z in (x, y)]
-    assert_close(nce.grad_F(*r, state.F), np.zeros(4), scale=1.0)
+    assert_close(nce.grad_F(*r, state.F), 0.0, scale=1.0)
     g = nce.grad_r(*r, state.F)
-    assert_close(g[0] @ x[:, 0] + g[1] @ y[:, 0], np.zeros(4), scale=3.0)
+    assert_close(g[0] @ x[:, 0] + g[1] @ y[:, 0], 0.0, scale=3.0)
+
+
+@pytest.mark.parametrize("F_first", [False, True])
+@pytest.mark.parametrize("update", ["gradient", ENCE.best_F])
+def test_a_loss_of_one_s_own(update, F_first):
+    """The exponential loss of Liu et al. 2021, with its best F in closed form."""
+    x, y, theta, F = (a[0] for a in drawn())
+    method = Method(update, rate=0.5, F_first=F_first)
+    training = Training(MODEL, method, optim.sgd, 0.3, loss=ENCE)
+    after = train.step(train.start(training, theta, F), x, y)
+    r = log_ratios(theta, x, y)
+    F_next = F - 0.5 * ence.grad_F(*r, F) if update == "gradient" else ence.log_z(*r)
+    g = ence.grad_r(*r, F_next if F_first else F)
+    T = [np.concatenate([z**2, z], axis=-1) for z in (x, y)]
+    assert_close(after.F, F_next, scale=20.0)
+    assert_close(after.theta, theta - 0.3 * (g[0] @ T[0] + g[1] @ T[1]), scale=20.0)
 
 
 def test_strict_namespace_on_another_device():
     x, y, theta, F = drawn()
     device = strict.Device("device1")
     moved = [strict.asarray(a, device=device) for a in (x, y, theta, F)]
-    here, there = (
-        train.start(Training(MODEL, METHODS, optim.adam), *pair)
-        for pair in ((theta, F), moved[2:])
-    )
-    for _ in range(3):
-        here, there = train.step(here, x, y), train.step(there, *moved[:2])
-    assert there.F.device == device and there.theta.device == device
-    assert_close(backend.to_numpy(there.F), here.F, scale=20.0, ulps=1000)
-    assert_close(backend.to_numpy(there.theta), here.theta, scale=20.0, ulps=1000)
+    for method in METHODS:
+        training = Training(MODEL, method, optim.adam)
+        here = train.start(training, theta, F)
+        there = train.start(training, *moved[2:])
+        for _ in range(3):
+            here, there = train.step(here, x, y), train.step(there, *moved[:2])
+        assert there.F.device == device and there.theta.device == device
+        for a, b in ((there.F, here.F), (there.theta, here.theta)):
+            assert_close(backend.to_numpy(a), b, scale=20.0, ulps=1000)
+
+
+# Arguments
+
+NUMBER = "rate must be a finite number > 0; got"
+KNOWN = "update must be gradient, bar, bisect, newton or a function; got"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("arguments", "error", "message"),
     [
-        (("grad",), "update must be one of"),
-        (("bar", 0.0), "rate must be"),
-        (("bar", "x"), "rate must be a finite number > 0; got 'x'"),
-        (("bar", np.inf), "rate must be"),
-        (("bar", 1.0, "later"), "order must be one of"),
-        (("bar", 1.0, "first", True), "times must be"),
-        (("bar", 1.0, "first", 1.5), "times must be"),
+        (("bars",), ValueError, f"{KNOWN} 'bars'"),
+        (("bar", 0.0), ValueError, f"{NUMBER} 0.0"),
+        (("bar", "x"), ValueError, f"{NUMBER} 'x'"),
+        (("bar", np.inf), ValueError, f"{NUMBER} inf"),
+        (("bar", 1.0, "first"), TypeError, "F_first must be True or False"),
+        (("bar", 1.0, True, True), ValueError, "repeats must be a whole number >= 1"),
+        (("bar", 1.0, True, 1.5), ValueError, "repeats must be a whole number >= 1"),
+        (("bar", 1.0, True, 1, None), TypeError, "optimizer must be a function"),
+        (("bar", 1.0, True, 1, "adam"), TypeError, "such as refnce.optim.sgd; got 'ad"),
     ],
 )
-def test_bad_method(arguments, message):
-    with pytest.raises(ValueError, match=message):
+def test_invalid_method_raises(arguments, error, message):
+    with pytest.raises(error, match=message):
         Method(*arguments)
-
-
-def test_bad_start():
-    training = Training(MODEL, METHODS)
-    for theta, F in (((5, 6), (5,)), ((6, 6), (5,)), ((2, 6, 6), (6,))):
-        with pytest.raises(ValueError, match="one row for each method"):
-            train.start(training, np.zeros(theta), np.zeros(F))
-    state = train.start(training, np.zeros((6, 6)), np.zeros(6))
-    assert (
-        isinstance(state, State)
-        and state.stopped.dtype == state.stopped_at.dtype == np.int64
-    )
-    for name, bad in product(("theta", "F"), (np.nan, np.inf)):
-        arrays = {"theta": np.zeros((6, 6)), "F": np.zeros(6)}
-        arrays[name][1] = bad
-        with pytest.raises(ValueError, match=f"{name} must be finite"):
-            train.start(training, **arrays)
-    for theta, F, message in (
-        (
-            np.zeros((6, 6), int),
-            np.zeros(6),
-            "theta must hold float64 or float32 numbers; got int64",
-        ),
-        (
-            np.zeros((6, 6)),
-            np.zeros(6, int),
-            "F must hold float64 or float32 numbers; got int64",
-        ),
-        (np.zeros((6, 6), "f4"), np.zeros(6), "theta and F must have one dtype"),
-    ):
-        with pytest.raises(TypeError, match=message):
-            train.start(training, theta, F)
 
 
 @pytest.mark.parametrize(
@@ -312,19 +296,91 @@ def test_bad_start():
     [
         ({"nu": 0}, ValueError, "nu must be"),
         ({"nu": -1.0}, ValueError, "nu must be"),
-        ({"rate": -1.0}, ValueError, "rate must be a finite number > 0; got -1.0"),
-        ({"rate": "x"}, ValueError, "rate must be a finite number > 0; got 'x'"),
+        ({"rate": -1.0}, ValueError, f"{NUMBER} -1.0"),
         ({"xtol": -1.0}, ValueError, "xtol must be a finite number >= 0; got -1.0"),
+        ({"model": None}, TypeError, "model must be a function"),
+        ({"optimizer": "adam"}, TypeError, "optimizer must be a function"),
+        ({"method": (Method("bar"),)}, TypeError, "method must be a train.Method; got"),
+        ({"loss": ence}, ValueError, "update 'gradient' or a function; got nu 1.0 and"),
         (
-            {"methods": ()},
+            {"loss": ence, "nu": 2.0, "method": Method("gradient")},
             ValueError,
-            "methods must hold at least one Method; got none",
+            "nu must be 1",
         ),
     ],
 )
-def test_bad_training(options, error, message):
+def test_invalid_training_raises(options, error, message):
     with pytest.raises(error, match=message):
-        Training(**({"model": MODEL, "methods": METHODS} | options))
+        Training(**({"model": MODEL, "method": Method("bar")} | options))
+
+
+def test_invalid_start_raises():
+    training = Training(MODEL, Method("bar"))
+    for theta, F in (((5, 6), (4,)), ((5, 6), ()), ((2, 5, 6), (5,)), ((), ())):
+        with pytest.raises(ValueError, match="theta must be .* and F .*; got shapes"):
+            train.start(training, np.zeros(theta), np.zeros(F))
+    state = train.start(training, np.zeros((5, 6)), np.zeros(5))
+    assert isinstance(state, State)
+    assert state.stopped.dtype == state.stopped_at.dtype == np.int64
+    assert train.start(training, np.zeros((5, 6), "f4"), 2).F.dtype == np.float32
+    with pytest.raises(ValueError, match="F must be finite"):
+        train.start(training, np.zeros((5, 6)), np.nan)
+    for name, bad in product(("theta", "F"), (np.nan, np.inf)):
+        arrays = {"theta": np.zeros((5, 6)), "F": np.zeros(5)}
+        arrays[name][1] = bad
+        with pytest.raises(ValueError, match=f"{name} must be finite"):
+            train.start(training, **arrays)
+    ints = {"theta": np.zeros((5, 6), int)}, {"F": np.zeros(5, int)}
+    for change in (*ints, {"theta": np.zeros((5, 6), "f4")}):
+        with pytest.raises(TypeError, match="float64 or float32|one dtype"):
+            train.start(
+                training, **({"theta": np.zeros((5, 6)), "F": np.zeros(5)} | change)
+            )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x: np.ma.masked_array(x, x > 1), "x_data is a masked array"),
+        (lambda x: x + 0j, "x_data must hold float64 or float32 numbers"),
+        (lambda x: x.astype(str), "x_data must hold float64 or float32 numbers"),
+        (lambda x: x.tolist(), "x_data"),
+        (lambda x: x.astype("f4"), "one dtype; got float64 and float32"),
+    ],
+    ids=["masked", "complex", "text", "list", "float32"],
+)
+def test_samples_that_are_not_plain_arrays_raise(change, message):
+    x, y, theta, F = drawn()
+    state = train.start(Training(MODEL, Method("bar")), theta, F)
+    with pytest.raises(TypeError, match=message) as error:
+        train.step(state, change(x), y)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (3,), ()])
+def test_samples_of_a_wrong_shape_raise(shape):
+    x, y, theta, F = drawn()
+    state = train.start(Training(MODEL, Method("bar")), theta, F)
+    for samples, name in (
+        ((np.ones(shape), y), "data"),
+        ((x, np.ones(shape)), "noise"),
+    ):
+        with pytest.raises(ValueError, match=rf"x_{name} must be \(..., n, d\) with n"):
+            train.step(state, *samples)
+
+
+def test_log_ratios_of_other_runs_raise():
+    """A noise law of two runs gives one run the log-ratios of both."""
+    noise = distributions.UnitGaussian(np.array([[[0.0]], [[1.0]]]))
+    model = models.exponential_family(distributions.UnitGaussian, noise)
+    state = train.start(Training(model, Method("bar")), np.zeros((1, 1)), np.zeros(1))
+    with pytest.raises(
+        ValueError, match=r"log-ratios \(\*\(1,\), n\), of the runs of F"
+    ):
+        train.step(state, np.ones((4, 1)), np.zeros((3, 1)))
+
+
+# Runs that stop
 
 
 def constant(data, noise):
@@ -332,106 +388,124 @@ def constant(data, noise):
 
     def model(theta, x, y):
         r = [
-            np.where(theta > 3, c, theta * np.swapaxes(z**2, -1, -2))
+            np.where(theta > 3, c, theta * z[:, 0] ** 2)
             for z, c in ((x, data), (y, noise))
         ]
-        return *r, lambda dr_data, dr_noise: np.matmul(dr_data, x**2) + np.matmul(
-            dr_noise, y**2
-        )
+        return *r, lambda dr_data, dr_noise: dr_data @ x**2 + dr_noise @ y**2
 
     return model
 
 
 INF = np.inf
-LIMITS = [
-    (-INF, -INF),
-    (INF, INF),
-    (INF, -INF),
-    (-INF, INF),
-    (np.nan, 0.0),
-    (0.0, np.nan),
-    (-3e3, 3e3),
-    (3e3, -3e3),
-]
-UPDATES = [
-    (loss, update) for loss, updates in train.UPDATES.items() for update in updates
-]
+LIMITS = [(-INF, -INF), (INF, INF), (INF, -INF), (-INF, INF), (np.nan, 0.0)]
+LIMITS += [(0.0, np.nan), (-3e3, 3e3), (3e3, -3e3)]
 
 
 @pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize(("loss", "update"), UPDATES)
+@pytest.mark.parametrize(
+    ("loss", "update"),
+    [*((None, name) for name in UPDATES), (ENCE, "gradient"), (ENCE, ENCE.best_F)],
+)
 def test_no_run_stops_another(loss, update, limit):
-    """Whatever is not finite in one run: nothing is raised, and what is beside it goes on as beside a run that is well."""
-    for order, times, optimizer in product(
-        train.ORDERS, (1, 2), (optim.sgd, optim.adam, optim.ngd)
-    ):
-        methods, ends = (
-            Method(update, order=order, times=times, optimizer=optimizer),
-        ) * 2, []
-        training = Training(constant(*limit), methods, optim.adam, 1e-3, loss=loss)
+    """Nothing is raised, and a run trains as it does beside one that is well."""
+    combinations = product((False, True), (1, 2), (optim.sgd, optim.adam, optim.ngd))
+    for F_first, repeats, optimizer in combinations:
+        method = Method(update, 1.0, F_first, repeats, optimizer)
+        training = Training(constant(*limit), method, optim.adam, 1e-3, loss=loss)
+        ends = []
         for second in (0.1, 4.0):
             state = train.start(training, np.asarray([[0.1], [second]]), np.zeros(2))
-            for k in range(3):
-                rng = np.random.Generator(np.random.PCG64(k))
-                state = train.step(
-                    state,
-                    1.0 + rng.standard_normal((12, 1)),
-                    rng.standard_normal((9, 1)),
-                )
-            assert (
-                state.stopped[0] == 0
-                and np.all(np.isfinite(state.theta))
-                and np.all(np.isfinite(state.F))
-            )
+            with np.errstate(all="raise"):  # as a caller may have set it
+                for k in range(3):
+                    x = 1.0 + make_rng(k).standard_normal((12, 1))
+                    state = train.step(
+                        state, x, make_rng(9 + k).standard_normal((9, 1))
+                    )
+            assert state.stopped[0] == Stopped.NOT
+            assert np.all(np.isfinite(state.theta)) and np.all(np.isfinite(state.F))
             ends.append((state.theta[0, 0], state.F[0]))
-        if update in (
-            "bisect",
-            "newton",
-        ):  # how many passes a batch takes moves the root by its last units
+        if update in ("bisect", "newton"):
+            # The passes that a batch takes move a root by its last units.
             assert_close(np.asarray(ends[0]), np.asarray(ends[1]), scale=1.0)
         else:
             assert ends[0] == ends[1]
 
 
-def test_a_sweep_of_rates_survives_its_largest():
-    far, noise = distributions.UnitGaussian(
-        np.asarray([16.0])
-    ), distributions.UnitGaussian(np.asarray([0.0]))
-    methods = tuple(
-        Method("gradient", rate=rate, order="first") for rate in (1e-3, 1.0, 100.0)
+@pytest.mark.parametrize("update", ["bar", "newton", "gradient"])
+def test_a_run_that_is_not_finite_stops_and_the_others_train_on(update):
+    """It keeps the theta and F of the step before and names what was not finite."""
+
+    def model(theta, x, y):
+        r_data, r_noise, pullback = constant(-INF, -INF)(theta, x, y)
+        return np.where(theta > 5, np.nan, r_data), r_noise, pullback
+
+    theta, F = np.asarray([0.1, 4.0, 6.0, 0.2])[:, None], np.asarray([0, 0.5, 0.25, 0])
+    training = Training(model, Method(update, rate=0.1), rate=1e-3)
+    state, alone = (
+        train.start(training, theta[k], F[k]) for k in (slice(None), [0, 3])
     )
-    training = Training(
-        models.exponential_family(far, noise), methods, rate=0.1, loss="ence"
-    )
-    state, rng = train.start(
-        training, np.zeros((3, 1)), np.zeros(3)
-    ), np.random.Generator(np.random.PCG64(0))
-    for _ in range(50):
-        state = train.step(state, far.sample(rng, 50), noise.sample(rng, 50))
-    assert state.stopped.tolist() == [0, 0, train.Stopped.LOSS]
+    for k in range(6):
+        x, y = make_rng(k).standard_normal((12, 1)), make_rng(9 + k).random((9, 1))
+        state, alone = train.step(state, x, y), train.step(alone, x, y)
+    assert state.stopped.tolist() == [0, Stopped.LOSS, Stopped.LOSS, 0]
+    assert state.stopped_at.tolist() == [-1, 0, 0, -1] and state.count == 6
+    assert state.theta[1:3, 0].tolist() == [4.0, 6.0]
+    assert state.F[1:3].tolist() == [0.5, 0.25]
+    assert_close(state.theta[[0, 3]], alone.theta, scale=1.0)
+    assert_close(state.F[[0, 3]], alone.F, scale=1.0, ulps=512.0)
 
 
-def test_an_exponential_loss_that_overflows_is_named():
-    """e^{1500} is infinite although its log-ratios, F and theta are not."""
-    methods = (Method("gradient"), Method("closed", order="first"))
-    state = train.start(
-        Training(constant(-3e3, 3e3), methods, loss="ence"),
-        np.full((2, 1), 4.0),
-        np.zeros(2),
-    )
-    assert (
-        train.step(state, np.ones((4, 1)), np.ones((5, 1))).stopped.tolist()
-        == [train.Stopped.LOSS] * 2
-    )
+def test_a_run_stops_at_the_step_that_fails():
+    """Infinite log-ratios of noise are an infinite loss too."""
+
+    def jump(state, gradient, *, rate):
+        return None, np.asarray([[0.0], [1.5]])
+
+    def model(theta, x, y):
+        r = [theta + z[:, 0] for z in (x, y)]
+        return r[0], np.where(theta > 4, INF, r[1]), lambda *dr: np.zeros((2, 1))
+
+    training = Training(model, Method("gradient"), jump)
+    state = train.start(training, np.zeros((2, 1)), np.zeros(2))
+    for _ in range(6):
+        state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
+    assert state.stopped.tolist() == [Stopped.NOT, Stopped.LOSS]
+    assert state.stopped_at.tolist() == [-1, 3]
+    assert state.theta[:, 0].tolist() == [0.0, 4.5]
 
 
-def test_optimizers_of_F_see_each_method_by_itself():
-    """A normalised step of F is its rate, whatever the other methods do."""
-    x, y, theta, _ = drawn(methods=3)
-    methods = tuple(
-        Method("gradient", rate=rate, optimizer=optim.ngd) for rate in (0.5, 0.6, 0.7)
+def test_the_quantity_that_was_not_finite_is_named():
+    def jump(*values):
+        return lambda state, g, *, rate: (None, np.asarray(values)[:, None] + 0 * g)
+
+    training = Training(shifted, Method("gradient"), jump(1.0, INF, np.nan))
+    state = train.start(training, np.zeros((3, 1)), np.zeros(3))
+    state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
+    assert state.stopped.tolist() == [Stopped.NOT, Stopped.THETA, Stopped.THETA]
+    assert state.theta[:, 0].tolist() == [1.0, 0.0, 0.0]
+    training = Training(shifted, Method("gradient", optimizer=jump(INF, 1.0)))
+    state = train.start(training, np.zeros((2, 1)), np.zeros(2))
+    state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
+    assert state.stopped.tolist() == [Stopped.F, Stopped.NOT] and state.F[0] == 0.0
+    # e^{1500} is infinite although its log-ratios, F and theta are not.
+    for method in (Method("gradient"), Method(ENCE.best_F, F_first=True)):
+        training = Training(constant(-3e3, 3e3), method, loss=ENCE)
+        state = train.start(training, np.full((1, 1), 4.0), np.zeros(1))
+        state = train.step(state, np.ones((4, 1)), np.ones((5, 1)))
+        assert state.stopped.tolist() == [Stopped.LOSS]
+
+
+def test_the_largest_rate_of_a_sweep_stops_alone():
+    far, noise = (
+        distributions.UnitGaussian(np.asarray([mean])) for mean in (16.0, 0.0)
     )
-    after = train.step(
-        train.start(Training(MODEL, methods), theta, np.zeros((2, 3))), x, y
-    )
-    assert_close(np.abs(after.F), np.asarray([[0.5, 0.6, 0.7]] * 2), scale=1.0)
+    ends = []
+    for rate in (1e-3, 1.0, 100.0):
+        method = Method("gradient", rate=rate, F_first=True)
+        model = models.exponential_family(far, noise)
+        training = Training(model, method, rate=0.1, loss=ence)
+        state, rng = train.start(training, np.zeros((1, 1)), np.zeros(1)), make_rng(0)
+        for _ in range(50):
+            state = train.step(state, far.sample(rng, 50), noise.sample(rng, 50))
+        ends += state.stopped.tolist()
+    assert ends == [0, 0, Stopped.LOSS]

@@ -14,16 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from figures.io import FileError
+
 VARIABLE = "REFNCE_MNIST"
 MIRRORS = (
     "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
 )
 REMEDY = "python -m figures.mnist --download fetches the four files"
-
-
-class FileError(ValueError):
-    """A file that cannot be used; the message names it and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def read(folder: Path | str, *, files: Files = FILES) -> Digits:
     >>> from figures.mnist.files import read
     >>> read("nowhere")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    figures.mnist.files.FileError: nowhere is not a folder; ...
+    figures.io.FileError: nowhere is not a folder; ...
     """
     if not Path(folder).is_dir():
         raise FileError(f"{folder} is not a folder; name that of MNIST, or {REMEDY}")

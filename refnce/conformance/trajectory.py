@@ -57,18 +57,14 @@ def trajectory(
         F after each step.
     """
     xp = array_namespace(theta)
-    method = train.Method("newton" if update == "root" else update, rate_F, order)
-    state = train.start(
-        train.Training(_model, (method,), rate=rate, nu=nu),
-        theta[None, :],
-        asarray([F], xp, dtype=theta.dtype, device=device(theta)),
-    )
-    thetas, Fs = [], []
+    name = "newton" if update == "root" else update
+    method = train.Method(name, rate_F, F_first=order == "first")
+    training = train.Training(_model, method, rate=rate, nu=nu)
+    F0 = asarray([F], xp, dtype=theta.dtype, device=device(theta))
+    state, thetas, Fs = train.start(training, theta[None, :], F0), [], []
     for step in range(T_data.shape[0]):
-        x_data, x_noise = (
-            xp.concat([T[step], offset[step][:, None]], axis=-1)
-            for T, offset in ((T_data, offset_data), (T_noise, offset_noise))
-        )
+        x_data = xp.concat([T_data[step], offset_data[step][:, None]], axis=-1)
+        x_noise = xp.concat([T_noise[step], offset_noise[step][:, None]], axis=-1)
         state = train.step(state, x_data, x_noise)
         thetas.append(state.theta)
         Fs.append(state.F)
@@ -78,10 +74,11 @@ def trajectory(
 def _model(theta: Array, x_data: Array, x_noise: Array) -> Any:
     """r = T theta + offset, a sample being x = [T, offset]."""
     xp = array_namespace(theta)
-    r = [
-        xp.matmul(theta, xp.matrix_transpose(x[:, :-1])) + x[:, -1]
-        for x in (x_data, x_noise)
-    ]
-    return *r, lambda dr_data, dr_noise: xp.matmul(dr_data, x_data[:, :-1]) + xp.matmul(
-        dr_noise, x_noise[:, :-1]
-    )
+    T_data, T_noise = x_data[:, :-1], x_noise[:, :-1]
+    r_data = xp.matmul(theta, xp.matrix_transpose(T_data)) + x_data[:, -1]
+    r_noise = xp.matmul(theta, xp.matrix_transpose(T_noise)) + x_noise[:, -1]
+
+    def pullback(dr_data: Array, dr_noise: Array) -> Array:
+        return xp.matmul(dr_data, T_data) + xp.matmul(dr_noise, T_noise)
+
+    return r_data, r_noise, pullback

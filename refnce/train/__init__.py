@@ -1,23 +1,6 @@
-"""Algorithm 1: one step of a training, and what repeats it."""
+"""Algorithm 1: one step of a training, and the loop that repeats it."""
 
-from refnce.train.algorithm1 import (
-    ORDERS,
-    UPDATES,
-    Method,
-    State,
-    Stopped,
-    Training,
-    start,
-    step,
-)
+from refnce.train.algorithm1 import State, Stopped, start, step
+from refnce.train.training import Method, Training
 
-__all__ = [
-    "ORDERS",
-    "UPDATES",
-    "Method",
-    "State",
-    "Stopped",
-    "Training",
-    "start",
-    "step",
-]
+__all__ = ["Method", "State", "Stopped", "Training", "start", "step"]

@@ -1,7 +1,9 @@
-"""Models of log-ratios, for ``train`` to move theta: an exponential family and a network differ in nothing else.
+"""Models of log-ratios, whose theta a training moves.
 
-``model(theta, x_data, x_noise)`` -> (r_data, r_noise, pullback). theta is (..., methods, k) and x (..., n, d), seen by all
-methods; r = log p~(x) - log q(x) is (..., methods, n), and ``pullback(dr_data, dr_noise)`` the map from dL/dr to dL/dtheta.
+``model(theta, x_data, x_noise) -> (r_data, r_noise, pullback)`` takes theta (..., k)
+and samples x (..., n, d), of the runs of theta or (n, d) for all runs. It gives
+r = log p~(x) - log q(x), (..., n), and ``pullback(dr_data, dr_noise)``, which maps
+dL/dr to dL/dtheta (..., k). An exponential family and a network differ in nothing else.
 """
 
 from __future__ import annotations
@@ -9,81 +11,125 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, is_numpy
-from refnce.nn.params import Flat, Shapes
+from refnce.array.backend import Array, array_namespace, is_numpy, matrix_transpose
 from refnce.nn.layer import Layer
+from refnce.nn.params import Flat, Shapes
 
 __all__ = ["energy", "exponential_family", "network"]
 
 Model = Callable[
     [Array, Array, Array], tuple[Array, Array, Callable[[Array, Array], Array]]
 ]
-CHUNK = (
-    1 << 20
-)  # bytes of an activation: with its slope and its gradient it then stays about a core's second-level cache
+# Bytes of an activation. It then stays, with its derivative and its gradient, in a
+# core's second-level cache.
+CHUNK = 1 << 20
 
 
 def exponential_family(family: Any, noise: Any) -> Model:
-    """Return the model r = <T(x), theta> + log_base(x) - log q(x) of Equation 2, T and log_base those of ``family``.
+    """Return the model r = <T(x), theta> + log h(x) - log q(x) of Equation 2.
 
-    ``family`` is a class or instance of ``refnce.distributions`` with statistics and log_base, ``noise`` a law with log_density.
+    Parameters
+    ----------
+    family : object or class
+        ``statistics(x)``, T (..., n, k), and ``log_base(x)``, log h (..., n); the laws
+        of ``refnce.distributions`` have both.
+    noise : object
+        ``log_density(x)``, log q (..., n).
+
+    Returns
+    -------
+    callable
+        model(theta, x_data, x_noise) -> (r_data, r_noise, pullback)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import distributions
+    >>> from refnce.train import models
+    >>> noise = distributions.UnitGaussian(np.zeros(1))
+    >>> model = models.exponential_family(distributions.UnitGaussian, noise)
+    >>> x, y = np.asarray([[1.0], [3.0]]), np.asarray([[0.0]])
+    >>> r_data, r_noise, pullback = model(np.asarray([2.0]), x, y)
+    >>> r_data - 0.5 * np.log(2 * np.pi)
+    array([2., 6.])
+    >>> pullback(np.asarray([1.0, 1.0]), np.asarray([1.0]))
+    array([4.])
     """
 
-    def ratio(theta: Array, x: Array) -> tuple[Array, Array]:
-        xp = array_namespace(theta, x)
+    def log_ratio(theta: Array, x: Array) -> tuple[Array, Array]:
         T = family.statistics(x)
         offset = family.log_base(x) - noise.log_density(x)
-        features = xp.matrix_transpose(T)
-        # One statistic: the outer product, which as a product of matrices takes three times as long.
-        r = (
-            theta * features if T.shape[-1] == 1 else xp.matmul(theta, features)
-        ) + offset[..., None, :]
-        return r, T
+        return _contract(theta, matrix_transpose(T)) + offset, T
 
     def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
-        (r_data, T_data), (r_noise, T_noise) = ratio(theta, x_data), ratio(
-            theta, x_noise
-        )
-        xp = array_namespace(theta)
-        return (
-            r_data,
-            r_noise,
-            lambda dr_data, dr_noise: xp.matmul(dr_data, T_data)
-            + xp.matmul(dr_noise, T_noise),
-        )
+        r_data, T_data = log_ratio(theta, x_data)
+        r_noise, T_noise = log_ratio(theta, x_noise)
+
+        def pullback(dr_data: Array, dr_noise: Array) -> Array:
+            return _contract(dr_data, T_data) + _contract(dr_noise, T_noise)
+
+        return r_data, r_noise, pullback
 
     return model
 
 
-def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
-    """Return the model r = E(x) - log q(x) with the energy E = ``layer``(params, x)[..., 0], theta the params of ``shapes``.
+def _contract(row: Array, matrix: Array) -> Array:
+    """The product of row (..., a) with matrix (..., a, b), (..., b)."""
+    xp = array_namespace(row, matrix)
+    return xp.matmul(row[..., None, :], matrix)[..., 0, :]
 
-    noise: q, or None where the layer gives the log-ratio itself. width: numbers in the widest activation of a sample; on a CPU
-    samples go through the network in chunks that fit its cache, with 0 all at once.
+
+def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
+    """Return the model r = E(x) - log q(x) of a network's energy E.
+
+    Parameters
+    ----------
+    layer : callable
+        ``layer(params, x) -> (y, pullback)`` with E = y[..., 0], see ``refnce.nn``.
+    shapes : dict
+        The shape of each parameter; theta holds them one after another.
+    noise : object or None
+        ``log_density(x)``, log q; None if the layer gives the log-ratio itself.
+    width : int
+        Numbers in the widest activation of a sample. On a CPU samples go through the
+        network in chunks that fit its cache; 0 takes all at once.
+
+    Returns
+    -------
+    callable
+        model(theta, x_data, x_noise) -> (r_data, r_noise, pullback)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import distributions, nn
+    >>> from refnce.train import models
+    >>> noise = distributions.UnitGaussian(np.zeros(2))
+    >>> shapes = nn.mlp_shapes(2, 4, 1)
+    >>> model = models.network(nn.mlp, shapes, noise)
+    >>> r_data, _, _ = model(np.zeros(17), np.zeros((3, 2)), np.zeros((3, 2)))
+    >>> r_data.round(4)
+    array([1.8379, 1.8379, 1.8379])
     """
     flat = Flat(shapes)
 
     def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
         xp, n = array_namespace(theta), x_data.shape[-2]
         x, params = xp.concat([x_data, x_noise], axis=-2), flat.unravel(theta)
+        x = x[(None,) * (theta.ndim + 1 - x.ndim)]  # shared samples: one more axis
         chunks = _chunks(theta, x, width)
-        parts = [layer(params, x[..., None, chunk, :]) for chunk in chunks]
-        E = (
-            parts[0][0]
-            if len(parts) == 1
-            else xp.concat([y for y, _ in parts], axis=-2)
-        )
-        r = E[..., 0]
+        parts = [layer(params, x[..., chunk, :]) for chunk in chunks]
+        r = xp.concat([y[..., 0] for y, _ in parts], axis=-1)
         if noise is not None:
-            r = r - noise.log_density(x)[..., None, :]
+            r = r - noise.log_density(x)
 
         def pullback(dr_data: Array, dr_noise: Array) -> Array:
             dr = xp.concat([dr_data, dr_noise], axis=-1)
-            bars = [
-                flat.ravel(pull(dr[..., chunk, None], dx=False)[1])
-                for chunk, (_, pull) in zip(chunks, parts, strict=True)
+            gradients = [
+                flat.ravel(layer_pullback(dr[..., chunk, None], dx=False)[1])
+                for chunk, (_, layer_pullback) in zip(chunks, parts, strict=True)
             ]
-            return sum(bars[1:], bars[0])
+            return sum(gradients[1:], gradients[0])
 
         return r[..., :n], r[..., n:], pullback
 
@@ -91,31 +137,50 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
 
 
 def _chunks(theta: Array, x: Array, width: int) -> list[slice]:
-    """Which samples go through the network together."""
-    rows = (
-        x.shape[-2]
-        if width == 0 or not is_numpy(theta)
-        else max(64, CHUNK // (width * theta.dtype.itemsize))
-    )
-    return [slice(start, start + rows) for start in range(0, x.shape[-2], rows)]
+    """The samples that go through the network together."""
+    rows = count = x.shape[-2]
+    if width > 0 and is_numpy(theta):
+        rows = max(64, CHUNK // (width * theta.dtype.itemsize))
+    return [slice(start, start + rows) for start in range(0, count, rows)]
 
 
 def energy(
     layer: Layer, shapes: Shapes, theta: Array
 ) -> Callable[[Array], tuple[Array, Array]]:
-    """Return the function x (*runs, n, d) -> (E (*runs, n), dE/dx) of the network at theta (*runs, k), for ``sampling.hmc``.
+    """Return the energy of a network and its gradient as a function, for a sampler.
 
-    One theta (k,) takes x of any runs. Raises ValueError for other runs: where theta's were broadcast dE/dx would be their sum.
+    Parameters
+    ----------
+    layer, shapes
+        See ``network``.
+    theta : array (*runs, k)
+
+    Returns
+    -------
+    callable
+        x (*runs, n, d) -> (E (*runs, n), dE/dx (*runs, n, d)). One theta (k,) takes x
+        of any runs. It raises ValueError for x of other runs than theta's, because
+        dE/dx would be a sum over the broadcast runs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> from refnce.train import models
+    >>> function = models.energy(nn.mlp, nn.mlp_shapes(2, 4, 1), np.zeros(17))
+    >>> function(np.zeros((3, 2)))[0]
+    array([0., 0., 0.])
     """
     params, runs = Flat(shapes).unravel(theta), tuple(theta.shape[:-1])
 
     def function(x: Array) -> tuple[Array, Array]:
         if runs and tuple(x.shape[:-2]) != runs:
             raise ValueError(
-                f"x must be (*runs, n, d) with theta's runs {runs}; got shape {tuple(x.shape)}"
+                f"x must be (*runs, n, d) with theta's runs {runs}; "
+                f"got shape {tuple(x.shape)}"
             )
-        y, pull = layer(params, x)
-        slope, _ = pull(array_namespace(y).ones_like(y), dparams=False)
-        return y[..., 0], slope
+        y, pullback = layer(params, x)
+        dx, _ = pullback(array_namespace(y).ones_like(y), dparams=False)
+        return y[..., 0], dx
 
     return function

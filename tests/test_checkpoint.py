@@ -1,0 +1,290 @@
+"""Checkpoints: the same bits after any cut, nothing of another training or damaged."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for name in ("tqdm", "safetensors"):
+    why = f"the figures need {name}: pip install 'refnce[figures]'"
+    pytest.importorskip(name, reason=why)
+
+import safetensors.numpy  # noqa: E402
+
+from figures import __main__ as command  # noqa: E402
+from figures import checkpoint  # noqa: E402
+from figures.io import FileError  # noqa: E402
+from figures.settings import Settings  # noqa: E402
+from refnce import distributions, optim, train  # noqa: E402
+from refnce.train import Method, Training, models  # noqa: E402
+from refnce.train.fit import Batches, fit  # noqa: E402
+from tests.real_mnist import FOLDER, REAL  # noqa: E402
+
+ADAPTIVE = Method("bar", rate=0.1, optimizer=optim.adam)
+
+
+def law(mean=0.0):
+    return distributions.UnitGaussian(np.asarray([mean]))
+
+
+def line(method=ADAPTIVE, optimizer=optim.adam, rate=0.05, runs=2, noise=0.0):
+    model = models.exponential_family(law(), law(noise))
+    training = Training(model, method, optimizer, rate)
+    return train.start(training, np.zeros((runs, 1)), np.zeros(runs))
+
+
+def batches(seed=3, n=30, data=None):
+    return Batches(law(1.0) if data is None else data, law(), seed, (2,), n, 20)
+
+
+def identity(state=None, draws=None, **more):
+    state = state or line()
+    start = {"training": state.training, "theta0": state.theta, "F0": state.F}
+    return checkpoint.identity(**start, batches=draws or batches(), **more)
+
+
+def train_on(path, begin, stop, own=None, every=1):
+    """Train until ``stop``, with a checkpoint every so many steps and the losses."""
+    own = own or identity(begin)
+    state, rows = begin, {"loss": np.zeros((0, 2))}
+    if path.exists():
+        state, rows = checkpoint.load(path, begin, own)
+    checkpoint.save(path, state, rows, own)
+    for end in range(every, stop + every, every):
+        if end > state.count:
+            state, record = fit(state, batches(), min(end, stop))
+            rows = {"loss": np.concatenate([rows["loss"], record.loss])}
+            checkpoint.save(path, state, rows, own)
+    return state, rows
+
+
+def assert_same(a, b):
+    (state, rows), (other, others) = a, b
+    assert state.count == other.count
+    for name in ("theta", "F", "stopped", "stopped_at"):
+        mine, theirs = getattr(state, name), getattr(other, name)
+        assert mine.dtype == theirs.dtype and np.array_equal(mine, theirs), name
+    assert np.array_equal(rows["loss"], others["loss"])
+    assert_same_tree(state.opt_state, other.opt_state)
+
+
+def assert_same_tree(a, b):
+    if isinstance(a, (tuple, list)):
+        assert len(a) == len(b)
+        for x, y in zip(a, b, strict=True):
+            assert_same_tree(x, y)
+    elif isinstance(a, dict):
+        assert a.keys() == b.keys()
+        assert_same_tree(list(a.values()), list(b.values()))
+    else:
+        assert type(a) is type(b) and np.array_equal(a, b)
+
+
+def momentum(state, gradient, *, rate, decay=0.9):
+    """An optimizer whose state is a dict."""
+    m = gradient if state is None else decay * state["m"] + gradient
+    return {"m": m, "count": 1 if state is None else state["count"] + 1}, -rate * m
+
+
+@pytest.mark.parametrize("cut", [1, 4, 6])
+@pytest.mark.parametrize("optimizer", [optim.adam, optim.sgd, momentum])
+def test_a_training_that_was_cut_resumes_to_the_same_bits(tmp_path, cut, optimizer):
+    begin = functools.partial(line, Method("bar", optimizer=optimizer), optimizer)
+    whole = train_on(tmp_path / "whole", begin(), 9)
+    train_on(tmp_path / "cut", begin(), cut)
+    assert_same(train_on(tmp_path / "cut", begin(), 9), whole)
+    # What is finished is not done again.
+    assert_same(train_on(tmp_path / "cut", begin(), 9), whole)
+
+
+KILLED = """
+import pathlib, sys, time
+sys.path.insert(0, sys.argv[2])
+from tests.test_checkpoint import *
+train_on(pathlib.Path(sys.argv[1]), line(), 100000, every=20)
+"""
+
+
+def test_a_killed_training_loses_at_most_an_interval(tmp_path):
+    """SIGKILL at a random moment of a training that writes all the time."""
+    path, root = tmp_path / "training", Path(__file__).parent.parent
+    rng = np.random.Generator(np.random.PCG64(os.getpid()))
+    run = [sys.executable, "-c", KILLED, str(path), str(root)]
+    process = subprocess.Popen(run)
+    try:
+        deadline = time.monotonic() + 60.0
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.05 + 0.5 * rng.random())
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    reached = checkpoint.load(path, line(), identity())[0].count
+    assert reached % 20 == 0
+    resumed = train_on(path, line(), reached + 7, every=20)
+    assert_same(resumed, train_on(tmp_path / "whole", line(), reached + 7, every=20))
+
+
+def decayed(constant):
+    """An optimizer that differs from another by the number it has bound."""
+    return lambda state, gradient, *, rate: (state, -constant * rate * gradient)
+
+
+RING = distributions.RingMixture(2, 8, 2.8, sd=0.35)
+ROWS = np.arange(99.0)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "names"),
+    [
+        (line(rate=0.05), line(rate=0.06), ["training.rate"]),
+        (line(), line(Method("bar", rate=0.2)), ["training.method"]),
+        (line(optimizer=decayed(1)), line(optimizer=decayed(100)), ["constant"]),
+        (
+            line(optimizer=functools.partial(momentum, decay=0.9)),
+            line(optimizer=functools.partial(momentum, decay=0.99)),
+            ["training.optimizer.keywords.decay"],
+        ),
+        (line(), line(noise=1.0), ["training.model"]),
+        (line(), line(runs=3), ["theta0"]),
+        (batches(), batches(seed=4), ["batches.seed"]),
+        (batches(), batches(n=31), ["batches.n"]),
+        (batches(), batches(data=law(2.0)), ["batches.data.mean"]),
+        (batches(data=ROWS), batches(data=ROWS + 1e-12), ["batches.data"]),
+        (
+            batches(data=RING),
+            batches(data=distributions.RingMixture(2, 8, 6.0, sd=0.35)),
+            ["batches.data.radius"],
+        ),
+    ],
+)
+def test_another_training_is_refused_by_its_values(tmp_path, one, other, names):
+    def parts(x):
+        state = {"state": x} if isinstance(x, train.State) else {"draws": x}
+        return identity(**state)
+
+    path = tmp_path / "training"
+    checkpoint.save(path, line(), {}, parts(one))
+    checkpoint.load(path, line(), parts(one))
+    with pytest.raises(FileError, match="is of another training") as error:
+        checkpoint.load(path, line(), parts(other))
+    message = str(error.value)
+    assert str(path) in message and "remove it to start afresh" in message
+    assert "\n" not in message and all(name in message for name in names)
+
+
+def test_the_identity_of_a_training_does_not_depend_on_what_was_computed():
+    """Cached properties and the state of a generator are no part of it."""
+    noise = distributions.Gaussian(np.zeros(2), np.eye(2))
+    before = checkpoint.identity(noise=noise)
+    noise.log_density(np.zeros((3, 2)))
+    assert checkpoint.identity(noise=noise) == before
+
+
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "longer", "header", "npz"])
+def test_a_damaged_checkpoint_is_one_clear_line(tmp_path, damage):
+    path = tmp_path / "training"
+    train_on(path, line(), 3)
+    good = path.read_bytes()
+    if damage == "header":  # a header that promises terabytes
+        size = int.from_bytes(good[:8], "little")
+        header = json.loads(good[8 : 8 + size])
+        header["0"]["shape"] = [999_999_999_999]
+        header = json.dumps(header).encode()
+        content = len(header).to_bytes(8, "little") + header + good[8 + size :]
+    elif damage == "npz":
+        np.savez(tmp_path / "a.npz", theta=np.asarray([{"a": 1}], dtype=object))
+        content = (tmp_path / "a.npz").read_bytes()
+    else:
+        content = {
+            "empty": b"",
+            "text": b"theta = 1\n" * 100,
+            "half": good[: len(good) // 2],
+            "longer": good + b"\0",
+        }[damage]
+    path.write_bytes(content)
+    with pytest.raises(FileError, match="remove it to start afresh") as error:
+        checkpoint.load(path, line(), identity())
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_random_damage_is_seen(tmp_path):
+    """300 files with flipped bytes: each is refused in one line."""
+    path = tmp_path / "training"
+    train_on(path, line(), 3)
+    good, rng = path.read_bytes(), np.random.Generator(np.random.PCG64(0))
+    for _ in range(300):
+        content = bytearray(good)
+        for place in rng.integers(len(good), size=rng.integers(1, 5)):
+            content[place] ^= int(rng.integers(1, 256))
+        path.write_bytes(content)
+        with pytest.raises(FileError, match="remove it") as error:
+            checkpoint.load(path, line(), identity())
+        assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_file_without_metadata_is_refused(tmp_path):
+    path = tmp_path / "training"
+    path.write_bytes(safetensors.numpy.save({"0": np.zeros(2)}))
+    with pytest.raises(FileError, match="damaged"):
+        checkpoint.load(path, line(), identity())
+
+
+# The experiment on MNIST
+
+
+@REAL
+def test_mnist_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
+    """Stopped between two looks at held-out digits, it ends as one never stopped."""
+    from figures.mnist import experiment
+
+    def job(name):
+        settings = Settings(quick=True, mnist=Path(FOLDER), work=tmp_path / name)
+        return experiment.Job("BAR", 0, settings, 7)
+
+    whole, look = experiment.work(job("whole")), experiment.Trainer.look
+
+    def stopping(trainer):
+        if trainer.state.count == 4:
+            raise KeyboardInterrupt
+        return look(trainer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment.Trainer, "look", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.work(job("stopped"))
+    resumed = experiment.work(job("stopped"))
+    for name in ("step", "loss", "F", "theta", "stops", "held_loss", "held_root"):
+        assert np.array_equal(resumed[name], whole[name]), name
+
+
+@REAL
+def test_a_bad_checkpoint_of_mnist_is_one_line_before_any_work(tmp_path, capsys):
+    """A quick run's file is not taken for that of the whole run, nor is a cut file."""
+    from figures.mnist import experiment
+
+    def run(*options):
+        folders = "--mnist", FOLDER, "--out", str(tmp_path)
+        return command.main(["fig06", "--steps", "1", "--resume", *folders, *options])
+
+    settings = Settings(quick=True, mnist=Path(FOLDER), work=tmp_path / "mnist")
+    job = experiment.Job("NCE", 0, settings, 1)
+    experiment.work(job)
+    path = experiment.path_of(job)
+    assert run("--runs", "1") == 2
+    err = capsys.readouterr().err
+    assert "is of another training" in err and "batches.noise.mean" in err, err
+    path.write_bytes(path.read_bytes()[:-100])
+    assert run("--quick") == 2
+    err = capsys.readouterr().err
+    assert str(path) in err and "remove it to start afresh" in err
+    assert err.count("\n") == 1 and err.startswith("figures: ")
