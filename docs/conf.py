@@ -46,11 +46,15 @@ def read_from_repository(app, page, source):
     if page not in PAGES:
         return
     path = ROOT / PAGES[page]
+    app.env.note_dependency(str(path))  # a change renews the page
     contents = source[0].partition("```{toctree}")
 
     def link(match):
         image, text, target = match.groups()
-        file = (path.parent / target).resolve().relative_to(ROOT).as_posix()
+        file = (path.parent / target).resolve()
+        if not file.exists():
+            return match[0]
+        file = file.relative_to(ROOT).as_posix()
         titles = {value: f"{key}.md" for key, value in PAGES.items()}
         if image:
             return f"![{text}](../{file})"
@@ -70,7 +74,7 @@ def escape(app, what, name, obj, options, lines):
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         indented = what == "module" and line.startswith("    ")
         if indented and not block:
-            lines[i - 1] = "\n::\n" if i else ""
+            lines[i - 1] = "\n.. code-block:: text\n" if i else ""
         block = indented or (block and not line.strip())
         if not example and not block:
             parts = re.split(r"(``.*?``)", line)
