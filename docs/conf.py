@@ -14,6 +14,7 @@ default_role = "py:obj"
 smartquotes = False  # h' stays a derivative
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+toc_object_entries_show_parents = "hide"
 numpydoc_show_class_members = False
 myst_heading_anchors = 3
 html_theme = "alabaster"
