@@ -207,8 +207,8 @@ def work(job: Job) -> dict[str, Any]:
     training = Training(
         model, (methods.methods(rate)[job.method],), optim.adam, rate, xtol=1e-6
     )
-    theta = flat.pack(
-        resnet.log_ratio_initial(flat.shapes, make_rng(job.seed, 0, 3), 1)
+    theta = flat.ravel(
+        resnet.log_ratio_init_params(flat.shapes, make_rng(job.seed, 0, 3), 1)
     )
     state = train.start(
         training,

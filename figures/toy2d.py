@@ -117,7 +117,7 @@ def _trained(
     network = models.network(nn.mlp, SHAPES, NOISE, width=128)
     training = Training(network, tuple(methods.values()), optim.adam, RATE, xtol=1e-6)
     theta = np.stack(
-        [FLAT.pack(nn.initial(SHAPES, make_rng(s, 0, 3))) for s in job.seeds]
+        [FLAT.ravel(nn.init_params(SHAPES, make_rng(s, 0, 3))) for s in job.seeds]
     )[:, None, :]
     theta = settings.array(np.repeat(theta, len(methods), axis=1), "float32")
     F = settings.array(np.zeros((runs, len(methods))), "float32")
@@ -172,7 +172,7 @@ def grid(points: int = GRID) -> tuple[Any, float]:
 def log_model(theta: Any, x: Any) -> Any:
     """E (..., points) of the networks theta (..., k)."""
     flat = theta.reshape(-1, theta.shape[-1])
-    return np.stack([nn.mlp(FLAT.unpack(one), x)[0][:, 0] for one in flat]).reshape(
+    return np.stack([nn.mlp(FLAT.unravel(one), x)[0][:, 0] for one in flat]).reshape(
         *theta.shape[:-1], -1
     )
 

@@ -1,17 +1,19 @@
-r"""The exponential loss eNCE of Liu, Rosenfeld, Ravikumar and Risteski (2021, arXiv:2110.11271).
+r"""The exponential loss eNCE of Liu, Rosenfeld, Ravikumar and Risteski (2021).
 
 With r = log p~ - log q on data and on noise as in ``refnce.nce``, and p = p~ e^{-F},
 
-    L(F) = 1/2 E_p*[e^{-(r - F)/2}] + 1/2 E_q[e^{(r - F)/2}]              (their exponential loss on log(p/q))
+    L(F)  = 1/2 E_p*[e^{-(r - F)/2}] + 1/2 E_q[e^{(r - F)/2}]    (theirs, on log(p/q))
     dL/dF = 1/4 E_p*[e^{-(r - F)/2}] - 1/4 E_q[e^{(r - F)/2}]
-    F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}],   where dL/dF = 0 and L = sqrt(E_p*[e^{-r/2}] E_q[e^{r/2}])
+    F*    = log E_q[e^{r/2}] - log E_p*[e^{-r/2}]
 
-so that F, which the NCE loss has to solve for, is known in closed form. A weight nu of noise against data
-would only scale.
+At F* dL/dF = 0 and L = sqrt(E_p*[e^{-r/2}] E_q[e^{r/2}]). The F that the NCE loss has
+to solve for is thus known in closed form. A weight nu of noise against data would only
+scale. The reference is arXiv:2110.11271.
 
-How the last digits are kept. A mean of exponentials is carried as S e^p with p its largest exponent, so no
-term overflows; F - r keeps its TwoSum remainder, since half an ulp of 500 is 256 ulps of its exponential; the
-power e^p enters last, as (e^{p/2})^2, so the result is infinite only where it exceeds the largest number.
+A mean of exponentials is carried as S e^p, p its largest exponent, so that no term
+overflows. F - r keeps its TwoSum remainder, since half an ulp of 500 is 256 ulps of its
+exponential. The power e^p enters last, as (e^{p/2})^2: the result is infinite only
+where it exceeds the largest float.
 """
 
 from __future__ import annotations
@@ -21,118 +23,160 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.array.interop import interoperable
-from refnce.array.validation import (
-    check_arrays,
-    check_F,
-    check_no_nan,
-    check_samples,
-    rows,
-    runs_shape,
-)
-from refnce.array.special import two_sum
+from refnce.array.special import pairwise_sum, two_sum
+from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
 
 
 @interoperable
 def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
-    """Return the exponential loss L (...); r_data (..., n), r_noise (..., m), F a number or (...), broadcast.
+    """Return the exponential loss L.
 
-    r_data = -inf or r_noise = +inf makes it +inf; r_data = +inf and r_noise = -inf add 0 and count in n, m.
-    Raises TypeError or ValueError for empty samples, NaN, integer arrays, mixed libraries or devices, tensors
-    that record gradients.
+    Parameters
+    ----------
+    r_data, r_noise : array (..., n), (..., m)
+        Log-ratios log p~ - log q on data and on noise. r_data = -inf or r_noise = +inf
+        makes the loss +inf. r_data = +inf and r_noise = -inf add 0 and count in n, m.
+    F : float or array (...)
+        The log of the partition function, finite. Leading shapes (runs) broadcast.
+
+    Returns
+    -------
+    array (...)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `refnce.nce.loss`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import ence
+    >>> float(ence.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
+    0.6256
     """
-    r_data, r_noise, F = _entry(r_data, r_noise, F)
+    _, r_data, r_noise, F, _ = samples(r_data, r_noise, F)
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
 
 @interoperable
 def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
-    """Return dL/dF (...). Arguments and errors as in ``loss``.
+    """Return dL/dF. Parameters and errors are those of `loss`.
 
-    It is nan where a data and a noise sample both make the loss infinite: then no F is better than another.
+    Returns
+    -------
+    array (...)
+        nan where a data and a noise sample both make the loss infinite: then no F is
+        better than another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import ence
+    >>> float(ence.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5))
+    0.0
     """
-    r_data, r_noise, F = _entry(r_data, r_noise, F)
+    _, r_data, r_noise, F, _ = samples(r_data, r_noise, F)
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.25 * (data - noise), p)  # its derivative
 
 
 @interoperable
 def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
-    """Return (dL/dr_data (..., n), dL/dr_noise (..., m)), the weights that a model's pullback takes.
+    """Return dL/dr of every sample: the weights that a model's pullback takes.
 
-    dL/dr_data = -e^{-(r_data - F)/2}/(4n), dL/dr_noise = e^{(r_noise - F)/2}/(4m). Arguments and errors as in
-    ``loss``.
+    Parameters and errors are those of `loss`.
+
+    Returns
+    -------
+    dr_data : array (..., n)
+        -e^{-(r_data - F)/2}/(4n).
+    dr_noise : array (..., m)
+        e^{(r_noise - F)/2}/(4m).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import ence
+    >>> dr_data, dr_noise = ence.grad_r(np.array([1.0, 2.0]), np.array([0.0]), 0.5)
+    >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
+    ([-0.097, -0.059], [0.195])
     """
-    r_data, r_noise, F = _entry(r_data, r_noise, F)
+    _, r_data, r_noise, F, _ = samples(r_data, r_noise, F)
     x_data, c_data = _exponent(r_data, F, +0.5)
     x_noise, c_noise = _exponent(r_noise, F, -0.5)
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    return _times_exp(c_data * (-0.25 / n), x_data), _times_exp(
-        c_noise * (0.25 / m), x_noise
-    )
+    data = _times_exp(c_data * (-0.25 / n), x_data)
+    return data, _times_exp(c_noise * (0.25 / m), x_noise)
 
 
 @interoperable
 def log_z(r_data: Array, r_noise: Array) -> Array:
-    """Return F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}] (...), the F that minimises the loss.
+    """Return F* = log E_q[e^{r/2}] - log E_p*[e^{-r/2}], which minimises the loss.
 
-    Infinite log-ratios take the limit of the formula; where it has none (both means infinite, or both 0) the
-    value is nan. Arguments and errors as in ``loss``.
+    Parameters and errors are those of `loss`.
+
+    Returns
+    -------
+    array (...)
+        Infinite log-ratios take the limit of the formula. Where it has none (both means
+        infinite, or both 0) the value is nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import ence
+    >>> float(ence.log_z(np.array([1.0, 2.0]), np.array([0.0, -1.0])))
+    0.5
     """
-    r_data, r_noise, F = _entry(r_data, r_noise, 0.0)
+    _, r_data, r_noise, F, _ = samples(r_data, r_noise, 0.0)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     return (p_noise - p_data) + array_namespace(F).log(S_noise / S_data)  # the best F
 
 
 def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array]:
-    """Return (a, b, p), E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger exponent."""
+    """(a, b, p): E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger
+    exponent."""
     xp = array_namespace(F)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     p = xp.maximum(p_data, p_noise)
-    # Under e^{floor} of the other side is lost in its rounding; not 0, so that an infinite S stays infinite.
+    # Less than e^{floor} of the other side is lost in its rounding. The factor is not
+    # 0, so that an infinite S stays infinite.
     floor = 0.5 * math.log(xp.finfo(p.dtype).smallest_normal)
-    scale = [xp.exp(xp.maximum(x - p, floor)) for x in (p_data, p_noise)]
+    scale = [xp.exp(xp.maximum(x - p, floor + 0.0 * p)) for x in (p_data, p_noise)]
     return S_data * scale[0], S_noise * scale[1], p
 
 
 def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
-    """Return (S, p), mean e^{half (F - r)} = S e^p; S is in [1/n, 1], 0 if all terms are, inf if one is."""
+    """(S, p): mean e^{half (F - r)} = S e^p.
+
+    S is in [1/n, 1]; 0 if all terms are, inf if one is.
+    """
     xp = array_namespace(r)
     x, c = _exponent(r, F, half)
-    huge = xp.full_like(
-        x, xp.finfo(x.dtype).max / 4.0
-    )  # -huge is the p of no term, and can be subtracted
-    p = xp.max(
-        xp.maximum(xp.where(x < xp.inf, x, -huge), -huge), axis=-1, keepdims=True
-    )
-    return xp.mean(c * xp.exp(x - p), axis=-1), xp.squeeze(p, axis=-1)
+    huge = xp.full_like(x, xp.finfo(x.dtype).max / 4.0)  # -huge is the p of no term
+    x_finite = xp.maximum(xp.where(x < xp.inf, x, -huge), -huge)
+    p = xp.max(x_finite, axis=-1)
+    return pairwise_sum(c * xp.exp(x - p[..., None])) / r.shape[-1], p
 
 
 def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
-    """Return (x, c), e^{half (F - r)} = c e^x, x the rounded exponent, c = 1 + half (remainder of F - r)."""
+    """(x, c): e^{half (F - r)} = c e^x, x the rounded exponent."""
     xp = array_namespace(r)
     d, e = two_sum(F[..., None], -r)
-    return half * d, 1.0 + half * xp.where(xp.isfinite(d), e, xp.zeros_like(e))
+    e = half * xp.where(xp.isfinite(d), e, xp.zeros_like(e))
+    return half * d, xp.where(abs(e) < 2.0**-24, 1.0 + e, xp.exp(e))
 
 
 def _times_exp(c: Array, p: Array) -> Array:
-    """Return c e^p, infinite only where the product itself is too large, 0 only where it is too small."""
+    """c e^p: infinite only where that is too large, 0 only where it is too small."""
     xp = array_namespace(c)
-    limit = (
-        math.log(xp.finfo(p.dtype).max) - 8.0
-    )  # so that neither factor is infinite or 0
-    h = xp.exp(xp.clip(0.5 * p, -limit, limit))
+    limit = math.log(xp.finfo(p.dtype).max) - 8.0  # neither factor is infinite or 0
+    limits = xp.full_like(p, limit)
+    h = xp.exp(xp.minimum(xp.maximum(0.5 * p, -limits), limits))
     return (c * h) * h
-
-
-def _entry(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array, Array]:
-    xp = check_arrays(r_data=r_data, r_noise=r_noise)
-    check_samples(r_data=r_data, r_noise=r_noise)
-    check_no_nan(r_data=r_data, r_noise=r_noise)
-    F = check_F(F, r_data, xp)
-    shape = runs_shape(r_data=r_data, r_noise=r_noise, F=F[..., None])
-    return rows(r_data), rows(r_noise), xp.broadcast_to(F, shape)

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from refnce import logz, nce
 from refnce.array.backend import array_namespace
+from refnce.array.family import check_finite, family
 from refnce.array.interop import interoperable
-from refnce.array.validation import check_finite, family
 
 __all__ = [
     "gradient",

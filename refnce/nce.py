@@ -30,21 +30,10 @@ import math
 from fractions import Fraction
 from functools import lru_cache
 
-from refnce.array.backend import (
-    BLOCK,
-    all_true,
-    array_namespace,
-    as_float,
-    is_numpy,
-    machine_eps,
-)
+from refnce.array.backend import all_true, array_namespace, as_float, machine_eps
 from refnce.array.interop import interoperable
-from refnce.array.special import (
-    log_double_double,
-    pairwise_sum,
-    two_product,
-    two_sum,
-)
+from refnce.array.runs import over_blocks, over_samples, where_certified
+from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
 from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
@@ -250,34 +239,6 @@ def weights(n, m, nu):
     return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact)))
 
 
-def over_samples(f, r_data, r_noise, *runs):
-    """The pair (data, noise) of each sum that ``f(r, *runs)`` returns."""
-    if r_data.shape == r_noise.shape and r_data.size <= BLOCK // 2:
-        both = array_namespace(r_data).concat([r_data[None, ...], r_noise[None, ...]])
-        return [(x[0, ...], x[1, ...]) for x in f(both, *runs)]
-    return list(zip(over_blocks(f, r_data, *runs), over_blocks(f, r_noise, *runs)))
-
-
-def over_blocks(f, r, *runs):
-    """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
-
-    ``runs`` are arrays over the runs, numbers or None.
-    """
-    xp, n = array_namespace(r), r.shape[-1]
-    if not is_numpy(r) or r.size <= BLOCK:
-        return f(r, *runs)
-    if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape != r.shape[:1]:
-        width = max(BLOCK * n // r.size, 512)
-        parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
-        return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
-    few = BLOCK // n
-    blocks = [slice(k, k + few) for k in range(0, len(r), few)]
-    parts = [
-        f(r[k], *(x[k] if hasattr(x, "shape") else x for x in runs)) for k in blocks
-    ]
-    return [xp.concat(x) for x in zip(*parts)]
-
-
 def nearest(r, F, nu):
     """The distance from F + log nu to the nearest sample, 0 where all are infinite."""
     xp = array_namespace(r)
@@ -375,24 +336,3 @@ def _each(f_data, f_noise, r_data, r_noise, F, nu):
         one = xp.ones_like(q)
         values.append(f(xp.where(below, one, q), xp.where(below, q, one)))
     return values
-
-
-def where_certified(certified, values, exact, r_data, r_noise, F, nu):
-    """``values``, in the runs that are not certified those of ``exact``."""
-    if all_true(certified):
-        return values
-    if F.ndim == 0:
-        return exact(r_data, r_noise, F, nu)
-    hard = ~certified
-    parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
-    for value, part in zip(values, parts):
-        value[hard] = part
-    return values
-
-
-def chosen_runs(chosen, r_data, r_noise, F):
-    """The samples (k, n), (k, m) and F (k) of the k runs where ``chosen`` is true."""
-    xp, runs = array_namespace(F), chosen.shape
-    data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen]
-    noise = xp.broadcast_to(r_noise, (*runs, r_noise.shape[-1]))[chosen]
-    return data, noise, xp.broadcast_to(F, runs)[chosen]

@@ -1,4 +1,7 @@
-"""The 3x3 convolution as defined: gather nine pixels (im2col), one product of matrices. The oracle of Winograd's."""
+"""The 3x3 convolution as defined, in NumPy: each pixel's neighbourhood, one product.
+
+The independent oracle of ``refnce.nn.conv3x3``.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import numpy as np
 
 
 def columns(x: np.ndarray) -> np.ndarray:
-    """x (n, C, H, W) -> (n, H, W, C, 3, 3): the neighbourhood of each pixel, zeros outside."""
+    """x (n, C, H, W) -> (n, H, W, C, 3, 3): each pixel's neighbourhood, 0 outside."""
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
     return np.lib.stride_tricks.sliding_window_view(
         padded, (3, 3), axis=(2, 3)

@@ -56,7 +56,7 @@ def batches(runs=2, n=30, m=20, seed=3):
 
 def plane(runs=2, methods=METHODS[:3]):
     """A small network on the 8-Gaussians."""
-    theta = Flat(SHAPES).pack(nn.initial(SHAPES, make_rng(1), runs, 1))
+    theta = Flat(SHAPES).ravel(nn.init_params(SHAPES, make_rng(1), runs, 1))
     training = Training(models.network(nn.mlp, SHAPES, WIDE), methods, optim.adam, 1e-2)
     return train.start(
         training, np.repeat(theta, len(methods), axis=1), np.zeros((runs, len(methods)))

@@ -1,4 +1,4 @@
-"""ResNet-18 and its log-ratio: gradients by parameters and by images, shapes, names."""
+"""ResNet-18 and its log-ratio: shapes, first values, gradients, array libraries."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 from numpy.random import PCG64, Generator
 
 from refnce import distributions, nce, nn
-from refnce.train import models
 from refnce.array.backend import to_numpy
 from refnce.nn import resnet
 from refnce.nn.params import Flat
+from refnce.train import models
 from tests import torch_resnet
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -22,190 +22,168 @@ SHAPES = resnet.log_ratio_shapes(WIDTHS, features=7)
 EPS = np.finfo(float).eps
 
 
-def drawn(seed, n=3, side=9, runs=()):
-    """Parameters of which none is zero, and images."""
+def drawn(seed, n=3, runs=()):
+    """Parameters of which none is zero, and images of side 9."""
     g = Generator(PCG64(seed))
-    params = {
-        k: p + 0.1 * g.normal(size=p.shape)
-        for k, p in resnet.log_ratio_initial(SHAPES, g, *runs).items()
-    }
-    return params, g.normal(size=(*runs, n, side * side)), g
+    params = resnet.log_ratio_init_params(SHAPES, g, *runs)
+    params = {k: p + 0.1 * g.normal(size=p.shape) for k, p in params.items()}
+    return params, g.normal(size=(*runs, n, 81)), g
 
 
-def test_the_standard_network():
-    """18 layers of weights, shortcuts apart, and the counts of parameters of both widths."""
-    shapes = nn.resnet18_shapes()
-    assert (
-        sum("shortcut" not in name and name.endswith("weight") for name in shapes) == 18
-    )
-    assert [shapes[f"{k}.branch.3.weight"][0] for k in range(1, 9)] == [
-        64,
-        64,
-        128,
-        128,
-        256,
-        256,
-        512,
-        512,
-    ]
-    # conv3x3 of a stage: the sum of 9 in out; 128-d features
-    convs = 9 * (
-        1 * 64
-        + 4 * 64**2
-        + 64 * 128
-        + 3 * 128**2
-        + 128 * 256
-        + 3 * 256**2
-        + 256 * 512
-        + 3 * 512**2
-    )
-    biases = 64 * 5 + 4 * (128 + 256 + 512)
-    shortcuts = 64 * 128 + 128 * 256 + 256 * 512 + 128 + 256 + 512
-    assert (
-        Flat(shapes).count == convs + biases + shortcuts + 512 * 128 + 128 == 11_228_544
-    )
+def assert_all_close(got, right, ulps=1e3):
+    """(y, dx, dparams) within ``ulps`` of the largest number of each."""
+    pairs = [*zip(got[:2], right[:2], strict=True)]
+    for a, b in pairs + [(got[2][k], right[2][k]) for k in right[2]]:
+        assert_close(to_numpy(a), b, scale=np.max(np.abs(b)) + 1e-12, ulps=ulps)
+
+
+def evaluated(layer, params, x, dy):
+    y, pullback = layer(params, x)
+    return y, *pullback(dy)
+
+
+def test_resnet18_has_its_18_layers():
+    """18 layers of weights, shortcuts apart; the number of parameters by hand."""
+    shapes, widths = nn.resnet18_shapes(), resnet.FULL
+    weights = [name for name in shapes if name.endswith("weight")]
+    assert sum("shortcut" not in name for name in weights) == 18
+    outputs = [shapes[f"{k}.branch.3.weight"][0] for k in range(1, 9)]
+    assert outputs == [width for width in widths for _ in range(2)]
+    pairs = list(zip(widths, widths[1:], strict=False))
+    convs = 64 + 4 * 64**2 + sum(a * b + 3 * b * b for a, b in pairs)
+    biases = 5 * 64 + 4 * sum(widths[1:])
+    shortcuts = sum(a * b + b for a, b in pairs)
+    count = 9 * convs + biases + shortcuts + 512 * 128 + 128
+    assert Flat(shapes).count == count == 11_228_544
     assert resnet.log_ratio_shapes()["2.triangle"] == (128, 128)
+
+
+def test_dtype_is_kept():
     g = Generator(PCG64(0))
-    params = {
-        k: p.astype("float32") for k, p in resnet.log_ratio_initial(SHAPES, g).items()
-    }
-    y, _ = resnet.log_ratio(WIDTHS)(params, g.normal(size=(2, 784)).astype("float32"))
-    assert y.shape == (2, 1) and y.dtype == np.float32
+    params = resnet.log_ratio_init_params(SHAPES, g)
+    params = {k: p.astype("float32") for k, p in params.items()}
+    x = g.normal(size=(2, 784)).astype("float32")
+    y, pullback = resnet.log_ratio(WIDTHS)(params, x)
+    dx, dparams = pullback(np.ones_like(y))
+    assert y.shape == (2, 1) and dx.shape == x.shape
+    assert {a.dtype.name for a in (y, dx, *dparams.values())} == {"float32"}
 
 
-def test_a_block_starts_as_its_shortcut():
-    """The last convolution of each branch is zero at first, the other weights have the variance 2/fan-in, W is I/features."""
+def test_blocks_start_as_their_shortcuts():
+    """Branches end in zeros, other weights have variance 2/fan-in, W is I/features."""
     shapes = resnet.log_ratio_shapes((16, 32, 32, 32), features=9)
-    params = resnet.log_ratio_initial(shapes, Generator(PCG64(1)), 2)
+    params = resnet.log_ratio_init_params(shapes, Generator(PCG64(1)), 2)
     for name, p in params.items():
         assert p.shape == (2, *shapes[name])
         if ".branch.3." in name or name.endswith("bias") or name == "2.b":
             assert np.all(p == 0.0)
         elif name.endswith("weight"):
-            # The mean of N squares of unit normals is off by more than 6.2 sqrt(2/N) with probability 6e-10.
-            assert abs(
-                np.mean(p**2) * math.prod(shapes[name][1:]) / 2.0 - 1.0
-            ) < 6.2 * math.sqrt(2.0 / p.size)
-    L = np.tril(params["2.triangle"][0], -1) + np.diag(
-        np.exp(np.diagonal(params["2.triangle"][0]))
-    )
+            # The mean of N squares of unit normals is off by more than 6.2 sqrt(2/N)
+            # with probability 6e-10.
+            unit = np.mean(p**2) * math.prod(shapes[name][1:]) / 2.0
+            assert abs(unit - 1.0) < 6.2 * math.sqrt(2.0 / p.size)
+    triangle = params["2.triangle"][0]
+    L = np.tril(triangle, -1) + np.diag(np.exp(np.diagonal(triangle)))
     assert_close(L @ L.T, np.eye(9) / 9, scale=1.0)
 
 
-@pytest.mark.parametrize("sign", ["negative", "positive"])
-def test_pytorch_s_autograd_agrees(sign):
-    """r, its gradient by all parameters and by the image; off by rounding times depth."""
-    torch = pytest.importorskip(
-        "torch", reason="PyTorch is not installed; pip install torch"
-    )
+@pytest.mark.parametrize("sign, factor", [("negative", -1.0), ("positive", 1.0)])
+def test_log_ratio_agrees_with_pytorch(sign, factor):
+    """r, its gradient by all parameters and by the image: rounding, 18 layers deep."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     params, x, g = drawn(2)
-    layer = resnet.log_ratio(WIDTHS, sign, side=9)
-    r, pullback = layer(params, x)
-    dr = g.normal(size=r.shape)
-    dx, dparams = pullback(dr)
-    assert list(dparams) == list(params) == list(SHAPES)
+    dr = g.normal(size=(3, 1))
+    got = evaluated(resnet.log_ratio(WIDTHS, sign, side=9), params, x, dr)
+    assert list(got[2]) == list(params) == list(SHAPES)
     leaves = {k: torch.tensor(p, requires_grad=True) for k, p in params.items()}
     image = torch.tensor(x, requires_grad=True)
-    out = torch_resnet.log_ratio(
-        torch, leaves, image, WIDTHS, {"negative": -1.0, "positive": 1.0}[sign]
-    )
+    out = torch_resnet.log_ratio(torch, leaves, image, WIDTHS, factor)
     (out * torch.tensor(dr[:, 0])).sum().backward()
-    pairs = [
-        (r[:, 0], out.detach().numpy()),
-        (dx, image.grad.numpy()),
-        *((dparams[k], leaves[k].grad.numpy()) for k in params),
-    ]
-    for got, expected in pairs:
-        # Winograd's transforms lose two digits a layer, 18 deep: 1e4 times the size of what is compared.
-        assert_close(
-            got, expected, scale=1e4 * np.max(np.abs(expected)) + 1e-12, ulps=1.0
-        )
+    grads = {k: leaf.grad.numpy() for k, leaf in leaves.items()}
+    assert_all_close(got, (out.detach().numpy()[:, None], image.grad.numpy(), grads))
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_loss_along_a_random_direction(seed):
+def test_nce_loss_along_a_random_direction(seed):
     """dL/dtheta of the whole NCE loss against a central difference of it.
 
-    Rectifiers make kinks; a step of eps^(1/2) crosses few, and each crossed bends the difference by at most its own step's share.
+    Rectifiers make kinks: a step of eps^(1/2) crosses few, and each that is crossed
+    changes the difference by at most its own step's share.
     """
     params, x, g = drawn(10 + seed, n=4)
-    flat, layer = Flat(SHAPES), resnet.log_ratio(WIDTHS, side=9)
-    theta, v = flat.pack(params), g.normal(size=flat.count)
-    model = models.network(layer, SHAPES, None)
+    flat, F, h = Flat(SHAPES), 0.3, EPS**0.5 / 8
+    theta, v = flat.ravel(params), g.normal(size=flat.count)
+    model = models.network(resnet.log_ratio(WIDTHS, side=9), SHAPES, None)
 
     def at(t):
         return model((theta + t * v)[None], x[:2], x[2:])
 
     r_data, r_noise, pullback = at(0.0)
-    F = 0.3
-    gradient = pullback(*nce.grad_r(r_data, r_noise, F))
-    slope = float(np.sum(gradient * v))
-    h = EPS**0.5 / 8
+    slope = float(np.sum(pullback(*nce.grad_r(r_data, r_noise, F)) * v))
     up, down = (float(nce.loss(*at(s * h)[:2], F)[0]) for s in (1.0, -1.0))
     size = 1.0 + np.max(np.abs(r_data)) + np.max(np.abs(r_noise))
-    assert abs(slope - (up - down) / (2 * h)) <= 64 * EPS * size / h + 1e-6 * abs(slope)
+    error = abs(slope - (up - down) / (2 * h))
+    assert error <= 64 * EPS * size / h + 1e-6 * abs(slope)
 
 
-def test_without_a_noise_law_the_network_is_the_log_ratio():
-    """The head gives log p - log q itself: with noise None nothing is taken off it."""
+def test_network_without_noise_density_is_the_log_ratio():
+    """The head gives log p - log q itself: with noise None nothing is subtracted."""
     params, x, _ = drawn(3, runs=(1,))
-    theta, layer = Flat(SHAPES).pack(params), resnet.log_ratio(WIDTHS, side=9)
-    r_data, r_noise, _ = models.network(layer, SHAPES, None)(theta, x[0, :1], x[0, 1:])
+    theta, layer = Flat(SHAPES).ravel(params), resnet.log_ratio(WIDTHS, side=9)
+    data, noise = x[0, :1], x[0, 1:]
+    r_data, r_noise, _ = models.network(layer, SHAPES, None)(theta, data, noise)
+    r, _ = layer(params, x)
+    scale = 1e3 * np.max(np.abs(r))
+    got = np.concatenate([r_data, r_noise], axis=-1)
+    assert_close(got, r[..., 0], scale=scale)
     law = distributions.DiagonalGaussian(np.zeros(81), np.ones(81))
-    with_law, _, _ = models.network(layer, SHAPES, law)(theta, x[0, :1], x[0, 1:])
-    whole = layer(params, x)[0][..., 0]
-    assert_close(
-        np.concatenate([r_data, r_noise], axis=-1),
-        whole,
-        scale=1e3 * np.max(np.abs(whole)),
-    )
-    assert_close(
-        with_law, r_data - law.log_density(x[0, :1]), scale=1e3 * np.max(np.abs(whole))
-    )
+    with_law, _, _ = models.network(layer, SHAPES, law)(theta, data, noise)
+    assert_close(with_law, r_data - law.log_density(data), scale=scale)
 
 
-def test_runs_are_one_array_program():
-    params, x, g = drawn(4, runs=(2,))
-    layer = resnet.log_ratio(WIDTHS, side=9)
-    y, pullback = layer(params, x)
-    dy = g.normal(size=y.shape)
-    dx, dparams = pullback(dy)
-    for k in range(2):
-        out, back = layer({name: p[k] for name, p in params.items()}, x[k])
-        down, gradients = back(dy[k])
-        assert_close(y[k], out, scale=1e3 * np.max(np.abs(out)))
-        assert_close(dx[k], down, scale=1e3 * np.max(np.abs(down)))
-        for name in SHAPES:
-            assert_close(
-                dparams[name][k],
-                gradients[name],
-                scale=1e3 * np.max(np.abs(gradients[name])) + 1e-12,
-            )
+@pytest.mark.parametrize("shared", [(), ("x",), ("params",)])
+def test_runs_broadcast(shared):
+    """Each run by itself; the gradient of what runs share is the sum."""
+    layer, (params, x, g) = resnet.log_ratio(WIDTHS, side=9), drawn(4, runs=(2,))
+    alone = [({k: p[run] for k, p in params.items()}, x[run]) for run in range(2)]
+    if "params" in shared:
+        params = alone[0][0]
+        alone = [(params, x_one) for _, x_one in alone]
+    if "x" in shared:
+        x = x[0]
+        alone = [(params_one, x) for params_one, _ in alone]
+    dy = g.normal(size=(2, 3, 1))
+    y, dx, dparams = evaluated(layer, params, x, dy)
+    runs = [evaluated(layer, *alone[run], dy[run]) for run in range(2)]
+    joins = {name: sum if name in shared else np.stack for name in ("x", "params")}
+    right = {k: joins["params"]([run[2][k] for run in runs]) for k in SHAPES}
+    dx_right = joins["x"]([run[1] for run in runs])
+    y_right = np.stack([run[0] for run in runs])
+    assert_all_close((y, dx, dparams), (y_right, dx_right, right))
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_other_libraries(name):
-    to = or_skip(name)
+def test_array_libraries_agree(name):
+    to, layer = or_skip(name), resnet.log_ratio(WIDTHS, side=9)
     params, x, g = drawn(5)
-    layer = resnet.log_ratio(WIDTHS, side=9)
-    y, pullback = layer(params, x)
-    dx, dparams = pullback(np.ones_like(y))
-    there, back = layer({k: to(p) for k, p in params.items()}, to(x))
-    down, gradients = back(to(np.ones_like(y)))
-    for got, expected in (
-        (there, y),
-        (down, dx),
-        *((gradients[k], dparams[k]) for k in params),
-    ):
-        assert_close(
-            to_numpy(got), expected, scale=1e3 * np.max(np.abs(expected)) + 1e-12
-        )
+    dy = g.normal(size=(3, 1))
+    there = {k: to(p) for k, p in params.items()}
+    got = evaluated(layer, there, to(x), to(dy))
+    assert_all_close(got, evaluated(layer, params, x, dy))
+
+
+def test_no_images():
+    params, x, _ = drawn(6, n=0)
+    y, dx, dparams = evaluated(
+        resnet.log_ratio(WIDTHS, side=9), params, x, np.zeros((0, 1))
+    )
+    assert y.shape == (0, 1) and dx.shape == (0, 81)
+    assert {k: p.shape for k, p in dparams.items()} == SHAPES
+    assert not any(p.any() for p in dparams.values())
 
 
 def test_images_of_another_size_are_refused():
+    says = r"x must be \(..., n, 784\), rows of images of 28 x 28; got shape \(3, 81\)"
     params, x, _ = drawn(6)
-    with pytest.raises(
-        ValueError,
-        match=r"x must be \(..., n, 784\), rows of images of 28 x 28; got shape \(3, 81\)",
-    ):
+    with pytest.raises(ValueError, match=says):
         resnet.log_ratio(WIDTHS)(params, x)

@@ -109,7 +109,7 @@ def test_target_is_invariant(leapfrog):
 
 
 SHAPES = nn.mlp_shapes(2, 16, 8, 1)
-THETA = 3.0 * Flat(SHAPES).pack(nn.initial(SHAPES, rng(8)))
+THETA = 3.0 * Flat(SHAPES).ravel(nn.init_params(SHAPES, rng(8)))
 
 
 def network(x):

@@ -1,4 +1,4 @@
-"""The network of ``nn.resnet.log_ratio`` in PyTorch, whose autograd is a peer: the same parameters by the same names."""
+"""``nn.resnet.log_ratio`` in PyTorch, with the same parameters by the same names."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def log_ratio(
             y = conv(f"{name}.branch.1", F.leaky_relu(h, SLOPE), stride)
             y = conv(f"{name}.branch.3", F.leaky_relu(y, SLOPE))
             if stride > 1 or before != width:
-                weight = params[f"{name}.shortcut.weight"][:, :, None, None]
+                weight = params[f"{name}.shortcut.weight"]
                 h = F.conv2d(h, weight, params[f"{name}.shortcut.bias"], stride=stride)
             h, block, before = h + y, block + 1, width
     f = F.linear(

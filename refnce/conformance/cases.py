@@ -55,7 +55,6 @@ class Suite:
 
     name: str
     dtype: str
-    version: str
     notes: dict[str, str]
     cases: tuple[Case, ...]
 
@@ -107,7 +106,7 @@ def _suite(content: dict[str, Any], path: Path) -> Suite:
     unknown = {flag for case in cases for flag in case.flags} - set(notes)
     if unknown or len({case.id for case in cases}) != len(cases):
         raise ValueError(f"flags without a note ({sorted(unknown)}) or a repeated id")
-    return Suite(str(content["suite"]), dtype, str(content["version"]), notes, cases)
+    return Suite(str(content["suite"]), dtype, notes, cases)
 
 
 def _case(case: dict[str, Any], dtype: str, path: Path) -> Case:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 from refnce.array import backend
@@ -64,9 +65,7 @@ def score_array(
     how. NaN for every number is a refusal too; no numbers at all are none.
     """
 
-    def verdict(error: float, note: str = "", **worst: Any) -> Verdict:
-        return Verdict(case.id, case.flags, function, quantity, error, note, **worst)
-
+    verdict = partial(Verdict, case.id, case.flags, function, quantity)
     if got is None:
         return verdict(0.0 if case.refused else math.inf, note)
     if case.refused:
@@ -100,14 +99,11 @@ def score_function(
 def _score_case(
     impl: Impl, suite: Suite, call: Call, case: Case, asked: tuple[str, ...]
 ) -> Iterator[Verdict]:
-    def score(quantity: str, got: Any, note: str = "") -> Verdict:
-        return score_array(case, call.label, quantity, got, suite.dtype, note)
-
-    def without(quantity: str, error: float, note: str) -> Verdict:
-        return Verdict(case.id, case.flags, call.label, quantity, error, note)
+    verdict = partial(Verdict, case.id, case.flags, call.label)
+    score = partial(score_array, case, call.label, dtype=suite.dtype)
 
     def lacking(quantity: str, what: str) -> Verdict:
-        return without(quantity, math.nan, f"{NOT_PROVIDED}{what}")
+        return verdict(quantity, math.nan, f"{NOT_PROVIDED}{what}")
 
     arrays = {name: x for name, x in case.inputs.items() if not isinstance(x, str)}
     inputs = case.inputs | {name: x.copy() for name, x in arrays.items()}
@@ -127,12 +123,12 @@ def _score_case(
             yield lacking(asked[0], f"{call.label}: {error}")
         else:
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-            yield score(asked[0], None, f"raised {reason}")
+            yield score(asked[0], None, note=f"raised {reason}")
         return
     for name, x in arrays.items():
         if inputs[name].tobytes() != x.tobytes():
             note = f"it changed its argument {name} in place: work on a copy"
-            yield without(asked[0], math.inf, note)
+            yield verdict(asked[0], math.inf, note)
             return
     only_status = set(answers) == {"converged"}
     if only_status:

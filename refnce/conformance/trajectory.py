@@ -1,4 +1,4 @@
-"""Algorithm 1 on an exponential family as one function of plain arrays: what the suite "trajectory" asks of ``train``."""
+"""Algorithm 1 on an exponential family as one function of plain arrays."""
 
 from __future__ import annotations
 
@@ -24,11 +24,37 @@ def trajectory(
     update: str,
     order: str,
 ) -> tuple[Array, Array]:
-    """Return theta (steps, k) and F (steps,) after each step of Algorithm 1 from theta (k,) and F.
+    """Return theta and F after each step of Algorithm 1.
 
-    T_data (steps, n, k) and T_noise (steps, m, k) are the statistics of the samples of each step, offset_data (steps, n) and
-    offset_noise (steps, m) log h - log q there. theta moves by plain descent at ``rate``; F by ``update``: "gradient" at
-    rate_F, "bar" at rate_F, or "root", solved for. order "together": both from the old F; "first": theta from the new F.
+    The test vectors of the suite "trajectory" ask ``train`` for this.
+
+    Parameters
+    ----------
+    T_data, T_noise : array (steps, n, k), (steps, m, k)
+        The statistics of the samples of each step.
+    offset_data, offset_noise : array (steps, n), (steps, m)
+        log h - log q of the samples.
+    theta : array (k,)
+        The parameters at the start.
+    F : float
+        The log-partition parameter at the start.
+    nu : float
+        Weight of noise against data.
+    rate : float
+        The rate of gradient descent on theta.
+    rate_F : float
+        The rate of F with update "gradient" or "bar".
+    update : {"gradient", "bar", "root"}
+        How F moves. "root" solves for it.
+    order : {"together", "first"}
+        Whether theta moves from the old F, or from the new.
+
+    Returns
+    -------
+    array (steps, k)
+        theta after each step.
+    array (steps,)
+        F after each step.
     """
     xp = array_namespace(theta)
     method = train.Method("newton" if update == "root" else update, rate_F, order)

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import math
 
+from refnce import nce
 from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
+from refnce.array.runs import over_blocks, over_samples, where_certified
 from refnce.array.special import last_sum, log_double_double, pairwise_sum, two_sum
 from refnce.array.validation import check_count, samples
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.result import Status, make_result
-from refnce.nce import (
-    count_difference,
-    is_certified,
-    nearest,
-    over_blocks,
-    over_samples,
-    small_sides,
-    weights,
-    where_certified,
-)
 
 
 @interoperable
@@ -164,8 +156,8 @@ def _update(r_data, r_noise, F, nu):
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
     k, small, u = over_samples(_sums, r_data, r_noise, F, nu, None)
     A, B = (k[0] + small[0]) / n, ((m - k[1]) - small[1]) / m
-    w_data, w_noise = weights(n, m, nu)
-    g = count_difference(k[0], k[1], n, m, nu) + (
+    w_data, w_noise = nce.weights(n, m, nu)
+    g = nce.count_difference(k[0], k[1], n, m, nu) + (
         w_data * small[0] + w_noise * small[1]
     )
     far = xp.log(A / (nu * B))
@@ -173,13 +165,13 @@ def _update(r_data, r_noise, F, nu):
     h = xp.where(abs(far) < 0.5, near, far)
     h = h if h.dtype == F.dtype else xp.astype(h, F.dtype)
     values = F - h, h, abs(g) / (w_data * u[0] + w_noise * u[1])  # Eq. (10)
-    certified, pair = is_certified(xp.minimum(A, B), F, nu), (r_data, r_noise)
+    certified, pair = nce.is_certified(xp.minimum(A, B), F, nu), (r_data, r_noise)
     return where_certified(certified, values, _scaled_update, *pair, F, nu)
 
 
 def _sums(r, F, nu, M):
     """How many samples are below F + log nu, the sum of +-t, and that of t (1 - t)."""
-    below, t, scale = small_sides(r, F, nu, M)
+    below, t, scale = nce.small_sides(r, F, nu, M)
     count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
     below *= 2.0 * t
     return [count, pairwise_sum(t - below), last_sum(t - t * t * scale)]
@@ -188,7 +180,7 @@ def _sums(r, F, nu, M):
 def _scaled_update(r_data, r_noise, F, nu):
     """``_update`` by the exact way, the largest term of A and of B factored out."""
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
-    M_data, M_noise = nearest(r_data, F, nu), nearest(r_noise, F, nu)
+    M_data, M_noise = nce.nearest(r_data, F, nu), nce.nearest(r_noise, F, nu)
     data = over_blocks(_sums, r_data, F, nu, M_data)
     k, small, u = zip(data, over_blocks(_sums, r_noise, F, nu, M_noise))
     M = xp.minimum(M_data, M_noise)
@@ -206,10 +198,10 @@ def _scaled_update(r_data, r_noise, F, nu):
         error = error + xp.where(abs(e) < math.inf, e, xp.zeros_like(e))
     far = total + error
     # Near the root h comes from the exact difference (A - nu B)/A.
-    w_data, w_noise = weights(n, m, nu)
+    w_data, w_noise = nce.weights(n, m, nu)
     w_data, w_noise = w_data * xp.exp(M - M_data), w_noise * xp.exp(M - M_noise)
     small = w_data * small[0] + w_noise * small[1]
-    counts = count_difference(k[0], k[1], n, m, nu)
+    counts = nce.count_difference(k[0], k[1], n, m, nu)
     scaled = [
         xp.where(counts == 0, counts, counts * xp.exp(x)) + small * xp.exp(x - M)
         for x in (M, K_data)

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import all_true, array_namespace, device, machine_eps
+from refnce import nce
+from refnce.array.backend import (
+    all_true,
+    array_namespace,
+    device,
+    is_async_device,
+    machine_eps,
+)
 from refnce.array.interop import interoperable
+from refnce.array.runs import over_samples, where_certified
 from refnce.array.special import last_sum
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.residual import residual
 from refnce.logz.result import make_result
-from refnce.nce import (
-    grad_at,
-    is_certified,
-    limits,
-    over_samples,
-    quick_odds,
-    where_certified,
-)
 
-# Plain sums of sigmoids are right to far less than this many eps.
-BLUR = 65536.0
+# Plain sums of sigmoids are right to less than this many eps.
+BLUR = 1024.0
 
 
 @interoperable
@@ -67,11 +67,12 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
     halvings = max(0, math.ceil(halvings))
+    is_async, least = is_async_device(lo), xp.full_like(lo, max(xtol, eps))
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
-        narrow = hi - lo <= xp.maximum(
-            abs(middle) * (0.5 * eps), xp.full_like(lo, max(xtol, eps))
-        )
+        narrow = hi - lo <= xp.maximum(abs(middle) * (0.5 * eps), least)
+        if not is_async and all_true(narrow):
+            break
         sign = _sign(r_data, r_noise, middle, nu)
         lo = xp.where((sign <= 0) & ~narrow, middle, lo)
         hi = xp.where((sign >= 0) & ~narrow, middle, hi)
@@ -87,19 +88,24 @@ def _sign(r_data, r_noise, F, nu):
     xp = array_namespace(r_data)
 
     def sums(r, F):
-        S, E = quick_odds(r, F, nu)
+        S, E = nce.quick_odds(r, F, nu)
         return [last_sum(S / (S + E))]
 
     ((data, noise),) = over_samples(sums, r_data, r_noise, F)
     data, noise = data / r_data.shape[-1], nu * (1.0 - noise / r_noise.shape[-1])
-    blur = BLUR * machine_eps(F.dtype, xp)
-    in_range = abs(F + math.log(nu)) <= limits(F.dtype, xp)[0]
-    if all_true(in_range & (abs(data - noise) > blur * (data + noise + nu))):
-        return data - noise
+    difference, blur = data - noise, BLUR * machine_eps(F.dtype, xp)
+    certain = abs(difference) > blur * (data + noise + nu)
+    certain = certain & (abs(F + math.log(nu)) <= nce.limits(F.dtype, xp)[0])
+    pair = r_data, r_noise
+    return where_certified(certain, (difference,), _certain_sign, *pair, F, nu)[0]
+
+
+def _certain_sign(r_data, r_noise, F, nu):
+    """A number of the sign of A - nu B, from its exact counts and small sides."""
 
     def exact(r_data, r_noise, F, nu):
         return (residual(r_data, r_noise, F, nu, order=0).scaled,)
 
-    sign = grad_at(r_data, r_noise, F, nu)
-    certified, pair = is_certified(sign, F, nu), (r_data, r_noise)
-    return where_certified(certified, (sign,), exact, *pair, F, nu)[0]
+    sign = nce.grad_at(r_data, r_noise, F, nu)
+    certified, pair = nce.is_certified(sign, F, nu), (r_data, r_noise)
+    return where_certified(certified, (sign,), exact, *pair, F, nu)

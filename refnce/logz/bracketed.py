@@ -47,14 +47,14 @@ def bracketed(r_data, r_noise, F0, nu, xtol, passes):
         count = count + xp.astype(running, count.dtype)
         lo = xp.where(running & (sign <= 0), F, lo)
         hi = xp.where(running & (sign >= 0), F, hi)
-        P = g.U[0, ...] + xp.maximum(counts, zero)
-        N = g.D[0, ...] + xp.maximum(-counts, zero)
+        P = g.U[0] + xp.maximum(counts, zero)
+        N = g.D[0] + xp.maximum(-counts, zero)
         small = abs(sign) < 0.5 * N
         phi = xp.where(small, xp.log1p(sign / N), xp.log(P) - xp.log(N))
-        p, q = g.U[1, ...] / P, g.D[1, ...] / N
+        p, q = g.U[1] / P, g.D[1] / N
         slope = p + q
         w = -phi / slope
-        curvature = (g.U[2, ...] / P - p * p) - (g.D[2, ...] / N - q * q)
+        curvature = (g.U[2] / P - p * p) - (g.D[2] / N - q * q)
         move = w - 0.5 * w * w * curvature / slope  # Chebyshev
         inside = (F + move >= lo) & (F + move <= hi) & xp.isfinite(move)
         good = inside & (abs(move) <= 0.5 * before)

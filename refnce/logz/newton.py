@@ -12,6 +12,7 @@ noise, samples far from each other or from 0, few distinct values.
 from __future__ import annotations
 
 import math
+from refnce import nce
 from refnce.array.backend import (
     BLOCK,
     all_true,
@@ -21,11 +22,11 @@ from refnce.array.backend import (
     machine_eps,
 )
 from refnce.array.interop import interoperable
+from refnce.array.runs import chosen_runs, over_blocks
 from refnce.array.special import dot, last_sum, pairwise_sum
 from refnce.logz.bracket import validate
 from refnce.logz.bracketed import bracketed, pooled_quantile
 from refnce.logz.result import LogZ, error_and_overlap, joined
-from refnce.nce import chosen_runs, limits, over_blocks, quick_odds
 
 PASSES = 6
 BLIND_PASSES = 2  # on an accelerator, before the host first waits for a result
@@ -121,7 +122,7 @@ def _quick(r_data, r_noise, F0, nu, xtol):
     F, passes = (_start(r_data, r_noise, nu), 1) if F0 is None else (F0, 0)
     single = is_numpy(r_data) and F.ndim == 0
     log1p = _log1p if single else xp.log1p
-    largest, tiny = limits(r_data.dtype, xp)
+    largest, tiny = nce.limits(r_data.dtype, xp)
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
     shift, shifted = 0.0 * F, (r_data, r_noise)
@@ -209,11 +210,11 @@ def _power_sums(r_data, r_noise, nu):
         return at_once
 
     def data(r, F):
-        S, E = quick_odds(r, F, nu)
+        S, E = nce.quick_odds(r, F, nu)
         return _powers(S / (S + E), False)
 
     def noise(r, F):
-        S, E = quick_odds(r, F, nu)
+        S, E = nce.quick_odds(r, F, nu)
         return _powers(E / (S + E), False)
 
     return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))

@@ -5,17 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from refnce import nce
 from refnce.array.backend import Array, array_namespace
+from refnce.array.runs import over_blocks, where_certified
 from refnce.array.special import last_sum, pairwise_sum
-from refnce.nce import (
-    count_and_sum,
-    is_certified,
-    nearest,
-    over_blocks,
-    small_sides,
-    weights,
-    where_certified,
-)
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
 # far too small.
@@ -123,10 +116,10 @@ def error_and_overlap(r_data, r_noise, F, nu):
     quick = _moments(r_data, r_noise, F, nu)
 
     def exact(r_data, r_noise, F, nu):
-        M = xp.minimum(nearest(r_data, F, nu), nearest(r_noise, F, nu))
+        M = xp.minimum(nce.nearest(r_data, F, nu), nce.nearest(r_noise, F, nu))
         return _moments(r_data, r_noise, F, nu, M)
 
-    certified, pair = is_certified(quick[0], F, nu), (r_data, r_noise)
+    certified, pair = nce.is_certified(quick[0], F, nu), (r_data, r_noise)
     hess, sd, scale = where_certified(certified, quick, exact, *pair, F, nu)
     positive = hess > 0
     error = sd / xp.where(positive, hess, xp.ones_like(hess))
@@ -139,14 +132,14 @@ def error_and_overlap(r_data, r_noise, F, nu):
 def _moments(r_data, r_noise, F, nu, M=None):
     """Return hess_F, the standard deviation of dL/dF, both times e^M, and e^-M."""
     xp = array_namespace(r_data)
-    below, small = count_and_sum(r_data, r_noise, F, nu, M)
+    below, small = nce.count_and_sum(r_data, r_noise, F, nu, M)
     distance = xp.zeros_like(F) if M is None else M
     hess, deviations = xp.zeros_like(F), []
     each = (
         (r_data, r_noise),
         below,
         small,
-        weights(r_data.shape[-1], r_noise.shape[-1], nu),
+        nce.weights(r_data.shape[-1], r_noise.shape[-1], nu),
     )
     for r, k, total, w in zip(*each):
         n = r.shape[-1]
@@ -156,7 +149,7 @@ def _moments(r_data, r_noise, F, nu, M=None):
         mean = (xp.astype(k, F.dtype) * two_sided + total * factor) / n
 
         def sums(r, F, M, two_sided, factor, mean):
-            b, t, scale = small_sides(r, F, nu, M)
+            b, t, scale = nce.small_sides(r, F, nu, M)
             u = pairwise_sum(t - t * t * scale)
             s = two_sided * b + factor * (t - 2.0 * (b * t)) - mean
             return [u, pairwise_sum(s * s), last_sum(s)]

@@ -1,43 +1,33 @@
-"""What a layer is, and how gradients of broadcast arrays are summed.
+"""What a layer is.
 
-``layer(params, x) -> (y, pullback)`` evaluates a layer; ``pullback(dy) -> (dx, dparams)`` is its vector-Jacobian product
-there: dx has the shape of x, dparams the keys and shapes of params. ``pullback(dy, dx=False)`` and ``pullback(dy,
-dparams=False)`` leave out, as None, the half that training or sampling does not need. params is a dict of named arrays.
-Nothing is hidden: a layer has no state, and its pullback can be called any number of times.
+``layer(params, x) -> (y, pullback)`` evaluates a layer at ``params``, a dict of named
+arrays. ``pullback(dy) -> (dx, dparams)`` is its vector-Jacobian product there: dx has
+the shape of x, dparams the keys and shapes of params. ``pullback(dy, dx=False)`` and
+``pullback(dy, dparams=False)`` return None for the half that is not needed. A layer
+has no state: its pullback may be called any number of times, in any order.
+
+Leading axes of params and x are independent runs, and broadcast. The gradient of an
+array that was broadcast is the sum over the runs that shared it.
 """
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 
 Params = dict[str, Array]
+Gradients = tuple[Any, Any]  # (dx, dparams), None for a half that was not asked for
+Pullback = Callable[..., Gradients]  # pullback(dy, *, dx=True, dparams=True)
+Layer = Callable[[Params, Array], tuple[Array, Pullback]]
 
 
-class Pullback(Protocol):
-    """``pullback(dy, *, dx=True, dparams=True) -> (dx, dparams)``."""
-
-    def __call__(
-        self, dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> tuple[Any, Any]: ...
-
-
-class Layer(Protocol):
-    """``layer(params, x) -> (y, pullback)``."""
-
-    def __call__(self, params: Params, x: Array) -> tuple[Array, Pullback]: ...
-
-
-def match(gradient: Array, shape: tuple[int, ...]) -> Array:
-    """Sum ``gradient`` over the axes along which an array of ``shape`` was broadcast."""
+def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:
+    """Sum ``gradient`` over the axes along which an array of ``shape`` is broadcast."""
     if gradient.shape == shape:
         return gradient
+    sizes = (None,) * (gradient.ndim - len(shape)) + tuple(shape)
+    axes = [k for k, size in enumerate(sizes) if size != gradient.shape[k]]
     xp = array_namespace(gradient)
-    extra = gradient.ndim - len(shape)
-    if extra:
-        gradient = xp.sum(gradient, axis=tuple(range(extra)))
-    stretched = tuple(
-        k for k, (a, b) in enumerate(zip(gradient.shape, shape, strict=True)) if a != b
-    )
-    return xp.sum(gradient, axis=stretched, keepdims=True) if stretched else gradient
+    return xp.reshape(xp.sum(gradient, axis=tuple(axes)), shape)

@@ -5,34 +5,61 @@ from __future__ import annotations
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace, elementwise
-from refnce.nn.layer import Params, Pullback
+from refnce.nn.layer import Gradients, Params, Pullback
 
 SLOPE = 0.01
 
 
 def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
-    """Return (x where x > 0 and SLOPE x elsewhere, pullback), elementwise; it has no parameters.
+    """Leaky rectifier: x where x > 0, and 0.01 x elsewhere.
 
-    At the kink, x = 0, the slope is SLOPE. Any number between SLOPE and 1 is a subgradient there; this is PyTorch's choice.
+    Parameters
+    ----------
+    params : dict
+        Empty: the layer has no parameters.
+    x : array (...)
+        Any shape.
+
+    Returns
+    -------
+    y : array (...)
+        Of the shape of x.
+    pullback : callable
+        ``pullback(dy) -> (dx, {})``.
+
+    Notes
+    -----
+    At x = 0 the derivative is 0.01, as in PyTorch. Any number from 0.01 to 1 is a
+    subgradient there.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> y, pullback = nn.leaky_relu({}, np.array([-1.0, 0.0, 2.0]))
+    >>> y
+    array([-0.01,  0.  ,  2.  ])
+    >>> pullback(np.ones(3))[0]
+    array([0.01, 0.01, 1.  ])
     """
     xp, dtype = array_namespace(x), x.dtype
-    y, above = elementwise(
-        lambda x: (xp.maximum(x, SLOPE * x), x > 0), x
-    )  # a byte to keep for each number, not the number
+    # The pullback keeps one byte per number, not the number.
+    y, positive = elementwise(lambda x: (xp.maximum(x, SLOPE * x), x > 0), x)
 
-    def pullback(
-        dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> tuple[Any, Any]:
-        down = (
-            elementwise(lambda dy, above: (dy * slope(above, dtype),), dy, above)[0]
-            if dx
-            else None
-        )
-        return down, ({} if dparams else None)
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+        dinput = None
+        if dx:
+            (dinput,) = elementwise(
+                lambda dy, positive: (dy * slope(positive, dtype),), dy, positive
+            )
+        return dinput, ({} if dparams else None)
 
     return y, pullback
 
 
-def slope(above: Array, dtype: Any) -> Array:
-    """1 where x was ``above`` 0 and SLOPE elsewhere, exactly, in a third of the time that ``where`` takes."""
-    return (1.0 - SLOPE) * array_namespace(above).astype(above, dtype) + SLOPE
+def slope(positive: Array, dtype: Any) -> Array:
+    """Return exactly 1 where ``positive`` and SLOPE elsewhere.
+
+    It takes a third of the time of ``where``.
+    """
+    return (1.0 - SLOPE) * array_namespace(positive).astype(positive, dtype) + SLOPE

@@ -2,46 +2,69 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
-from refnce.nn.layer import Params, Pullback, match
+from refnce.nn.layer import Gradients, Params, Pullback, unbroadcast
 
 
 def linear(params: Params, x: Array) -> tuple[Array, Pullback]:
-    """Return (x weight^T + bias, pullback): params weight (..., out, in) and bias (..., out), x (..., n, in) -> (..., n, out).
+    """Affine layer y = x weight^T + bias.
 
-    Leading axes, the runs, broadcast; the gradients have the shapes of what they belong to.
+    Parameters
+    ----------
+    params : dict
+        "weight" (..., out, in) and "bias" (..., out).
+    x : array (..., n, in)
+        A row for each sample. Leading axes are runs, and broadcast.
+
+    Returns
+    -------
+    y : array (..., n, out)
+    pullback : callable
+        ``pullback(dy) -> (dx, dparams)``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> params = {"weight": np.array([[1.0, 2.0]]), "bias": np.array([3.0])}
+    >>> y, pullback = nn.linear(params, np.array([[10.0, 20.0]]))
+    >>> y
+    array([[53.]])
+    >>> dx, dparams = pullback(np.array([[1.0]]))
+    >>> dx, dparams["weight"], dparams["bias"]
+    (array([[1., 2.]]), array([[10., 20.]]), array([1.]))
     """
     weight, bias = params["weight"], params["bias"]
 
-    def pullback(
-        dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> tuple[Any, Any]:
-        down = match(through(dy, weight), x.shape) if dx else None
-        return down, (
-            dict(zip(("weight", "bias"), gradients(dy, x, weight, bias), strict=True))
-            if dparams
-            else None
-        )
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+        dinput, gradients = None, None
+        if dx:
+            dinput = unbroadcast(input_vjp(dy, weight), x.shape)
+        if dparams:
+            dweight, dbias = param_vjp(dy, x, weight, bias)
+            gradients = {"weight": dweight, "bias": dbias}
+        return dinput, gradients
 
     return affine(x, weight, bias), pullback
 
 
 def affine(x: Array, weight: Array, bias: Array) -> Array:
-    """x weight^T + bias."""
+    """Return x weight^T + bias."""
     return x @ matrix_transpose(weight) + bias[..., None, :]
 
 
-def through(dy: Array, weight: Array) -> Array:
-    """dy pulled back through ``affine`` to its input: with one output the outer product, three times as fast as a matrix one."""
+def input_vjp(dy: Array, weight: Array) -> Array:
+    """Pull dy back to the input of ``affine``, before runs are summed."""
+    # With one output an outer product is three times as fast as a matrix product.
     return dy * weight if weight.shape[-2] == 1 else dy @ weight
 
 
-def gradients(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-    """dy pulled back through ``affine`` to its weight and bias; the sum over samples as a product, which a CPU does fastest."""
-    across = matrix_transpose(dy)
+def param_vjp(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
+    """Pull dy back to the weight and bias of ``affine``."""
+    dy_T = matrix_transpose(dy)
+    # The sum over samples as a matrix product: on a CPU the fastest.
     ones = array_namespace(dy).ones(
         (dy.shape[-2], 1), dtype=dy.dtype, device=device(dy)
     )
-    return match(across @ x, weight.shape), match((across @ ones)[..., 0], bias.shape)
+    dbias = (dy_T @ ones)[..., 0]
+    return unbroadcast(dy_T @ x, weight.shape), unbroadcast(dbias, bias.shape)

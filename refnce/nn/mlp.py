@@ -1,21 +1,52 @@
-"""The multilayer perceptron of Section 4.3: affine layers with leaky rectifiers between them."""
+"""The multilayer perceptron of Section 4.3."""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 from refnce.array.backend import Array
-from refnce.nn.layer import Params, Pullback, match
+from refnce.nn.layer import Gradients, Params, Pullback, unbroadcast
 from refnce.nn.leaky_relu import slope
-from refnce.nn.linear import affine, gradients, through
+from refnce.nn.linear import affine, input_vjp, param_vjp
+from refnce.nn.params import Shapes
 
 
 def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
-    """Return (y, pullback) of the perceptron whose affine layers are params "0.weight", "0.bias", "2.weight", ...
+    """Multilayer perceptron: affine layers with leaky rectifiers between them.
 
-    x (..., n, in) -> y (..., n, out). The odd numbers are the rectifiers, as in a sequence of PyTorch modules, whose
-    ``state_dict`` has these names: ``chain(linear, leaky_relu, linear, ...)``, written out because it is run so often.
+    Parameters
+    ----------
+    params : dict
+        "0.weight", "0.bias", "2.weight", "2.bias", ...: weights (..., out, in) and
+        biases (..., out). The odd numbers are the rectifiers, so these are the names
+        in the ``state_dict`` of a PyTorch ``Sequential``.
+    x : array (..., n, in)
+        A row for each sample. Leading axes are runs, and broadcast.
+
+    Returns
+    -------
+    y : array (..., n, out)
+    pullback : callable
+        ``pullback(dy) -> (dx, dparams)``.
+
+    Raises
+    ------
+    ValueError
+        If the names of the parameters are not these.
+
+    Notes
+    -----
+    The same as ``chain(linear, leaky_relu, linear, ...)``, written out for speed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> params = nn.init_params(nn.mlp_shapes(2, 128, 64, 1), np.random.default_rng(0))
+    >>> y, pullback = nn.mlp(params, np.zeros((5, 2)))
+    >>> dx, dparams = pullback(np.ones_like(y))
+    >>> y.shape, dx.shape, dparams["2.weight"].shape
+    ((5, 1), (5, 2), (64, 128))
     """
     names = _names(tuple(params))
     inputs, slopes = [x], []
@@ -25,20 +56,19 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
         inputs.append(z * slopes[-1])
     y = affine(inputs[-1], params[names[-1][0]], params[names[-1][1]])
 
-    def pullback(
-        dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> tuple[Any, Any]:
-        found = dict.fromkeys(params)
-        for k in range(len(names) - 1, -1, -1):
-            weight, bias = names[k]
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+        gradients = dict.fromkeys(params)
+        for k, (weight, bias) in reversed(list(enumerate(names))):
             if dparams:
-                found[weight], found[bias] = gradients(
+                gradients[weight], gradients[bias] = param_vjp(
                     dy, inputs[k], params[weight], params[bias]
                 )
             if k > 0:
-                dy = through(dy, params[weight]) * slopes[k - 1]
-        down = match(through(dy, params[names[0][0]]), x.shape) if dx else None
-        return down, (found if dparams else None)
+                dy = input_vjp(dy, params[weight]) * slopes[k - 1]
+        dinput = None
+        if dx:
+            dinput = unbroadcast(input_vjp(dy, params[names[0][0]]), x.shape)
+        return dinput, (gradients if dparams else None)
 
     return y, pullback
 
@@ -46,37 +76,35 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
 @lru_cache(maxsize=16)
 def _names(params: tuple[str, ...]) -> list[tuple[str, str]]:
     names = [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(len(params) // 2)]
-    wanted = [name for pair in names for name in pair]
-    if not wanted or sorted(wanted) != sorted(params):
+    expected = [name for pair in names for name in pair]
+    if not expected or sorted(expected) != sorted(params):
         raise ValueError(
-            f"params must be named 0.weight, 0.bias, 2.weight, 2.bias and so on; got {', '.join(params)}"
+            "params must be named 0.weight, 0.bias, 2.weight, 2.bias and so on; "
+            f"got {', '.join(params) or 'none'}"
         )
     return names
 
 
-def mlp_shapes(*widths: int) -> dict[str, tuple[int, ...]]:
-    """The shapes of the parameters of the perceptron with ``widths`` from input to output, (2, 128, 64, 1) in Section 4.3."""
-    shapes: dict[str, tuple[int, ...]] = {}
+def mlp_shapes(*widths: int) -> Shapes:
+    """Shapes of the parameters of ``mlp``.
+
+    Parameters
+    ----------
+    *widths : int
+        Widths from input to output: 2, 128, 64, 1 in Section 4.3.
+
+    Returns
+    -------
+    shapes : dict
+        Name to shape, in the order of the layers.
+
+    Examples
+    --------
+    >>> from refnce import nn
+    >>> nn.mlp_shapes(2, 128, 1)
+    {'0.weight': (128, 2), '0.bias': (128,), '2.weight': (1, 128), '2.bias': (1,)}
+    """
+    shapes: Shapes = {}
     for k, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
         shapes |= {f"{2 * k}.weight": (after, before), f"{2 * k}.bias": (after,)}
     return shapes
-
-
-def initial(shapes: dict[str, tuple[int, ...]], rng: Any, *runs: int) -> Params:
-    """Draw parameters (runs..., *shape) as host arrays: uniform within +-1/sqrt(fan-in), biases too (PyTorch's default).
-
-    The fan-in of a bias is that of the weight before it.
-    """
-    params, bound = {}, 1.0
-    for name, shape in shapes.items():
-        if name.endswith("weight"):
-            bound = _fan_in(shape) ** -0.5
-        params[name] = rng.uniform(-bound, bound, size=(*runs, *shape))
-    return params
-
-
-def _fan_in(shape: tuple[int, ...]) -> int:
-    size = 1
-    for width in shape[1:]:
-        size *= width
-    return size

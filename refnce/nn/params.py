@@ -1,8 +1,9 @@
-"""Parameters as one vector, which is how an optimizer takes them."""
+"""Parameters: their first values, and as one vector, as an optimizer takes them."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.nn.layer import Params
@@ -10,39 +11,81 @@ from refnce.nn.layer import Params
 Shapes = dict[str, tuple[int, ...]]
 
 
+def init_params(shapes: Shapes, rng: Any, *runs: int) -> Params:
+    """Draw first parameters of linear and convolutional layers, PyTorch's default.
+
+    Parameters
+    ----------
+    shapes : dict
+        Name to shape, each bias after the weight of its layer.
+    rng : numpy.random.Generator
+    *runs : int
+        Leading axes: independent draws.
+
+    Returns
+    -------
+    params : dict
+        Name to NumPy array (*runs, *shape): uniform within +-1/sqrt(fan-in). The fan-in
+        of a bias is that of the weight before it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> params = nn.init_params(nn.mlp_shapes(2, 1), np.random.default_rng(0), 5)
+    >>> params["0.weight"].shape, params["0.bias"].shape
+    ((5, 1, 2), (5, 1))
+    """
+    params, bound = {}, 1.0
+    for name, shape in shapes.items():
+        if name.endswith("weight"):
+            bound = math.prod(shape[1:]) ** -0.5
+        params[name] = rng.uniform(-bound, bound, size=(*runs, *shape))
+    return params
+
+
 class Flat:
-    """The correspondence between parameters of ``shapes``, (..., *shape) each, and theta (..., k), one after another."""
+    """Parameters of given shapes, (..., *shape) each, as one vector (..., count)."""
 
     def __init__(self, shapes: Shapes) -> None:
+        if not shapes:
+            raise ValueError("shapes must name at least one parameter; got none")
         self.shapes = dict(shapes)
-        self.places, start = [], 0
+        self.slices, start = {}, 0
         for name, shape in shapes.items():
-            self.places.append((name, slice(start, start + math.prod(shape)), shape))
+            self.slices[name] = slice(start, start + math.prod(shape))
             start += math.prod(shape)
         self.count = start
 
-    def unpack(self, theta: Array) -> Params:
-        """Return the parameters that theta holds."""
-        if theta.shape[-1] != self.count:
+    def unravel(self, theta: Array) -> Params:
+        """Return the parameters that theta (..., count) holds."""
+        if theta.shape[-1:] != (self.count,):
             raise ValueError(
-                f"theta must be (..., {self.count}) for parameters of these shapes; got shape {tuple(theta.shape)}"
+                f"theta must be (..., {self.count}) for parameters of these shapes; "
+                f"got shape {tuple(theta.shape)}"
             )
         xp, runs = array_namespace(theta), theta.shape[:-1]
         return {
-            name: xp.reshape(theta[..., place], (*runs, *shape))
-            for name, place, shape in self.places
+            name: xp.reshape(theta[..., self.slices[name]], (*runs, *shape))
+            for name, shape in self.shapes.items()
         }
 
-    def pack(self, params: Params) -> Array:
-        """Return the theta that holds ``params``."""
-        xp = array_namespace(next(iter(params.values())))
+    def ravel(self, params: Params) -> Array:
+        """Return the theta (..., count) that holds ``params``."""
+        if params.keys() != self.shapes.keys():
+            raise ValueError(
+                f"params must be named {', '.join(self.shapes)}; "
+                f"got {', '.join(params) or 'none'}"
+            )
         parts = []
-        for name, place, shape in self.places:
-            cut = params[name].ndim - len(shape)
-            runs = params[name].shape[:cut]
-            if params[name].shape[cut:] != shape:
+        for name, shape in self.shapes.items():
+            value = params[name]
+            runs = value.shape[: max(0, value.ndim - len(shape))]
+            if value.shape != (*runs, *shape):
                 raise ValueError(
-                    f"{name} must be (..., {', '.join(map(str, shape))}); got shape {tuple(params[name].shape)}"
+                    f"{name} must be (..., {', '.join(map(str, shape))}); "
+                    f"got shape {tuple(value.shape)}"
                 )
-            parts.append(xp.reshape(params[name], (*runs, place.stop - place.start)))
+            xp = array_namespace(value)
+            parts.append(xp.reshape(value, (*runs, math.prod(shape))))
         return xp.concat(parts, axis=-1)

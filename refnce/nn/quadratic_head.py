@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
-from refnce.nn.layer import Layer, Params, Pullback, match
+from refnce.nn.layer import Gradients, Params, Pullback, unbroadcast
 
 SIGNS = {"negative": -1.0, "positive": 1.0}
 
@@ -13,13 +11,45 @@ SIGNS = {"negative": -1.0, "positive": 1.0}
 def quadratic_head(
     params: Params, f: Array, *, sign: str = "negative"
 ) -> tuple[Array, Pullback]:
-    """Return (r, pullback), r = -f^T W f + b^T f of features f (..., n, k) -> (..., n, 1), or + with sign "positive".
+    """Quadratic head r = -f^T W f + b^T f with a positive definite W.
 
-    params: triangle (..., k, k), whose part below the diagonal is that of L and whose diagonal the logarithm of L's; what is
-    above it means nothing. W = L L^T is then positive definite. b (..., k). The paper's c is no parameter here: c = -F is one
-    parameter, and it is F that moves. The paper writes + (Section 4.3); Rhodes et al. 2020 return -, with which exp(r) is bounded
-    whatever the features do: with + the model is normalisable only while f^T W f grows slower than -log q.
-    Raises ValueError for an unknown sign or shapes that do not fit.
+    Parameters
+    ----------
+    params : dict
+        "triangle" (..., k, k) and "b" (..., k). W = L L^T; L is lower triangular: the
+        part of ``triangle`` below the diagonal, and the exponential of its diagonal.
+        The part above the diagonal is not used.
+    f : array (..., n, k)
+        Features, a row for each sample. Leading axes are runs, and broadcast.
+    sign : {"negative", "positive"}
+        "positive" gives r = +f^T W f + b^T f.
+
+    Returns
+    -------
+    r : array (..., n, 1)
+    pullback : callable
+        ``pullback(dr) -> (df, dparams)``.
+
+    Raises
+    ------
+    ValueError
+        If the sign is unknown or a shape does not fit.
+
+    Notes
+    -----
+    Section 4.3 prints +f^T W f. Rhodes et al. 2020 return the negative sign: exp(r) is
+    then bounded for any features. With the positive sign the model is normalisable
+    only if f^T W f grows more slowly than -log q. The constant c of the paper is not a
+    parameter: c = -F, and F is the one that is estimated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> params = {"triangle": np.zeros((2, 2)), "b": np.array([1.0, 0.0])}
+    >>> r, pullback = nn.quadratic_head(params, np.array([[3.0, 4.0]]))
+    >>> r
+    array([[-22.]])
     """
     if sign not in SIGNS:
         raise ValueError(f"sign must be one of {', '.join(SIGNS)}; got {sign!r}")
@@ -27,43 +57,31 @@ def quadratic_head(
     k = f.shape[-1]
     if tuple(triangle.shape[-2:]) != (k, k) or b.shape[-1:] != (k,):
         raise ValueError(
-            f"triangle must be (..., {k}, {k}) and b (..., {k}) for f {tuple(f.shape)}; got "
-            f"{tuple(triangle.shape)} and {tuple(b.shape)}"
+            f"triangle must be (..., {k}, {k}) and b (..., {k}) for f "
+            f"{tuple(f.shape)}; got {tuple(triangle.shape)} and {tuple(b.shape)}"
         )
     xp = array_namespace(f)
-    lower, diagonal = xp.tril(triangle, k=-1), xp.exp(xp.linalg.diagonal(triangle))
-    L = lower + _on_diagonal(diagonal)
+    eye = xp.eye(k, dtype=f.dtype, device=device(f))
+    diagonal = xp.exp(xp.linalg.diagonal(triangle))
+    L = xp.tril(triangle, k=-1) + diagonal[..., None] * eye
     z = f @ L
-    r = factor * xp.sum(z * z, axis=-1, keepdims=True) + xp.sum(
-        f * b[..., None, :], axis=-1, keepdims=True
-    )
+    square = xp.sum(z * z, axis=-1, keepdims=True)
+    r = factor * square + xp.sum(f * b[..., None, :], axis=-1, keepdims=True)
 
-    def pullback(
-        dy: Array, *, dx: bool = True, dparams: bool = True
-    ) -> tuple[Any, Any]:
-        dz = (2.0 * factor) * z * dy
-        down = (
-            match(dz @ matrix_transpose(L) + dy * b[..., None, :], f.shape)
-            if dx
-            else None
-        )
-        if not dparams:
-            return down, None
-        dL = matrix_transpose(f) @ dz
-        gradient = xp.tril(dL, k=-1) + _on_diagonal(diagonal * xp.linalg.diagonal(dL))
-        return down, {
-            "triangle": match(gradient, triangle.shape),
-            "b": match((matrix_transpose(f) @ dy)[..., 0], b.shape),
-        }
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+        dz, df, gradients = (2.0 * factor) * z * dy, None, None
+        if dx:
+            df = dz @ matrix_transpose(L) + dy * b[..., None, :]
+            df = unbroadcast(df, f.shape)
+        if dparams:
+            dL = matrix_transpose(f) @ dz
+            ddiagonal = diagonal * xp.linalg.diagonal(dL)
+            dtriangle = xp.tril(dL, k=-1) + ddiagonal[..., None] * eye
+            db = (matrix_transpose(f) @ dy)[..., 0]
+            gradients = {
+                "triangle": unbroadcast(dtriangle, triangle.shape),
+                "b": unbroadcast(db, b.shape),
+            }
+        return df, gradients
 
     return r, pullback
-
-
-def head(sign: str) -> Layer:
-    """Return ``quadratic_head`` of a sign, as a layer."""
-    return lambda params, f: quadratic_head(params, f, sign=sign)
-
-
-def _on_diagonal(d: Array) -> Array:
-    xp = array_namespace(d)
-    return d[..., None] * xp.eye(d.shape[-1], dtype=d.dtype, device=device(d))

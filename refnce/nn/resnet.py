@@ -1,75 +1,64 @@
-"""ResNet-18 for images of one channel, the features of Section 4.3, and its log-ratio with a quadratic head.
+"""ResNet-18 for images of one channel, and its log-ratio with a quadratic head.
 
-Pre-activation blocks with leaky rectifiers (He et al. 2016, arXiv:1603.05027) and no batch normalisation: NCE
-compares two batches, which must not see each other. A stem, four stages of two blocks, of which all but the first halve the image
-and change the width, a rectifier, the mean over pixels, an affine layer to the features.
+The features of Section 4.3. Pre-activation blocks (He et al. 2016, arXiv:1603.05027)
+with leaky rectifiers and without batch normalisation: NCE compares two batches, and a
+sample's output must not depend on the other samples. A stem, four stages of two blocks
+(all stages but the first halve the image and change the width), a rectifier, the mean
+over pixels, an affine layer to the features.
 """
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.nn.chain import chain
-from refnce.nn.conv3x3 import average_pool, convolution, pointwise
-from refnce.nn.params import Shapes
-from refnce.nn.images import images_first, images_last
-from refnce.nn.layer import Layer, Params, Pullback
+from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
+from refnce.nn.layer import Gradients, Layer, Params, Pullback, unbroadcast
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear
-from refnce.nn.quadratic_head import head
+from refnce.nn.params import Shapes
+from refnce.nn.quadratic_head import quadratic_head
 
 FULL, NARROW = (64, 128, 256, 512), (16, 32, 64, 128)
 
 
-def residual(branch: Layer, shortcut: Layer | None = None) -> Layer:
-    """Return the layer branch(x) + x, or branch(x) + shortcut(x); their parameters are "branch.NAME" and "shortcut.NAME" here."""
-
-    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        own, side = _part(params, "branch."), _part(params, "shortcut.")
-        y, back = branch(own, x)
-        along, back_along = (x, None) if shortcut is None else shortcut(side, x)
-
-        def pullback(
-            dy: Array, *, dx: bool = True, dparams: bool = True
-        ) -> tuple[Any, Any]:
-            down, mine = back(dy, dx=dx, dparams=dparams)
-            other, beside = (
-                (dy, {})
-                if back_along is None
-                else back_along(dy, dx=dx, dparams=dparams)
-            )
-            if not dparams:
-                return down + other, None
-            named = {f"branch.{k}": g for k, g in mine.items()} | {
-                f"shortcut.{k}": g for k, g in beside.items()
-            }
-            return (down + other if dx else None), named
-
-        return y + along, pullback
-
-    return layer
-
-
 def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
-    """Return ResNet-18 with ``widths`` of its four stages: images x (..., n, 1, H, W) -> features (..., n, features).
+    """ResNet-18 for images of one channel.
 
-    Its parameters have the names and shapes of ``resnet18_shapes``.
+    Parameters
+    ----------
+    widths : tuple of int
+        Channels of the stages.
+
+    Returns
+    -------
+    layer : callable
+        ``layer(params, x) -> (features, pullback)``: images x (..., n, 1, H, W) to
+        features (..., n, features). The parameters have the names and shapes of
+        ``resnet18_shapes``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from refnce import nn
+    >>> shapes = nn.resnet18_shapes((2, 2, 4, 4), features=3)
+    >>> params = nn.init_params(shapes, np.random.default_rng(0))
+    >>> y, pullback = nn.resnet18((2, 2, 4, 4))(params, np.zeros((5, 1, 28, 28)))
+    >>> y.shape
+    (5, 3)
     """
-    blocks = [
-        _block(before, after, stride) for before, after, stride in _stages(widths)
-    ]
+    blocks = [_block(*block) for block in _blocks(widths)]
     inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        y, back = inner(params, images_last(x))
+        y, inner_pullback = inner(params, nchw_to_hwcn(x))
 
-        def pullback(
-            dy: Array, *, dx: bool = True, dparams: bool = True
-        ) -> tuple[Any, Any]:
-            down, gradients = back(dy, dx=dx, dparams=dparams)
-            return (images_first(down) if dx else None), gradients
+        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+            dinput, gradients = inner_pullback(dy, dx=dx, dparams=dparams)
+            return (hwcn_to_nchw(dinput) if dx else None), gradients
 
         return y, pullback
 
@@ -79,95 +68,140 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
 def log_ratio(
     widths: tuple[int, ...] = FULL, sign: str = "negative", side: int = 28
 ) -> Layer:
-    """Return the layer x (..., n, side^2) -> r (..., n, 1): ResNet-18 and ``quadratic_head``, c = -F left to training."""
-    return chain(_as_images(side), resnet18(widths), head(sign))
+    """Return the layer x (..., n, side^2) -> r (..., n, 1): ``resnet18`` and a head."""
+    head = partial(quadratic_head, sign=sign)
+    return chain(_rows_to_images(side), resnet18(widths), head)
 
 
 def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
-    """The shapes of the parameters of ``resnet18``."""
-    shapes = {"0.weight": (widths[0], 1, 3, 3), "0.bias": (widths[0],)}
-    for k, (before, after, stride) in enumerate(_stages(widths), 1):
-        for place, width in ((1, before), (3, after)):
-            shapes |= {
-                f"{k}.branch.{place}.weight": (after, width, 3, 3),
-                f"{k}.branch.{place}.bias": (after,),
-            }
+    """Shapes of the parameters of ``resnet18``.
+
+    Parameters
+    ----------
+    widths : tuple of int
+        Channels of the stages.
+    features : int
+        Number of outputs.
+
+    Returns
+    -------
+    shapes : dict
+        Name to shape, in the order of the layers.
+
+    Examples
+    --------
+    >>> from refnce import nn
+    >>> nn.resnet18_shapes()["2.branch.1.weight"]
+    (64, 64, 3, 3)
+    """
+    layers: Shapes = {"0": (widths[0], 1, 3, 3)}
+    for k, (before, after, stride) in enumerate(_blocks(widths), 1):
+        layers |= {f"{k}.branch.1": (after, before, 3, 3)}
+        layers |= {f"{k}.branch.3": (after, after, 3, 3)}
         if stride > 1 or before != after:
-            shapes |= {
-                f"{k}.shortcut.weight": (after, before),
-                f"{k}.shortcut.bias": (after,),
-            }
-    last = len(_stages(widths)) + 3
-    return shapes | {
-        f"{last}.weight": (features, widths[-1]),
-        f"{last}.bias": (features,),
-    }
+            layers |= {f"{k}.shortcut": (after, before, 1, 1)}
+    layers |= {f"{2 * len(widths) + 3}": (features, widths[-1])}
+    shapes: Shapes = {}
+    for name, shape in layers.items():
+        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes
 
 
 def log_ratio_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
-    """The shapes of the parameters of ``log_ratio``."""
-    shapes: Shapes = {
-        f"1.{name}": shape for name, shape in resnet18_shapes(widths, features).items()
-    }
-    return shapes | {"2.triangle": (features, features), "2.b": (features,)}
+    """Shapes of the parameters of ``log_ratio``."""
+    shapes = resnet18_shapes(widths, features)
+    head = {"2.triangle": (features, features), "2.b": (features,)}
+    return {f"1.{name}": shape for name, shape in shapes.items()} | head
 
 
-def log_ratio_initial(shapes: Shapes, rng: Any, *runs: int) -> Params:
-    """Draw parameters (runs..., *shape) of ``log_ratio`` as host arrays.
+def log_ratio_init_params(shapes: Shapes, rng: Any, *runs: int) -> Params:
+    """Draw first parameters (*runs, *shape) of ``log_ratio`` as NumPy arrays.
 
-    Weights are normal with the variance 2/fan-in of He et al. 2015 (arXiv:1502.01852), but the last convolution of each branch
-    starts at zero (Zhang et al. 2019, arXiv:1901.09321), so that without normalisation a block starts as its shortcut; biases
-    and b are zero, and L is I/sqrt(features).
+    Weights are normal with the variance 2/fan-in of He et al. 2015 (arXiv:1502.01852).
+    The last convolution of each branch is zero (Zhang et al. 2019, arXiv:1901.09321):
+    without normalisation a block then starts as its shortcut. Biases and b are zero,
+    and L is I/sqrt(features).
     """
     params = {}
     for name, shape in shapes.items():
-        draw = rng.normal(size=(*runs, *shape))
-        scale = 0.0
+        draw, scale = rng.normal(size=(*runs, *shape)), 0.0
         if name.endswith("weight") and ".branch.3." not in name:
             scale = math.sqrt(2.0 / math.prod(shape[1:]))
         params[name] = scale * draw
         if name.endswith("triangle"):
-            params[name][..., range(shape[-1]), range(shape[-1])] = -0.5 * math.log(
-                shape[-1]
-            )
+            diagonal = range(shape[-1])
+            params[name][..., diagonal, diagonal] = -0.5 * math.log(shape[-1])
     return params
 
 
-def _stages(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
+def residual(branch: Layer, shortcut: Layer | None = None) -> Layer:
+    """Return the layer branch(x) + shortcut(x), or branch(x) + x.
+
+    Its parameters are "branch.NAME" and "shortcut.NAME".
+    """
+
+    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
+        y, branch_pullback = branch(_part(params, "branch."), x)
+        skip, skip_pullback = (shortcut or _identity)(_part(params, "shortcut."), x)
+        y_shape, skip_shape = y.shape, skip.shape
+
+        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+            halves = {"dx": dx, "dparams": dparams}
+            dbranch, of_branch = branch_pullback(unbroadcast(dy, y_shape), **halves)
+            dskip, of_skip = skip_pullback(unbroadcast(dy, skip_shape), **halves)
+            dinput, gradients = None, None
+            if dx:
+                dinput = dbranch + dskip
+            if dparams:
+                gradients = {f"branch.{name}": g for name, g in of_branch.items()}
+                gradients |= {f"shortcut.{name}": g for name, g in of_skip.items()}
+            return dinput, gradients
+
+        return y + skip, pullback
+
+    return layer
+
+
+def _identity(params: Params, x: Array) -> tuple[Array, Pullback]:
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+        return (dy if dx else None), ({} if dparams else None)
+
+    return x, pullback
+
+
+def _part(params: Params, prefix: str) -> Params:
+    return {
+        name.removeprefix(prefix): value
+        for name, value in params.items()
+        if name.startswith(prefix)
+    }
+
+
+def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
     """(channels in, channels out, stride) of each block."""
-    stages, before = [], widths[0]
-    for k, width in enumerate(widths):
-        stages += [(before, width, 1 if k == 0 else 2), (width, width, 1)]
-        before = width
-    return stages
+    blocks = [(widths[0], widths[0], 1)] * 2
+    for before, after in zip(widths, widths[1:], strict=False):
+        blocks += [(before, after, 2), (after, after, 1)]
+    return blocks
 
 
 def _block(before: int, after: int, stride: int) -> Layer:
     branch = chain(leaky_relu, convolution(stride), leaky_relu, convolution())
     return residual(
-        branch, pointwise(stride) if stride > 1 or before != after else None
+        branch, convolution(stride) if stride > 1 or before != after else None
     )
 
 
-def _part(params: Params, prefix: str) -> Params:
-    return {
-        name.removeprefix(prefix): p
-        for name, p in params.items()
-        if name.startswith(prefix)
-    }
-
-
-def _as_images(side: int) -> Layer:
+def _rows_to_images(side: int) -> Layer:
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         xp = array_namespace(x)
         if x.shape[-1] != side * side:
             raise ValueError(
-                f"x must be (..., n, {side * side}), rows of images of {side} x {side}; got shape {tuple(x.shape)}"
+                f"x must be (..., n, {side * side}), rows of images of "
+                f"{side} x {side}; got shape {tuple(x.shape)}"
             )
 
-        def pullback(
-            dy: Array, *, dx: bool = True, dparams: bool = True
-        ) -> tuple[Any, Any]:
+        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
             return (xp.reshape(dy, x.shape) if dx else None), ({} if dparams else None)
 
         return xp.reshape(x, (*x.shape[:-1], 1, side, side)), pullback

@@ -65,7 +65,7 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
 
     def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
         xp, n = array_namespace(theta), x_data.shape[-2]
-        x, params = xp.concat([x_data, x_noise], axis=-2), flat.unpack(theta)
+        x, params = xp.concat([x_data, x_noise], axis=-2), flat.unravel(theta)
         chunks = _chunks(theta, x, width)
         parts = [layer(params, x[..., None, chunk, :]) for chunk in chunks]
         E = (
@@ -80,7 +80,7 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         def pullback(dr_data: Array, dr_noise: Array) -> Array:
             dr = xp.concat([dr_data, dr_noise], axis=-1)
             bars = [
-                flat.pack(pull(dr[..., chunk, None], dx=False)[1])
+                flat.ravel(pull(dr[..., chunk, None], dx=False)[1])
                 for chunk, (_, pull) in zip(chunks, parts, strict=True)
             ]
             return sum(bars[1:], bars[0])
@@ -107,7 +107,7 @@ def energy(
 
     One theta (k,) takes x of any runs. Raises ValueError for other runs: where theta's were broadcast dE/dx would be their sum.
     """
-    params, runs = Flat(shapes).unpack(theta), tuple(theta.shape[:-1])
+    params, runs = Flat(shapes).unravel(theta), tuple(theta.shape[:-1])
 
     def function(x: Array) -> tuple[Array, Array]:
         if runs and tuple(x.shape[:-2]) != runs:

@@ -1,52 +1,50 @@
-"""The paper's network against PyTorch and JAX: ``python -m tests.bench.bench_nn`` prints the table of ratios.
+"""The paper's network against PyTorch and JAX: ``python -m tests.bench.bench_nn``.
 
-One step of Algorithm 1 on the MLP 2-128-64-1 with 512 data and 512 noise samples: forward, BAR update of F, gradient, Adam;
-PyTorch does it eagerly with its autograd, JAX as one jitted function. Then 20 such trainings (5 seeds x 4 methods) a step each,
-against 20 PyTorch models and a vmapped JAX step; and 64 chains of MALA and HMC on the network's energy. The same samples,
-parameters and formulas for all, checked against each other; one thread on one processor; ratios are medians over interleaved
-rounds.
+One step of Algorithm 1 on the MLP 2-128-64-1 with 512 data and 512 noise samples:
+forward, BAR update of F, gradient, Adam; PyTorch does it eagerly with its autograd,
+JAX as one jitted function. Then a step of each of 20 trainings (5 seeds x 4 methods),
+against 20 PyTorch models and a vmapped JAX step; and 64 chains of MALA and HMC on the
+network's energy. All use the same samples, parameters and formulas, and their F are
+compared. One thread on one processor; ratios are medians over interleaved rounds.
 
-The flop limit is the time that the step's products would take at the speed of the largest of them, measured beside it.
+The flop limit is the time that the step's matrix products would take at the speed of
+the largest of them, which is measured beside it.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
+from tests.bench.timing import ratios, row
+
+import numpy as np
+
+from refnce import distributions, nn, optim, sampling, train
+from refnce.nn.params import Flat
+from refnce.train import Method, Training, models
+
+if hasattr(os, "sched_setaffinity"):  # JAX uses all processors that it finds
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 )
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
 
-if hasattr(os, "sched_setaffinity"):  # JAX spreads over all processors that it finds
-    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from refnce import distributions, nn, optim, sampling, train  # noqa: E402
-from refnce.train import models  # noqa: E402
-from refnce.train.apart import samples, split  # noqa: E402
-from refnce.nn.params import Flat  # noqa: E402
-from refnce.train.algorithm1 import Method, Training  # noqa: E402
-from tests.bench.timing import ratios, row  # noqa: E402
-
-BATCH = 512
-RATE = 1e-3
+BATCH, RATE, XTOL, STEPS = 512, 1e-3, 1e-6, 50
 SHAPES = nn.mlp_shapes(2, 128, 64, 1)
 FLAT = Flat(SHAPES)
 NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 DATA = distributions.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5)
-# forward, gradient in the weights, gradient in the activations of all but the first layer
+LOG_Q0 = np.log(2.0) + distributions.LOG_2PI  # log q(x) = -|x|^2 / 4 - LOG_Q0
+# forward, gradient of the weights, gradient of all activations but the first
 FLOPS = 2 * 2 * BATCH * (3 * (2 * 128 + 128 * 64 + 64) - 2 * 128)
+BAR = (Method("bar"),)
 METHODS = (
     Method("gradient", rate=RATE, optimizer=optim.adam),
     Method("gradient", rate=10 * RATE, optimizer=optim.adam),
     Method("bar"),
-    Method("newton", order="first"),
+    Method("newton", F_first=True),
 )
 
 
@@ -54,40 +52,42 @@ def rng(seed: int) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(seed))
 
 
-def begin(dtype: str, methods: tuple[Method, ...], runs: int) -> train.State:
-    theta = FLAT.pack(nn.initial(SHAPES, rng(0), runs, 1)).astype(dtype)
-    training = Training(
-        models.network(nn.mlp, SHAPES, NOISE), methods, optim.adam, RATE, xtol=1e-6
-    )
-    shape = (runs, len(methods))
-    return train.start(
-        training, np.repeat(theta, len(methods), axis=1), np.zeros(shape, dtype)
-    )
+def first_theta(dtype: str, runs: int) -> np.ndarray:
+    return FLAT.ravel(nn.init_params(SHAPES, rng(0), runs)).astype(dtype)
 
 
-def drawn(dtype: str, runs: int) -> tuple[np.ndarray, np.ndarray]:
-    return DATA.sample(rng(1), runs, BATCH).astype(dtype), NOISE.sample(
-        rng(2), runs, BATCH
-    ).astype(
-        dtype
-    )  # laid out as drawn
+def batches(dtype: str, runs: int) -> list[np.ndarray]:
+    x, y = DATA.sample(rng(1), runs, BATCH), NOISE.sample(rng(2), runs, BATCH)
+    return [z.astype(dtype) for z in (x, y)]  # laid out as drawn
 
 
-class Ours:
-    """Each run and method by itself, as ``fit(..., apart=True)`` does."""
+class Refnce:
+    """Each run and method by itself."""
 
     def __init__(self, dtype: str, methods: tuple[Method, ...], runs: int) -> None:
-        self.parts = split(begin(dtype, methods, runs), True)
-        self.pair = drawn(dtype, runs)
+        model, F = models.network(nn.mlp, SHAPES, NOISE), np.zeros(1, dtype)
+        self.states = []
+        for theta, *batch in zip(first_theta(dtype, runs), *batches(dtype, runs)):
+            for method in methods:
+                training = Training(model, method, optim.adam, RATE, xtol=XTOL)
+                self.states.append((train.start(training, theta[None], F), batch))
 
     def step(self) -> None:
-        self.parts = {
-            place: train.step(part, *samples(place, self.pair))
-            for place, part in self.parts.items()
-        }
+        self.states = [(train.step(s, *batch), batch) for s, batch in self.states]
 
     def F(self) -> np.ndarray:
-        return np.asarray([part.F[0] for part in self.parts.values()])
+        return np.asarray([state.F[0] for state, _ in self.states])
+
+
+def torch_net(theta: np.ndarray) -> Any:
+    import torch
+
+    linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
+    layers = linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
+    net = torch.nn.Sequential(*layers).to(getattr(torch, theta.dtype.name))
+    params = {k: torch.from_numpy(p.copy()) for k, p in FLAT.unravel(theta).items()}
+    net.load_state_dict(params)
+    return net
 
 
 class Torch:
@@ -97,325 +97,214 @@ class Torch:
         import torch
 
         torch.set_num_threads(1)
-        self.torch, self.methods = torch, methods
-        self.x, self.y = (
-            torch.from_numpy(np.ascontiguousarray(z)) for z in drawn(dtype, runs)
-        )
-        linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
-        theta = begin(dtype, methods, runs).theta
-        self.models = []
-        for run in range(runs):
-            for k, method in enumerate(methods):
-                net = torch.nn.Sequential(
-                    linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
-                )
-                net = net.to(getattr(torch, dtype))
-                net.load_state_dict(
-                    {
-                        name: torch.from_numpy(p.copy())
-                        for name, p in FLAT.unpack(theta[run, k]).items()
-                    }
-                )
-                F = torch.zeros(
-                    (),
-                    dtype=getattr(torch, dtype),
-                    requires_grad=method.update == "gradient",
-                )
-                groups = [{"params": list(net.parameters())}]
-                if method.update == "gradient":
+        self.torch, self.models = torch, []
+        for theta, *batch in zip(first_theta(dtype, runs), *batches(dtype, runs)):
+            z = torch.from_numpy(np.concatenate(batch))
+            for method in methods:
+                learns, net = method.update == "gradient", torch_net(theta)
+                F = torch.zeros((), dtype=z.dtype, requires_grad=learns)
+                groups: list[Any] = [{"params": list(net.parameters())}]
+                if learns:
                     groups.append({"params": [F], "lr": method.rate})
-                self.models.append(
-                    (run, method, net, F, torch.optim.Adam(groups, lr=RATE))
-                )
-
-    def log_q(self, x: Any) -> Any:
-        return -0.25 * (x * x).sum(-1) - (np.log(2.0) + distributions.LOG_2PI)
+                adam = torch.optim.Adam(groups, lr=RATE)
+                self.models.append((z, method, net, F, adam))
 
     def step(self) -> None:
         torch = self.torch
         softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
-        for run, method, net, F, optimizer in self.models:
-            z = torch.cat([self.x[run], self.y[run]])
-            r = net(z)[:, 0] - self.log_q(z)
+        for z, method, net, F, adam in self.models:
+            r = net(z)[:, 0] + 0.25 * (z * z).sum(-1) + LOG_Q0
             r_data, r_noise = r[:BATCH], r[BATCH:]
             if method.update == "newton":
                 with torch.no_grad():
-                    F.copy_(self.search(r_data, r_noise))
-            optimizer.zero_grad()
+                    F.copy_(bisected(r_data, r_noise))
+            adam.zero_grad()
             loss = 0.5 * (softplus(F - r_data).mean() + softplus(r_noise - F).mean())
             loss.backward()
-            optimizer.step()
+            adam.step()
             if method.update == "bar":
                 with torch.no_grad():
-                    F.sub_(
-                        sigmoid(F - r_data).mean().log()
-                        - sigmoid(r_noise - F).mean().log()
-                    )
-
-    def search(self, r_data: Any, r_noise: Any) -> Any:
-        lo, hi = min(r_data.min(), r_noise.min()), max(r_data.max(), r_noise.max())
-        while hi - lo > 1e-6:
-            middle = 0.5 * (lo + hi)
-            if middle == lo or middle == hi:
-                break
-            if (middle - r_data).sigmoid().mean() > (r_noise - middle).sigmoid().mean():
-                hi = middle
-            else:
-                lo = middle
-        return 0.5 * (lo + hi)
+                    A, B = sigmoid(F - r_data).mean(), sigmoid(r_noise - F).mean()
+                    F.sub_(A.log() - B.log())
 
     def F(self) -> np.ndarray:
         return np.asarray([F.item() for _, _, _, F, _ in self.models])
 
 
+def bisected(r_data: Any, r_noise: Any) -> Any:
+    lo, hi = min(r_data.min(), r_noise.min()), max(r_data.max(), r_noise.max())
+    while hi - lo > XTOL:
+        F = 0.5 * (lo + hi)
+        if F in (lo, hi):
+            break
+        above = (F - r_data).sigmoid().mean() > (r_noise - F).sigmoid().mean()
+        lo, hi = (lo, F) if above else (F, hi)
+    return 0.5 * (lo + hi)
+
+
+def jax_energy(params: Any, x: Any) -> Any:
+    import jax
+
+    for k in (0, 2):
+        x = jax.nn.leaky_relu(x @ params[f"{k}.weight"].T + params[f"{k}.bias"])
+    return (x @ params["4.weight"].T + params["4.bias"])[:, 0]
+
+
 class Jax:
-    """One jitted step, vmapped over runs and methods where there are several; each method its own branch of it."""
+    """One jitted step; several runs of a method are vmapped."""
 
     def __init__(self, dtype: str, methods: tuple[Method, ...], runs: int) -> None:
         import jax
         import jax.numpy as jnp
 
         jax.config.update("jax_enable_x64", True)
-        self.jax, self.methods = jax, methods
-        x, y = drawn(dtype, runs)
-        begun = begin(dtype, methods, runs)
-
-        def energy(params: Any, x: Any) -> Any:
-            for k in (0, 2):
-                x = jax.nn.leaky_relu(x @ params[f"{k}.weight"].T + params[f"{k}.bias"])
-            return (x @ params["4.weight"].T + params["4.bias"])[:, 0]
+        sigmoid, softplus = jax.nn.sigmoid, jax.nn.softplus
 
         def ratio(params: Any, x: Any) -> Any:
-            return (
-                energy(params, x)
-                + 0.25 * jnp.sum(x * x, axis=-1)
-                + (np.log(2.0) + distributions.LOG_2PI)
-            )
+            return jax_energy(params, x) + 0.25 * jnp.sum(x * x, axis=-1) + LOG_Q0
 
         def loss(params: Any, F: Any, x: Any, y: Any) -> Any:
-            r_data, r_noise = ratio(params, x), ratio(params, y)
-            value = 0.5 * (
-                jax.nn.softplus(F - r_data).mean() + jax.nn.softplus(r_noise - F).mean()
-            )
-            return value, (r_data, r_noise)
+            r = ratio(params, x), ratio(params, y)
+            return 0.5 * (softplus(F - r[0]).mean() + softplus(r[1] - F).mean()), r
 
         def adam(g: Any, m: Any, v: Any, t: Any, rate: float) -> Any:
-            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
-            return (
-                -rate * (m / (1 - 0.9**t)) / (jnp.sqrt(v / (1 - 0.999**t)) + 1e-8),
-                m,
-                v,
-            )
+            m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
+            v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)
 
-        def one(method: Method) -> Any:
-            def step(
-                params: Any,
-                F: Any,
-                m: Any,
-                v: Any,
-                mF: Any,
-                vF: Any,
-                t: Any,
-                x: Any,
-                y: Any,
-            ) -> Any:
-                if method.update == "newton":
-                    r_data, r_noise = ratio(params, x), ratio(params, y)
-                    lo = jnp.minimum(r_data.min(), r_noise.min())
-                    hi = jnp.maximum(r_data.max(), r_noise.max())
+            def change(m: Any, v: Any) -> Any:
+                root = jnp.sqrt(v / (1 - 0.999**t)) + 1e-8
+                return -rate * (m / (1 - 0.9**t)) / root
 
-                    def halve(_: Any, ends: Any) -> Any:
-                        middle = 0.5 * (ends[0] + ends[1])
-                        above = (
-                            jax.nn.sigmoid(middle - r_data).mean()
-                            > jax.nn.sigmoid(r_noise - middle).mean()
-                        )
-                        return jnp.where(above, ends[0], middle), jnp.where(
-                            above, middle, ends[1]
-                        )
+            return jax.tree.map(change, m, v), m, v
 
-                    lo, hi = jax.lax.fori_loop(0, 25, halve, (lo, hi))
-                    F = 0.5 * (lo + hi)
-                (_, (r_data, r_noise)), (g, gF) = jax.value_and_grad(
-                    loss, argnums=(0, 1), has_aux=True
-                )(params, F, x, y)
-                moved = {k: adam(g[k], m[k], v[k], t, RATE) for k in g}
-                params = {k: params[k] + moved[k][0] for k in g}
-                if method.update == "bar":
-                    F = (
-                        F
-                        - jnp.log(jax.nn.sigmoid(F - r_data).mean())
-                        + jnp.log(jax.nn.sigmoid(r_noise - F).mean())
-                    )
-                elif method.update == "gradient":
-                    change, mF, vF = adam(gF, mF, vF, t, method.rate)
-                    F = F + change
-                return (
-                    params,
-                    F,
-                    {k: moved[k][1] for k in g},
-                    {k: moved[k][2] for k in g},
-                    mF,
-                    vF,
-                    t + 1,
-                )
+        def root(r_data: Any, r_noise: Any) -> Any:
+            def halve(_: Any, ends: Any) -> Any:
+                F = 0.5 * (ends[0] + ends[1])
+                above = sigmoid(F - r_data).mean() > sigmoid(r_noise - F).mean()
+                return jnp.where(above, ends[0], F), jnp.where(above, F, ends[1])
 
-            return step
+            lo = jnp.minimum(r_data.min(), r_noise.min())
+            hi = jnp.maximum(r_data.max(), r_noise.max())
+            return 0.5 * sum(jax.lax.fori_loop(0, 25, halve, (lo, hi)))
 
-        def every(states: Any, x: Any, y: Any) -> Any:
-            if runs == 1:
-                return [
-                    one(method)(*state, x[0], y[0])
-                    for method, state in zip(methods, states, strict=True)
-                ]
-            # A method's five seeds are one batched program.
-            over = (0, 0, 0, 0, 0, 0, None, 0, 0)
-            new = []
-            for method, state in zip(methods, states, strict=True):
-                *moved, _ = jax.vmap(one(method), in_axes=over)(*state, x, y)
-                new.append((*moved, state[6] + 1))
-            return new
+        def step(method: Method, state: Any, x: Any, y: Any) -> Any:
+            params, F, m, v, mF, vF, t = state
+            if method.update == "newton":
+                F = root(ratio(params, x), ratio(params, y))
+            value_and_grad = jax.value_and_grad(loss, argnums=(0, 1), has_aux=True)
+            (_, r), (g, gF) = value_and_grad(params, F, x, y)
+            change, m, v = adam(g, m, v, t, RATE)
+            params = jax.tree.map(jnp.add, params, change)
+            if method.update == "bar":
+                A, B = sigmoid(F - r[0]).mean(), sigmoid(r[1] - F).mean()
+                F = F - jnp.log(A) + jnp.log(B)
+            elif method.update == "gradient":
+                change, mF, vF = adam(gF, mF, vF, t, method.rate)
+                F = F + change
+            return params, F, m, v, mF, vF, t + 1
 
-        pick = (lambda z, k: z[0, k]) if runs == 1 else (lambda z, k: z[:, k])
-        self.state = []
-        for k in range(len(methods)):
-            params = {
-                name: jnp.asarray(p)
-                for name, p in FLAT.unpack(pick(begun.theta, k)).items()
-            }
-            zeros, none = {
-                name: jnp.zeros_like(p) for name, p in params.items()
-            }, jnp.asarray(pick(begun.F, k))
-            self.state.append(
-                (params, none, zeros, zeros, none, none, jnp.asarray(1.0, dtype))
-            )
-        self.x, self.y, self.program = jnp.asarray(x), jnp.asarray(y), jax.jit(every)
-        self.energy = energy
+        def all_steps(states: Any, x: Any, y: Any) -> Any:
+            one = [jax.tree_util.Partial(step, method) for method in methods]
+            steps = one if runs == 1 else [jax.vmap(f) for f in one]
+            return [f(state, x, y) for f, state in zip(steps, states)]
+
+        theta, x, y = first_theta(dtype, runs), *batches(dtype, runs)
+        if runs == 1:
+            theta, x, y = theta[0], x[0], y[0]
+        params = jax.tree.map(jnp.asarray, FLAT.unravel(theta))
+        zeros, F = jax.tree.map(jnp.zeros_like, params), jnp.zeros_like(theta[..., 0])
+        self.states = [(params, F, zeros, zeros, F, F, F + 1) for _ in methods]
+        self.jax, self.batch = jax, (jnp.asarray(x), jnp.asarray(y))
+        self.program = jax.jit(all_steps)
 
     def step(self) -> None:
-        self.state = self.jax.block_until_ready(
-            self.program(self.state, self.x, self.y)
-        )
+        states = self.program(self.states, *self.batch)
+        self.states = self.jax.block_until_ready(states)
 
     def F(self) -> np.ndarray:
-        return np.stack(
-            [np.atleast_1d(np.asarray(state[1])) for state in self.state], axis=-1
-        ).ravel()
+        F = [np.atleast_1d(np.asarray(state[1])) for state in self.states]
+        return np.stack(F, axis=-1).ravel()
 
 
-def check(contestants: dict[str, Any], dtype: str, steps: int = 5) -> None:
-    """Raise unless all have the same F after some steps of all methods (to the rounding that Adam magnifies)."""
+def check(contestants: dict[str, Any], dtype: str, steps: int) -> None:
+    """Raise unless all have the same F after some steps, to what Adam magnifies."""
     for _ in range(steps):
-        for each in contestants.values():
-            each.step()
-    F = {name: each.F() for name, each in contestants.items()}
-    bound = 2e-2 if dtype == "float32" else 1e-5
-    for name, values in F.items():
-        off = float(np.max(np.abs(values - F["refnce"])))
-        if not off <= bound:
-            raise AssertionError(f"{dtype}: F of {name} is off by {off:.1e}")
+        for contestant in contestants.values():
+            contestant.step()
+    bound, right = 2e-2 if dtype == "float32" else 1e-5, contestants["refnce"].F()
+    for name, contestant in contestants.items():
+        error = float(np.max(np.abs(contestant.F() - right)))
+        if not error <= bound:
+            raise AssertionError(f"{dtype}: F of {name} is off by {error:.1e}")
 
 
 def product(dtype: str) -> Any:
-    A, B = rng(3).normal(size=(2 * BATCH, 128)).astype(dtype), rng(4).normal(
-        size=(128, 64)
-    ).astype(dtype)
+    A = rng(3).normal(size=(2 * BATCH, 128)).astype(dtype)
+    B = rng(4).normal(size=(128, 64)).astype(dtype)
     return lambda: A @ B
 
 
+def table_rows(
+    work: str, works: dict[str, Any], bounds: dict[str, Any], **counts: int
+) -> tuple[list[str], dict[str, float]]:
+    """Rows of the installed peers, and all ratios; bounds: label, must, aim."""
+    times = ratios(works, "refnce", **counts)
+    peers = [name for name in bounds if name in times]
+    rows = [(bounds[name][0], times[name], *bounds[name][1:]) for name in peers]
+    return [row(work, *each) for each in rows], times
+
+
+def contestants(peers: dict[str, Any], steps: int, *args: Any) -> dict[str, Any]:
+    made = {name: peer(*args) for name, peer in peers.items()}
+    check(made, args[0], steps)
+    return {name: each.step for name, each in made.items()}
+
+
 def steps_table(peers: dict[str, Any]) -> list[str]:
-    rows = []
+    table = []
     for dtype in ("float32", "float64"):
-        one = {name: peer(dtype, (Method("bar"),), 1) for name, peer in peers.items()}
-        check(one, dtype)
-        works = {name: each.step for name, each in one.items()} | {
-            "product": product(dtype)
-        }
-        times = ratios(works, "refnce", rounds=31, calls=10)
-        limit = times["product"] * FLOPS / (2 * 2 * BATCH * 128 * 64)
+        works = contestants(peers, 5, dtype, BAR, 1) | {"product": product(dtype)}
         work = f"MLP step, 512 + 512, BAR, Adam, {dtype}"
-        for name, must, aim in (("PyTorch eager", 1.5, 2.2), ("JAX jit", 1.0, 1.2)):
-            if name in times:
-                rows.append(row(work, name, times[name], must, aim))
-        rows.append(
-            row(work, "its flop limit", 1.0 / limit, 1.8, 1.4, less_is_better=True)
-        )
-    many = {name: peer("float32", METHODS, 5) for name, peer in peers.items()}
-    check(many, "float32", steps=2)
-    times = ratios(
-        {name: each.step for name, each in many.items()}, "refnce", rounds=9, calls=3
-    )
-    for name, label, must, aim in (
-        ("PyTorch eager", "20 PyTorch trainings", 1.5, 2.0),
-        ("JAX jit", "JAX vmap", 1.8, 2.4),
-    ):
-        if name in times:
-            rows.append(
-                row(
-                    "20 runs, 5 seeds x 4 methods, float32",
-                    label,
-                    times[name],
-                    must,
-                    aim,
-                )
-            )
-    return rows
+        bounds = {"torch": ("PyTorch eager", 1.5, 2.2), "jax": ("JAX jit", 1.0, 1.2)}
+        rows, times = table_rows(work, works, bounds, rounds=31, calls=10)
+        part = 2 * 2 * BATCH * 128 * 64 / (times["product"] * FLOPS)
+        limit = row(work, "its flop limit", part, 1.8, 1.4, less_is_better=True)
+        table += [*rows, limit]
+    works = contestants(peers, 2, "float32", METHODS, 5)
+    work = "20 runs, 5 seeds x 4 methods, float32"
+    bounds = {"torch": ("20 PyTorch models", 1.5, 2.0), "jax": ("JAX vmap", 1.8, 2.4)}
+    return table + table_rows(work, works, bounds, rounds=9, calls=3)[0]
 
 
 def chains_table(peers: dict[str, Any]) -> list[str]:
-    """64 chains at a fixed step size: the same trajectories for all in length, each with random numbers of its own."""
-    rows, steps = [], 50
-    theta = begin("float32", (Method("bar"),), 1).theta[0, 0]
-    x = NOISE.sample(rng(5), 64).astype("float32")
+    """64 chains at a fixed step size: equal numbers of steps, own random numbers."""
+    table, theta = [], first_theta("float32", 1)[0]
+    x, bounds = NOISE.sample(rng(5), 64).astype("float32"), {
+        "torch": ("PyTorch eager", 4.0, 7.0),
+        "jax": ("JAX scan", 0.7, 1.0),
+    }
+    samplers = {"refnce": refnce_chains, "torch": torch_chains, "jax": jax_chains}
+    for sampler, leapfrog in (("MALA", 1), ("HMC, 10 leapfrog steps", 10)):
+        works = {name: samplers[name](theta, x, leapfrog) for name in peers}
+        table += table_rows(f"64 chains, {sampler}", works, bounds, rounds=9)[0]
+    return table
+
+
+def trajectory_lengths(leapfrog: int) -> np.ndarray:
+    """The lengths that ``sampling.hmc`` draws from this seed."""
+    return rng(6).spawn(3)[2].integers(1, leapfrog + 1, size=STEPS)
+
+
+def refnce_chains(theta: np.ndarray, start: np.ndarray, leapfrog: int) -> Any:
     density = models.energy(nn.mlp, SHAPES, theta)
-    for sampler, length, must in (
-        ("MALA", 1, (4.0, 7.0, 0.7, 1.0)),
-        ("HMC, 10 leapfrog steps", 10, (4.0, 7.0, 0.7, 1.0)),
-    ):
-        works: dict[str, Any] = {
-            "refnce": lambda length=length: _trajectories(density, x, steps, length)
-        }
-        if "PyTorch eager" in peers:
-            works["PyTorch eager"] = _torch_chains(theta, x, steps, length)
-        if "JAX jit" in peers:
-            works["JAX jit"] = _jax_chains(theta, x, steps, length)
-        times = ratios(works, "refnce", rounds=9)
-        for name, label, least, aim in (
-            ("PyTorch eager", "PyTorch eager", *must[:2]),
-            ("JAX jit", "JAX scan", *must[2:]),
-        ):
-            if name in times:
-                rows.append(
-                    row(f"64 chains, {sampler}", label, times[name], least, aim)
-                )
-    return rows
+    options = {"steps": STEPS, "warmup": 0, "leapfrog": leapfrog, "step_size": 0.1}
+    return lambda: sampling.hmc(density, start, rng(6), **options)
 
 
-def _trajectories(
-    density: Any, x: np.ndarray, steps: int, length: int
-) -> sampling.Chains:
-    return sampling.hmc(
-        density, x, rng(6), steps=steps, warmup=0, leapfrog=length, step_size=0.1
-    )
-
-
-def _lengths(steps: int, length: int) -> np.ndarray:
-    """Those that ``sampling.hmc`` draws from this seed."""
-    return rng(6).spawn(3)[2].integers(1, length + 1, size=steps)
-
-
-def _torch_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int) -> Any:
+def torch_chains(theta: np.ndarray, start: np.ndarray, leapfrog: int) -> Any:
     import torch
 
-    linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
-    net = torch.nn.Sequential(
-        linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
-    )
-    net.load_state_dict(
-        {name: torch.from_numpy(p.copy()) for name, p in FLAT.unpack(theta).items()}
-    )
-    for p in net.parameters():
-        p.requires_grad_(False)
+    net = torch_net(theta).requires_grad_(False)
 
     def density(x: Any) -> Any:
         x = x.detach().requires_grad_()
@@ -425,93 +314,75 @@ def _torch_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int)
     def sample() -> Any:
         generator = torch.Generator().manual_seed(0)
         x, kept = torch.from_numpy(start), []
-        E, slope = density(x)
-        for count in _lengths(steps, length).tolist():
+        E, dE = density(x)
+        for count in trajectory_lengths(leapfrog).tolist():
             p = torch.randn(x.shape, generator=generator)
-            q, momentum, energy, gradient = x, p, E, slope
+            q, p_new, E_new, dE_new = x, p, E, dE
             for _ in range(count):
-                momentum = momentum + 0.05 * gradient
-                q = q + 0.1 * momentum
-                energy, gradient = density(q)
-                momentum = momentum + 0.05 * gradient
-            gain = (energy - E) + 0.5 * (
-                (p * p).sum(-1) - (momentum * momentum).sum(-1)
-            )
+                p_new = p_new + 0.05 * dE_new
+                q = q + 0.1 * p_new
+                E_new, dE_new = density(q)
+                p_new = p_new + 0.05 * dE_new
+            gain = E_new - E + 0.5 * ((p * p).sum(-1) - (p_new * p_new).sum(-1))
             accept = torch.rand(gain.shape, generator=generator) < gain.exp()
-            x, slope = torch.where(accept[:, None], q, x), torch.where(
-                accept[:, None], gradient, slope
-            )
-            E = torch.where(accept, energy, E)
+            x = torch.where(accept[:, None], q, x)
+            dE = torch.where(accept[:, None], dE_new, dE)
+            E = torch.where(accept, E_new, E)
             kept.append(x)
         return torch.stack(kept)
 
     return sample
 
 
-def _jax_chains(theta: np.ndarray, start: np.ndarray, steps: int, length: int) -> Any:
+def jax_chains(theta: np.ndarray, start: np.ndarray, leapfrog: int) -> Any:
     import jax
     import jax.numpy as jnp
 
-    params = {name: jnp.asarray(p) for name, p in FLAT.unpack(theta).items()}
-
-    def energy(x: Any) -> Any:
-        for k in (0, 2):
-            x = jax.nn.leaky_relu(x @ params[f"{k}.weight"].T + params[f"{k}.bias"])
-        return (x @ params["4.weight"].T + params["4.bias"])[:, 0]
+    params = jax.tree.map(jnp.asarray, FLAT.unravel(theta))
 
     def density(x: Any) -> Any:
-        E, pull = jax.vjp(energy, x)
+        E, pull = jax.vjp(lambda x: jax_energy(params, x), x)
         return E, pull(jnp.ones_like(E))[0]
 
-    def trajectory(carry: Any, chance: Any) -> Any:
-        (x, E, slope), (key, count) = carry, chance
-        one, two = jax.random.split(key)
-        p = jax.random.normal(one, x.shape, x.dtype)
+    def leap(_: Any, state: Any) -> Any:
+        q, p, _, dE = state
+        p = p + 0.05 * dE
+        q = q + 0.1 * p
+        E, dE = density(q)
+        return q, p + 0.05 * dE, E, dE
 
-        def leap(_: Any, z: Any) -> Any:
-            q, momentum, _, gradient = z
-            momentum = momentum + 0.05 * gradient
-            q = q + 0.1 * momentum
-            energy, gradient = density(q)
-            return q, momentum + 0.05 * gradient, energy, gradient
-
-        q, momentum, energy, gradient = jax.lax.fori_loop(
-            0, count, leap, (x, p, E, slope)
-        )
-        gain = (energy - E) + 0.5 * ((p * p).sum(-1) - (momentum * momentum).sum(-1))
-        accept = jax.random.uniform(two, gain.shape, gain.dtype) < jnp.exp(gain)
+    def trajectory(state: Any, chance: Any) -> Any:
+        (x, E, dE), (key, count) = state, chance
+        key_p, key_accept = jax.random.split(key)
+        p = jax.random.normal(key_p, x.shape, x.dtype)
+        moved = jax.lax.fori_loop(0, count, leap, (x, p, E, dE))
+        q, p_new, E_new, dE_new = moved
+        gain = E_new - E + 0.5 * ((p * p).sum(-1) - (p_new * p_new).sum(-1))
+        accept = jax.random.uniform(key_accept, gain.shape, gain.dtype) < jnp.exp(gain)
         x = jnp.where(accept[:, None], q, x)
-        return (
-            x,
-            jnp.where(accept, energy, E),
-            jnp.where(accept[:, None], gradient, slope),
-        ), x
+        dE = jnp.where(accept[:, None], dE_new, dE)
+        return (x, jnp.where(accept, E_new, E), dE), x
 
     @jax.jit
     def sample(x: Any, keys: Any, counts: Any) -> Any:
         return jax.lax.scan(trajectory, (x, *density(x)), (keys, counts))[1]
 
-    x, keys, counts = (
-        jnp.asarray(start),
-        jax.random.split(jax.random.key(0), steps),
-        jnp.asarray(_lengths(steps, length)),
-    )
-    return lambda: jax.block_until_ready(sample(x, keys, counts))
+    keys = jax.random.split(jax.random.key(0), STEPS)
+    inputs = jnp.asarray(start), keys, jnp.asarray(trajectory_lengths(leapfrog))
+    return lambda: jax.block_until_ready(sample(*inputs))
 
 
 def main() -> int:
-    peers: dict[str, Any] = {"refnce": Ours}
-    for name, module, peer in (
-        ("PyTorch eager", "torch", Torch),
-        ("JAX jit", "jax", Jax),
-    ):
+    peers: dict[str, Any] = {"refnce": Refnce}
+    for name, peer in (("torch", Torch), ("jax", Jax)):
         try:
-            __import__(module)
+            __import__(name)
         except ImportError:
             print(f"{name} is not installed: its rows are left out")
         else:
             peers[name] = peer
-    # glibc hands freed memory back to the system, to fault it in again page by page, until a large array has been freed once.
+    # glibc returns freed memory to the system, and faults it in again page by page,
+    # until a large array has been freed once.
     large = np.ones(4_000_000)
     del large
     table = [*steps_table(peers), *chains_table(peers)]

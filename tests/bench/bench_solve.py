@@ -1,7 +1,7 @@
 """Solving F against its peers: ``python -m tests.bench.bench_solve`` prints the table of ratios.
 
 The timed call is the public ``logz.newton`` from cold on NumPy float64, one thread: validation, bracket, standard error and
-overlap included, at xtol = 1e-12 where the row names no other (brentq and find_root stop at 2e-12 and closer). brentq gets
+overlap included, at xtol = 0 where the row names no other (brentq and find_root stop at 2e-12 and closer). brentq gets
 the pooled extremes, found within its time, and the obvious function; pymbar is called as it stands, and its fastest
 method counts; the naive evaluation is A and B once, at one F, with NumPy's temporaries as they come. Ratios are medians over
 interleaved rounds (``timing``); every timed result of ``newton`` is checked against bisection first.
@@ -26,7 +26,7 @@ from scipy.optimize import brentq, elementwise  # noqa: E402
 from refnce import logz  # noqa: E402
 from tests.bench.timing import ratios, row  # noqa: E402
 
-XTOL = 1e-12
+XTOL = 0.0
 
 
 def ring(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

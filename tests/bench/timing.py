@@ -1,19 +1,29 @@
-"""Ratios of running times: interleaved in one process, one thread, medians. Absolute times on a shared machine mean nothing."""
+"""Ratios of running times: interleaved in one process, on one thread, medians.
+
+Absolute times on a shared machine mean nothing. Import this module before NumPy: it
+sets the number of threads.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Callable
 from time import perf_counter
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_name] = "1"
 
 
 def ratios(
     works: dict[str, Callable[[], object]], over: str, *, rounds: int, calls: int = 1
 ) -> dict[str, float]:
-    """Time of a call of each of ``works`` over that of ``works[over]``: the median over rounds of the ratio of medians.
+    """Time of each of ``works`` over that of ``works[over]``.
 
-    In a round each work is called ``calls`` times running, each call timed by itself: the first, which finds another work's
-    data in the caches, is one of many, and a machine that changes its speed between rounds changes no ratio.
+    Each round calls every work ``calls`` times and takes the median of its times; the
+    result is the median over the rounds of the ratios. The first call of a round, which
+    finds another work's data in the caches, then counts as one of many, and a machine
+    that changes its speed between rounds changes no ratio.
     """
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for work in works.values():
@@ -43,9 +53,12 @@ def row(
     *,
     less_is_better: bool = False,
 ) -> str:
-    """One line of the table: how many times faster than the peer (or which part of its time), and whether that suffices."""
-    good = ratio <= must if less_is_better else ratio >= must
-    best = ratio <= aim if less_is_better else ratio >= aim
+    """One line of the table: the ratio, its bound, and whether it is met.
+
+    The ratio is the peer's time over ours, or ours over the peer's if less is better.
+    """
+    sign, factor = ("<=", -1.0) if less_is_better else (">=", 1.0)
+    good, best = factor * ratio >= factor * must, factor * ratio >= factor * aim
     verdict = "aim" if best else "ok" if good else "MISSED"
-    sign = "<=" if less_is_better else ">="
-    return f"{work:44s} vs {peer:34s} {ratio:7.2f}   must {sign} {must:<6g} aim {sign} {aim:<6g} {verdict}"
+    bounds = f"must {sign} {must:<6g} aim {sign} {aim:<6g}"
+    return f"{work:44s} vs {peer:34s} {ratio:7.2f}   {bounds} {verdict}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
@@ -60,12 +61,7 @@ def _parsed(text: str) -> tuple[Wrong, ...]:
         head, *lines = block.rstrip("\n").split("\n")
         title, module, flag = head.split(" | ")
         function, _, bug = title.partition(": ")
-        parts: list[list[str]] = []
-        for line in lines:
-            if parts and line[0] == parts[-1][0][0]:
-                parts[-1].append(line)
-            else:
-                parts.append([line])
+        parts = [list(part) for _, part in groupby(lines, key=lambda line: line[0])]
         fragments = ["\n".join(line[1:] for line in part) for part in parts]
         patches = tuple(zip(fragments[::2], fragments[1::2], strict=True))
         wrong.append(Wrong(function, bug, module, flag, patches))
