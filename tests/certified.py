@@ -14,105 +14,17 @@ increases in F and N decreases.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-import mpmath
 import numpy as np
-from flint import arb, ctx, fmpq
+from flint import arb, ctx
 
-from tests.ulps import eps, ulp
+from tests.certainty import Exact, Uncertain, certify, limit, rational, total
 
-START = 192  # bits; 40 digits are 133
-STOP = 2**15
-DIGITS = 40
 NAN, INF = math.nan, math.inf
-
-
-class Exact(NamedTuple):
-    """A value certain to 40 digits; its unit of error is ulp(scale) + slack eps."""
-
-    value: mpmath.mpf
-    scale: mpmath.mpf
-    slack: int = 0
-
-    def unit(self, dtype: str = "float64") -> mpmath.mpf:
-        return ulp(self.scale, dtype) + self.slack * eps(dtype)
-
-
-class Uncertain(ArithmeticError):
-    """The present precision does not decide; take more."""
-
-
-Ball = Callable[[], tuple[arb, arb]]  # a value and its scale, at the present precision
-
-# Balls
-
-
-def to_mpf(x: arb) -> mpmath.mpf:
-    """The midpoint of the ball, unrounded."""
-    man, exp = x.mid().man_exp()
-    return mpmath.mp.make_mpf(mpmath.libmp.from_man_exp(int(man), int(exp)))
-
-
-def _rational(x: Fraction | float) -> arb:
-    exact = Fraction(x)
-    return arb(fmpq(exact.numerator, exact.denominator))
-
-
-def _total(xs: Iterable[arb]) -> arb:
-    return sum(xs, arb(0))
-
-
-def _certain(ball: arb, scale: arb) -> mpmath.mpf | None:
-    """The value if 40 digits are certain, or it is 0 to 2**-256 of the scale."""
-    if not ball.is_finite() or not scale.is_finite():
-        return None
-    value, small = to_mpf(ball), ball.rad() * arb(2) ** 256
-    if ball.rad() == 0:
-        return value
-    if 0 in ball:
-        return mpmath.mpf(0) if bool(small <= scale) else None
-    if _digits(to_mpf(ball.lower())) == _digits(to_mpf(ball.upper())):
-        return value
-    # A value half-way between two decimals, such as a dyadic number of 41 digits, is
-    # known but never rounds with certainty.
-    return value if bool(small <= abs(ball).lower()) else None
-
-
-def _digits(x: mpmath.mpf) -> str:
-    return mpmath.libmp.to_str(x._mpf_, DIGITS)
-
-
-def certify(formula: Ball, slack: int = 0) -> Exact:
-    """Double the precision until formula() -> (value, scale) is certain."""
-    return certify_all(lambda: [formula()], slack)[0]
-
-
-def certify_all(
-    formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0
-) -> list[Exact]:
-    """The same for several values that are computed together."""
-    prec = START
-    while prec <= STOP:
-        with ctx.workprec(prec):
-            try:
-                balls = formula()
-                values = [_certain(*pair) for pair in balls]
-            except Uncertain:
-                values = [None]
-            if None not in values:
-                scales = [to_mpf(scale) for _, scale in balls]
-                pairs = zip(values, scales, strict=True)
-                return [Exact(value, scale, slack) for value, scale in pairs]
-        prec *= 2
-    raise ArithmeticError(f"not certain at {STOP} bits")
-
-
-def _limit(x: float) -> Exact:
-    return Exact(mpmath.mpf(x), mpmath.mpf(1))
 
 
 # The two samples
@@ -147,24 +59,24 @@ class Parts:
     """A, B and A - nu B = c + P - N at one F."""
 
     def __init__(self, data: Sample, noise: Sample, nu: Fraction, F: arb) -> None:
-        v, u = _rational(nu), float(F.mid()) + math.log(nu)
+        v, u = rational(nu), float(F.mid()) + math.log(nu)
         sides = [x.small_sides(v * F.exp(), u) for x in (data, noise)]
         (above, below), (noise_above, noise_below) = sides
         one_d = Fraction(len(below) + data.at_neg, data.n)
         one_n = Fraction(len(noise_above) + noise.at_pos, noise.n)
         self._n, self._m, self._v = data.n, noise.n, v
         self._sides = sides
-        self.c = _rational(one_d - nu * one_n)
+        self.c = rational(one_d - nu * one_n)
         self.P, self.N = self._sums(lambda s: s)
-        self.A = _rational(one_d) + (_total(above) - _total(below)) / data.n
-        lost = _total(noise_below) - _total(noise_above)
-        self.B = _rational(one_n) + lost / noise.n
+        self.A = rational(one_d) + (total(above) - total(below)) / data.n
+        lost = total(noise_below) - total(noise_above)
+        self.B = rational(one_n) + lost / noise.n
         self.difference = self.c + self.P - self.N
 
     def _sums(self, f: Callable[[arb], arb]) -> list[arb]:
         """The weighted sums of f(s) over the samples above, and over those below."""
         return [
-            _total(map(f, x)) / self._n + self._v * _total(map(f, y)) / self._m
+            total(map(f, x)) / self._n + self._v * total(map(f, y)) / self._m
             for x, y in zip(*self._sides, strict=True)
         ]
 
@@ -184,13 +96,13 @@ def loss(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     """Eq. 1; +inf where r_data = -inf or r_noise = +inf."""
     data, noise, exact_nu = _prepared(r_data, r_noise, nu)
     if data.at_neg or noise.at_pos:
-        return _limit(INF)
+        return limit(INF)
 
     def formula() -> tuple[arb, arb]:
-        v = _rational(exact_nu)
+        v = rational(exact_nu)
         t = v * arb(float(F)).exp()
-        L_data = _total((t / e).log1p() for e in data.exps()) / data.n
-        L_noise = _total((e / t).log1p() for e in noise.exps()) / noise.n
+        L_data = total((t / e).log1p() for e in data.exps()) / data.n
+        L_noise = total((e / t).log1p() for e in noise.exps()) / noise.n
         L = (L_data + v * L_noise) / (1 + v)
         return L, L
 
@@ -202,7 +114,7 @@ def grad_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     run = _prepared(r_data, r_noise, nu)
 
     def formula() -> tuple[arb, arb]:
-        p, weight = Parts(*run, arb(float(F))), 1 + _rational(run[2])
+        p, weight = Parts(*run, arb(float(F))), 1 + rational(run[2])
         gradient = p.difference / weight
         return gradient, abs(gradient).max((p.P + p.N) / weight)
 
@@ -214,7 +126,7 @@ def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     run = _prepared(r_data, r_noise, nu)
 
     def formula() -> tuple[arb, arb]:
-        H = _total(Parts(*run, arb(float(F))).slopes()) / (1 + _rational(run[2]))
+        H = total(Parts(*run, arb(float(F))).slopes()) / (1 + rational(run[2]))
         return H, H
 
     return certify(formula)
@@ -229,11 +141,11 @@ def grad_r(
     def one(sign: int, weight: Fraction, r: float) -> Exact:
         if math.isinf(r):
             share = weight if sign * r > 0 else Fraction(0)
-            return certify(lambda: (_rational(share),) * 2)
+            return certify(lambda: (rational(share),) * 2)
 
         def formula() -> tuple[arb, arb]:
-            x = sign * (arb(r) - arb(float(F)) - _rational(v).log())
-            s = _rational(weight) / (1 + (-x).exp())
+            x = sign * (arb(r) - arb(float(F)) - rational(v).log())
+            s = rational(weight) / (1 + (-x).exp())
             return s, abs(s)
 
         return certify(formula)
@@ -252,11 +164,11 @@ def bar_update(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     data, noise, exact_nu = run = _prepared(r_data, r_noise, nu)
     no_A, no_B = data.at_pos == data.n, noise.at_neg == noise.n
     if no_A or no_B:
-        return _limit(NAN if no_A and no_B else INF if no_A else -INF)
+        return limit(NAN if no_A and no_B else INF if no_A else -INF)
 
     def formula() -> tuple[arb, arb]:
         p, x = Parts(*run, arb(float(F))), arb(float(F))
-        F_next = x - (p.A / (p.B * _rational(exact_nu))).log()
+        F_next = x - (p.A / (p.B * rational(exact_nu))).log()
         # A value of 0 is judged by the slack, so that the scale must not vanish.
         return F_next, abs(F_next).max(arb(2) ** -80)
 
@@ -352,9 +264,9 @@ def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
 @lru_cache(maxsize=256)
 def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
     samples = np.frombuffer(data_bytes), np.frombuffer(noise_bytes)
-    limit = verdict(*samples, nu)
-    if limit is not None:
-        return Root(_limit(limit), False, _limit(NAN), _limit(NAN))
+    F = verdict(*samples, nu)
+    if F is not None:
+        return Root(limit(F), False, limit(NAN), limit(NAN))
     data, noise, exact_nu = run = _prepared(*samples, nu)
     guess = _guess(*run)
 
@@ -362,7 +274,7 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
     def at(prec: int) -> tuple[arb, arb]:
         """The root and the slope of A - nu B there."""
         F = _root(*run, guess)
-        return F, _total(Parts(*run, F).slopes())
+        return F, total(Parts(*run, F).slopes())
 
     def root_formula() -> tuple[arb, arb]:
         F, least = at(ctx.prec)[0], arb(2) ** -80
@@ -370,30 +282,30 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
         return (F if bool(abs(F.mid()) > least) else F.mid()), abs(F.mid()).max(least)
 
     def overlap_formula() -> tuple[arb, arb]:
-        v = _rational(exact_nu)
+        v = rational(exact_nu)
         value = (1 + v) / v * at(ctx.prec)[1]
         return value, value
 
     def variance(sample: Sample, F: arb) -> arb:
         # var s = var(1 - s): take the one that is small for most of the sample.
-        t, u = _rational(exact_nu) * F.exp(), float(F.mid()) + math.log(exact_nu)
+        t, u = rational(exact_nu) * F.exp(), float(F.mid()) + math.log(exact_nu)
         flip = 2 * (int((sample.array <= u).sum()) + sample.at_neg) > sample.n
         s = [(e if flip else t) / (t + e) for e in sample.exps()]
         s += [arb(1)] * (sample.at_pos if flip else sample.at_neg)
         s += [arb(0)] * (sample.at_neg if flip else sample.at_pos)
-        mean = _total(s) / sample.n
-        return _total((x - mean) * (x - mean) for x in s) / sample.n
+        mean = total(s) / sample.n
+        return total((x - mean) * (x - mean) for x in s) / sample.n
 
     def error_formula() -> tuple[arb, arb]:
-        (F, slope), v = at(ctx.prec), _rational(exact_nu)
-        total = variance(data, F) / data.n + v * v * variance(noise, F) / noise.n
+        (F, slope), v = at(ctx.prec), rational(exact_nu)
+        var = variance(data, F) / data.n + v * v * variance(noise, F) / noise.n
         # Tied samples have no spread.
-        spread = arb(0, total.upper().sqrt()) if 0 in total else total.sqrt()
+        spread = arb(0, var.upper().sqrt()) if 0 in var else var.sqrt()
         error = spread / slope
         return error, abs(error).max(arb(2) ** -80)
 
     one = min(data.n, noise.n) == 1
-    error = _limit(NAN) if one else certify(error_formula)
+    error = limit(NAN) if one else certify(error_formula)
     return Root(certify(root_formula, slack=1), True, error, certify(overlap_formula))
 
 
@@ -418,7 +330,7 @@ def _half_exps(data: Sample, noise: Sample, F: float) -> tuple[arb, arb]:
     """E_p*[e^{-(r - F)/2}], E_q[e^{(r - F)/2}] (finite ratios)."""
     half = (arb(float(F)) / 2).exp()
     a, b = (
-        _total((sign * arb(r) / 2).exp() for r in x.array.tolist()) / x.n
+        total((sign * arb(r) / 2).exp() for r in x.array.tolist()) / x.n
         for sign, x in ((-1, data), (1, noise))
     )
     return half * a, b / half
@@ -428,8 +340,8 @@ def ence_loss(r_data: Any, r_noise: Any, F: float) -> Exact:
     """Liu et al. 2021; +inf where r_data = -inf or r_noise = +inf."""
     data, noise = Sample(r_data), Sample(r_noise)
     if data.at_neg or noise.at_pos:
-        return _limit(INF)
-    return certify(lambda: (_total(_half_exps(data, noise, F)) / 2,) * 2)
+        return limit(INF)
+    return certify(lambda: (total(_half_exps(data, noise, F)) / 2,) * 2)
 
 
 def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
@@ -437,7 +349,7 @@ def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
     data, noise = Sample(r_data), Sample(r_noise)
     if data.at_neg or noise.at_pos:
         both = data.at_neg and noise.at_pos
-        return _limit(NAN if both else INF if data.at_neg else -INF)
+        return limit(NAN if both else INF if data.at_neg else -INF)
 
     def formula() -> tuple[arb, arb]:
         a, b = _half_exps(data, noise, F)
@@ -452,7 +364,7 @@ def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
     b = INF if noise.at_pos else -INF if noise.at_neg == noise.n else 0.0
     a = INF if data.at_neg else -INF if data.at_pos == data.n else 0.0
     if a or b:
-        return _limit(b - a)
+        return limit(b - a)
 
     def formula() -> tuple[arb, arb]:
         x, y = _half_exps(data, noise, 0.0)
@@ -467,7 +379,7 @@ def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[
 
     def one(sign: int, count: int, r: float) -> Exact:
         if math.isinf(r):
-            return _limit(0.0 if sign * r < 0 else sign * INF)
+            return limit(0.0 if sign * r < 0 else sign * INF)
 
         def formula() -> tuple[arb, arb]:
             w = sign * (sign * (arb(r) - arb(float(F))) / 2).exp() / (4 * count)

@@ -1,5 +1,5 @@
 """The promise of accuracy: each value within 4 units of its certified one, in every
-regime. A unit is defined by certified.Exact."""
+regime. A unit is defined by certainty.Exact."""
 
 from __future__ import annotations
 

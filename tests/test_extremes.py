@@ -80,6 +80,21 @@ def test_nu_out_of_range_raises(nu):
         logz.newton(array(1.0), array(0.0), nu=nu)
 
 
+# Subnormal exponentials
+
+
+@pytest.mark.parametrize("x", [708.3, 709.79, 720.3, 728.0, 744.4])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_subnormal_exponential_beside_ordinary_samples(x, sign):
+    """e^{-x} has few digits or none, which the mean of the others may hide."""
+    far, near = array(sign * x, 0.3, -1.0), array(0.5, 0.0)
+    for pair in ((far, near), (near, far), (far, -far)):
+        for F in (0.0, -19.0, 300.0):
+            assert formulas_off(pair, F, 1.0) <= PROMISE, F
+        for solver in ("newton", "bisect"):
+            assert root_off(solver, pair) <= PROMISE, solver
+
+
 # Starts and outliers
 
 
@@ -97,6 +112,16 @@ def test_outliers_lose_no_digits():
     assert root_off("newton", (r_data, r_noise)) <= PROMISE
     pair = array(1e17, 1.0), array(-1e17, 2.0, 3.0)
     assert root_off("newton", pair, F0=1e17) <= PROMISE
+
+
+def test_bar_update_from_far_loses_no_digits():
+    """F and h are large, and cancel to an update of ordinary size."""
+    g = rng(1)
+    for _ in range(200):
+        pair = [3 * g.normal(size=g.integers(1, 20)) for _ in range(2)]
+        F = float(60 * g.normal())
+        exact = certified.bar_update(*pair, F)
+        assert units_off(logz.bar_update(*pair, F), exact) <= PROMISE, F
 
 
 # Ties

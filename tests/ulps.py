@@ -47,5 +47,5 @@ def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> f
 
 
 def units_off(got: Any, exact: Any, dtype: str = "float64") -> float:
-    """The error of ``got`` in units of a certified value (see certified.Exact)."""
+    """The error of ``got`` in units of a certified value (see certainty.Exact)."""
     return error_in_units(got, exact.value, exact.unit(dtype), dtype)

@@ -154,11 +154,6 @@ def ignore_fp_errors() -> Any:
     return numpy.errstate(all="ignore")
 
 
-def all_numpy_float64(*arrays: Array) -> bool:
-    """Whether all are float64 arrays of NumPy, which need no further check."""
-    return all(type(x) is numpy.ndarray and x.dtype == numpy.float64 for x in arrays)
-
-
 def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
     """Yield pieces of about ``size`` numbers of ``x`` (..., n) along its last axis.
 
@@ -194,57 +189,3 @@ def elementwise(
         for result, piece in zip(results, pieces, strict=True):
             result.reshape(-1)[start : start + BLOCK] = piece
     return tuple(results)
-
-
-def with_part(x: Array, index: Any, part: Array) -> Array:
-    """Set ``x[index] = part`` and return ``x``."""
-    x[index] = part
-    return x
-
-
-def added(x: Array, index: Any, part: Array) -> Array:
-    """Add ``part`` to ``x[index]`` and return ``x``."""
-    x[index] += part
-    return x
-
-
-def run_blocks(*samples: Array) -> list[Any]:
-    """Return indices that pick a few runs at a time of ``samples`` (runs, n or m).
-
-    The only index is ``...`` where the arrays are small or not NumPy's.
-    """
-    runs = samples[0].shape[0] if samples[0].ndim == 2 else 0
-    if any(
-        type(x) is not numpy.ndarray or x.ndim != 2 or x.shape[0] != runs
-        for x in samples
-    ):
-        return [...]
-    few = max(1, BLOCK // max(x.shape[-1] for x in samples))
-    return [slice(i, i + few) for i in range(0, runs, few)] if runs > few else [...]
-
-
-def in_run_blocks(f: Callable[..., Any]) -> Callable[..., Any]:
-    """Let ``f(r_data, r_noise, F, nu, ...)`` see many runs (runs, n) a few at a time.
-
-    Its temporaries then stay in cache. ``f`` returns an array over the runs, or a tuple
-    or list of such.
-    """
-
-    @functools.wraps(f)
-    def inner(
-        r_data: Array, r_noise: Array, F: Array, nu: float, **options: Any
-    ) -> Any:
-        pieces = run_blocks(r_data, r_noise)
-        if len(pieces) == 1 or F.shape != r_data.shape[:1]:
-            return f(r_data, r_noise, F, nu, **options)
-        return _join([f(r_data[k], r_noise[k], F[k], nu, **options) for k in pieces])
-
-    return inner
-
-
-def _join(pieces: list[Any]) -> Any:
-    first = pieces[0]
-    if not isinstance(first, (tuple, list)):
-        return numpy.concatenate(pieces)
-    fields = [_join(list(field)) for field in zip(*pieces, strict=True)]
-    return type(first)(*fields) if hasattr(first, "_fields") else tuple(fields)

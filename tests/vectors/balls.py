@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from flint import arb
 
-from tests.certified import Uncertain
+from tests.certainty import Uncertain
 
 
 class Sized(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any
 
 from flint import arb, ctx
 
-from tests.certified import Uncertain
+from tests.certainty import Uncertain
 from tests.vectors.balls import Matrix, Sized, Vector, dot, matrix, sized, total, vector
 
 

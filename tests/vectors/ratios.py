@@ -9,7 +9,7 @@ import mpmath
 import numpy as np
 
 from tests import certified
-from tests.certified import Exact
+from tests.certainty import Exact
 from tests.vectors import samples
 from tests.vectors.records import Suite
 from tests.vectors.samples import APART, INF, exact_inputs, flagged

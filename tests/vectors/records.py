@@ -13,7 +13,7 @@ from typing import Any
 import mpmath
 import numpy as np
 
-from tests import certified
+from tests import certainty
 from tests.ulps import ulp
 from tests.vectors.balls import Sized
 
@@ -80,7 +80,7 @@ class Suite:
         self.cases.append(Case(flags.split(), comment, kept, answers, list(refused)))
 
     def _output(
-        self, shape: Sequence[int], exacts: Sequence[certified.Exact]
+        self, shape: Sequence[int], exacts: Sequence[certainty.Exact]
     ) -> dict[str, Any]:
         return {
             "shape": list(shape),
@@ -144,14 +144,14 @@ def _cells(x: Any) -> tuple[str, str]:
     return ",".join(map(str, x["shape"])), values
 
 
-def certified_sums(formula: Callable[[], Sequence[Sized]]) -> list[certified.Exact]:
+def certified_sums(formula: Callable[[], Sequence[Sized]]) -> list[certainty.Exact]:
     """The numbers of ``formula``, certain to 40 digits."""
-    return certified.certify_all(lambda: [(x.value, x.size) for x in formula()])
+    return certainty.certify_all(lambda: [(x.value, x.size) for x in formula()])
 
 
 def certified_parts(
     formula: Callable[[], dict[str, list[Sized]]],
-) -> dict[str, list[certified.Exact]]:
+) -> dict[str, list[certainty.Exact]]:
     """Each list of ``formula``, certain to 40 digits."""
     sizes = {name: len(xs) for name, xs in formula().items()}
     exacts = iter(certified_sums(lambda: sum(formula().values(), [])))
@@ -200,7 +200,7 @@ def digits(x: mpmath.mpf) -> str:
     x = written(x)
     if not mpmath.isfinite(x):
         return float(x).hex()
-    return mpmath.libmp.to_str(x._mpf_, certified.DIGITS)
+    return mpmath.libmp.to_str(x._mpf_, certainty.DIGITS)
 
 
 def exact(x: mpmath.mpf) -> Fraction:
