@@ -1,1 +1,4 @@
-"""The claims of the paper and the units behind them; ``pytest`` runs both and closes with the ledger of claims."""
+"""Tests of the paper's claims and of the units behind them.
+
+A run of ``pytest`` ends with the ledger of claims.
+"""

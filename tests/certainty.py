@@ -1,4 +1,4 @@
-"""Numbers that are certain to 40 digits: ball arithmetic at a precision that doubles."""
+"""Numbers certain to 40 digits, by ball arithmetic of doubling precision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real files of MNIST, for the tests that need them: in the folder that REFNCE_MNIST names, as .ci/run sets it."""
+"""The real files of MNIST, in the folder that REFNCE_MNIST names (.ci/run sets it)."""
 
 import os
 

@@ -192,5 +192,5 @@ def test_pymbar_says_the_same():
         "pymbar", reason="pymbar is not installed (extra bench)"
     )
     expected = pymbar.bar(-R_NOISE, R_DATA, relative_tolerance=1e-14)["Delta_f"]
-    # pymbar stops at a relative step of 1e-14 of a linearly converging bisection-like search.
+    # pymbar stops at a relative step of 1e-14 of a search that converges linearly.
     assert abs(float(logz.newton(R_DATA, R_NOISE, nu=60 / 40).F) + expected) <= 1e-12

@@ -1,14 +1,16 @@
-"""Solving F against its peers: ``python -m tests.bench.bench_solve`` prints the table of ratios.
+"""``logz.newton`` against its peers: a table of ratios.
 
-The timed call is the public ``logz.newton`` from cold on NumPy float64, one thread: validation, bracket, standard error and
-overlap included, at xtol = 0 where the row names no other (brentq and find_root stop at 2e-12 and closer). brentq gets
-the pooled extremes, found within its time, and the obvious function; pymbar is called as it stands, and its fastest
-method counts; the naive evaluation is A and B once, at one F, with NumPy's temporaries as they come. Ratios are medians over
-interleaved rounds (``timing``); every timed result of ``newton`` is checked against bisection first.
+``python -m tests.bench.bench_solve`` times the public function from cold on NumPy
+float64, one thread: validation, bracket, standard error and overlap included, at
+xtol = 0 where the row names no other (brentq and find_root stop at 2e-12 and closer).
+brentq gets the pooled extremes, found within its time, and the obvious function. pymbar
+is called as it stands, and its fastest method counts. The naive evaluation is A and B
+once, at one F, with NumPy's temporaries as they come. Ratios are medians over
+interleaved rounds (``timing``). Every timed result is checked against bisection first.
 
-The rows of 1e6 depend on the process: where malloc returns freed megabytes to the system, as glibc's does unless told otherwise,
-the naive evaluation spends more than half its time on fresh pages. With MALLOC_MMAP_THRESHOLD_=1073741824 and
-MALLOC_TRIM_THRESHOLD_=1073741824 in the environment it does not, and a solve takes 1.6 to 2.1 times as long as it.
+The rows of 1e6 depend on the process: where malloc returns freed megabytes to the
+system, as glibc's does by default, the naive evaluation spends more than half its time
+on fresh pages.
 """
 
 from __future__ import annotations
@@ -30,13 +32,13 @@ XTOL = 0.0
 
 
 def ring(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Log-ratios of Figure 1: a ring of ten Gaussians in R^20 against a standard Gaussian; E without its constant."""
+    """Log-ratios of Figure 1: a ring of ten Gaussians against N(0, I) in R^20."""
     angle = 2 * np.pi * (np.arange(10) / 10 + rng.uniform())
     mu = np.zeros((10, 20))
     mu[:, 0], mu[:, 1] = 4 * np.cos(angle), 4 * np.sin(angle)
 
     def r(x: np.ndarray) -> np.ndarray:
-        # log sum_k exp(x mu_k - |mu_k|^2/2) + 10 log 2 pi: |x|^2 cancels against the noise.
+        # log sum_k exp(x mu_k - |mu_k|^2/2) + 10 log 2 pi: |x|^2 cancels
         return np.logaddexp.reduce(x @ mu.T - 8.0, axis=-1) + 10 * np.log(2 * np.pi)
 
     x = rng.normal(size=(n, 20))
@@ -202,13 +204,11 @@ def main() -> None:
         import pymbar
     except ImportError:
         pymbar = None
-        print(
-            "pymbar is not installed: its rows are left out (pip install 'refnce[bench]')"
-        )
+        print("pymbar is not installed: its rows are left out (extra bench)")
     rng = np.random.Generator(np.random.PCG64(0))
     laws = {"ring": ring, "Gaussians 1 apart": gaussians}
-    # Drawn first for a reason: glibc returns freed memory to the system, to fault it in again page by page, until a process
-    # has once freed an array of megabytes. Before that everything of 100 kB and more here takes up to four times as long.
+    # Drawn first, because glibc keeps freed pages only once a process has freed an
+    # array of megabytes. Before that, arrays of 100 kB take up to four times as long.
     large = {label: law(10**6, rng) for label, law in laws.items()}
     for label, law in laws.items():
         print(*one_solve(label, *law(512, rng), pymbar), sep="\n", flush=True)
