@@ -3,9 +3,8 @@
 One step of Algorithm 1 on the MLP 2-128-64-1 with 512 data and 512 noise samples:
 forward, BAR update of F, gradient, Adam; PyTorch does it eagerly with its autograd,
 JAX as one jitted function. Then a step of each of 20 trainings (5 seeds x 4 methods),
-against 20 PyTorch models and a vmapped JAX step; and 64 chains of MALA and HMC on the
-network's energy. All use the same samples, parameters and formulas, and their F are
-compared. One thread on one processor; ratios are medians over interleaved rounds.
+against 20 PyTorch models and a vmapped JAX step. All use the same samples, parameters
+and formulas, and their F are compared. One thread on one processor; ratios are medians over interleaved rounds.
 
 The flop limit is the time that the step's matrix products would take at the speed of
 the largest of them, which is measured beside it.
@@ -21,7 +20,7 @@ from tests.bench.timing import ratios, row
 
 import numpy as np
 
-from refnce import distributions, nn, optim, sampling, train
+from refnce import distributions, nn, optim, train
 from refnce.nn.params import Flat
 from refnce.train import Method, Training, models
 
@@ -31,7 +30,7 @@ os.environ.setdefault(
     "XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 )
 
-BATCH, RATE, XTOL, STEPS = 512, 1e-3, 1e-6, 50
+BATCH, RATE, XTOL = 512, 1e-3, 1e-6
 SHAPES = nn.mlp_shapes(2, 128, 64, 1)
 FLAT = Flat(SHAPES)
 NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
@@ -99,20 +98,21 @@ class Torch:
         torch.set_num_threads(1)
         self.torch, self.models = torch, []
         for theta, *batch in zip(first_theta(dtype, runs), *batches(dtype, runs)):
-            z = torch.from_numpy(np.concatenate(batch))
+            pair = [torch.from_numpy(np.ascontiguousarray(z)) for z in batch]
             for method in methods:
                 learns, net = method.update == "gradient", torch_net(theta)
-                F = torch.zeros((), dtype=z.dtype, requires_grad=learns)
+                F = torch.zeros((), dtype=pair[0].dtype, requires_grad=learns)
                 groups: list[Any] = [{"params": list(net.parameters())}]
                 if learns:
                     groups.append({"params": [F], "lr": method.rate})
                 adam = torch.optim.Adam(groups, lr=RATE)
-                self.models.append((z, method, net, F, adam))
+                self.models.append((pair, method, net, F, adam))
 
     def step(self) -> None:
         torch = self.torch
         softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
-        for z, method, net, F, adam in self.models:
+        for pair, method, net, F, adam in self.models:
+            z = torch.cat(pair)
             r = net(z)[:, 0] + 0.25 * (z * z).sum(-1) + LOG_Q0
             r_data, r_noise = r[:BATCH], r[BATCH:]
             if method.update == "newton":
@@ -276,103 +276,7 @@ def steps_table(peers: dict[str, Any]) -> list[str]:
     return table + table_rows(work, works, bounds, rounds=9, calls=3)[0]
 
 
-def chains_table(peers: dict[str, Any]) -> list[str]:
-    """64 chains at a fixed step size: equal numbers of steps, own random numbers."""
-    table, theta = [], first_theta("float32", 1)[0]
-    x, bounds = NOISE.sample(rng(5), 64).astype("float32"), {
-        "torch": ("PyTorch eager", 4.0, 7.0),
-        "jax": ("JAX scan", 0.7, 1.0),
-    }
-    samplers = {"refnce": refnce_chains, "torch": torch_chains, "jax": jax_chains}
-    for sampler, leapfrog in (("MALA", 1), ("HMC, 10 leapfrog steps", 10)):
-        works = {name: samplers[name](theta, x, leapfrog) for name in peers}
-        table += table_rows(f"64 chains, {sampler}", works, bounds, rounds=9)[0]
-    return table
-
-
-def trajectory_lengths(leapfrog: int) -> np.ndarray:
-    """The lengths that ``sampling.hmc`` draws from this seed."""
-    return rng(6).spawn(3)[2].integers(1, leapfrog + 1, size=STEPS)
-
-
-def refnce_chains(theta: np.ndarray, start: np.ndarray, leapfrog: int) -> Any:
-    density = models.energy(nn.mlp, SHAPES, theta)
-    options = {"steps": STEPS, "warmup": 0, "leapfrog": leapfrog, "step_size": 0.1}
-    return lambda: sampling.hmc(density, start, rng(6), **options)
-
-
-def torch_chains(theta: np.ndarray, start: np.ndarray, leapfrog: int) -> Any:
-    import torch
-
-    net = torch_net(theta).requires_grad_(False)
-
-    def density(x: Any) -> Any:
-        x = x.detach().requires_grad_()
-        E = net(x)[:, 0]
-        return E.detach(), torch.autograd.grad(E.sum(), x)[0]
-
-    def sample() -> Any:
-        generator = torch.Generator().manual_seed(0)
-        x, kept = torch.from_numpy(start), []
-        E, dE = density(x)
-        for count in trajectory_lengths(leapfrog).tolist():
-            p = torch.randn(x.shape, generator=generator)
-            q, p_new, E_new, dE_new = x, p, E, dE
-            for _ in range(count):
-                p_new = p_new + 0.05 * dE_new
-                q = q + 0.1 * p_new
-                E_new, dE_new = density(q)
-                p_new = p_new + 0.05 * dE_new
-            gain = E_new - E + 0.5 * ((p * p).sum(-1) - (p_new * p_new).sum(-1))
-            accept = torch.rand(gain.shape, generator=generator) < gain.exp()
-            x = torch.where(accept[:, None], q, x)
-            dE = torch.where(accept[:, None], dE_new, dE)
-            E = torch.where(accept, E_new, E)
-            kept.append(x)
-        return torch.stack(kept)
-
-    return sample
-
-
-def jax_chains(theta: np.ndarray, start: np.ndarray, leapfrog: int) -> Any:
-    import jax
-    import jax.numpy as jnp
-
-    params = jax.tree.map(jnp.asarray, FLAT.unravel(theta))
-
-    def density(x: Any) -> Any:
-        E, pull = jax.vjp(lambda x: jax_energy(params, x), x)
-        return E, pull(jnp.ones_like(E))[0]
-
-    def leap(_: Any, state: Any) -> Any:
-        q, p, _, dE = state
-        p = p + 0.05 * dE
-        q = q + 0.1 * p
-        E, dE = density(q)
-        return q, p + 0.05 * dE, E, dE
-
-    def trajectory(state: Any, chance: Any) -> Any:
-        (x, E, dE), (key, count) = state, chance
-        key_p, key_accept = jax.random.split(key)
-        p = jax.random.normal(key_p, x.shape, x.dtype)
-        moved = jax.lax.fori_loop(0, count, leap, (x, p, E, dE))
-        q, p_new, E_new, dE_new = moved
-        gain = E_new - E + 0.5 * ((p * p).sum(-1) - (p_new * p_new).sum(-1))
-        accept = jax.random.uniform(key_accept, gain.shape, gain.dtype) < jnp.exp(gain)
-        x = jnp.where(accept[:, None], q, x)
-        dE = jnp.where(accept[:, None], dE_new, dE)
-        return (x, jnp.where(accept, E_new, E), dE), x
-
-    @jax.jit
-    def sample(x: Any, keys: Any, counts: Any) -> Any:
-        return jax.lax.scan(trajectory, (x, *density(x)), (keys, counts))[1]
-
-    keys = jax.random.split(jax.random.key(0), STEPS)
-    inputs = jnp.asarray(start), keys, jnp.asarray(trajectory_lengths(leapfrog))
-    return lambda: jax.block_until_ready(sample(*inputs))
-
-
-def main() -> int:
+def main(table: Any = steps_table) -> int:
     peers: dict[str, Any] = {"refnce": Refnce}
     for name, peer in (("torch", Torch), ("jax", Jax)):
         try:
@@ -385,9 +289,9 @@ def main() -> int:
     # until a large array has been freed once.
     large = np.ones(4_000_000)
     del large
-    table = [*steps_table(peers), *chains_table(peers)]
-    print(*table, sep="\n")
-    return int(any("MISSED" in line for line in table))
+    lines = table(peers)
+    print(*lines, sep="\n")
+    return int(any("MISSED" in line for line in lines))
 
 
 if __name__ == "__main__":
