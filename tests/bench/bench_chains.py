@@ -10,8 +10,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from tests.bench.bench_nn import FLAT, NOISE, SHAPES, first_theta, jax_energy
-from tests.bench.bench_nn import main, rng, table_rows, torch_net
+from tests.bench.bench_nn import main, table_rows
+from tests.bench.network import FLAT, NOISE, SHAPES, first_theta, jax_energy
+from tests.bench.network import rng, torch_net
 
 import numpy as np
 
