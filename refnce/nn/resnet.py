@@ -142,7 +142,7 @@ def residual(branch: Layer, shortcut: Layer | None = None) -> Layer:
 
     def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
         y, branch_pullback = branch(_part(params, "branch."), x)
-        skip, skip_pullback = (shortcut or _identity)(_part(params, "shortcut."), x)
+        skip, skip_pullback = (shortcut or chain())(_part(params, "shortcut."), x)
         y_shape, skip_shape = y.shape, skip.shape
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
@@ -160,13 +160,6 @@ def residual(branch: Layer, shortcut: Layer | None = None) -> Layer:
         return y + skip, pullback
 
     return layer
-
-
-def _identity(params: Params, x: Array) -> tuple[Array, Pullback]:
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        return (dy if dx else None), ({} if dparams else None)
-
-    return x, pullback
 
 
 def _part(params: Params, prefix: str) -> Params:
