@@ -26,7 +26,7 @@ from refnce.array.runs import chosen_runs, over_blocks
 from refnce.array.special import dot, last_sum, pairwise_sum
 from refnce.logz.bracket import validate
 from refnce.logz.bracketed import bracketed, pooled_quantile
-from refnce.logz.result import LogZ, error_and_overlap, joined
+from refnce.logz.result import LogZ, error_and_overlap
 
 PASSES = 6
 BLIND_PASSES = 2  # on an accelerator, before the host first waits for a result
@@ -74,19 +74,6 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     (0.5, True)
     """
     xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
-    # As many runs at a time as keep what is made of them in cache.
-    few = BLOCK // max(r_data.shape[-1], r_noise.shape[-1])
-    runs = r_data.shape[0] if r_data.ndim == r_noise.ndim == 2 else 0
-    if not is_numpy(r_data) or not 0 < few < runs == len(r_noise):
-        return _solve(r_data, r_noise, F0, nu, xtol)
-    parts = []
-    for k in range(0, runs, few):
-        start = None if F0 is None else F0[k : k + few]
-        parts.append(_solve(r_data[k : k + few], r_noise[k : k + few], start, nu, xtol))
-    return joined(parts)
-
-
-def _solve(r_data, r_noise, F0, nu, xtol):
     if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
         return bracketed(r_data, r_noise, F0, nu, xtol, 0)
     z, certified, passes = _quick(r_data, r_noise, F0, nu, xtol)
@@ -125,19 +112,18 @@ def _quick(r_data, r_noise, F0, nu, xtol):
     largest, tiny = nce.limits(r_data.dtype, xp)
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
-    shift, shifted = 0.0 * F, (r_data, r_noise)
-    if not all_true(abs(F + math.log(nu)) <= largest):
-        shift = xp.where(abs(F + math.log(nu)) <= largest, shift, F)
+    near, shift, shifted = abs(F + math.log(nu)) <= largest, 0.0, (r_data, r_noise)
+    if not all_true(near):
+        shift = xp.where(near, 0.0 * F, F)
         shifted = r_data - shift[..., None], r_noise - shift[..., None]
         F = F - shift
-    far = xp.where(shift == 0.0, xp.full_like(shift, math.inf), abs(shift))
     # The first pass from the means is seldom the last: its sums may be rough.
     rough = passes == 1 and max(n, m) <= BLOCK
     power_sums = _power_sums(*shifted, nu)
     for passes in range(passes + 1, passes + PASSES + 1):
         A, B = power_sums(F, rough)
         if single:
-            F, A, B = float(F), [float(x) for x in A], [float(x) for x in B]
+            F, A, B = float(F), [x.tolist() for x in A], [x.tolist() for x in B]
             if not (A[0] >= n * tiny and B[0] >= m * tiny):
                 return None, False, passes
         a, b = _log_derivatives(A), _log_derivatives(B)
@@ -156,7 +142,8 @@ def _quick(r_data, r_noise, F0, nu, xtol):
         if not blind and all_true(certified | (slope < 0.5) | (slope != slope)):
             break
         F, rough = F + step, False
-    in_range = (abs(F + math.log(nu)) <= largest) & (abs(F) <= 0.25 * far)
+    in_range = abs(F + math.log(nu)) <= largest
+    in_range = in_range & (near | (abs(F) <= 0.25 * abs(shift)))
     certified = certified & in_range & (A[0] >= n * tiny) & (B[0] >= m * tiny)
     hess_A, var_A = _moments(A, step, n)
     hess_B, var_B = _moments(B, -step, m)
@@ -189,9 +176,10 @@ def _start(r_data, r_noise, nu):
         return _solve(r_data[..., ::16], r_noise[..., ::16], None, nu, 1e-3).F
     means = last_sum(r_data) / r_data.shape[-1] + last_sum(r_noise) / r_noise.shape[-1]
     F = 0.5 * (means - math.log(nu))
-    if all_true(xp.isfinite(F)):
+    finite = abs(F) < math.inf
+    if all_true(finite):
         return F
-    return xp.where(xp.isfinite(F), F, pooled_quantile(r_data, r_noise, nu))
+    return xp.where(finite, F, pooled_quantile(r_data, r_noise, nu))
 
 
 def _power_sums(r_data, r_noise, nu):

@@ -94,15 +94,6 @@ def make_result(start, r_data, r_noise, nu, found):
     )
 
 
-def joined(parts):
-    """One LogZ of the runs of several."""
-    xp = array_namespace(parts[0].F)
-    rows = [(z.F, z.status, z.evaluations, *z.bracket) for z in parts]
-    rows = [(*row, z.standard_error, z.overlap) for row, z in zip(rows, parts)]
-    F, status, count, lo, hi, *rest = (xp.concat(x) for x in zip(*rows))
-    return LogZ(F, status, count, (lo, hi), *rest)
-
-
 def error_and_overlap(r_data, r_noise, F, nu):
     """Return (standard_error, overlap) at F, for checked arguments.
 

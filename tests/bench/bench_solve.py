@@ -57,6 +57,7 @@ def check(
 ) -> None:
     """Raise unless F is within xtol max(1, |F|) of the root by bisection."""
     exact = logz.bisect(r_data, r_noise).F
+    xtol = max(xtol, 1e-15)
     worst = float(np.max(np.abs(F - exact) / np.maximum(1.0, np.abs(exact))))
     if not worst <= xtol:
         raise AssertionError(f"a timed solve is {worst:.1e} off")
