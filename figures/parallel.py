@@ -39,9 +39,12 @@ def parallel_map(
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, _begin) as pool:
             try:
-                yield from pool.map(work, jobs)
-            except BaseException:  # an interruption does not wait for running jobs
-                pool.shutdown(wait=False, cancel_futures=True)
+                futures = [pool.submit(work, job) for job in jobs]
+                for future in futures:
+                    yield future.result()
+            except BaseException:
+                # An interruption does not wait for running jobs. Nothing is cancelled:
+                # Python 3.11 fails at a cancelled job of a pool whose workers ended.
                 for process in multiprocessing.active_children():
                     process.terminate()
                 raise
