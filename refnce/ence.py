@@ -23,7 +23,7 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace, machine_eps
 from refnce.array.interop import interoperable
-from refnce.array.special import pairwise_sum, two_sum
+from refnce.array.special import last_sum, two_sum
 from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
@@ -162,7 +162,7 @@ def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     huge = xp.full_like(x, xp.finfo(x.dtype).max / 4.0)  # -huge is the p of no term
     x_finite = xp.maximum(xp.where(x < xp.inf, x, -huge), -huge)
     p = xp.max(x_finite, axis=-1)
-    return pairwise_sum(c * xp.exp(x - p[..., None])) / r.shape[-1], p
+    return last_sum(c * xp.exp(x - p[..., None])) / r.shape[-1], p
 
 
 def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:

@@ -33,7 +33,7 @@ from functools import lru_cache
 from refnce.array.backend import all_true, array_namespace, as_float, machine_eps
 from refnce.array.interop import interoperable
 from refnce.array.runs import over_blocks, over_samples, where_certified
-from refnce.array.special import log_double_double, pairwise_sum, two_product, two_sum
+from refnce.array.special import log_double_double, last_sum, two_product, two_sum
 from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
@@ -256,7 +256,7 @@ def count_and_sum(r_data, r_noise, F, nu, M=None):
         below *= t
         t -= below
         t -= below
-        return [count, pairwise_sum(t)]
+        return [count, last_sum(t)]
 
     return over_samples(sums, r_data, r_noise, F, M)
 
@@ -283,7 +283,7 @@ def grad_at(r_data, r_noise, F, nu, M=None):
 def _hess_F(r_data, r_noise, F, nu, M=None):
     def sums(r, F, M):
         _, t, _ = small_sides(r, F, nu, M)
-        return [pairwise_sum(t - t * t)]
+        return [last_sum(t - t * t)]
 
     w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
     ((data, noise),) = over_samples(sums, r_data, r_noise, F, M)
@@ -296,11 +296,11 @@ def _loss(r_data, r_noise, F, nu, M=None):
             xp = array_namespace(r)
             if M is None:
                 S, E = quick_odds(r, F, nu)
-                return [pairwise_sum(xp.log1p(S / E if sign > 0 else E / S))]
+                return [last_sum(xp.log1p(S / E if sign > 0 else E / S))]
             below, d, e, q = split(r, F, nu, M[..., None])
             large = below if sign > 0 else ~below
             d, e = (xp.where(large, x, xp.zeros_like(q)) for x in (d, e))
-            return [pairwise_sum(d + (e + xp.log1p(q)))]
+            return [last_sum(d + (e + xp.log1p(q)))]
 
         return softplus
 

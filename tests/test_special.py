@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnce.array.special import (
+    last_sum,
     log_double_double,
     logmeanexp,
-    pairwise_sum,
     two_product,
     two_sum,
 )
@@ -73,9 +73,9 @@ def test_log_double_double(nu):
 
 
 @pytest.mark.parametrize("n", [1, 2, 16, 17, 33, 1000, 8191])
-def test_pairwise_sum(n):
+def test_last_sum(n):
     """Within log2(n) + 16 roundings of the sum; equal terms too, which round alike."""
     for x in (np.full((2, n), 0.1), rng(n).random((2, n))):
-        for row, got in zip(x.tolist(), pairwise_sum(x).tolist(), strict=True):
+        for row, got in zip(x.tolist(), last_sum(x).tolist(), strict=True):
             exact = math.fsum(row)
             assert abs(got - exact) <= (math.log2(n) + 16) * 2.0**-53 * exact

@@ -6,7 +6,7 @@ Leading axes are runs, the last axis is samples.
 from __future__ import annotations
 
 from refnce.array.backend import BLOCK, all_true, array_namespace, is_numpy
-from refnce.array.special import pairwise_sum
+from refnce.array.special import last_sum
 
 
 def over_samples(f, r_data, r_noise, *runs):
@@ -28,7 +28,7 @@ def over_blocks(f, r, *runs):
     if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape != r.shape[:1]:
         width = max(BLOCK * n // r.size, 512)
         parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
-        return [pairwise_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
+        return [last_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
     few = BLOCK // n
     blocks = [slice(k, k + few) for k in range(0, len(r), few)]
     parts = [

@@ -47,24 +47,11 @@ def veltkamp_split(a):
     return high, a - high
 
 
-def pairwise_sum(x):
-    """Return the sum over the last axis, by halves on NumPy arrays.
-
-    For equal terms the rounding errors of a running sum all have the same sign and add
-    up. Halves of equal terms add without any. NumPy adds 64 terms as 8 sums of 8.
-    """
-    n = x.shape[-1]
-    while n > 64 and is_numpy(x):
-        odd = x[..., n - 1 :] if n % 2 else None
-        n //= 2
-        x = x[..., :n] + x[..., n : 2 * n]
-        if odd is not None:
-            x[..., :1] += odd
-    return last_sum(x)
-
-
 def last_sum(x):
-    """Return the sum over the last axis. NumPy's method is faster than its function."""
+    """Return the sum over the last axis (in NumPy by blocks of 128 terms).
+
+    NumPy's method takes half the time of its function.
+    """
     return x.sum(-1) if is_numpy(x) else array_namespace(x).sum(x, axis=-1)
 
 

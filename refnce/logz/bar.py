@@ -8,7 +8,7 @@ from refnce import nce
 from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
 from refnce.array.runs import over_blocks, over_samples, where_certified
-from refnce.array.special import last_sum, log_double_double, pairwise_sum, two_sum
+from refnce.array.special import last_sum, log_double_double, two_sum
 from refnce.array.validation import check_count, samples
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.result import Status, make_result
@@ -186,7 +186,7 @@ def _sums(r, F, nu, M):
     below, t, scale = nce.small_sides(r, F, nu, M)
     count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
     below *= 2.0 * t
-    return [count, pairwise_sum(t - below), last_sum(t - t * t * scale)]
+    return [count, last_sum(t - below), last_sum(t - t * t * scale)]
 
 
 def _scaled_update(r_data, r_noise, F, nu):

@@ -23,7 +23,7 @@ from refnce.array.backend import (
 )
 from refnce.array.interop import interoperable
 from refnce.array.runs import chosen_runs, over_blocks
-from refnce.array.special import dot, last_sum, pairwise_sum
+from refnce.array.special import dot, last_sum
 from refnce.logz.bracket import validate
 from refnce.logz.bracketed import bracketed, pooled_quantile
 from refnce.logz.result import LogZ, error_and_overlap
@@ -101,34 +101,28 @@ def _quick(r_data, r_noise, F0, nu, xtol):
     """
     xp = array_namespace(r_data)
     n, m = r_data.shape[-1], r_noise.shape[-1]
-    eps = machine_eps(r_data.dtype, xp)
-    tol = max(xtol, eps)
+    eps, (largest, tiny) = machine_eps(r_data.dtype, xp), nce.limits(r_data.dtype, xp)
+    tol, log_nu = max(xtol, eps), math.log(nu)
     # Standard error and overlap are extrapolated over the last step, to its cube.
     longest = 0.01 if xtol > 0.0 else eps**0.25 / 4.0
-    is_async = is_async_device(r_data)
     F, passes = (_start(r_data, r_noise, nu), 1) if F0 is None else (F0, 0)
-    single = is_numpy(r_data) and F.ndim == 0
-    log1p = _log1p if single else xp.log1p
-    largest, tiny = nce.limits(r_data.dtype, xp)
+    is_async, single = is_async_device(r_data), is_numpy(r_data) and F.ndim == 0
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
-    near, shift, shifted = abs(F + math.log(nu)) <= largest, 0.0, (r_data, r_noise)
+    near, shift, shifted = abs(F + log_nu) <= largest, 0.0, (r_data, r_noise)
     if not all_true(near):
         shift = xp.where(near, 0.0 * F, F)
         shifted = r_data - shift[..., None], r_noise - shift[..., None]
         F = F - shift
-    # The first pass from the means is seldom the last: its sums may be rough.
-    rough = passes == 1 and max(n, m) <= BLOCK
     power_sums = _power_sums(*shifted, nu)
+    F, log1p = (float(F), _log1p) if single else (F, xp.log1p)
     for passes in range(passes + 1, passes + PASSES + 1):
-        A, B = power_sums(F, rough)
-        if single:
-            F, A, B = float(F), [x.tolist() for x in A], [x.tolist() for x in B]
-            if not (A[0] >= n * tiny and B[0] >= m * tiny):
-                return None, False, passes
+        A, B = power_sums(F)
+        if single and not (A[0] >= n * tiny and B[0] >= m * tiny):
+            return None, False, passes
         a, b = _log_derivatives(A), _log_derivatives(B)
         slope = a[0] + b[0]
-        if (single or not is_async) and all_true(slope < 0.5):
+        if single and not slope >= 0.5:
             return None, False, passes
         # log A - log B - log nu from the difference, which near the root is exact.
         scaled = B[0] * (nu * n / m)
@@ -138,11 +132,12 @@ def _quick(r_data, r_noise, F0, nu, xtol):
         # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
         missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) ** 2
         certified = (slope >= 0.5) & (missed <= tol) & (abs(step) <= longest)
-        blind = rough or (is_async and passes < BLIND_PASSES)
-        if not blind and all_true(certified | (slope < 0.5) | (slope != slope)):
+        if is_async and passes < BLIND_PASSES:
+            pass
+        elif all_true(certified | (slope < 0.5) | (slope != slope)):
             break
-        F, rough = F + step, False
-    in_range = abs(F + math.log(nu)) <= largest
+        F = F + step
+    in_range = abs(F + log_nu) <= largest
     in_range = in_range & (near | (abs(F) <= 0.25 * abs(shift)))
     certified = certified & in_range & (A[0] >= n * tiny) & (B[0] >= m * tiny)
     hess_A, var_A = _moments(A, step, n)
@@ -154,14 +149,14 @@ def _quick(r_data, r_noise, F0, nu, xtol):
     reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
     fields = F, F - reach, F + reach, error, overlap
     if single:
-        fields = tuple(map(xp.asarray, fields))
+        fields = [xp.asarray(x, r_data.dtype) for x in fields]
     F, lo, hi, error, overlap = fields
     has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
     if not all_true(has_digits):
         finite = xp.where(xp.isfinite(F), F, xp.zeros_like(F))
         exact = error_and_overlap(r_data, r_noise, finite, nu)
         error = xp.where(has_digits, error, exact[0])
-    count = xp.zeros_like(F, dtype=xp.int64)
+    count = xp.asarray(0) if single else xp.zeros_like(F, dtype=xp.int64)
     return LogZ(F, count, count + passes, (lo, hi), error, overlap), certified, passes
 
 
@@ -171,11 +166,11 @@ def _log1p(x):
 
 def _start(r_data, r_noise, nu):
     """Halfway between the means; for long samples the root of a sixteenth of them."""
-    xp = array_namespace(r_data)
-    if is_numpy(r_data) and max(r_data.shape[-1], r_noise.shape[-1]) > BLOCK:
-        return _solve(r_data[..., ::16], r_noise[..., ::16], None, nu, 1e-3).F
-    means = last_sum(r_data) / r_data.shape[-1] + last_sum(r_noise) / r_noise.shape[-1]
-    F = 0.5 * (means - math.log(nu))
+    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
+    if is_numpy(r_data) and max(n, m) > BLOCK:
+        part = r_data[..., ::16], r_noise[..., ::16]
+        return newton.__wrapped__(*part, nu=nu, xtol=1e-3).F
+    F = 0.5 * (last_sum(r_data) / n + last_sum(r_noise) / m - math.log(nu))
     finite = abs(F) < math.inf
     if all_true(finite):
         return F
@@ -183,36 +178,46 @@ def _start(r_data, r_noise, nu):
 
 
 def _power_sums(r_data, r_noise, nu):
-    """Return f(F, rough): the sums of s_data^k, and of s_noise^k, k = 1 .. 4."""
+    """Return f(F): the sums of s_data^k, and of s_noise^k, k = 1 .. 4.
+
+    They are Python's numbers if F is one.
+    """
     xp = array_namespace(r_data)
     if r_data.shape == r_noise.shape and r_data.size <= BLOCK:
         E = xp.exp(xp.concat([r_data[None, ...], r_noise[None, ...]]))
         numerators = E + 0.0
 
-        def at_once(F, rough):
-            S = (xp.exp(F) * nu)[..., None]
+        def at_once(F):
+            is_number = isinstance(F, float)
+            S = xp.exp(F) * nu if is_number else (xp.exp(F) * nu)[..., None]
             numerators[0, ...] = S
-            sums = _powers(numerators / (E + S), rough)
+            sums = _powers(numerators / (E + S))
+            if is_number:
+                return zip(*(x.tolist() for x in sums))
             return [x[0, ...] for x in sums], [x[1, ...] for x in sums]
 
         return at_once
 
     def data(r, F):
         S, E = nce.quick_odds(r, F, nu)
-        return _powers(S / (S + E), False)
+        return _powers(S / (S + E))
 
     def noise(r, F):
         S, E = nce.quick_odds(r, F, nu)
-        return _powers(E / (S + E), False)
+        return _powers(E / (S + E))
 
-    return lambda F, _: (over_blocks(data, r_data, F), over_blocks(noise, r_noise, F))
+    def in_blocks(F):
+        is_number, F = isinstance(F, float), xp.asarray(F, dtype=r_data.dtype)[()]
+        both = over_blocks(data, r_data, F), over_blocks(noise, r_noise, F)
+        return [[float(x) for x in sums] for sums in both] if is_number else both
+
+    return in_blocks
 
 
-def _powers(p, rough):
+def _powers(p):
     """The sums of p, p^2, p^3 and p^4 over samples."""
-    first, square = last_sum(p) if rough else pairwise_sum(p), p * p
-    by = dot if p.shape[-1] > 8192 else array_namespace(p).vecdot
-    return [first, by(p, p), by(p, square), by(square, square)]
+    square, by = p * p, dot if p.shape[-1] > 8192 else array_namespace(p).vecdot
+    return [last_sum(p), by(p, p), by(p, square), by(square, square)]
 
 
 def _log_derivatives(sums):

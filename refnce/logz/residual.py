@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 from refnce import nce
 from refnce.array.backend import array_namespace
 from refnce.array.runs import over_samples, where_certified
-from refnce.array.special import pairwise_sum
+from refnce.array.special import last_sum
 
 
 class Residual(NamedTuple):
@@ -62,7 +62,7 @@ def _parts(r_data, r_noise, F, nu, order, M=None):
         terms.append(terms[1] * (1.0 - 2.0 * t * scale))
         every = xp.stack(terms[: order + 1])
         D = every * below
-        both = pairwise_sum(xp.concat([every - D, D]))
+        both = last_sum(xp.concat([every - D, D]))
         count = xp.sum(below, axis=-1, dtype=xp.float64)
         return [count, *(both[k, ...] for k in range(2 * order + 2))]
 

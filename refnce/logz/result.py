@@ -8,7 +8,7 @@ from enum import IntEnum
 from refnce import nce
 from refnce.array.backend import Array, array_namespace
 from refnce.array.runs import over_blocks, where_certified
-from refnce.array.special import last_sum, pairwise_sum
+from refnce.array.special import last_sum
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
 # far too small.
@@ -141,9 +141,9 @@ def _moments(r_data, r_noise, F, nu, M=None):
 
         def sums(r, F, M, two_sided, factor, mean):
             b, t, scale = nce.small_sides(r, F, nu, M)
-            u = pairwise_sum(t - t * t * scale)
+            u = last_sum(t - t * t * scale)
             s = two_sided * b + factor * (t - 2.0 * (b * t)) - mean
-            return [u, pairwise_sum(s * s), last_sum(s)]
+            return [u, last_sum(s * s), last_sum(s)]
 
         runs = (x[..., None] for x in (two_sided, factor, mean))
         u, squares, rest = over_blocks(sums, r, F, M, *runs)
