@@ -207,8 +207,7 @@ def small_sides(r, F, nu, M=None):
     xp = array_namespace(r)
     if M is None:
         S, E = quick_odds(r, F, nu)
-        t = xp.minimum(S, E)
-        t /= S + E
+        t = xp.minimum(S, E) / (S + E)
         return as_float(E <= S, t), t, 1.0
     below, _, _, q = split(r, F, nu, M[..., None])
     scale = xp.exp(-M)[..., None]
@@ -253,10 +252,7 @@ def count_and_sum(r_data, r_noise, F, nu, M=None):
     def sums(r, F, M):
         below, t, _ = small_sides(r, F, nu, M)
         count = xp.sum(below, axis=-1, dtype=xp.float64)
-        below *= t
-        t -= below
-        t -= below
-        return [count, last_sum(t)]
+        return [count, last_sum(t - 2.0 * (below * t))]
 
     return over_samples(sums, r_data, r_noise, F, M)
 

@@ -51,7 +51,7 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     0.684
     """
     xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    return _update(r_data, r_noise, F, nu)[0]
+    return _update(r_data, r_noise, F, nu, only_F=True)[0]
 
 
 @interoperable
@@ -151,10 +151,13 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     return make_result(start, r_data, r_noise, nu, found)
 
 
-def _update(r_data, r_noise, F, nu):
-    """Return F - h, h and the distance to the root that Newton's method sees."""
+def _update(r_data, r_noise, F, nu, only_F=False):
+    """Return F - h, h and the distance to the root that Newton's method sees.
+
+    With ``only_F`` the distance is not computed.
+    """
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
-    k, small, u = over_samples(_sums, r_data, r_noise, F, nu, None)
+    k, small, *u = over_samples(_sums, r_data, r_noise, F, nu, None, only_F)
     A, B = (k[0] + small[0]) / n, ((m - k[1]) - small[1]) / m
     w_data, w_noise = nce.weights(n, m, nu)
     g = nce.count_difference(k[0], k[1], n, m, nu) + (
@@ -165,7 +168,8 @@ def _update(r_data, r_noise, F, nu):
     near = -xp.log1p(-g * (1.0 + nu) / A)  # near the root from the exact difference
     close = abs(far) < 0.5
     F_next = xp.where(close, F - near, total + (error - rest))  # Eq. (10)
-    distance = abs(g) / (w_data * u[0] + w_noise * u[1])
+    slope = 1.0 if only_F else w_data * u[0][0] + w_noise * u[0][1]
+    distance = abs(g) / slope
     values = F_next, xp.where(close, near, far), distance
     if g.dtype != F.dtype:
         values = tuple(xp.astype(x, F.dtype) for x in values)
@@ -181,12 +185,12 @@ def _log_and_rest(x):
     return high, xp.where(abs(high) < math.inf, rest, xp.zeros_like(rest))
 
 
-def _sums(r, F, nu, M):
+def _sums(r, F, nu, M, only_F=False):
     """How many samples are below F + log nu, the sum of +-t, and that of t (1 - t)."""
     below, t, scale = nce.small_sides(r, F, nu, M)
     count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
-    below *= 2.0 * t
-    return [count, last_sum(t - below), last_sum(t - t * t * scale)]
+    sums = [count, last_sum(t - 2.0 * (below * t))]
+    return sums if only_F else [*sums, last_sum(t - t * t * scale)]
 
 
 def _scaled_update(r_data, r_noise, F, nu):

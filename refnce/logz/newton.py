@@ -207,7 +207,8 @@ def _power_sums(r_data, r_noise, nu):
         return _powers(E / (S + E))
 
     def in_blocks(F):
-        is_number, F = isinstance(F, float), xp.asarray(F, dtype=r_data.dtype)[()]
+        is_number = isinstance(F, float)
+        F = xp.asarray(F, dtype=r_data.dtype) if is_number else F
         both = over_blocks(data, r_data, F), over_blocks(noise, r_noise, F)
         return [[float(x) for x in sums] for sums in both] if is_number else both
 
