@@ -12,6 +12,7 @@ noise, samples far from each other or from 0, few distinct values.
 from __future__ import annotations
 
 import math
+
 from refnce import nce
 from refnce.array.backend import (
     BLOCK,
