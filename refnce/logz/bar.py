@@ -8,7 +8,7 @@ from refnce import nce
 from refnce.array.backend import all_true, array_namespace, device, machine_eps
 from refnce.array.interop import interoperable
 from refnce.array.runs import over_blocks, over_samples, where_certified
-from refnce.array.special import last_sum, log_double_double, two_sum
+from refnce.array.special import dot, last_sum, log_double_double, two_sum
 from refnce.array.validation import check_count, samples
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.result import Status, make_result
@@ -189,8 +189,9 @@ def _sums(r, F, nu, M, only_F=False):
     """How many samples are below F + log nu, the sum of +-t, and that of t (1 - t)."""
     below, t, scale = nce.small_sides(r, F, nu, M)
     count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
-    sums = [count, last_sum(t - 2.0 * (below * t))]
-    return sums if only_F else [*sums, last_sum(t - t * t * scale)]
+    total = last_sum(t)
+    sums = [count, total - 2.0 * last_sum(below * t)]
+    return sums if only_F else [*sums, total - dot(t, t * scale)]
 
 
 def _scaled_update(r_data, r_noise, F, nu):

@@ -20,7 +20,7 @@ from refnce.logz.residual import residual
 from refnce.logz.result import make_result
 
 # Plain sums of sigmoids are right to less than this many eps.
-BLUR = 1024.0
+BLUR = 64.0
 
 
 @interoperable
@@ -67,13 +67,20 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
     halvings = max(0, math.ceil(halvings))
-    is_async, least = is_async_device(lo), xp.full_like(lo, max(xtol, eps))
+    in_doubt, is_async, least = (
+        False,
+        is_async_device(lo),
+        xp.full_like(lo, max(xtol, eps)),
+    )
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
         narrow = hi - lo <= xp.maximum(abs(middle) * (0.5 * eps), least)
         if not is_async and all_true(narrow):
             break
-        sign = _sign(r_data, r_noise, middle, nu)
+        if in_doubt:
+            (sign,) = _certain_sign(r_data, r_noise, middle, nu)
+        else:
+            sign, in_doubt = _sign(r_data, r_noise, middle, nu)
         lo = xp.where((sign <= 0) & ~narrow, middle, lo)
         hi = xp.where((sign >= 0) & ~narrow, middle, hi)
     F = 0.5 * lo + 0.5 * hi
@@ -84,7 +91,10 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
 
 
 def _sign(r_data, r_noise, F, nu):
-    """A number of the sign of A - nu B, by plain sums where these leave no doubt."""
+    """Return a number of the sign of A - nu B, and whether all runs are in doubt.
+
+    It comes from plain sums where these leave no doubt.
+    """
     xp = array_namespace(r_data)
 
     def sums(r, F):
@@ -97,7 +107,9 @@ def _sign(r_data, r_noise, F, nu):
     certain = abs(difference) > blur * (data + noise + nu)
     certain = certain & (abs(F + math.log(nu)) <= nce.limits(F.dtype, xp)[0])
     pair = r_data, r_noise
-    return where_certified(certain, (difference,), _certain_sign, *pair, F, nu)[0]
+    values = (difference,)
+    (sign,) = where_certified(certain, values, _certain_sign, *pair, F, nu)
+    return sign, all_true(~certain)
 
 
 def _certain_sign(r_data, r_noise, F, nu):
