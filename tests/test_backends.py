@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 from refnce.array import backend
-from tests.libraries import (
-    FUNCTIONS,
-    OTHERS,
-    Library,
-    arguments,
-    call,
-    or_skip,
-    parts,
-)
+from tests.libraries import FUNCTIONS, OTHERS, Library, arguments, call, or_skip, parts
 
 AGREE = pytest.mark.claim(
     "Array libraries",

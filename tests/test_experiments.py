@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from tests.gallery import GALLERY, committed, experiment
+from tests.gallery import GALLERY, committed, experiment, section_4_1
 
 from figures import AVAILABLE, ON_MNIST, fig01, fig07
 from figures.settings import Settings
@@ -66,8 +66,7 @@ def midpoints(impl, r_data, r_noise, halvings):
     return np.stack(path)
 
 
-@experiment(
-    "Section 4.1",
+@section_4_1(
     "for almost all of 100 runs BAR converges to a precision of 1e-6 in fewer than 6"
     " updates",
     verdict="holds corrected",
@@ -93,10 +92,8 @@ def test_bar_in_fewer_than_six_updates(impl, evidence, ring):
     assert again == pytest.approx(share["absolute", 512], abs=0.02)
 
 
-@experiment(
-    "Section 4.1",
-    "binary search takes around 20 steps to the same accuracy",
-    where="nce.grad_F",
+@section_4_1(
+    "binary search takes around 20 steps to the same accuracy", where="nce.grad_F"
 )
 def test_binary_search_in_about_twenty(impl, evidence, ring):
     tables = [counts("binary search", kind) for kind in ("absolute", "relative")]
@@ -125,9 +122,8 @@ def test_stopping_rule(impl, evidence, ring):
     assert worst <= 1.0 + 1e-6  # the root's own units against a bracket of 5e-8
 
 
-@experiment(
-    "Section 4.1",
-    "BAR and binary search converge faster than NCE where F is the only parameter",
+@section_4_1(
+    "BAR and binary search converge faster than NCE where F is the only parameter"
 )
 def test_faster_than_nce(evidence):
     off = {
@@ -183,8 +179,7 @@ def test_no_further(impl, evidence):
     assert worst <= 8.0  # four units each for the update and the root
 
 
-@experiment(
-    "Section 4.1",
+@section_4_1(
     "the oscillation comes from the limits of numerical precision",
     verdict="not reproduced",
     why="the same updates in 60 digits oscillate the same: h' is within 1e-4 of 2 at"

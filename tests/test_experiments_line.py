@@ -8,7 +8,8 @@ a training are used rather than end points.
 import numpy as np
 import pytest
 
-from tests.gallery import SOLVED, THREE, committed, common_steps, experiment, listed
+from tests.gallery import SOLVED, THREE, committed, common_steps, listed
+from tests.gallery import appendix_C, experiment, section_4_2
 
 from figures import fig03, gaussian1d
 from figures.settings import Settings
@@ -77,8 +78,7 @@ def test_sixteen_dimensions_rerun(panel, rate, start, stream):
     matches(rerun, committed("fig03")[panel])
 
 
-@experiment(
-    "Section 4.2",
+@section_4_2(
     "at a distance of 16 BAR and binary search do much better than vanilla NCE (Figure"
     " 2)",
 )
@@ -95,8 +95,7 @@ def test_chasm_better_than_nce(line, evidence, data):
     assert min(gone[m] for m in SOLVED) > 3.0 * gone["NCE"]
 
 
-@experiment(
-    "Section 4.2",
+@section_4_2(
     "at a distance of 16 binary search shows the best performance (Figure 2)",
     verdict="not reproduced",
     why="BAR as printed (full steps) is nearer to theta* in the mean, while it"
@@ -133,8 +132,7 @@ def spread_of_runs(line, methods):
     return spread
 
 
-@experiment(
-    "Section 4.2",
+@section_4_2(
     "binary search has a high variance at a distance of 16 and a much lower one at"
     " good overlap",
 )
@@ -145,8 +143,7 @@ def test_variance_of_binary_search(line, evidence):
     assert spread["binary search", 16] > 10.0 * spread["NCE", 16]
 
 
-@experiment(
-    "Section 4.2",
+@section_4_2(
     "BAR has a low variance both at a distance of 16 and at good overlap",
     verdict="not reproduced",
     why="at a distance of 16 BAR as printed swings by tens of units with period 2 and"
@@ -161,8 +158,7 @@ def test_variance_of_bar(line, evidence):
     assert spread[HALF, 1] < 0.1 and spread["BAR", 1] < 0.1
 
 
-@experiment(
-    "Appendix C",
+@appendix_C(
     "all experiments on the line show an improvement of BAR and binary search over NCE"
     " (Figures 8-10)",
 )
@@ -175,8 +171,7 @@ def test_approach_is_faster(line, evidence, distance, data):
     assert all(np.all(means[m] < means["NCE"]) for m in SOLVED)
 
 
-@experiment(
-    "Appendix C",
+@appendix_C(
     "at a distance of 1 BAR and binary search jump towards the right Z in their first"
     " steps (Figure 8)",
 )
@@ -188,8 +183,7 @@ def test_jump(line, evidence):
     assert gone["BAR"] > 0.5 and gone["binary search"] > 0.5 and gone["NCE"] < 0.2
 
 
-@experiment(
-    "Appendix C",
+@appendix_C(
     "on Figure 9 the parameter distance of BAR is lower than that of binary search",
     verdict="not reproduced",
     why="at a distance of 4 binary search is nearer on the whole way, and over 40 runs"
@@ -269,8 +263,7 @@ def test_higher_rate_of_F(line, evidence):
     assert np.all(means[RATE_10] > 3.0 * means["NCE"])
 
 
-@experiment(
-    "Section 4.2",
+@section_4_2(
     "in 16 dimensions BAR and binary search converge much quicker than NCE, a higher F"
     " rate lies between (Figure 3)",
     verdict="holds corrected",
@@ -298,10 +291,7 @@ def test_sixteen_dimensions(evidence):
             assert ends[panel][RATE_10].mean() < ends[panel][method].mean()
 
 
-@experiment(
-    "Section 4.2",
-    "other optimizers show similar trends as long as F is handled separately",
-)
+@section_4_2("other optimizers show similar trends as long as F is handled separately")
 @pytest.mark.parametrize("distance", [4.0, 16.0])
 @pytest.mark.parametrize(("optimizer", "rate"), [(optim.adam, 0.05), (optim.ngd, 0.1)])
 def test_other_optimizers(evidence, distance, optimizer, rate):

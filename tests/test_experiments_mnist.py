@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.gallery import GALLERY, SOLVED, THREE, committed, common_steps, experiment
+from tests.gallery import GALLERY, SOLVED, THREE, committed, common_steps, section_4_3
 
 from figures import fig06, fig13
 from figures.mnist import experiment as trainings
@@ -57,8 +57,7 @@ def test_the_gallery_s_table_is_that_of_its_numbers(losses):
     assert fig06.table(losses) in (GALLERY / "README.md").read_text()
 
 
-@experiment(
-    "Section 4.3",
+@section_4_3(
     "on MNIST BAR and binary search reach losses two to three orders of magnitude"
     " under NCE's (Figure 6)",
     verdict="holds corrected",
@@ -85,8 +84,7 @@ def test_orders_of_magnitude(evidence, losses):
         assert np.any(gains < 0.0) and np.all(gains < 2.0)
 
 
-@experiment(
-    "Section 4.3",
+@section_4_3(
     "on MNIST NCE with a higher rate of F, the one that BAR has, does better than NCE"
     " and worse than BAR and binary search",
     verdict="holds corrected",

@@ -7,8 +7,8 @@ rerun with the same seed shows that these come from this code.
 import numpy as np
 import pytest
 
-from tests.gallery import GALLERY, SOLVED, THREE, committed, common_steps, experiment
-from tests.gallery import listed
+from tests.gallery import GALLERY, SOLVED, THREE, committed, common_steps, listed
+from tests.gallery import experiment, section_4_3, section_5
 
 from figures import beyond01, curves as losses, quadrature, quality2d, toy2d
 from figures.methods import ROOT_START
@@ -149,8 +149,7 @@ def more_progress(evidence, numbers):
     assert all(np.all(above[name] < 0.7 * above["NCE"]) for name in SOLVED)
 
 
-@experiment(
-    "Section 4.3",
+@section_4_3(
     "on the 8-Gaussians BAR and binary search make more progress than NCE in the same"
     " number of steps (Figures 4, 5)",
 )
@@ -163,8 +162,7 @@ def test_pinwheel(evidence, curves):
     more_progress(evidence, curves["pinwheel"])
 
 
-@experiment(
-    "Section 4.3",
+@section_4_3(
     "the gains in the loss are marginal, the task being easy (Figure 4)",
     verdict="holds corrected",
     why="in the end: after 4000 steps all are within 0.001 of each other on the"
@@ -185,8 +183,7 @@ def test_gains_are_marginal_in_the_end(evidence, curves):
     assert all(pinwheel["NCE"] > 2.0 * pinwheel[name] for name in SOLVED)
 
 
-@experiment(
-    "Section 4.3",
+@section_4_3(
     "even a higher rate of F alone improves NCE on the plane",
     verdict="holds corrected",
     why="ten times theta's rate under the same optimizer does next to nothing (KL 2%"
@@ -203,8 +200,7 @@ def test_higher_rate_of_F_on_the_plane(evidence, curves):
         assert all(part[name] < part[descent] for name in SOLVED)
 
 
-@experiment(
-    "Section 5",
+@section_5(
     "solving for F at every step is what improves the training dynamics of a network",
     verdict="holds corrected",
     why="nearly all of the gain is F's first value: NCE whose F starts at the first"
@@ -282,7 +278,7 @@ CLOSED_STEPS, LOG_LOSS = "eNCE, closed F, normalised", "eNCE, closed F, log loss
 BAR_STEPS = "NCE, BAR, normalised"
 
 
-@experiment("Section 5", JOINED, where="ence.log_z")
+@section_5(JOINED, where="ence.log_z")
 def test_solved_F_with_normalised_descent_crosses(evidence):
     for panel in ("population", "batches"):
         table = committed("beyond01")[panel]
@@ -303,8 +299,7 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
         assert all(k == 1 for k in table[LOG_LOSS]["arrived"])
 
 
-@experiment(
-    "Section 5",
+@section_5(
     "once at theta* such a training stays there",
     verdict="holds corrected",
     why="in the population, and in 16 dimensions for a decaying rate; at distance 16"
