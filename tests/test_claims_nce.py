@@ -254,12 +254,10 @@ def test_eq3_eq4_central_differences(impl, pair, F, nu):
     # The truncation is h^2/6 of a third derivative of at most 1/4, and the rounding
     # eps (|L| + |r|)/h; h = eps^(1/3) balances them.
     h = impl.eps ** (1 / 3)
-    values = {
-        name: [
-            float(getattr(impl.nce, name)(*pair, x, nu=nu)) for x in (F - h, F, F + h)
-        ]
-        for name in NAMES
-    }
+    values = {}
+    for name in NAMES:
+        f = getattr(impl.nce, name)
+        values[name] = [float(f(*pair, x, nu=nu)) for x in (F - h, F, F + h)]
     for function, derivative in (("loss", "grad_F"), ("grad_F", "hess_F")):
         low, _, high = values[function]
         slope = (high - low) / ((F + h) - (F - h))
