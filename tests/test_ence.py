@@ -53,9 +53,7 @@ def draws(place):
 
 def error(got, exact):
     """In units; a subnormal value may be flushed to 0, an overflowing one infinite."""
-    if (
-        exact.scale > 2.0**1023 and abs(exact.value) < exact.scale
-    ):  # grad_F: terms overflow
+    if exact.scale > 2.0**1023 and abs(exact.value) < exact.scale:  # terms overflow
         return 0.0 if got == math.copysign(INF, exact.value) else INF
     if abs(exact.value) < mpmath.ldexp(1, -1022):
         return 0.0 if abs(got) <= 2.0**-1021 else INF
@@ -236,10 +234,8 @@ def test_profiled_loss_of_gaussians_is_quadratic(impl, evidence, distance):
         reach = abs(theta) / 2 + distance
         rounding = impl.eps * (16.0 + 2.0 * abs(theta) * reach)
         expected = theta**2 / 8 - theta * distance / 4
-        off = (
-            abs(math.log(loss) - expected),
-            abs(WEIGHTS @ impl.ence.grad_F(*runs)) / loss,
-        )
+        stationary = abs(WEIGHTS @ impl.ence.grad_F(*runs)) / loss
+        off = abs(math.log(loss) - expected), stationary
         landed = abs(theta - 4 * slope - distance) / max(1.0, reach)
         worst = max(worst, *(x / rounding for x in (*off, landed)))
     evidence(f"distance {distance}: worst deviation {worst:.2f} of the rounding of r")

@@ -99,9 +99,8 @@ def test_eq13_eq14_eq15_eq16_along_random_directions(impl, evidence, name):
         coarse, fine = ((f(t) - f(-t)) / (2 * t) for t in (h, h / 2))
         _, sizes = exact(lower, b)
         rounding = UNITS * impl.eps * (np.abs(u) @ sizes if second else sizes[0])
-        worst = max(
-            worst, abs(fine - value) / (abs(coarse - fine) + rounding / (h / 2))
-        )
+        slack = abs(coarse - fine) + rounding / (h / 2)
+        worst = max(worst, abs(fine - value) / slack)
     evidence(f"{name}: worst {worst:.2f} of truncation plus rounding")
     assert worst <= 1.0
 
@@ -183,9 +182,8 @@ def test_appendix_A2_one_bar_step_is_not_convex(impl, evidence):
         return impl.expfam.profile_loss(x, y, np.array([theta]), *offsets)
 
     # Wide steps: rounding is no question, and a convex f has no negative difference.
-    at_step, at_root = (
-        float(f(-0.75) - 2 * f(-1.0) + f(-1.25)) / 0.25**2 for f in (stepped, profile)
-    )
+    both = (f(-0.75) - 2 * f(-1.0) + f(-1.25) for f in (stepped, profile))
+    at_step, at_root = (float(x) / 0.25**2 for x in both)
 
     def formula(theta):
         s = [1 / (1 + mpmath.exp(-z)) for z in (F0 - 4 * theta, -4 * theta - F0, -F0)]
@@ -267,9 +265,7 @@ def test_eq14_samples_outside_the_supports(impl):
     zero, outside, all_outside = np.zeros(2), np.array([0.0, -INF]), np.full(2, -INF)
     assert float(impl.expfam.loss(T, T, theta, 0.0, outside, zero)) == INF
     gradient = impl.expfam.gradient(T, T, theta, 0.0, outside, outside)
-    s = 1 / (
-        1 + math.exp(0.5)
-    )  # sigmoid(F - r) of the data inside; the noise has 1 - s
+    s = 1 / (1 + math.exp(0.5))  # sigmoid(F - r) of the data inside; noise has 1 - s
     expected = [-(s + 2) / 4 + (1 - s) / 4, (s + 1) / 4 - (1 - s) / 4]
     np.testing.assert_allclose(gradient, expected, rtol=8 * impl.eps)
     hessian = impl.expfam.hessian(T, T, theta, 0.0, outside, outside)
@@ -295,15 +291,9 @@ def test_eq16_where_every_sigmoid_underflows(impl):
 
 # Arguments
 
-GOOD = {
-    "T_data": np.zeros((4, 5, 2)),
-    "T_noise": np.zeros((3, 2)),
-    "theta": np.zeros((4, 2)),
-    "F": 0.0,
-    "offset_data": np.zeros(5),
-    "offset_noise": np.zeros(3),
-    "nu": 1.0,
-}
+GOOD = {"T_data": np.zeros((4, 5, 2)), "T_noise": np.zeros((3, 2)), "F": 0.0}
+GOOD |= {"offset_data": np.zeros(5), "offset_noise": np.zeros(3), "nu": 1.0}
+GOOD |= {"theta": np.zeros((4, 2))}
 SHAPES = (
     r"leading shapes .*: T_data\[\.\.\., 0\] \(4, 5\), T_noise\[\.\.\., 0\] \(3,\), "
     r"theta \(3, 2\), F \(1,\), offset_data"
@@ -326,6 +316,7 @@ INVALID = [
     ("F", np.zeros(5), "leading shapes"),
     ("nu", 0.0, "nu"),
 ]
+NO_NOISE = {"T_noise": np.zeros((0, 2)), "offset_noise": np.zeros(0)}
 WRONG_TYPES = [
     ("T_data", [[0.0]], "T_data"),
     ("T_noise", np.zeros((3, 2), dtype=np.float32), "T_noise .* float32"),
@@ -340,11 +331,7 @@ WRONG_TYPES = [
     [
         *[(ValueError, {key: x}, message) for key, x, message in INVALID],
         *[(TypeError, {key: x}, message) for key, x, message in WRONG_TYPES],
-        (
-            ValueError,
-            {"T_noise": np.zeros((0, 2)), "offset_noise": np.zeros(0)},
-            "offset_noise .* at least one sample",
-        ),
+        (ValueError, NO_NOISE, "offset_noise .* at least one sample"),
     ],
 )
 def test_invalid_input_raises(error, changes, message):

@@ -54,16 +54,6 @@ def test_brackets_are_narrow(impl, nu, counts):
         assert lo <= exact.F <= hi
 
 
-@pytest.mark.parametrize("solver", ["newton", "bisect", "bar"])
-@pytest.mark.parametrize("shape", [(), (3,), (70,)])
-def test_status_and_evaluations_are_int64(impl, solver, shape):
-    g = rng(32)
-    pair = [g.normal(mean, 1.0, (*shape, 600)) for mean in (1.0, 0.0)]
-    z = getattr(impl.logz, solver)(*pair)
-    assert z.status.dtype == z.evaluations.dtype == np.int64
-    assert z.evaluations.shape == shape
-
-
 @pytest.mark.parametrize("nu", [1.0, 5.0])
 @pytest.mark.parametrize("law", ["drawn", "sorted", "runs"])
 def test_newton_reads_a_long_sample_at_most_three_times(impl, law, nu):
