@@ -11,7 +11,6 @@ from scipy import stats
 
 from refnce.array.backend import make_rng, to_numpy
 from refnce.distributions import DiagonalGaussian, Gaussian, common
-from refnce.train.fit import Batches
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
 
@@ -69,11 +68,6 @@ def test_draws_depend_on_the_seed_alone_and_are_contiguous():
     assert whole.shape == (4, 5, D) and whole.flags.c_contiguous
     assert np.array_equal(whole, LAW.sample(make_rng(7), 4, 5))
     assert not np.array_equal(whole, LAW.sample(make_rng(8), 4, 5))
-
-
-def test_gaussian_is_data_and_noise_of_batches():
-    data, noise = Batches(LAW, LAW, 0, (2,), n=3, m=5)(0)
-    assert data.shape == (2, 3, D) and noise.shape == (2, 5, D)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
