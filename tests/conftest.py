@@ -9,13 +9,8 @@ import hypothesis
 import pytest
 
 from refnce.array import backend
-from refnce.conformance.surface import (
-    NOT_PROVIDED,
-    Impl,
-    NotProvided,
-    UnusableError,
-    on_module,
-)
+from refnce.conformance.surface import NOT_PROVIDED, Impl, NotProvided, UnusableError
+from refnce.conformance.surface import on_module
 from tests import adapter, oracle
 from tests.ledger import Ledger
 from tests.libraries import import_or_skip

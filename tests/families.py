@@ -26,15 +26,11 @@ def evaluate(impl: Any, name: str, b: Batch) -> Any:
 def normal_batch(g: np.random.Generator, k: int = 3, scale: float = 1.0) -> Batch:
     n, m = g.integers(1, 30, size=2)
     shift = g.normal(size=k)
-    return {
-        "T_data": scale * (g.normal(size=(n, k)) + shift),
-        "T_noise": scale * g.normal(size=(m, k)),
-        "theta": g.normal(size=k),
-        "F": float(g.normal()),
-        "offset_data": g.normal(size=n),
-        "offset_noise": g.normal(size=m),
-        "nu": float(10.0 ** g.uniform(-2, 2)),
-    }
+    T_data = scale * (g.normal(size=(n, k)) + shift)
+    T_noise, theta, F = scale * g.normal(size=(m, k)), g.normal(size=k), g.normal()
+    values = T_data, T_noise, theta, float(F), g.normal(size=n), g.normal(size=m)
+    nu = float(10.0 ** g.uniform(-2, 2))
+    return dict(zip(ARGUMENTS, values, strict=True)) | {"nu": nu}
 
 
 elements = st.floats(-8.0, 8.0, allow_subnormal=False)
@@ -51,15 +47,9 @@ def batches(draw: st.DrawFn) -> tuple[Batch, np.ndarray, float]:
     def array(*shape: int) -> np.ndarray:
         return draw(hnp.arrays(np.float64, shape, elements=elements))
 
-    batch = {
-        "T_data": array(n, k),
-        "T_noise": array(m, k),
-        "theta": array(k),
-        "F": draw(elements),
-        "offset_data": array(n),
-        "offset_noise": array(m),
-        "nu": draw(st.sampled_from([1.0, 0.1, 7.0])),
-    }
+    values = array(n, k), array(m, k), array(k), draw(elements), array(n), array(m)
+    batch: Batch = dict(zip(ARGUMENTS, values, strict=True))
+    batch["nu"] = draw(st.sampled_from([1.0, 0.1, 7.0]))
     return batch, array(k), draw(elements)
 
 

@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import numpy as np
 
+Array = np.ndarray
 
-def columns(x: np.ndarray) -> np.ndarray:
+
+def columns(x: Array) -> Array:
     """x (n, C, H, W) -> (n, H, W, C, 3, 3): each pixel's neighbourhood, 0 outside."""
     padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-    return np.lib.stride_tricks.sliding_window_view(
-        padded, (3, 3), axis=(2, 3)
-    ).transpose(0, 2, 3, 1, 4, 5)
+    view = np.lib.stride_tricks.sliding_window_view
+    return view(padded, (3, 3), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5)
 
 
-def forward(
-    weight: np.ndarray, bias: np.ndarray, x: np.ndarray, stride: int
-) -> np.ndarray:
+def forward(weight: Array, bias: Array, x: Array, stride: int) -> Array:
     """y (n, O, H', W')."""
     near = columns(x)[:, ::stride, ::stride]
     y = near.reshape(*near.shape[:3], -1) @ weight.reshape(weight.shape[0], -1).T + bias
     return y.transpose(0, 3, 1, 2)
 
 
-def pullback(
-    weight: np.ndarray, x: np.ndarray, stride: int, dy: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def pullback(weight: Array, x: Array, stride: int, dy: Array) -> tuple[Array, ...]:
     """(dx, dweight, dbias)."""
     near, rows = columns(x)[:, ::stride, ::stride], dy.transpose(0, 2, 3, 1)
     dweight = np.einsum("nhwo,nhwcij->ocij", rows, near, optimize=True)
@@ -37,7 +34,7 @@ def pullback(
     high, wide = rows.shape[1:3]
     for i in range(3):
         for j in range(3):
-            dx[:, :, i : i + stride * high : stride, j : j + stride * wide : stride][
-                :, :, :high, :wide
-            ] += back[..., i, j].transpose(0, 3, 1, 2)
+            down = slice(i, i + stride * high, stride)
+            along = slice(j, j + stride * wide, stride)
+            dx[:, :, down, along] += back[..., i, j].transpose(0, 3, 1, 2)
     return dx[:, :, 1:-1, 1:-1], dweight, rows.sum(axis=(0, 1, 2))

@@ -9,15 +9,7 @@ import numpy as np
 import pytest
 
 from refnce.array import backend
-from tests.libraries import (
-    FUNCTIONS,
-    OTHERS,
-    Library,
-    arguments,
-    call,
-    or_skip,
-    parts,
-)
+from tests.libraries import FUNCTIONS, OTHERS, Library, arguments, call, or_skip, parts
 
 AGREE = pytest.mark.claim(
     "Array libraries",
@@ -26,6 +18,13 @@ AGREE = pytest.mark.claim(
     kind="theorem",
     where="backend.array_namespace",
 )
+
+
+def claimed(name):
+    marks = AGREE if name in ("numpy", backend.STRICT) else ()
+    return pytest.param(name, marks=marks)
+
+
 # Sums of positive terms keep their relative accuracy. The others cancel and are judged
 # by the size of their terms.
 POSITIVE = {"loss", "hess_F", "grad_r", "profile_loss", "standard_error", "overlap"}
@@ -44,14 +43,7 @@ def deviation(name, part, found, expected, eps):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize(
-    "library",
-    [pytest.param("numpy", marks=AGREE)]
-    + [
-        pytest.param(name, marks=AGREE if name == backend.STRICT else ())
-        for name in OTHERS
-    ],
-)
+@pytest.mark.parametrize("library", [*map(claimed, ("numpy", *OTHERS))])
 def test_results_keep_dtype_and_device_and_agree_with_numpy(library, dtype, evidence):
     library = or_skip(library)
     worst = {}
@@ -73,10 +65,8 @@ def test_results_keep_dtype_and_device_and_agree_with_numpy(library, dtype, evid
                 eps = float(np.finfo(dtype).eps)
                 worst[label] = deviation(name, part, x, expected[part], eps)
     most = max(worst, key=worst.__getitem__)
-    evidence(
-        f"{library.name}, {dtype}: at most {worst[most]:.1f} eps from NumPy's float64 "
-        f"({most})"
-    )
+    found = f"{worst[most]:.1f} eps from NumPy's float64 ({most})"
+    evidence(f"{library.name}, {dtype}: at most {found}")
     assert worst[most] <= BOUND, worst
 
 
@@ -147,11 +137,8 @@ def test_no_global_state_changes():
     strict = Library(backend.STRICT)
 
     def state():
-        return (
-            np.geterr(),
-            strict.xp.get_array_api_strict_flags(),
-            np.random.get_state()[1].tolist(),
-        )
+        flags = strict.xp.get_array_api_strict_flags()
+        return np.geterr(), flags, np.random.get_state()[1].tolist()
 
     before = state()
     with np.errstate(all="raise"):

@@ -18,6 +18,7 @@ from tests.regimes import HALF_LOG_2PI, rng
 from tests.strategies import moderate, nus, pairs, samples, seeds
 
 theorem = partial(pytest.mark.claim, kind="theorem")
+lemma_B1 = partial(theorem, "Lemma B.1", where="logz.bar_update")
 partitions = st.floats(-10.0, 10.0)
 energies = st.lists(st.floats(-4.0, 4.0), min_size=5, max_size=5).map(np.asarray)
 EPS = 2.0**-52
@@ -45,8 +46,8 @@ WEIGHTS = pytest.mark.parametrize("W", [metropolis, fermi])
     "Eq. 6",
     "W(dE) e^{E_p} = W(-dE) e^{E_q} for Metropolis and Fermi weights",
     verdict="holds corrected",
-    why="Metropolis is min{1, e^{-dE}}; "
-    "the printed min{1, e^{dE}} breaks the condition",
+    why="Metropolis is min{1, e^{-dE}}; the printed min{1, e^{dE}} breaks the"
+    " condition",
 )
 @pytest.mark.printed_error(
     "after Eq. 6",
@@ -83,8 +84,8 @@ def test_eq7_ratio_of_partition_functions(W, E_p, E_q):
 @pytest.mark.printed_error(
     "Eq. 8",
     printed="Z_p/Z_q = E_q[sigma(dE - c)]/E_p[sigma(-dE + c)] with c = log Z_p/Z_q",
-    right="Z_p/Z_q = e^c times that ratio, for any c; "
-    "Eqs. 9 and 10 agree with this form",
+    right="Z_p/Z_q = e^c times that ratio, for any c; Eqs. 9 and 10 agree with this"
+    " form",
 )
 @given(atoms(), st.floats(-5, 5), st.floats(-10, 10))
 def test_eq8_shifted_fermi_weights(impl, atoms, log_ratio, c):
@@ -206,8 +207,8 @@ def test_eq10_one_update_reaches_the_root_of_one_point(impl, x, nu):
 
 @theorem(
     "Eq. 11",
-    "the logs of the two terms of Eq. 3 give the update, as a descent direction: "
-    "F <- F - lr (log 1/2 A - log 1/2 B)",
+    "the logs of the two terms of Eq. 3 give the update, as a descent direction: F <-"
+    " F - lr (log 1/2 A - log 1/2 B)",
     where="logz.bar",
     verdict="holds corrected",
     why="Eq. 11 is minus the update of Eq. 10: a gradient, to be subtracted",
@@ -235,11 +236,7 @@ distances = st.floats(0.1, 20.0)
 signs = st.sampled_from([-1.0, 1.0])
 
 
-@theorem(
-    "Lemma B.1",
-    "|F_next - F*| <= |F - F*| for the BAR update on any finite samples",
-    where="logz.bar_update",
-)
+@lemma_B1("|F_next - F*| <= |F - F*| for the BAR update on any finite samples")
 @given(pairs(), st.floats(-300, 300), nus)
 def test_lemma_B1_update_is_nonexpansive(impl, pair, away, nu):
     root = root_F(*pair, nu)
@@ -247,10 +244,8 @@ def test_lemma_B1_update_is_nonexpansive(impl, pair, away, nu):
     assert abs(after - root) <= abs(away) + tolerance(impl, *pair, root, away)
 
 
-@theorem(
-    "Lemma B.1",
-    "it is strict: F_next is nearer than F wherever F is not the root (0 < h' < 2)",
-    where="logz.bar_update",
+@lemma_B1(
+    "it is strict: F_next is nearer than F wherever F is not the root (0 < h' < 2)"
 )
 @given(pairs(moderate()), distances, signs, nus)
 def test_lemma_B1_update_is_strictly_nearer(impl, pair, away, sign, nu):
@@ -264,9 +259,7 @@ def test_lemma_B1_update_is_strictly_nearer(impl, pair, away, sign, nu):
     assert abs(after - root) < away - gap / 2
 
 
-@theorem(
-    "Lemma B.1", "0 < h' < 2, tending to 1 at both infinities", where="logz.bar_update"
-)
+@lemma_B1("0 < h' < 2, tending to 1 at both infinities")
 @given(pairs(moderate()), st.floats(-30, 30), nus)
 def test_lemma_B1_slope_of_h(impl, pair, F, nu):
     # Truncation: step^2/6 of a third derivative below 2. Rounding: eps |r|/step.
@@ -281,11 +274,9 @@ def test_lemma_B1_slope_of_h(impl, pair, F, nu):
     assert 0 < exact < 2 and abs(slope - exact) <= slack
 
 
-@theorem(
-    "Lemma B.1",
-    "h' tends to 1 at both infinities: "
-    "far out one update brings a finite step to the root's side",
-    where="logz.bar_update",
+@lemma_B1(
+    "h' tends to 1 at both infinities: far out one update brings a finite step to the"
+    " root's side",
 )
 @given(pairs(moderate()), signs, nus)
 def test_lemma_B1_far_out_the_start_does_not_matter(impl, pair, side, nu):
@@ -294,11 +285,7 @@ def test_lemma_B1_far_out_the_start_does_not_matter(impl, pair, side, nu):
     assert abs(near - far) <= slack
 
 
-@theorem(
-    "Lemma B.1",
-    "the bound is tight without further assumptions on the samples",
-    where="logz.bar_update",
-)
+@lemma_B1("the bound is tight without further assumptions on the samples")
 @pytest.mark.parametrize("D", [10.0, 15.0, 20.0])
 @pytest.mark.parametrize(
     ("name", "nu"), [("separated", 1.0), ("separated", 3.0), ("reversed", 1.0)]

@@ -20,6 +20,9 @@ from tests.regimes import HALF_LOG_2PI, rng
 from tests.strategies import moderate, nus, on_grid, pairs, samples, seeds
 
 theorem = partial(pytest.mark.claim, kind="theorem")
+definition_3_1 = partial(theorem, "Definition 3.1", where="nce.loss")
+section_3_1 = partial(theorem, "Section 3.1", where="nce.loss")
+eq3 = partial(theorem, "Eq. 3", where="nce.grad_F")
 partitions = st.floats(-10.0, 10.0)
 wide = st.floats(-300.0, 300.0)
 NAMES = ("loss", "grad_F", "hess_F")
@@ -27,11 +30,9 @@ NAMES = ("loss", "grad_F", "hess_F")
 # Definition 3.1
 
 
-@theorem(
-    "Definition 3.1",
-    "the loss of log-ratios is the printed loss of densities, "
-    "-1/2 E log p/(p + q) - 1/2 E log q/(p + q)",
-    where="nce.loss",
+@definition_3_1(
+    "the loss of log-ratios is the printed loss of densities, -1/2 E log p/(p + q) -"
+    " 1/2 E log q/(p + q)",
 )
 @given(pairs(moderate()), partitions)
 def test_eq1_loss_of_densities(impl, pair, F):
@@ -43,11 +44,9 @@ def test_eq1_loss_of_densities(impl, pair, F):
     assert abs(impl.nce.loss(*pair, F) - printed) <= tolerance(impl, *pair, F)
 
 
-@theorem(
-    "Definition 3.1",
-    "with noise weight nu: mean softplus(F + log nu - r_data) "
-    "+ nu mean softplus(r_noise - F - log nu), over 1 + nu",
-    where="nce.loss",
+@definition_3_1(
+    "with noise weight nu: mean softplus(F + log nu - r_data) + nu mean"
+    " softplus(r_noise - F - log nu), over 1 + nu",
 )
 @given(pairs(), wide, nus)
 def test_eq1_softplus_form(impl, pair, F, nu):
@@ -93,7 +92,7 @@ CONSISTENT = (
 )
 
 
-@theorem("Section 3.1", CONSISTENT, where="nce.loss")
+@section_3_1(CONSISTENT)
 @given(scored_atoms(6.0), st.floats(-5.0, 5.0), nus)
 def test_section_3_1_minimum_is_unique_and_at_the_truth(impl, law, F, nu):
     atoms, offset = law
@@ -109,7 +108,7 @@ def test_section_3_1_minimum_is_unique_and_at_the_truth(impl, law, F, nu):
     assert elsewhere >= least + gain - tolerance(impl, truth, F, elsewhere)
 
 
-@theorem("Section 3.1", CONSISTENT, where="nce.grad_r")
+@section_3_1(CONSISTENT, where="nce.grad_r")
 @given(atoms(), st.floats(-5.0, 5.0), nus)
 def test_section_3_1_gradient_vanishes_at_the_truth(impl, atoms, F, nu):
     pair = atoms.samples(atoms.truth + F)
@@ -121,11 +120,9 @@ def test_section_3_1_gradient_vanishes_at_the_truth(impl, atoms, F, nu):
     assert np.all(np.abs(per_atom) <= slack)
 
 
-@theorem(
-    "Section 3.1",
-    "without Q > 0 where P* is there is no minimiser: "
-    "the loss still falls as the model grows on the missing atom",
-    where="nce.loss",
+@section_3_1(
+    "without Q > 0 where P* is there is no minimiser: the loss still falls as the"
+    " model grows on the missing atom",
 )
 @given(st.floats(-3.0, 3.0), nus)
 def test_section_3_1_noise_must_cover_the_data(impl, F, nu):
@@ -144,10 +141,9 @@ def population(function, theta, d, F, nu=1.0):
     return float(WEIGHTS @ function(*pair, np.full(GRID.shape, F), nu=nu))
 
 
-@theorem(
-    "Section 3.1",
-    "F* = log of the integral of exp E at theta~*: Gaussians by quadrature, "
-    "gradient 0 and minimum there",
+@section_3_1(
+    "F* = log of the integral of exp E at theta~*: Gaussians by quadrature, gradient 0"
+    " and minimum there",
     where="nce.grad_F",
 )
 @pytest.mark.parametrize("nu", [0.5, 1.0, 3.0])
@@ -163,10 +159,9 @@ def test_section_3_1_best_F_of_gaussians(impl, evidence, d, nu):
     evidence(f"d = {d:g}, nu = {nu:g}: dL/dF at F* is {slope:.1e}")
 
 
-@theorem(
-    "Section 3.1",
-    "the constant that minimises the loss is F* = log of the integral of exp E, "
-    "whatever theta~",
+@section_3_1(
+    "the constant that minimises the loss is F* = log of the integral of exp E,"
+    " whatever theta~",
     where="nce.grad_F",
     verdict="holds corrected",
     why="only at theta~ = theta~*; elsewhere dL/dF at log Z is not 0",
@@ -174,8 +169,8 @@ def test_section_3_1_best_F_of_gaussians(impl, evidence, d, nu):
 @pytest.mark.printed_error(
     "Section 3.1",
     printed="F* = log of the integral of exp(E_theta~), whatever theta~",
-    right="at theta~ = theta~* only; "
-    "elsewhere the F that minimises the loss differs from log Z(theta~)",
+    right="at theta~ = theta~* only; elsewhere the F that minimises the loss differs"
+    " from log Z(theta~)",
 )
 @pytest.mark.parametrize("theta", [0.0, 1.0, 2.0, 4.0])
 def test_section_3_1_best_F_elsewhere_is_not_log_z(impl, theta):
@@ -211,7 +206,7 @@ LIMITS = (
 )
 
 
-@theorem("Eq. 3", LIMITS, where="nce.grad_F")
+@eq3(LIMITS)
 @given(pairs(), st.floats(-2000, 2000), st.floats(0, 2000), nus)
 def test_eq3_gradient_increases_within_its_limits(impl, pair, F, up, nu):
     low, high = (float(impl.nce.grad_F(*pair, x, nu=nu)) for x in (F, F + up))
@@ -219,7 +214,7 @@ def test_eq3_gradient_increases_within_its_limits(impl, pair, F, up, nu):
     assert -nu / (1 + nu) - slack <= low <= high + slack <= 1 / (1 + nu) + 2 * slack
 
 
-@theorem("Eq. 3", LIMITS, where="nce.grad_F")
+@eq3(LIMITS)
 @given(pairs(moderate()), nus)
 def test_eq3_gradient_tends_to_its_limits(impl, pair, nu):
     far = 10 + 40 + abs(math.log(nu))  # every sigmoid is within e^-40 of its limit
@@ -230,7 +225,7 @@ def test_eq3_gradient_tends_to_its_limits(impl, pair, nu):
     assert np.all(np.diff([-nu / (1 + nu), *grid, 1 / (1 + nu)]) > 0)
 
 
-@theorem("Eq. 3", EQ_3, where="nce.grad_F")
+@eq3(EQ_3)
 @given(scored_atoms(), partitions, nus)
 def test_eq3_integral_form(impl, law, F, nu):
     atoms, r = law
@@ -253,22 +248,16 @@ def test_eq4_integral_form(impl, law, F, nu):
     assert abs(got - integral) <= tolerance(impl, r, F) * integral
 
 
-@theorem(
-    "Eq. 3",
-    "dL/dF and d2L/dF2 are the derivatives of the loss, by central differences",
-    where="nce.grad_F",
-)
+@eq3("dL/dF and d2L/dF2 are the derivatives of the loss, by central differences")
 @given(pairs(moderate()), partitions, nus)
 def test_eq3_eq4_central_differences(impl, pair, F, nu):
     # The truncation is h^2/6 of a third derivative of at most 1/4, and the rounding
     # eps (|L| + |r|)/h; h = eps^(1/3) balances them.
     h = impl.eps ** (1 / 3)
-    values = {
-        name: [
-            float(getattr(impl.nce, name)(*pair, x, nu=nu)) for x in (F - h, F, F + h)
-        ]
-        for name in NAMES
-    }
+    values = {}
+    for name in NAMES:
+        f = getattr(impl.nce, name)
+        values[name] = [float(f(*pair, x, nu=nu)) for x in (F - h, F, F + h)]
     for function, derivative in (("loss", "grad_F"), ("grad_F", "hess_F")):
         low, _, high = values[function]
         slope = (high - low) / ((F + h) - (F - h))
@@ -297,8 +286,8 @@ def test_section_3_3_gradient_changes_sign_once(impl, pair, nu, away):
 
 @theorem(
     "Eq. 13",
-    "the loss reaches a model through dL/dr: "
-    "-s_data/(n(1 + nu)) and nu s_noise/(m(1 + nu))",
+    "the loss reaches a model through dL/dr: -s_data/(n(1 + nu)) and nu s_noise/(m(1 +"
+    " nu))",
     where="nce.grad_r",
 )
 @given(pairs(moderate()), partitions, nus, seeds)
@@ -333,11 +322,7 @@ def unchanged(impl, before, after, *sizes, signs=(1, 1, 1)):
     return True
 
 
-@theorem(
-    "Section 3.1",
-    "shift: (r + c, F + c) leaves the objective as it is",
-    where="nce.loss",
-)
+@section_3_1("shift: (r + c, F + c) leaves the objective as it is")
 @given(pairs(), wide, wide, nus)
 def test_section_3_1_shift(impl, pair, F, c, nu):
     F, c = float(on_grid(F)), float(on_grid(c))
@@ -346,11 +331,9 @@ def test_section_3_1_shift(impl, pair, F, c, nu):
     assert unchanged(impl, (pair, F, nu), after, c)
 
 
-@theorem(
-    "Section 3.1",
-    "swap: (r_data, r_noise, F, nu) -> (-r_noise, -r_data, -F, 1/nu) "
-    "keeps the normalised loss, turns dL/dF's sign",
-    where="nce.loss",
+@section_3_1(
+    "swap: (r_data, r_noise, F, nu) -> (-r_noise, -r_data, -F, 1/nu) keeps the"
+    " normalised loss, turns dL/dF's sign",
 )
 @given(pairs(), wide, nus)
 def test_section_3_1_swap(impl, pair, F, nu):
@@ -358,7 +341,7 @@ def test_section_3_1_swap(impl, pair, F, nu):
     assert unchanged(impl, (pair, F, nu), after, signs=(1, -1, 1))
 
 
-@theorem("Section 3.1", "the order of the samples does not matter", where="nce.loss")
+@section_3_1("the order of the samples does not matter")
 @given(pairs(), wide, nus, seeds)
 def test_section_3_1_permutation(impl, pair, F, nu, seed):
     shuffled = [rng(seed).permutation(r) for r in pair]

@@ -16,18 +16,12 @@ from tests.certified import root_F
 from tests.close import tolerance
 from tests.populations import sigmoid
 from tests.regimes import gaussian_1d, ring, rng
-from tests.strategies import (
-    infinite_samples,
-    moderate,
-    nus,
-    on_grid,
-    pairs,
-    samples,
-    seeds,
-)
+from tests.strategies import infinite_samples, moderate, nus, on_grid, pairs, samples
+from tests.strategies import seeds
 from tests.test_claims_bar import update
 
 theorem = partial(pytest.mark.claim, kind="theorem")
+section_3_3 = partial(theorem, "Section 3.3", where="logz.newton")
 CONVERGED, NO_ROOT, CYCLE, MAX_UPDATES = 0, 2, 3, 4
 SOLVERS = ("newton", "bisect", "bar")
 
@@ -43,10 +37,9 @@ def solve(impl, solver, pair, nu=1.0, **options):
 # Section 3.3: the root
 
 
-@theorem(
-    "Section 3.3",
-    "for fixed theta~ there is a unique F, "
-    "and the solvers find it on any finite samples",
+@section_3_3(
+    "for fixed theta~ there is a unique F, and the solvers find it on any finite"
+    " samples",
     where="logz",
 )
 @pytest.mark.parametrize("solver", SOLVERS)
@@ -58,10 +51,9 @@ def test_section_3_3_solvers_find_the_root(impl, solver, pair, nu):
         assert abs(float(z.F) - exact) <= tolerance(impl, exact)
 
 
-@theorem(
-    "Section 3.3",
-    "the pooled least and greatest log-ratio bracket the root, "
-    "for any counts and any nu",
+@section_3_3(
+    "the pooled least and greatest log-ratio bracket the root, for any counts and any"
+    " nu",
     where="logz.bisect",
 )
 @given(pairs(), nus)
@@ -75,11 +67,7 @@ def test_section_3_3_pooled_extremes_bracket_the_root(impl, pair, nu):
     assert low - tolerance(impl, pooled) <= F <= high + tolerance(impl, pooled)
 
 
-@theorem(
-    "Section 3.3",
-    "shift, swap and permutation move the root as they should",
-    where="logz.newton",
-)
+@section_3_3("shift, swap and permutation move the root as they should")
 @given(pairs(), st.floats(-300, 300), st.integers(-10, 10), seeds)
 def test_section_3_3_symmetries_of_the_root(impl, pair, c, power, seed):
     c, nu = float(on_grid(c)), 2.0**power  # 1/nu is exact
@@ -93,11 +81,9 @@ def test_section_3_3_symmetries_of_the_root(impl, pair, c, power, seed):
     assert abs(newton(*shuffled, nu=nu).F - F) <= slack
 
 
-@theorem(
-    "Section 3.3",
-    "for nu = 1 and n = m the root does not change "
-    "when data samples are exchanged with noise samples",
-    where="logz.newton",
+@section_3_3(
+    "for nu = 1 and n = m the root does not change when data samples are exchanged"
+    " with noise samples",
 )
 @pytest.mark.parametrize("nu", [1.0, 3.0])
 @given(seeds, st.integers(1, 40), st.sampled_from([0.5, 5.0, 300.0]))
@@ -165,10 +151,9 @@ def test_section_3_3_evaluations_of_newton(impl, evidence):
     assert not slow, "; ".join(slow)
 
 
-@theorem(
-    "Section 3.3",
-    "the number of halvings is known before the loop: "
-    "log2 of the bracket over the tolerance",
+@section_3_3(
+    "the number of halvings is known before the loop: log2 of the bracket over the"
+    " tolerance",
     where="logz.bisect",
 )
 @given(pairs(moderate(30)), st.integers(1, 30))
@@ -198,8 +183,8 @@ def halved(impl, pair, lo, hi):
     "binary search needs one forward pass and only the changing loss values",
     where="nce.loss",
     verdict="holds corrected",
-    why="one pass, yes; but loss values fix F to half the digits only: "
-    "search on the sign of dL/dF",
+    why="one pass, yes; but loss values fix F to half the digits only: search on the"
+    " sign of dL/dF",
 )
 def test_section_3_5_loss_values_lose_half_the_digits(impl, evidence):
     """Near the root the loss is flat: |L(F) - L(F*)| < eps L for |F - F*| under
@@ -227,8 +212,8 @@ def test_section_3_5_loss_values_lose_half_the_digits(impl, evidence):
 
 @theorem(
     "Section 4",
-    "binary search stops when it returns the same value twice within a threshold: "
-    "the bracket is then twice the threshold",
+    "binary search stops when it returns the same value twice within a threshold: the"
+    " bracket is then twice the threshold",
     where="nce.grad_F",
 )
 def test_section_4_stopping_rule(impl, evidence):
@@ -254,8 +239,8 @@ def test_section_4_stopping_rule(impl, evidence):
 
 @theorem(
     "Figure 7",
-    "oscillation at low overlap is h' near 2: a strict contraction all the same, "
-    "reported as CYCLE and cured by half steps",
+    "oscillation at low overlap is h' near 2: a strict contraction all the same,"
+    " reported as CYCLE and cured by half steps",
     where="logz.bar",
 )
 @pytest.mark.parametrize("d", [16.0, 64.0])
@@ -314,10 +299,8 @@ def test_standard_error_and_overlap_of_a_coarse_solve(impl, xtol):
             F = float(exact.F.value)
             assert abs(float(z.F) - F) <= xtol
             sides = sigmoid(F - pair[0]), sigmoid(pair[1] - F)
-            cancel = max(
-                np.mean(s**2) * (0.5 / np.var(s) + 1 / np.mean(s * (1 - s)))
-                for s in sides
-            )
+            sums = [0.5 / np.var(s) + 1 / np.mean(s * (1 - s)) for s in sides]
+            cancel = max(np.mean(s**2) * x for s, x in zip(sides, sums, strict=True))
             for name in ("standard_error", "overlap"):
                 ratio = float(getattr(z, name)) / float(getattr(exact, name).value)
                 assert abs(ratio - 1) <= 1e-6 * cancel, name

@@ -1,4 +1,4 @@
-"""The convolution is the definition's, SciPy's and PyTorch's."""
+"""The convolution is the definition's and PyTorch's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
-from scipy.signal import correlate
 
 from refnce import nn
 from refnce.nn import conv
@@ -56,41 +55,6 @@ def test_conv3x3_is_the_definition(stride, n, C, O, H, W, seed):
     pixels = y[:, 0].size
     for each in zip(results, right, terms, (9 * O, pixels, pixels), strict=True):
         assert_agrees(*each)
-
-
-@given(n=st.integers(1, 3), C=FEW, O=FEW, H=SIZES, W=SIZES, seed=seeds)
-def test_conv3x3_agrees_with_scipy(n, C, O, H, W, seed):
-    """``scipy.signal.correlate`` by its direct method on padded images."""
-    params, x, _ = drawn(seed, n, C, O, H, W)
-
-    def direct(weight, x):
-        padded = np.pad(x, ((0, 0), (0, 0), (1, 1), (1, 1)))
-        options = {"mode": "valid", "method": "direct"}
-        images = [[correlate(a, w, **options)[0] for w in weight] for a in padded]
-        return np.asarray(images)
-
-    bias = params["bias"][:, None, None]
-    terms = direct(np.abs(params["weight"]), np.abs(x)) + np.abs(bias)
-    y, _ = nn.conv3x3(params, x)
-    assert_agrees(y, direct(params["weight"], x) + bias, terms, 9 * C + 1)
-
-
-@strides
-@given(H=SIZES, W=SIZES, seed=seeds)
-def test_pullback_is_the_adjoint(stride, H, W, seed):
-    """<dy, J v> = <J^T dy, v>: the layer is linear in x and in its parameters."""
-    params, x, g = drawn(seed, 3, 2, 4, H, W)
-    y, pullback = nn.conv3x3(params, x, stride=stride)
-    dy, v_x = g.normal(size=y.shape), g.normal(size=x.shape)
-    v = {k: g.normal(size=p.shape) for k, p in params.items()}
-    dx, dparams = pullback(dy)
-    no_bias = params | {"bias": np.zeros(4)}
-    along_x, _ = nn.conv3x3(no_bias, v_x, stride=stride)
-    along_params, _ = nn.conv3x3(v, x, stride=stride)
-    scale = 1e2 * y.size
-    assert_close(np.sum(dx * v_x), np.sum(dy * along_x), scale=scale)
-    slope = sum(np.sum(dparams[k] * v[k]) for k in v)
-    assert_close(slope, np.sum(dy * along_params), scale=scale)
 
 
 @strides

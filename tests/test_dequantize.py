@@ -56,20 +56,14 @@ def test_moments_are_exact_up_to_rounding():
             assert abs(covariance[i, j] - float(exact)) <= 2 * EPS * abs(float(exact))
 
 
-def test_moments_are_those_of_draws():
-    """Of two blocks of images: 14 means within 6 standard errors, which a correct
-    program misses once in 36 million seeds."""
+def test_moments_of_two_blocks_of_images():
+    """The pixels' covariance, and the variance 1/12 of a uniform draw of a 256th."""
     images = make_rng(8).integers(256, size=(5000, 4), dtype=np.uint8)
     images[:, 1] //= 128
     images[:, 2] = images[:, 0] // 2
-    mean, covariance = moments(images)
+    _, covariance = moments(images)
     expected = np.cov(images.T, bias=True) / 256**2 + np.eye(4) / (12 * 256**2)
     assert_close(covariance, expected, scale=1.0)
-    x = dequantize(images[make_rng(9).integers(5000, size=200_000)], make_rng(10))
-    z = np.linalg.solve(np.linalg.cholesky(covariance), (x - mean).T)
-    products = [z[i] * z[j] - (i == j) for i in range(4) for j in range(i + 1)]
-    for sample in (*z, *products):
-        assert abs(sample.mean()) <= 6 * sample.std() / math.sqrt(sample.size)
 
 
 def test_constant_pixels_keep_the_variance_of_dequantization():

@@ -161,36 +161,30 @@ def test_x_of_another_dimension_or_dtype_is_refused(law, name):
         function(np.ones((1, d), dtype=np.int64))
 
 
+Ring, Pinwheel = distributions.RingMixture, distributions.Pinwheel
+Diagonal, Unit = distributions.DiagonalGaussian, distributions.UnitGaussian
+ONE = np.ones(1)
+
+
 @pytest.mark.parametrize(
-    ("make", "message"),
+    ("law", "parameters", "message"),
     [
-        (lambda: distributions.RingMixture(1, 3), "dimension must be >= 2"),
-        (lambda: distributions.RingMixture(2, 0), "components >= 1"),
-        (lambda: distributions.RingMixture(sd=0.0), "sd > 0"),
-        (lambda: distributions.RingMixture(sd=np.nan), "sd > 0"),
-        (lambda: distributions.Pinwheel(petals=0), "petals must be >= 1"),
+        (Ring, {"dimension": 1, "components": 3}, "dimension must be >= 2"),
+        (Ring, {"dimension": 2, "components": 0}, "components >= 1"),
+        (Ring, {"sd": 0.0}, "sd > 0"),
+        (Ring, {"sd": np.nan}, "sd > 0"),
+        (Pinwheel, {"petals": 0}, "petals must be >= 1"),
+        (Pinwheel, {"radial": 0.0}, "radial, tangential and scale > 0"),
+        (Diagonal, {"mean": 0 * ONE, "variance": -ONE}, "variance must be > 0; got -1"),
         (
-            lambda: distributions.Pinwheel(radial=0.0),
-            "radial, tangential and scale > 0",
+            Diagonal,
+            {"mean": np.zeros(2), "variance": ONE},
+            r"shape; got \(2,\) and \(1,",
         ),
-        (
-            lambda: distributions.DiagonalGaussian(np.zeros(1), np.asarray([-1.0])),
-            "variance must be > 0; got -1.0",
-        ),
-        (
-            lambda: distributions.DiagonalGaussian(np.zeros(2), np.ones(1)),
-            r"mean and variance must have one shape; got \(2,\) and \(1,\)",
-        ),
-        (
-            lambda: distributions.UnitGaussian(np.asarray([0.0, np.nan])),
-            r"mean must be a NumPy array .* of finite numbers; got ndarray .* \(2,\)",
-        ),
-        (
-            lambda: distributions.UnitGaussian(np.asarray(1.0)),
-            r"mean must be a NumPy array \(\.\.\., d\) .* of shape \(\)",
-        ),
+        (Unit, {"mean": np.nan * np.ones(2)}, r"finite numbers; got ndarray .* \(2,\)"),
+        (Unit, {"mean": np.asarray(1.0)}, r"array \(\.\.\., d\) .* of shape \(\)"),
     ],
 )
-def test_invalid_parameters_are_named(make, message):
+def test_invalid_parameters_are_named(law, parameters, message):
     with pytest.raises(ValueError, match=message):
-        make()
+        law(**parameters)

@@ -4,31 +4,18 @@ As in test_experiments, verdicts are recomputed from figures/gallery/*.json, and
 rerun with the same seed shows that these come from this code.
 """
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
-for name in ("matplotlib", "tqdm", "safetensors", "arviz_stats"):
-    why = f"the figures need {name}: pip install 'refnce[figures]'"
-    pytest.importorskip(name, reason=why)
+from tests.gallery import GALLERY, SOLVED, THREE, committed, common_steps, listed
+from tests.gallery import experiment, section_4_3, section_5
 
-from figures import beyond01, quality2d, toy2d  # noqa: E402
-from figures import curves as losses  # noqa: E402
-from figures import quadrature  # noqa: E402
-from figures.methods import ROOT_START  # noqa: E402
-from figures.settings import Settings  # noqa: E402
-from refnce import distributions, ence, logz, nce  # noqa: E402
+from figures import beyond01, curves as losses, quadrature, quality2d, toy2d
+from figures.methods import ROOT_START
+from figures.settings import Settings
+from refnce import distributions, ence, logz, nce
 
-GALLERY = Path(__file__).parent.parent / "figures" / "gallery"
 FIGURES = {"8-Gaussians": ("fig04", "fig05"), "pinwheel": ("fig11", "fig12")}
-SOLVED = ("BAR", "binary search")
-claim = pytest.mark.claim
-
-
-def committed(name):
-    return json.loads((GALLERY / f"{name}.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +32,8 @@ def at(numbers, name, what, stop, kind="main"):
 def excess(numbers, name, start, stop, kind="main"):
     """Mean loss above the truth's on the same batches (runs,), from start to stop."""
     step = np.asarray(numbers[kind]["step"])
-    return np.asarray(numbers[kind][name]["excess"])[
-        (step >= start) & (step < stop)
-    ].mean(axis=0)
+    values = np.asarray(numbers[kind][name]["excess"])
+    return values[(step >= start) & (step < stop)].mean(axis=0)
 
 
 # The committed numbers come from this code
@@ -63,24 +49,20 @@ def test_network_reruns(curves, system):
     for kind, methods, stop in (("main", toy2d.METHODS, 41), ("side", toy2d.SIDE, 21)):
         for name in methods:
             job = toy2d.Job(system, name, (0,), "numpy", (stop,))
-            rerun = {name: toy2d.work(job)}
-            rerun = toy2d.curves(system, (0,), rerun)
-            steps = [k for k in rerun["step"].tolist() if k in numbers[kind]["step"]]
-            assert len(steps) >= 2
-            for step in steps:
-                k, row = rerun["step"].tolist().index(step), numbers[kind]["step"]
-                ours, theirs = rerun[name], numbers[kind][name]
-                loss = theirs["loss"][row.index(step)][0]
-                excess = theirs["excess"][row.index(step)][0]
-                assert abs(ours["loss"][k, 0] / loss - 1) <= 5e-4, (name, step)
-                assert abs(ours["excess"][k, 0] - excess) <= 5e-4 * loss + 1e-5
+            rerun = toy2d.curves(system, (0,), {name: toy2d.work(job)})
+            pairs = list(zip(*common_steps(rerun, numbers[kind]), strict=True))
+            assert len(pairs) >= 2
+            ours, theirs = rerun[name], numbers[kind][name]
+            for k, j in pairs:
+                loss, above = theirs["loss"][j][0], theirs["excess"][j][0]
+                assert abs(ours["loss"][k, 0] / loss - 1) <= 5e-4, (name, k)
+                assert abs(ours["excess"][k, 0] - above) <= 5e-4 * loss + 1e-5
     assert numbers["floor"] == pytest.approx(quality2d.floor(system), rel=1e-6)
 
 
 def test_the_gallery_s_tables_are_those_of_its_numbers(curves):
     page = (GALLERY / "README.md").read_text()
-    for numbers in curves.values():
-        assert losses.table(numbers) in page
+    assert all(losses.table(numbers) in page for numbers in curves.values())
 
 
 def test_the_floor_is_the_loss_of_the_truth_on_samples():
@@ -104,10 +86,9 @@ def test_qualities_of_the_truth_itself(monkeypatch):
         theta, F = np.zeros((2, 3, 1)), np.full((2, 3), law.log_z)
         found = quality2d.qualities(system, theta, F)
         assert found["kl"].shape == (2, 3)
-        assert np.max(np.abs(found["kl"])) <= 1e-12
-        assert np.max(np.abs(found["tv"])) <= 1e-12
         # The truth has some 1e-5 of its mass outside the square.
-        assert np.max(np.abs(found["log_z_error"])) <= 1e-3
+        for name, bound in (("kl", 1e-12), ("tv", 1e-12), ("log_z_error", 1e-3)):
+            assert np.max(np.abs(found[name])) <= bound, name
 
 
 def test_beyond_reruns():
@@ -121,16 +102,11 @@ def test_beyond_reruns():
     rerun["16-d"] = beyond01.sixteen(Settings(), beyond01.RUNS, steps)
     for panel in ("population", "batches", "16-d"):
         for name, curve in rerun[panel].items():
-            there = numbers[panel][name]
-            common = [k for k in curve["step"] if k in there["step"]]
-            assert len(common) >= 20
-            here = [curve["step"].index(k) for k in common]
-            rows = [there["step"].index(k) for k in common]
-            expected = np.asarray(there["distance"], dtype=float)[rows]
-            got = np.where(np.isfinite(curve["distance"]), curve["distance"], np.nan)[
-                here
-            ]
-            label = f"{panel}, {name}"
+            here, there = common_steps(curve, numbers[panel][name])
+            assert len(here) >= 20
+            expected = np.asarray(numbers[panel][name]["distance"], dtype=float)[there]
+            got = np.asarray(curve["distance"], dtype=float)[here]
+            got, label = np.where(np.isfinite(got), got, np.nan), f"{panel}, {name}"
             np.testing.assert_allclose(got, expected, 1e-6, 1e-11, err_msg=label)
 
 
@@ -165,121 +141,78 @@ def test_quadrature_and_samples_agree():
 
 def more_progress(evidence, numbers):
     for stop in (300, 1000, 5000):
-        kl = {name: at(numbers, name, "kl", stop) for name in ("NCE", *SOLVED)}
-        tv = {name: at(numbers, name, "tv", stop) for name in ("NCE", *SOLVED)}
-        evidence(
-            f"after {stop} steps, KL to the truth: "
-            + ", ".join(f"{name} {v.mean():.3f}" for name, v in kl.items())
-        )
+        kl, tv = ({m: at(numbers, m, q, stop) for m in THREE} for q in ("kl", "tv"))
+        evidence(f"after {stop} steps, KL to the truth: " + listed(kl, ".3f"))
         for name in SOLVED:
             assert np.all(kl[name] < kl["NCE"]) and np.all(tv[name] < tv["NCE"])
-    for name in SOLVED:
-        assert np.all(
-            excess(numbers, name, 200, 1000) < 0.7 * excess(numbers, "NCE", 200, 1000)
-        )
+    above = {name: excess(numbers, name, 200, 1000) for name in THREE}
+    assert all(np.all(above[name] < 0.7 * above["NCE"]) for name in SOLVED)
 
 
-@claim(
-    "Section 4.3",
+@section_4_3(
     "on the 8-Gaussians BAR and binary search make more progress than NCE in the same"
     " number of steps (Figures 4, 5)",
-    kind="experiment",
 )
 def test_eight_gaussians(evidence, curves):
     more_progress(evidence, curves["8-Gaussians"])
 
 
-@claim(
-    "Appendix D.1",
-    "the pinwheel indicates the same trend (Figures 11, 12)",
-    kind="experiment",
-)
+@experiment("Appendix D.1", "the pinwheel indicates the same trend (Figures 11, 12)")
 def test_pinwheel(evidence, curves):
     more_progress(evidence, curves["pinwheel"])
 
 
-@claim(
-    "Section 4.3",
+@section_4_3(
     "the gains in the loss are marginal, the task being easy (Figure 4)",
-    kind="experiment",
     verdict="holds corrected",
-    why=(
-        "in the end: after 4000 steps all are within 0.001 of each other on the"
-        " 8-Gaussians; between steps 800 and 1000 NCE is ten times as far above the"
-        " truth's loss as BAR, and on the pinwheel still twice as far after 5000"
-    ),
+    why="in the end: after 4000 steps all are within 0.001 of each other on the"
+    " 8-Gaussians; between steps 800 and 1000 NCE is ten times as far above the"
+    " truth's loss as BAR, and on the pinwheel still twice as far after 5000",
 )
 def test_gains_are_marginal_in_the_end(evidence, curves):
-    numbers = curves["8-Gaussians"]
-    late = {name: excess(numbers, name, 4000, 5000).mean() for name in ("NCE", *SOLVED)}
-    early = {name: excess(numbers, name, 800, 1000).mean() for name in ("NCE", *SOLVED)}
-    pinwheel = {
-        name: excess(curves["pinwheel"], name, 4000, 5000).mean()
-        for name in ("NCE", *SOLVED)
-    }
-    for label, table in (
-        ("steps 800-1000", early),
-        ("4000-5000", late),
-        ("pinwheel, 4000-5000", pinwheel),
-    ):
-        evidence(
-            f"loss above the truth's, {label}: "
-            + ", ".join(f"{name} {v:.4f}" for name, v in table.items())
-        )
+    def above(system, *steps):
+        table = {m: excess(curves[system], m, *steps).mean() for m in THREE}
+        told = f"{system}, {steps[0]}-{steps[1]}: " + listed(table, ".4f")
+        evidence(f"loss above the truth's, {told}")
+        return table
+
+    early, late = above("8-Gaussians", 800, 1000), above("8-Gaussians", 4000, 5000)
+    pinwheel = above("pinwheel", 4000, 5000)
     assert max(late.values()) - min(late.values()) <= 1e-3
     assert all(early["NCE"] > 8.0 * early[name] for name in SOLVED)
     assert all(pinwheel["NCE"] > 2.0 * pinwheel[name] for name in SOLVED)
 
 
-@claim(
-    "Section 4.3",
+@section_4_3(
     "even a higher rate of F alone improves NCE on the plane",
-    kind="experiment",
     verdict="holds corrected",
-    why=(
-        "ten times theta's rate under the same optimizer does next to nothing (KL 2% to"
-        " 7% lower after 1000 steps); moving F by plain descent at rate 1 is what"
-        " helps, and BAR and binary search still help more"
-    ),
+    why="ten times theta's rate under the same optimizer does next to nothing (KL 2%"
+    " to 7% lower after 1000 steps); moving F by plain descent at rate 1 is what"
+    " helps, and BAR and binary search still help more",
 )
 def test_higher_rate_of_F_on_the_plane(evidence, curves):
+    ten, descent = "NCE, F rate 10x", "NCE, F by descent, rate 1"
     for system, numbers in curves.items():
         kl = {name: at(numbers, name, "kl", 1000).mean() for name in toy2d.METHODS}
-        ten, descent = (
-            kl["NCE, F rate 10x"] / kl["NCE"],
-            kl["NCE, F by descent, rate 1"] / kl["NCE"],
-        )
-        bar = kl["BAR"] / kl["NCE"]
-        evidence(
-            f"{system}, KL after 1000 steps over NCE's: 10x {ten:.2f}, descent at rate"
-            f" 1 {descent:.2f}, BAR {bar:.2f}"
-        )
-        assert 0.9 < ten < 1.0 and descent < 0.75
-        assert all(kl[name] < kl["NCE, F by descent, rate 1"] for name in SOLVED)
+        part = {name: kl[name] / kl["NCE"] for name in (ten, descent, *SOLVED)}
+        evidence(f"{system}, KL after 1000 steps over NCE's: " + listed(part, ".2f"))
+        assert 0.9 < part[ten] < 1.0 and part[descent] < 0.75
+        assert all(part[name] < part[descent] for name in SOLVED)
 
 
-@claim(
-    "Section 5",
+@section_5(
     "solving for F at every step is what improves the training dynamics of a network",
-    kind="experiment",
     verdict="holds corrected",
-    why=(
-        "nearly all of the gain is F's first value: NCE whose F starts at the first"
-        " batch's root, and then moves as slowly as vanilla NCE's, does as well as BAR"
-        " and binary search from step 1000 on"
-    ),
+    why="nearly all of the gain is F's first value: NCE whose F starts at the first"
+    " batch's root, and then moves as slowly as vanilla NCE's, does as well as BAR and"
+    " binary search from step 1000 on",
 )
 def test_the_gain_is_the_first_value_of_F(evidence, curves):
     for system, numbers in curves.items():
         for stop in (1000, 2000, 5000):
-            kl = {
-                name: at(numbers, name, "kl", stop)
-                for name in ("NCE", ROOT_START, *SOLVED)
-            }
-            best = min(kl[name].mean() for name in SOLVED)
-            gain = (kl["NCE"].mean() - kl[ROOT_START].mean()) / (
-                kl["NCE"].mean() - best
-            )
+            kl = {m: at(numbers, m, "kl", stop) for m in (*THREE, ROOT_START)}
+            nce, start = kl["NCE"].mean(), kl[ROOT_START].mean()
+            gain = (nce - start) / (nce - min(kl[name].mean() for name in SOLVED))
             evidence(
                 f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}%"
                 " of what the better of the two does"
@@ -288,66 +221,50 @@ def test_the_gain_is_the_first_value_of_F(evidence, curves):
             if stop < 5000:  # by then five seeds hardly tell any of them apart
                 assert gain > 0.95 and np.all(kl[ROOT_START] < kl["NCE"])
         # The excess of the loss says the same over the steps between.
-        assert np.all(
-            excess(numbers, ROOT_START, 600, 1000)
-            < 1.35 * excess(numbers, "BAR", 600, 1000)
-        )
+        start, bar = (excess(numbers, m, 600, 1000) for m in (ROOT_START, "BAR"))
+        assert np.all(start < 1.35 * bar)
 
 
-@claim(
-    "Section 3.5",
-    "one BAR update a step is enough: repeating it brings nothing",
-    kind="experiment",
+@experiment(
+    "Section 3.5", "one BAR update a step is enough: repeating it brings nothing"
 )
 def test_one_update_suffices(evidence, curves):
     for system, numbers in curves.items():
-        one = at(numbers, "BAR", "kl", 1000)
+        one, least = at(numbers, "BAR", "kl", 1000), excess(numbers, "BAR", 200, 1000)
         for name in ("BAR, 2 updates", "BAR, 5 updates"):
             more = at(numbers, name, "kl", 1000, "side")
-            loss = excess(numbers, name, 200, 1000, "side") / excess(
-                numbers, "BAR", 200, 1000
-            )
-            evidence(
-                f"{system}: {name} end at {more.mean() / one.mean():.2f} of BAR's KL,"
-                f" {loss.mean():.2f} of its excess loss"
-            )
-            assert (
-                abs(more.mean() - one.mean())
-                <= 2.0 * np.hypot(more.std(), one.std()) / len(one) ** 0.5
-            )
-            assert abs(loss.mean() - 1.0) < 0.1
+            loss = (excess(numbers, name, 200, 1000, "side") / least).mean()
+            kl = f"{more.mean() / one.mean():.2f} of BAR's KL"
+            evidence(f"{system}: {name} end at {kl}, {loss:.2f} of its excess loss")
+            error = np.hypot(more.std(), one.std()) / len(one) ** 0.5
+            assert abs(more.mean() - one.mean()) <= 2.0 * error
+            assert abs(loss - 1.0) < 0.1
 
 
-@claim(
+@experiment(
     "Section 3.5",
     "F is best moved by plain descent, which leaves the magnitude of BAR's update"
     " alone",
-    kind="experiment",
 )
 def test_an_adaptive_optimizer_forfeits_the_gain(evidence, curves):
+    adaptive = "BAR, by Adam", "BAR, by Adam 10x"
     for system, numbers in curves.items():
-        plain, nce = at(numbers, "BAR", "kl", 1000), at(numbers, "NCE", "kl", 1000)
-        for name in ("BAR, by Adam", "BAR, by Adam 10x"):
-            adaptive = at(numbers, name, "kl", 1000, "side")
-            evidence(
-                f"{system}, KL after 1000 steps: {name} {adaptive.mean():.3f}, BAR"
-                f" {plain.mean():.3f}, NCE {nce.mean():.3f}"
-            )
-            assert np.all(adaptive > 1.5 * plain) and np.all(adaptive > 0.8 * nce)
+        kl = {m: at(numbers, m, "kl", 1000) for m in ("BAR", "NCE")}
+        kl |= {m: at(numbers, m, "kl", 1000, "side") for m in adaptive}
+        evidence(f"{system}, KL after 1000 steps: " + listed(kl, ".3f"))
+        for name in adaptive:
+            assert np.all(kl[name] > 1.5 * kl["BAR"])
+            assert np.all(kl[name] > 0.8 * kl["NCE"])
 
 
 def test_samples_of_the_learnt_energy():
     """HMC draws lie where the data are; chains keep to a mode, as R-hat shows."""
     for system, (_, name) in FIGURES.items():
-        numbers = committed(name)
-        samples, law = numbers["samples"], quality2d.SYSTEMS[system]
+        samples, law = committed(name)["samples"], quality2d.SYSTEMS[system]
         x, data = np.asarray(samples["model"]), np.asarray(samples["data"])
         inside = np.mean(law.log_density(x) > np.quantile(law.log_density(data), 0.01))
-        assert (
-            inside > 0.9
-            and 0.6 < samples["acceptance"] < 0.95
-            and max(samples["r_hat"]) > 1.1
-        )
+        assert inside > 0.9 and 0.6 < samples["acceptance"] < 0.95
+        assert max(samples["r_hat"]) > 1.1
 
 
 # Section 5: joined with Liu et al. 2021
@@ -356,28 +273,22 @@ JOINED = (
     "a solved F can be joined with normalised descent and with the exponential loss, to"
     " cross the chasm at distance 16"
 )
+ROOT_STEPS, DECAYING = "NCE, root, normalised", "NCE, root, normalised, decaying"
+CLOSED_STEPS, LOG_LOSS = "eNCE, closed F, normalised", "eNCE, closed F, log loss"
+BAR_STEPS = "NCE, BAR, normalised"
 
 
-@claim("Section 5", JOINED, kind="experiment", where="ence.log_z")
+@section_5(JOINED, where="ence.log_z")
 def test_solved_F_with_normalised_descent_crosses(evidence):
-    numbers = committed("beyond01")
     for panel in ("population", "batches"):
-        table = numbers[panel]
-        for name in ("NCE, root, normalised", "eNCE, closed F, normalised"):
-            evidence(
-                f"{panel}: {name} is within {beyond01.NEAR} of theta* after"
-                f" {table[name]['arrived']} steps of length 0.1"
-            )
-            assert all(
-                150 <= k <= 160 for k in table[name]["arrived"]
-            )  # 15.5 on the straight way
-        for name in (
-            "NCE",
-            "NCE, root",
-            "NCE, normalised",
-            "NCE, BAR, normalised",
-            "eNCE, normalised",
-        ):
+        table = committed("beyond01")[panel]
+        for name in (ROOT_STEPS, CLOSED_STEPS):
+            arrived = table[name]["arrived"]
+            near = f"{panel}: {name} is within {beyond01.NEAR} of theta* after"
+            evidence(f"{near} {arrived} steps of length 0.1")
+            assert all(150 <= k <= 160 for k in arrived)  # 15.5 on the straight way
+        others = "NCE", "NCE, root", "NCE, normalised", BAR_STEPS, "eNCE, normalised"
+        for name in others:
             assert all(k == -1 for k in table[name]["arrived"])
         stalled = np.asarray(table["NCE, root"]["last"])
         evidence(
@@ -385,56 +296,28 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
             " theta*, where its gradient is 1e-10"
         )
         assert np.all(np.abs(stalled - 12.0) < 0.1)
-        assert all(k == 1 for k in table["eNCE, closed F, log loss"]["arrived"])
+        assert all(k == 1 for k in table[LOG_LOSS]["arrived"])
 
 
-@claim(
-    "Section 5",
+@section_5(
     "once at theta* such a training stays there",
-    kind="experiment",
     verdict="holds corrected",
-    why=(
-        "in the population, and in 16 dimensions for a decaying rate; at distance 16"
-        " every batch is separable and has no minimiser, so that on batches even a"
-        " decaying rate walks past theta*, and the one step of the log loss must be the"
-        " last"
-    ),
+    why="in the population, and in 16 dimensions for a decaying rate; at distance 16"
+    " every batch is separable and has no minimiser, so that on batches even a"
+    " decaying rate walks past theta*, and the one step of the log loss must be the"
+    " last",
 )
 def test_staying(evidence):
     numbers = committed("beyond01")
-    population, batches, many = (
-        numbers["population"],
-        numbers["batches"],
-        numbers["16-d"],
-    )
-    for name in (
-        "NCE, root, normalised",
-        "NCE, root, normalised, decaying",
-        "eNCE, closed F, normalised, decaying",
-    ):
+    population, batches, many = (numbers[k] for k in ("population", "batches", "16-d"))
+    for name in (ROOT_STEPS, DECAYING, CLOSED_STEPS + ", decaying"):
         assert max(population[name]["furthest_after"]) <= beyond01.NEAR
-    for name in (
-        "NCE, root, normalised",
-        "NCE, root, normalised, decaying",
-        "eNCE, closed F, normalised, decaying",
-    ):
-        evidence(
-            f"batches: {name} ends {np.mean(batches[name]['last']):.0f} past theta*"
-        )
-        assert min(batches[name]["last"]) > 10.0
-    assert all(
-        x is None for x in batches["eNCE, closed F, log loss"]["last"]
-    )  # not finite
-    best = "NCE, root, normalised, decaying"
-    ends = {
-        name: np.mean(many[name]["last"])
-        for name in ("NCE", "NCE, root", "NCE, BAR, normalised", best)
-    }
-    evidence(
-        "16 dimensions, distance after 1000 steps: "
-        + ", ".join(f"{name} {v:.2f}" for name, v in ends.items())
-    )
-    assert (
-        ends[best] == min(ends.values()) < 0.2
-        and max(many[best]["furthest_after"]) <= beyond01.NEAR
-    )
+        last = batches[name]["last"]
+        evidence(f"batches: {name} ends {np.mean(last):.0f} past theta*")
+        assert min(last) > 10.0
+    assert all(x is None for x in batches[LOG_LOSS]["last"])  # not finite
+    shown = "NCE", "NCE, root", BAR_STEPS, DECAYING
+    ends = {name: np.mean(many[name]["last"]) for name in shown}
+    evidence("16 dimensions, distance after 1000 steps: " + listed(ends, ".2f"))
+    assert ends[DECAYING] == min(ends.values()) < 0.2
+    assert max(many[DECAYING]["furthest_after"]) <= beyond01.NEAR

@@ -171,13 +171,9 @@ def test_the_environment_of_a_notebook_does_not_matter(tmp_path):
     """A backend of matplotlib that is missing, and an output that is ASCII alone."""
     folder = tmp_path / "\u0444\u0438\u0433"
     arguments = ["fig07", "--quick", "--runs", "1", "--out", str(folder)]
-    environment = {"MPLBACKEND": "no_such_backend", "PYTHONIOENCODING": "cp1252"}
-    done = subprocess.run(
-        [sys.executable, "-m", "figures", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **environment},
-        capture_output=True,
-    )
+    changed = {"MPLBACKEND": "no_such_backend", "PYTHONIOENCODING": "cp1252"}
+    options = {"cwd": ROOT, "env": os.environ | changed, "capture_output": True}
+    done = subprocess.run([sys.executable, "-m", "figures", *arguments], **options)
     assert done.returncode == 0, done.stderr
     assert (folder / "fig07.png").exists() and b"???/fig07.png" in done.stdout
 
@@ -210,12 +206,8 @@ def test_source_is_the_commit_of_the_repository_that_holds_figures(tmp_path):
 
 
 def test_json_is_plain_short_and_exact():
-    numbers = {
-        "a": np.array([[1.0, 2.0 / 3.0], [np.inf, -0.0]]),
-        "b": {"n": np.int64(3), "t": (1, 2)},
-        "e": {},
-        "s": "x",
-    }
+    numbers = {"a": np.array([[1.0, 2.0 / 3.0], [np.inf, -0.0]])}
+    numbers |= {"b": {"n": np.int64(3), "t": (1, 2)}, "e": {}, "s": "x"}
     text = figures_io.to_json(numbers).decode()
     a = [[1.0, 0.6666667], [None, 0.0]]
     expected = {"a": a, "b": {"n": 3, "t": [1, 2]}, "e": {}, "s": "x"}
@@ -236,9 +228,8 @@ def interrupt():
 
     def interrupted(run, awaited, number, after=0.0, **environment):
         pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-        process = subprocess.Popen(
-            run, cwd=ROOT, env={**os.environ, **environment}, **pipes
-        )
+        options = {"cwd": ROOT, "env": os.environ | environment}
+        process = subprocess.Popen(run, **options, **pipes)
         with process:
             try:
                 deadline = time.monotonic() + 120.0
@@ -261,20 +252,9 @@ def interrupt():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_run_leaves_nothing_half_written(tmp_path, interrupt, number):
     """A signal while Figure 5 is made after Figure 7: Figure 7 is whole, one line."""
-    run = [
-        sys.executable,
-        "-m",
-        "figures",
-        "fig07",
-        "fig05",
-        "--runs",
-        "2",
-        "--out",
-        str(tmp_path),
-    ]
-    status, err = interrupt(
-        run, tmp_path / "fig07.png", number, after=0.5, OMP_NUM_THREADS="1"
-    )
+    run = [sys.executable, *"-m figures fig07 fig05 --runs 2 --out".split(), tmp_path]
+    options = {"after": 0.5, "OMP_NUM_THREADS": "1"}
+    status, err = interrupt(run, tmp_path / "fig07.png", number, **options)
     assert status == 130
     assert err == "figures: interrupted; the files written so far are whole\n"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["fig07.json", "fig07.png"]
@@ -320,25 +300,19 @@ def test_kept_shows_both_ends_of_a_two_cycle():
 
 def test_draws_do_not_depend_on_blocks():
     """``fresh`` draws in blocks; step by step the streams give the same batches."""
-    data, noise = distributions.UnitGaussian(np.ones(2)), distributions.UnitGaussian(
-        np.zeros(2)
-    )
+    data, noise = map(distributions.UnitGaussian, (np.ones(2), np.zeros(2)))
     settings = Settings(seed=4)
     source = recording.fresh(settings, data, noise, settings.generators(1, 2), 3, 5)
     rng = settings.generators(1, 2)
     for _, (x, y) in zip(range(20), source, strict=False):
-        assert np.array_equal(x, data.sample(rng[0], 3, 5)) and np.array_equal(
-            y, noise.sample(rng[1], 3, 5)
-        )
+        assert np.array_equal(x, data.sample(rng[0], 3, 5))
+        assert np.array_equal(y, noise.sample(rng[1], 3, 5))
 
 
 def test_gallery_is_complete_and_small():
     gallery = ROOT / "figures" / "gallery"
-    names = {p.name for p in gallery.iterdir()}
-    assert names == {
-        "README.md",
-        *(f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png")),
-    }
+    made = {f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png")}
+    assert {p.name for p in gallery.iterdir()} == {"README.md"} | made
     assert sum(p.stat().st_size for p in gallery.glob("*.json")) < 3_000_000
     page = (gallery / "README.md").read_text()
     for name in figures.AVAILABLE:
@@ -351,12 +325,10 @@ def test_every_method_of_a_figure_sees_the_same_batches():
 
     law = distributions.UnitGaussian(np.zeros(1))
     model, settings, seen = models.exponential_family(law, law), Settings(), []
-    states = {
-        name: train.start(
-            train.Training(model, train.Method(name)), np.zeros((2, 1)), np.zeros(2)
-        )
-        for name in ("gradient", "bar")
-    }
+    states, start = {}, (np.zeros((2, 1)), np.zeros(2))
+    for name in ("gradient", "bar"):
+        training = train.Training(model, train.Method(name))
+        states[name] = train.start(training, *start)
     batches = recording.fresh(settings, law, law, settings.generators(1, 2), 2, 5)
 
     def point(before, after, x, y):

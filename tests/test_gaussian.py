@@ -11,7 +11,6 @@ from scipy import stats
 
 from refnce.array.backend import make_rng, to_numpy
 from refnce.distributions import DiagonalGaussian, Gaussian, common
-from refnce.train.fit import Batches
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
 
@@ -62,20 +61,6 @@ def test_whiten_and_unwhiten():
     assert np.array_equal(LAW.sample(make_rng(9), 4), LAW.unwhiten(normal))
 
 
-def test_draws_have_the_mean_and_covariance():
-    """Two chi-squared statistics of whitened draws: each fails once in 1e6 seeds."""
-    n, tails = 100_000, (0.5e-6, 1 - 0.5e-6)
-    x = LAW.sample(make_rng(6), n)
-    z = np.linalg.solve(np.linalg.cholesky(COVARIANCE), (x - MEAN).T)
-    low, high = stats.chi2(D).ppf(tails)
-    assert low <= n * np.sum(z.mean(axis=1) ** 2) <= high
-    # sqrt(n) (z z^T/n - I): independent for large n, variance 1, on the diagonal 2.
-    off = math.sqrt(n) * (z @ z.T / n - np.eye(D))
-    entries = np.concatenate([off[np.triu_indices(D, 1)], np.diag(off) / math.sqrt(2)])
-    low, high = stats.chi2(entries.size).ppf(tails)
-    assert low <= np.sum(entries**2) <= high
-
-
 def test_draws_depend_on_the_seed_alone_and_are_contiguous():
     whole, rng = LAW.sample(make_rng(7), 4, 5), make_rng(7)
     blocks = np.concatenate([LAW.sample(rng, 3, 5), LAW.sample(rng, 1, 5)])
@@ -83,11 +68,6 @@ def test_draws_depend_on_the_seed_alone_and_are_contiguous():
     assert whole.shape == (4, 5, D) and whole.flags.c_contiguous
     assert np.array_equal(whole, LAW.sample(make_rng(7), 4, 5))
     assert not np.array_equal(whole, LAW.sample(make_rng(8), 4, 5))
-
-
-def test_gaussian_is_data_and_noise_of_batches():
-    data, noise = Batches(LAW, LAW, 0, (2,), n=3, m=5)(0)
-    assert data.shape == (2, 3, D) and noise.shape == (2, 5, D)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -113,15 +93,14 @@ def test_array_libraries_agree(name, dtype):
 
 
 def test_constants_are_converted_once_for_each_kind_of_array(monkeypatch):
-    law, library, converted = (
-        Gaussian(MEAN, COVARIANCE),
-        or_skip("array_api_strict"),
-        [],
-    )
-    asarray = common.asarray
-    monkeypatch.setattr(
-        common, "asarray", lambda x, *a, **k: converted.append(x) or asarray(x, *a, **k)
-    )
+    law, library = Gaussian(MEAN, COVARIANCE), or_skip("array_api_strict")
+    asarray, converted = common.asarray, []
+
+    def counted(x, *args, **options):
+        converted.append(x)
+        return asarray(x, *args, **options)
+
+    monkeypatch.setattr(common, "asarray", counted)
     for dtype in 3 * ("float32", "float64"):
         law.log_density(library(points(2), dtype))
         law.unwhiten(library(points(3), dtype))
@@ -177,9 +156,7 @@ def test_invalid_mean_or_library_is_refused():
         Gaussian(np.zeros((1, 2)), np.eye(2))
     with pytest.raises(TypeError, match="mean is a list; pass numpy.asarray"):
         Gaussian([0.0, 0.0], np.eye(2))
-    with pytest.raises(
-        TypeError, match="covariance must hold float64 or .*; got int64"
-    ):
+    with pytest.raises(TypeError, match="covariance must hold float64 .*; got int64"):
         Gaussian(np.zeros(2), np.eye(2, dtype=np.int64))
     library = or_skip("array_api_strict")
     with pytest.raises(ValueError, match="mean must be a NumPy array .*; got Array"):

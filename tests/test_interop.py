@@ -59,9 +59,7 @@ def test_results_are_numpys_to_the_bit(foreign, name, dtype):
 @pytest.mark.parametrize("shift", [0.0, np.inf], ids=["root", "no root"])
 def test_numbers_are_numpys_to_the_bit(foreign, solver, dtype, shift):
     """One run alone gives numbers, which JAX gets in one compiled call."""
-    r_data, r_noise = (
-        x.astype(dtype) for x in np.random.default_rng(3).normal(size=(2, 50))
-    )
+    r_data, r_noise = np.random.default_rng(3).normal(size=(2, 50)).astype(dtype)
     r_data = r_data + np.asarray(shift, dtype)
     solve = getattr(logz, solver)
     found = solve(foreign.to(r_data), foreign.to(r_noise))
@@ -72,9 +70,8 @@ def test_subnormal_numbers_survive(foreign):
     for dtype in ("float32", "float64"):
         x = np.asarray([np.finfo(dtype).smallest_subnormal, -0.0, np.nan], dtype)
         whole = interoperable(lambda x: x.copy())(foreign.to(x))
-        numbers = interoperable(lambda x: tuple(np.asarray(v) for v in x))(
-            foreign.to(x)
-        )
+        each = interoperable(lambda x: tuple(np.asarray(v) for v in x))
+        numbers = each(foreign.to(x))
         assert foreign.back(whole).tobytes() == x.tobytes()
         assert b"".join(foreign.back(v).tobytes() for v in numbers) == x.tobytes()
 
@@ -178,9 +175,8 @@ def run_example(title, capsys):
 
 def profile_gradient(names, theta):
     """Equation 15 for r = theta x."""
-    x_data, x_noise = (
-        np.asarray(names[k]).astype(float) for k in ("x_data", "x_noise")
-    )
+    samples = (names[k] for k in ("x_data", "x_noise"))
+    x_data, x_noise = (np.asarray(x).astype(float) for x in samples)
     zeros = np.zeros(4096)
     return expfam.profile_gradient(x_data, x_noise, np.asarray([theta]), zeros, zeros)
 
@@ -207,6 +203,5 @@ def test_eq15_jax_training_loop(jax, capsys):
     theta = jax.numpy.asarray([0.3])
     F = logz.newton(names["x_data"] @ theta, names["x_noise"] @ theta).F
     (exact,) = profile_gradient(names, 0.3)
-    assert (
-        abs(float(names["gradient"](theta, F)[0]) - exact) <= 64 * np.finfo(float).eps
-    )
+    found = float(names["gradient"](theta, F)[0])
+    assert abs(found - exact) <= 64 * np.finfo(float).eps

@@ -41,9 +41,8 @@ def test_arrays_that_are_refused():
     with warnings.catch_warnings(action="ignore"):
         matrix = np.matrix([1.0])
     refused(matrix, "is a matrix; pass numpy.asarray")
-    refused(
-        np.ma.array(x), r"is a masked array; pass what is not masked, r_\w+.compress"
-    )
+    masked = r"is a masked array; pass what is not masked, r_\w+.compress"
+    refused(np.ma.array(x), masked)
     refused(x.view(Quantity), "is a Quantity; pass its values without the unit")
     refused(x.astype(">f8"), "must hold float64 or float32 numbers; got >f8: convert")
     refused(np.ones(3, complex), "must hold float64 or float32 numbers; got complex128")
@@ -100,21 +99,17 @@ def test_two_libraries_are_refused(torch, jax):
         message = f"r_data and r_noise must be arrays of one library; got {names}"
         with pytest.raises(TypeError, match=message):
             nce.loss(a, b, 0.0)
-        with pytest.raises(
-            TypeError, match="r_data and F must be arrays of one library"
-        ):
+        message = "r_data and F must be arrays of one library"
+        with pytest.raises(TypeError, match=message):
             nce.loss(a, a, b)
 
 
 def test_two_devices_are_refused(monkeypatch):
-    minimal = Foreign("minimal", monkeypatch)
-    with pytest.raises(
-        ValueError, match=r"must be on one device; got \(1, 0\) and \(3"
-    ):
-        nce.loss(Minimal([1.0]), Minimal([1.0], (3, 0)), 0.0)
-    assert (
-        minimal.back(nce.loss(Minimal([1.0], (3, 0)), Minimal([1.0], (3, 0)), 0.0)) > 0
-    )
+    minimal, there = Foreign("minimal", monkeypatch), Minimal([1.0], (3, 0))
+    message = r"must be on one device; got \(1, 0\) and \(3"
+    with pytest.raises(ValueError, match=message):
+        nce.loss(Minimal([1.0]), there, 0.0)
+    assert minimal.back(nce.loss(there, there, 0.0)) > 0
 
 
 JAX_DEVICES = """
@@ -152,13 +147,9 @@ assert "r_data is float64 while JAX makes float32" in error(wide, wide)
 def test_devices_of_jax_and_its_32_bits(jax):
     """In a process of its own: two devices, and 64-bit types off."""
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    done = subprocess.run(
-        [sys.executable, "-c", JAX_DEVICES],
-        env={**os.environ, **flags, "JAX_ENABLE_X64": "0"},
-        capture_output=True,
-        text=True,
-        cwd=Path(__file__).parent.parent,
-    )
+    env = os.environ | flags | {"JAX_ENABLE_X64": "0"}
+    options = {"env": env, "capture_output": True, "cwd": Path(__file__).parent.parent}
+    done = subprocess.run([sys.executable, "-c", JAX_DEVICES], **options)
     assert done.returncode == 0, done.stderr
 
 

@@ -126,11 +126,7 @@ def test_narrowed_run_is_not_written(run, table, option):
 @pytest.mark.parametrize(
     ("body", "verdict", "reason"),
     [
-        (
-            'x < 0 and pytest.skip("no device")',
-            "not checked",
-            "1 of 2 tests: no device",
-        ),
+        ('x < 0 and pytest.skip("none")', "not checked", "1 of 2 tests: none"),
         ('x < 0 and pytest.xfail("known")', "not checked", "*: expected to fail"),
         (
             "pytest.importorskip('no_module')",
@@ -225,10 +221,8 @@ def test_missing_argument_is_not_provided():
 
 
 def test_asarray_of_the_module_makes_its_arguments_and_eps():
-    theirs = SimpleNamespace(
-        asarray=lambda x: x.astype(np.float32),
-        hess_F=lambda r_data, r_noise, F: r_data.dtype.itemsize,
-    )
+    theirs = SimpleNamespace(hess_F=lambda r_data, r_noise, F: r_data.dtype.itemsize)
+    theirs.asarray = lambda x: x.astype(np.float32)
     impl = on_object("theirs", theirs)
     assert impl.eps == 2.0**-23 and impl.nce.hess_F(*PAIR, 0.0) == 4
 

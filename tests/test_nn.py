@@ -93,12 +93,8 @@ def test_mlp_agrees_with_pytorch():
 
 def test_init_params_fill_their_interval():
     """Uniform in +-1/sqrt(fan-in); each bound is missed with probability 1e-9."""
-    shapes = {
-        "0.weight": (50, 4),
-        "0.bias": (2000,),
-        "2.weight": (40, 4, 3, 3),
-        "2.bias": (2000,),
-    }
+    shapes = {"0.weight": (50, 4), "0.bias": (2000,)}
+    shapes |= {"2.weight": (40, 4, 3, 3), "2.bias": (2000,)}
     for name, p in nn.init_params(shapes, rng(0)).items():
         unit = p * np.sqrt(4.0 if name.startswith("0") else 36.0)
         assert p.shape == shapes[name] and np.all(np.abs(unit) <= 1.0)
@@ -109,9 +105,8 @@ def test_init_params_fill_their_interval():
 
 def test_section_4_3_network_has_8705_parameters():
     assert Flat(SHAPES).count == 2 * 128 + 128 + 128 * 64 + 64 + 64 + 1 == 8705
-    assert list(SHAPES) == [
-        f"{k}.{kind}" for k in (0, 2, 4) for kind in ("weight", "bias")
-    ]
+    names = [f"{k}.{kind}" for k in (0, 2, 4) for kind in ("weight", "bias")]
+    assert list(SHAPES) == names
 
 
 def test_flat_parameters_round_trip():
@@ -151,10 +146,8 @@ def test_names_of_parameters_are_checked():
     for names in ({}, params | {"7.weight": x, "7.bias": x}, {"0.weight": x}):
         with pytest.raises(ValueError, match=says + (", ".join(names) or "none")):
             nn.mlp(names, x)
-    for layers, names in (
-        ((nn.linear, nn.leaky_relu), params),
-        ((nn.linear,), {"weight": params["0.weight"]}),
-    ):
+    alone = {"weight": params["0.weight"]}
+    for layers, names in (([nn.linear, nn.leaky_relu], params), ([nn.linear], alone)):
         count = len(layers)
         says = f"chain of {count} layers must be named 0.NAME to {count - 1}.NAME; got"
         with pytest.raises(ValueError, match=says):

@@ -23,19 +23,15 @@ def test_ngd_has_length_rate_in_each_run():
     state, step = optim.ngd(None, 1e-200 * g, rate=0.3)
     assert state is None
     assert_close(np.linalg.norm(step * 1.0, axis=-1), np.full(3, 0.3), scale=1.0)
-    assert_close(
-        step / np.linalg.norm(step, axis=-1, keepdims=True),
-        -g / np.linalg.norm(g, axis=-1, keepdims=True),
-        scale=1.0,
-    )
+    unit = [x / np.linalg.norm(x, axis=-1, keepdims=True) for x in (step, -g)]
+    assert_close(*unit, scale=1.0)
 
 
 def test_ngd_of_zero_stays():
     g = np.zeros((2, 3))
     g[1, 0] = 5.0
-    assert np.array_equal(
-        optim.ngd(None, g, rate=1.0)[1], [[0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]
-    )
+    _, step = optim.ngd(None, g, rate=1.0)
+    assert step.tolist() == [[0.0, 0.0, 0.0], [-1.0, 0.0, 0.0]]
 
 
 def test_adam_step_by_step():
@@ -71,12 +67,3 @@ def test_pure_and_batched(method):
             alone[run], one = method(alone[run], g[run], rate=0.1)
             assert np.array_equal(step[run], one)
     assert np.array_equal(path, kept)
-
-
-@pytest.mark.parametrize("method", [optim.sgd, optim.ngd, optim.adam])
-def test_descends(method):
-    theta, state = np.array([3.0, -2.0]), None
-    for _ in range(300):
-        state, step = method(state, 2.0 * theta, rate=0.05)
-        theta = theta + step
-    assert np.linalg.norm(theta) < 0.06  # ngd hovers within its rate

@@ -11,24 +11,9 @@ import numpy as np
 
 from tests.populations import sigmoid
 from tests.regimes import rng
-from tests.test_printed_errors import (
-    DATA,
-    FAR,
-    LOG_2PI,
-    NOISE,
-    ROUNDING,
-    X,
-    batches,
-    close,
-    density,
-    integral,
-    log_mean,
-    log_sides,
-    log_z,
-    mean,
-    printed_error,
-    root,
-)
+from tests.test_printed_errors import DATA, FAR, LOG_2PI, NOISE, ROUNDING, X, batches
+from tests.test_printed_errors import close, density, integral, log_mean, log_sides
+from tests.test_printed_errors import log_z, mean, printed_error, root
 
 # Appendix A
 
@@ -86,10 +71,10 @@ def test_eq15_square(evidence):
 
 @printed_error(
     "Appendix A.2",
-    printed="p_theta = exp(T(x)^T theta - F_theta), T, theta as in A.1; "
-    "an integral over x that vanishes at the batch's F_theta",
-    right="T without its entry -1 (F_theta stands for F), "
-    "and averages over the batch if F_theta is the batch's root",
+    printed="p_theta = exp(T(x)^T theta - F_theta), T, theta as in A.1; an integral"
+    " over x that vanishes at the batch's F_theta",
+    right="T without its entry -1 (F_theta stands for F), and averages over the batch"
+    " if F_theta is the batch's root",
 )
 def test_appendix_A2_profile_notation(evidence):
     g, theta = rng(13), 0.4
@@ -122,8 +107,8 @@ def bennett(r_data, r_noise):
 
 @printed_error(
     "Lemma B.1 and its proof",
-    printed="q(x_i) in the sum over y_i of the update; "
-    "averages of f/(f + q) and g/(g + q) over x_i in the proof",
+    printed="q(x_i) in the sum over y_i of the update; averages of f/(f + q) and g/(g"
+    " + q) over x_i in the proof",
     right="y_i in every average of f/(f + q) and g/(g + q)",
 )
 def test_lemma_B1_averages_over_noise(evidence):
@@ -149,10 +134,10 @@ def test_lemma_B1_averages_over_noise(evidence):
 
 @printed_error(
     "Appendix B, display before the last",
-    printed="-|F| <= log Z + log(...) - log(...) - log Z_* <= |F|, "
-    "whose middle term is log Z-bar",
-    right="without - log Z_*: f is scaled to satisfy (17), "
-    "so Z is already relative to the solution",
+    printed="-|F| <= log Z + log(...) - log(...) - log Z_* <= |F|, whose middle term"
+    " is log Z-bar",
+    right="without - log Z_*: f is scaled to satisfy (17), so Z is already relative to"
+    " the solution",
 )
 def test_appendix_B_no_second_normaliser(evidence):
     fails = 0
@@ -171,8 +156,8 @@ def test_appendix_B_no_second_normaliser(evidence):
 @printed_error(
     "Appendix B, last display",
     printed="F-bar = F + log E_p*[q/(p + q)] - log E_q[p/(p + q)]",
-    right="F-bar = F - log E_p*[q/(p + q)] + log E_q[p/(p + q)], Eq. 10; "
-    "the lemma's own sign is right: there Z = e^{-(F - F*)}",
+    right="F-bar = F - log E_p*[q/(p + q)] + log E_q[p/(p + q)], Eq. 10; the lemma's"
+    " own sign is right: there Z = e^{-(F - F*)}",
 )
 def test_appendix_B_sign_of_the_last_display(evidence):
     for g, *pair in batches():

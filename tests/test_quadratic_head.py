@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import PCG64, Generator
 
-from refnce import logz, nce, nn
+from refnce import nn
 from tests.close import assert_close
 from tests.strategies import seeds
 
@@ -94,23 +94,11 @@ def test_positive_sign_is_normalisable_only_below_the_noise():
     angles = 2 * np.pi * np.arange(16) / 16
     unit = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     for share, sign in ((0.4, -1.0), (0.6, 1.0)):
-        near, far = (
-            log_density(share * np.linalg.inv(S), S, t * unit) for t in (1e2, 1e3)
-        )
+        W = share * np.linalg.inv(S)
+        near, far = (log_density(W, S, t * unit) for t in (1e2, 1e3))
         assert np.all(sign * (far - near) > 1e2)
     values = log_density(np.eye(2) / 4, np.diag([1.0, 4.0]), 1e3 * np.eye(2))
     assert values[0] < -1e5 and values[1] > 1e5
-
-
-def test_c_and_F_are_one_parameter():
-    """A constant added to r moves the root of F by it and changes nothing else."""
-    params, f, _ = drawn(4, n=40)
-    r = nn.quadratic_head(params, f)[0][:, 0]
-    x, y = r[:20], r[20:]
-    F, F_moved = logz.newton(x, y).F, logz.newton(x + 0.75, y + 0.75).F
-    assert_close(F_moved, F + 0.75, scale=10.0)
-    loss = nce.loss(x + 0.75, y + 0.75, F_moved)
-    assert_close(loss, nce.loss(x, y, F), scale=10.0)
 
 
 def test_invalid_input_raises():
@@ -118,9 +106,7 @@ def test_invalid_input_raises():
     says = "sign must be one of negative, positive; got 'minus'"
     with pytest.raises(ValueError, match=says):
         nn.quadratic_head(params, f, sign="minus")
-    says = (
-        r"triangle must be \(..., 3, 3\) and b \(..., 3\) for f \(5, 3\); got \(4, 4\)"
-    )
+    says = r"triangle must be \(..., 3, 3\) and b \(..., 3\) for f \(5, 3\); got \(4,"
     with pytest.raises(ValueError, match=says):
         nn.quadratic_head(params, f[:, :3])
     for wrong in ({"triangle": params["triangle"][:2, :2]}, {"b": params["b"][:2]}):

@@ -11,7 +11,6 @@ import sys
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from refnce import nn, sampling
 from refnce.array import backend
@@ -83,10 +82,9 @@ def test_detailed_balance(leapfrog, step_size):
 
     Three differences within 5 standard errors: fails twice in a million seeds.
     """
-    x, lengths = rng(3).gumbel(size=(200_000, 1)), {"steps": 1, "warmup": 0}
-    chains = sampling.hmc(
-        skewed, x, rng(4), leapfrog=leapfrog, step_size=step_size, **lengths
-    )
+    x, options = rng(3).gumbel(size=(200_000, 1)), {"steps": 1, "warmup": 0}
+    options |= {"leapfrog": leapfrog, "step_size": step_size}
+    chains = sampling.hmc(skewed, x, rng(4), **options)
     assert 0.3 < np.mean(chains.acceptance) < 0.9
     before, after = x[:, 0], chains.samples[0, :, 0]
     for f, g in ((np.tanh, np.square), (np.exp, np.sign), (np.sin, np.arctan)):
@@ -94,18 +92,6 @@ def test_detailed_balance(leapfrog, step_size):
         difference = f_(before) * g_(after) - g_(before) * f_(after)
         error = difference.std() / math.sqrt(difference.size)
         assert abs(difference.mean()) <= SIGMAS * error
-
-
-@LEAPFROG
-def test_target_is_invariant(leapfrog):
-    """Chains from the target are in it after ten steps: Kolmogorov and Smirnov's test
-    fails once in a million seeds."""
-    x, options = rng(5).gumbel(size=(20_000, 1)), {"steps": 10, "warmup": 0}
-    chains = sampling.hmc(
-        skewed, x, rng(6), leapfrog=leapfrog, step_size=0.9, **options
-    )
-    assert stats.kstest(chains.samples[-1, :, 0], stats.gumbel_r.cdf).pvalue >= 1e-6
-    assert np.mean(chains.samples[-1] == x) < 0.01
 
 
 SHAPES = nn.mlp_shapes(2, 16, 8, 1)
@@ -321,24 +307,12 @@ NUMBER = "must be a number in (0, "
         ({"target": "a"}, f"target {NUMBER}1); got 'a'"),
         ({"target": 1.0}, f"target {NUMBER}1); got 1.0"),
         ({"target": 0.0}, f"target {NUMBER}1); got 0.0"),
-        (
-            {"x": np.zeros(2)},
-            "x must be (..., chains, d) with chains >= 1 and d >= 1; ",
-        ),
+        ({"x": np.zeros(2)}, "x must be (..., chains, d) with chains >= 1 and d >= 1"),
         ({"x": np.zeros((0, 2))}, "x must be (..., chains, d) with chains >= 1 and d"),
-        (
-            {"x": np.zeros((4, 2), int)},
-            "x must hold float64 or float32 numbers; got int",
-        ),
+        ({"x": np.zeros((4, 2), int)}, "x must hold float64 or float32 numbers; got"),
         ({"x": [[0.0, 0.0]]}, "x is a list; pass numpy.asarray"),
-        (
-            {"rng": 0},
-            "rng must be a NumPy Generator; got int: pass numpy.random.default",
-        ),
-        (
-            {"density": skewed},
-            "density must return shapes (2,) and (2, 2); got (2,) and",
-        ),
+        ({"rng": 0}, "rng must be a NumPy Generator; got int: pass numpy.random."),
+        ({"density": skewed}, "density must return shapes (2,) and (2, 2); got (2,)"),
     ],
 )
 def test_invalid_argument_is_named(change, message):

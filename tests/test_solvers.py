@@ -53,9 +53,8 @@ def test_bar_reports_cycle_at_the_fourth_turn_in_a_row(impl, F0):
     z = impl.logz.bar(*pair, F0=F0)
     assert z.status == CYCLE and count <= z.evaluations <= count + 1
     expected = [F, min(before, F), max(before, F)]
-    assert np.all(
-        np.abs(np.asarray([z.F, *z.bracket]) - expected) <= tolerance(impl, F)
-    )
+    off = np.abs(np.asarray([z.F, *z.bracket]) - expected)
+    assert np.all(off <= tolerance(impl, F))
 
 
 def test_bar_converges_to_a_root_at_zero(impl):

@@ -11,13 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refnce.array.special import (
-    last_sum,
-    log_double_double,
-    logmeanexp,
-    two_product,
-    two_sum,
-)
+from refnce.array.special import log_double_double, logmeanexp, last_sum
+from refnce.array.special import two_product, two_sum
 from tests.regimes import rng
 from tests.strategies import log_ratios, nus
 from tests.ulps import eps, error_in_units, ulp

@@ -1,4 +1,4 @@
-"""Algorithm 1: a step is its formulas, a batch its runs, and a bad run stops alone."""
+"""Algorithm 1: a step is its formulas, a batch its runs; invalid arguments raise."""
 
 from itertools import product
 
@@ -9,14 +9,12 @@ import pytest
 from refnce import distributions, ence, logz, nce, optim, train
 from refnce.array import backend
 from refnce.train import models
-from refnce.train import Method, State, Stopped, Training
-from refnce.train.training import UPDATES
+from refnce.train import Method, State, Training
 from tests.close import assert_close
 
 NOISE = distributions.UnitGaussian(np.zeros(3))
-DATA = distributions.DiagonalGaussian(
-    np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0])
-)
+MEAN, VARIANCE = np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0])
+DATA = distributions.DiagonalGaussian(MEAN, VARIANCE)
 MODEL = models.exponential_family(distributions.DiagonalGaussian, NOISE)
 METHODS = [
     Method("gradient", rate=0.5),
@@ -27,7 +25,11 @@ METHODS = [
     Method("newton", F_first=True),
     Method("bar", repeats=3, F_first=True),
     Method("gradient", rate=0.1, optimizer=optim.adam),
+    Method("gradient", rate=0.5, optimizer=optim.ngd),  # of each run's F by itself
 ]
+each_method = pytest.mark.parametrize(
+    "method", METHODS, ids=lambda m: f"{m.update}-{m.rate}"
+)
 
 
 class ENCE:
@@ -53,13 +55,12 @@ def drawn(runs=2, n=40, m=60, seed=0):
 
 def log_ratios(theta, *samples):
     """<T, theta> + log h - log q by hand."""
-    half, base = 0.5, 1.5 * np.log(2 * np.pi)
-    return [
-        np.sum(theta[:3] * z**2 + theta[3:] * z, axis=-1)
-        + half * np.sum(z**2, axis=-1)
-        + base
-        for z in samples
-    ]
+    terms = [(theta[:3] + 0.5) * z**2 + theta[3:] * z for z in samples]
+    return [np.sum(each, axis=-1) + 1.5 * np.log(2 * np.pi) for each in terms]
+
+
+def statistics(*samples):
+    return [np.concatenate([z**2, z], axis=-1) for z in samples]
 
 
 def step_by_hand(method, optimizer, rate, nu, x, y, theta, F):
@@ -75,16 +76,14 @@ def step_by_hand(method, optimizer, rate, nu, x, y, theta, F):
             break
         F_next = F_next + method.optimizer(None, slope[None], rate=method.rate)[1][0]
     g = nce.grad_r(*r, F_next if method.F_first else F, nu=nu)
-    gradient = sum(
-        w @ np.concatenate([z**2, z], axis=-1) for w, z in zip(g, (x, y), strict=True)
-    )
+    gradient = sum(w @ T for w, T in zip(g, statistics(x, y), strict=True))
     return theta + optimizer(None, gradient, rate=rate)[1], F_next
 
 
 @pytest.mark.parametrize("nu", [1.0, 1.5])
 @pytest.mark.parametrize("F_first", [False, True])
 @pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
+@each_method
 def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
     """Eq. 3, 11 or the root for F, Eq. 13 for theta, at the old or at the new F."""
     options = method.rate, F_first, method.repeats, method.optimizer
@@ -102,7 +101,7 @@ def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
         assert_close(after.F[run], expected[1], scale=20.0, **ulps)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
+@each_method
 def test_a_batch_of_runs_is_its_runs_trained_alone(method):
     """Over several steps with optimizer states; a run may also have no axis."""
     x, y, theta, F = drawn()
@@ -120,7 +119,7 @@ def test_a_batch_of_runs_is_its_runs_trained_alone(method):
         assert_close(alone[run].F, batch.F[run], scale=20.0, ulps=1000)
 
 
-@pytest.mark.parametrize("method", METHODS, ids=lambda m: f"{m.update}-{m.rate}")
+@each_method
 def test_step_is_pure(method):
     """It draws nothing and changes none of its arguments."""
     x, y, theta, F = drawn()
@@ -185,14 +184,6 @@ def test_optimizers_of_theta_and_F_keep_their_states(update):
         assert_close(state.F, F, scale=1.0, ulps=2.0**12)
 
 
-def test_the_optimizer_of_F_sees_each_run_by_itself():
-    """A normalised step of F is its rate, whatever other runs do."""
-    x, y, theta, F = drawn()
-    method = Method("gradient", rate=0.5, optimizer=optim.ngd)
-    after = train.step(train.start(Training(MODEL, method), theta, F), x, y)
-    assert_close(np.abs(after.F - F), np.full(2, 0.5), scale=1.0)
-
-
 def test_solvers_stop_at_the_training_s_xtol(monkeypatch):
     """newton also starts from the state's F."""
     x, y, theta, F = drawn()
@@ -213,15 +204,15 @@ def test_solvers_stop_at_the_training_s_xtol(monkeypatch):
     assert given.pop("F0") is F and given == {"nu": 2.0, "xtol": 0.5}
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        Method("gradient"),
-        Method("bar"),
-        Method("bar", 0.5),
-        Method("newton", 1.0, True),
-    ],
+FIXED = (
+    Method("gradient"),
+    Method("bar"),
+    Method("bar", 0.5),
+    Method("newton", 1.0, True),
 )
+
+
+@pytest.mark.parametrize("method", FIXED)
 def test_training_on_one_batch_ends_where_all_gradients_are_0(method):
     data, noise = (distributions.UnitGaussian(np.array([mean])) for mean in (1.0, 0.0))
     x, y = data.sample(make_rng(2), 200), noise.sample(make_rng(3), 200)
@@ -246,7 +237,7 @@ def test_a_loss_of_one_s_own(update, F_first):
     r = log_ratios(theta, x, y)
     F_next = F - 0.5 * ence.grad_F(*r, F) if update == "gradient" else ence.log_z(*r)
     g = ence.grad_r(*r, F_next if F_first else F)
-    T = [np.concatenate([z**2, z], axis=-1) for z in (x, y)]
+    T = statistics(x, y)
     assert_close(after.F, F_next, scale=20.0)
     assert_close(after.theta, theta - 0.3 * (g[0] @ T[0] + g[1] @ T[1]), scale=20.0)
 
@@ -291,6 +282,9 @@ def test_invalid_method_raises(arguments, error, message):
         Method(*arguments)
 
 
+FIRST = {"method": Method("gradient")}
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
@@ -302,11 +296,7 @@ def test_invalid_method_raises(arguments, error, message):
         ({"optimizer": "adam"}, TypeError, "optimizer must be a function"),
         ({"method": (Method("bar"),)}, TypeError, "method must be a train.Method; got"),
         ({"loss": ence}, ValueError, "update 'gradient' or a function; got nu 1.0 and"),
-        (
-            {"loss": ence, "nu": 2.0, "method": Method("gradient")},
-            ValueError,
-            "nu must be 1",
-        ),
+        (FIRST | {"loss": ence, "nu": 2.0}, ValueError, "nu must be 1"),
     ],
 )
 def test_invalid_training_raises(options, error, message):
@@ -332,10 +322,9 @@ def test_invalid_start_raises():
             train.start(training, **arrays)
     ints = {"theta": np.zeros((5, 6), int)}, {"F": np.zeros(5, int)}
     for change in (*ints, {"theta": np.zeros((5, 6), "f4")}):
+        arrays = {"theta": np.zeros((5, 6)), "F": np.zeros(5)} | change
         with pytest.raises(TypeError, match="float64 or float32|one dtype"):
-            train.start(
-                training, **({"theta": np.zeros((5, 6)), "F": np.zeros(5)} | change)
-            )
+            train.start(training, **arrays)
 
 
 @pytest.mark.parametrize(
@@ -361,10 +350,8 @@ def test_samples_that_are_not_plain_arrays_raise(change, message):
 def test_samples_of_a_wrong_shape_raise(shape):
     x, y, theta, F = drawn()
     state = train.start(Training(MODEL, Method("bar")), theta, F)
-    for samples, name in (
-        ((np.ones(shape), y), "data"),
-        ((x, np.ones(shape)), "noise"),
-    ):
+    pairs = {"data": (np.ones(shape), y), "noise": (x, np.ones(shape))}
+    for name, samples in pairs.items():
         with pytest.raises(ValueError, match=rf"x_{name} must be \(..., n, d\) with n"):
             train.step(state, *samples)
 
@@ -374,138 +361,6 @@ def test_log_ratios_of_other_runs_raise():
     noise = distributions.UnitGaussian(np.array([[[0.0]], [[1.0]]]))
     model = models.exponential_family(distributions.UnitGaussian, noise)
     state = train.start(Training(model, Method("bar")), np.zeros((1, 1)), np.zeros(1))
-    with pytest.raises(
-        ValueError, match=r"log-ratios \(\*\(1,\), n\), of the runs of F"
-    ):
+    message = r"log-ratios \(\*\(1,\), n\), of the runs of F"
+    with pytest.raises(ValueError, match=message):
         train.step(state, np.ones((4, 1)), np.zeros((3, 1)))
-
-
-# Runs that stop
-
-
-def constant(data, noise):
-    """The model r = theta x^2, and these two constants where theta > 3."""
-
-    def model(theta, x, y):
-        r = [
-            np.where(theta > 3, c, theta * z[:, 0] ** 2)
-            for z, c in ((x, data), (y, noise))
-        ]
-        return *r, lambda dr_data, dr_noise: dr_data @ x**2 + dr_noise @ y**2
-
-    return model
-
-
-INF = np.inf
-LIMITS = [(-INF, -INF), (INF, INF), (INF, -INF), (-INF, INF), (np.nan, 0.0)]
-LIMITS += [(0.0, np.nan), (-3e3, 3e3), (3e3, -3e3)]
-
-
-@pytest.mark.parametrize("limit", LIMITS)
-@pytest.mark.parametrize(
-    ("loss", "update"),
-    [*((None, name) for name in UPDATES), (ENCE, "gradient"), (ENCE, ENCE.best_F)],
-)
-def test_no_run_stops_another(loss, update, limit):
-    """Nothing is raised, and a run trains as it does beside one that is well."""
-    combinations = product((False, True), (1, 2), (optim.sgd, optim.adam, optim.ngd))
-    for F_first, repeats, optimizer in combinations:
-        method = Method(update, 1.0, F_first, repeats, optimizer)
-        training = Training(constant(*limit), method, optim.adam, 1e-3, loss=loss)
-        ends = []
-        for second in (0.1, 4.0):
-            state = train.start(training, np.asarray([[0.1], [second]]), np.zeros(2))
-            with np.errstate(all="raise"):  # as a caller may have set it
-                for k in range(3):
-                    x = 1.0 + make_rng(k).standard_normal((12, 1))
-                    state = train.step(
-                        state, x, make_rng(9 + k).standard_normal((9, 1))
-                    )
-            assert state.stopped[0] == Stopped.NOT
-            assert np.all(np.isfinite(state.theta)) and np.all(np.isfinite(state.F))
-            ends.append((state.theta[0, 0], state.F[0]))
-        if update in ("bisect", "newton"):
-            # The passes that a batch takes move a root by its last units.
-            assert_close(np.asarray(ends[0]), np.asarray(ends[1]), scale=1.0)
-        else:
-            assert ends[0] == ends[1]
-
-
-@pytest.mark.parametrize("update", ["bar", "newton", "gradient"])
-def test_a_run_that_is_not_finite_stops_and_the_others_train_on(update):
-    """It keeps the theta and F of the step before and names what was not finite."""
-
-    def model(theta, x, y):
-        r_data, r_noise, pullback = constant(-INF, -INF)(theta, x, y)
-        return np.where(theta > 5, np.nan, r_data), r_noise, pullback
-
-    theta, F = np.asarray([0.1, 4.0, 6.0, 0.2])[:, None], np.asarray([0, 0.5, 0.25, 0])
-    training = Training(model, Method(update, rate=0.1), rate=1e-3)
-    state, alone = (
-        train.start(training, theta[k], F[k]) for k in (slice(None), [0, 3])
-    )
-    for k in range(6):
-        x, y = make_rng(k).standard_normal((12, 1)), make_rng(9 + k).random((9, 1))
-        state, alone = train.step(state, x, y), train.step(alone, x, y)
-    assert state.stopped.tolist() == [0, Stopped.LOSS, Stopped.LOSS, 0]
-    assert state.stopped_at.tolist() == [-1, 0, 0, -1] and state.count == 6
-    assert state.theta[1:3, 0].tolist() == [4.0, 6.0]
-    assert state.F[1:3].tolist() == [0.5, 0.25]
-    assert_close(state.theta[[0, 3]], alone.theta, scale=1.0)
-    assert_close(state.F[[0, 3]], alone.F, scale=1.0, ulps=512.0)
-
-
-def test_a_run_stops_at_the_step_that_fails():
-    """Infinite log-ratios of noise are an infinite loss too."""
-
-    def jump(state, gradient, *, rate):
-        return None, np.asarray([[0.0], [1.5]])
-
-    def model(theta, x, y):
-        r = [theta + z[:, 0] for z in (x, y)]
-        return r[0], np.where(theta > 4, INF, r[1]), lambda *dr: np.zeros((2, 1))
-
-    training = Training(model, Method("gradient"), jump)
-    state = train.start(training, np.zeros((2, 1)), np.zeros(2))
-    for _ in range(6):
-        state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
-    assert state.stopped.tolist() == [Stopped.NOT, Stopped.LOSS]
-    assert state.stopped_at.tolist() == [-1, 3]
-    assert state.theta[:, 0].tolist() == [0.0, 4.5]
-
-
-def test_the_quantity_that_was_not_finite_is_named():
-    def jump(*values):
-        return lambda state, g, *, rate: (None, np.asarray(values)[:, None] + 0 * g)
-
-    training = Training(shifted, Method("gradient"), jump(1.0, INF, np.nan))
-    state = train.start(training, np.zeros((3, 1)), np.zeros(3))
-    state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
-    assert state.stopped.tolist() == [Stopped.NOT, Stopped.THETA, Stopped.THETA]
-    assert state.theta[:, 0].tolist() == [1.0, 0.0, 0.0]
-    training = Training(shifted, Method("gradient", optimizer=jump(INF, 1.0)))
-    state = train.start(training, np.zeros((2, 1)), np.zeros(2))
-    state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
-    assert state.stopped.tolist() == [Stopped.F, Stopped.NOT] and state.F[0] == 0.0
-    # e^{1500} is infinite although its log-ratios, F and theta are not.
-    for method in (Method("gradient"), Method(ENCE.best_F, F_first=True)):
-        training = Training(constant(-3e3, 3e3), method, loss=ENCE)
-        state = train.start(training, np.full((1, 1), 4.0), np.zeros(1))
-        state = train.step(state, np.ones((4, 1)), np.ones((5, 1)))
-        assert state.stopped.tolist() == [Stopped.LOSS]
-
-
-def test_the_largest_rate_of_a_sweep_stops_alone():
-    far, noise = (
-        distributions.UnitGaussian(np.asarray([mean])) for mean in (16.0, 0.0)
-    )
-    ends = []
-    for rate in (1e-3, 1.0, 100.0):
-        method = Method("gradient", rate=rate, F_first=True)
-        model = models.exponential_family(far, noise)
-        training = Training(model, method, rate=0.1, loss=ence)
-        state, rng = train.start(training, np.zeros((1, 1)), np.zeros(1)), make_rng(0)
-        for _ in range(50):
-            state = train.step(state, far.sample(rng, 50), noise.sample(rng, 50))
-        ends += state.stopped.tolist()
-    assert ends == [0, 0, Stopped.LOSS]

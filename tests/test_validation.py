@@ -131,6 +131,8 @@ def test_leading_shapes_that_do_not_broadcast(name):
         ("bar", {"F0": float("nan")}, ValueError, "F0 must be finite"),
         ("newton", {"F0": np.zeros(5)}, ValueError, "F0|do not broadcast"),
         ("newton", {"F0": "0"}, TypeError, "F0 must be a number"),
+        ("newton", {"F0": 10**400}, ValueError, "F0 must be"),
+        ("newton", {"xtol": 10**400}, ValueError, "xtol must be"),
     ],
 )
 def test_bad_options_of_the_solvers(name, options, error, message):

@@ -7,24 +7,15 @@ from typing import Any
 from refnce.nn.leaky_relu import SLOPE
 
 
-def log_ratio(
-    torch: Any,
-    params: dict[str, Any],
-    x: Any,
-    widths: tuple[int, ...],
-    sign: float = -1.0,
-) -> Any:
+def log_ratio(torch: Any, params: Any, x: Any, widths: Any, sign: float = -1.0) -> Any:
     """x (n, side^2) -> r (n,)."""
     F, side = torch.nn.functional, round(x.shape[-1] ** 0.5)
 
+    def both(name: str) -> Any:
+        return params[f"{name}.weight"], params[f"{name}.bias"]
+
     def conv(name: str, h: Any, stride: int = 1) -> Any:
-        return F.conv2d(
-            h,
-            params[f"{name}.weight"],
-            params[f"{name}.bias"],
-            stride=stride,
-            padding=1,
-        )
+        return F.conv2d(h, *both(name), stride=stride, padding=1)
 
     h, block, before = conv("1.0", x.reshape(-1, 1, side, side)), 1, widths[0]
     for stage, width in enumerate(widths):
@@ -33,14 +24,9 @@ def log_ratio(
             y = conv(f"{name}.branch.1", F.leaky_relu(h, SLOPE), stride)
             y = conv(f"{name}.branch.3", F.leaky_relu(y, SLOPE))
             if stride > 1 or before != width:
-                weight = params[f"{name}.shortcut.weight"]
-                h = F.conv2d(h, weight, params[f"{name}.shortcut.bias"], stride=stride)
+                h = F.conv2d(h, *both(f"{name}.shortcut"), stride=stride)
             h, block, before = h + y, block + 1, width
-    f = F.linear(
-        F.leaky_relu(h, SLOPE).mean(dim=(2, 3)),
-        params[f"1.{block + 2}.weight"],
-        params[f"1.{block + 2}.bias"],
-    )
+    f = F.linear(F.leaky_relu(h, SLOPE).mean(dim=(2, 3)), *both(f"1.{block + 2}"))
     triangle = params["2.triangle"]
     L = torch.tril(triangle, -1) + torch.diag(torch.exp(torch.diagonal(triangle)))
     return sign * ((f @ L) ** 2).sum(dim=-1) + f @ params["2.b"]

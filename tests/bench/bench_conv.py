@@ -41,10 +41,8 @@ def conv_ratio(side: int, channels: int) -> float:
         return y, *pullback(dy)
 
     def theirs(layout: Any) -> Any:
-        image, w, slope = (
-            torch.tensor(a).contiguous(memory_format=layout)
-            for a in (images, params["weight"], dimages)
-        )
+        tensors = map(torch.tensor, (images, params["weight"], dimages))
+        image, w, slope = (a.contiguous(memory_format=layout) for a in tensors)
         image.requires_grad_()
         w.requires_grad_()
 
@@ -56,14 +54,11 @@ def conv_ratio(side: int, channels: int) -> float:
 
         return run
 
-    works = {
-        "ours": ours,
-        "planes": theirs(torch.contiguous_format),
-        "channels": theirs(torch.channels_last),
-    }
+    planes, channels_last = map(theirs, (torch.contiguous_format, torch.channels_last))
+    works = {"ours": ours, "planes": planes, "channels": channels_last}
     y, dx, dparams = ours()
     results = hwcn_to_nchw(y), hwcn_to_nchw(dx), dparams["weight"]
-    for got, right in zip(results, works["planes"](), strict=True):
+    for got, right in zip(results, planes(), strict=True):
         error = np.max(np.abs(got - right.numpy())) / float(right.abs().max())
         assert error < 1e-5, error  # sums of up to 5e4 terms in float32
     over = ratios(works, "planes", rounds=9)
@@ -80,9 +75,8 @@ def step_ratio(widths: tuple[int, ...], dtype: str) -> float:
     training = Training(model, Method("bar"), optim.adam, RATE)
     begin = train.start(training, theta, np.zeros((), dtype))
     kind = getattr(torch, dtype)
-    leaves = {
-        k: torch.tensor(p, dtype=kind, requires_grad=True) for k, p in params.items()
-    }
+    options = {"dtype": kind, "requires_grad": True}
+    leaves = {k: torch.tensor(p, **options) for k, p in params.items()}
     adam = torch.optim.Adam(leaves.values(), lr=RATE)
     both = torch.tensor(np.concatenate([x, y]), dtype=kind)
     state: dict[str, Any] = {"F": torch.zeros((), dtype=kind), "ours": begin}
@@ -113,13 +107,8 @@ def main() -> None:
     # The bounds of Winograd's transforms (355 lines) were 1.5 for the narrow network;
     # im2col may take 1.6 times as long, for either network. PyTorch is slow in float64.
     bounds = {"float32": (2.4, 1.6), "float64": (1.2, 0.8)}
-    for side, full, narrow in (
-        (28, 64, 16),
-        (14, 128, 32),
-        (7, 256, 64),
-        (4, 512, 128),
-    ):
-        for channels in (full, narrow):
+    for side, full in ((28, 64), (14, 128), (7, 256), (4, 512)):
+        for channels in (full, full // 4):  # the standard network and the narrow
             work = f"conv3x3 of {side} x {side}, {channels} channels"
             ratio, peer = conv_ratio(side, channels), "PyTorch conv2d, better layout"
             line = row(work, peer, ratio, *bounds["float32"], less_is_better=True)

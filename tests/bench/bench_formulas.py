@@ -9,24 +9,37 @@ are medians over interleaved rounds (``timing``).
 
 from __future__ import annotations
 
-import os
+from functools import partial
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+from tests.bench.timing import ratios, row
 
-import numpy as np  # noqa: E402
-from scipy.optimize import brentq  # noqa: E402
+import numpy as np
+from scipy.optimize import brentq
 
-from refnce import logz, nce  # noqa: E402
-from tests.bench.timing import ratios, row  # noqa: E402
+from refnce import logz, nce
 
 
 def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
+def means(r_data, r_noise, F):
+    """A and B."""
+    F = np.asarray(F)[..., None]
+    return sigmoid(F - r_data).mean(axis=-1), sigmoid(r_noise - F).mean(axis=-1)
+
+
+def ends(r_data, r_noise):
+    """The pooled extremes, between which the root lies."""
+    lo = np.minimum(r_data.min(axis=-1), r_noise.min(axis=-1))
+    return lo, np.maximum(r_data.max(axis=-1), r_noise.max(axis=-1))
+
+
 def naive(name, r_data, r_noise, F):
     """The obvious line for ``name``."""
+    if name in ("grad_F", "bar_update"):
+        A, B = means(r_data, r_noise, F)
+        return 0.5 * (A - B) if name == "grad_F" else F - np.log(A) + np.log(B)
     F = np.asarray(F)[..., None]
     if name == "loss":
         data, noise = np.logaddexp(0.0, F - r_data), np.logaddexp(0.0, r_noise - F)
@@ -34,11 +47,8 @@ def naive(name, r_data, r_noise, F):
     a, b = sigmoid(F - r_data), sigmoid(r_noise - F)
     if name == "grad_r":
         return -0.5 * a / a.shape[-1], 0.5 * b / b.shape[-1]
-    if name == "hess_F":
-        a, b = a * (1.0 - a), b * (1.0 - b)
-        return 0.5 * (np.mean(a, axis=-1) + np.mean(b, axis=-1))
-    A, B = np.mean(a, axis=-1), np.mean(b, axis=-1)
-    return 0.5 * (A - B) if name == "grad_F" else F[..., 0] - np.log(A) + np.log(B)
+    a, b = a * (1.0 - a), b * (1.0 - b)  # hess_F
+    return 0.5 * (np.mean(a, axis=-1) + np.mean(b, axis=-1))
 
 
 def naive_bar(r_data, r_noise, F):
@@ -47,26 +57,23 @@ def naive_bar(r_data, r_noise, F):
     return F
 
 
-def naive_bisection(r_data, r_noise, lo, hi):
-    for _ in range(52):
+def naive_bisection(r_data, r_noise, lo, hi, halvings=52):
+    for _ in range(halvings):
         F = 0.5 * (lo + hi)
         above = naive("grad_F", r_data, r_noise, F) > 0
         lo, hi = np.where(above, lo, F), np.where(above, F, hi)
     return F
 
 
+# shape of the log-ratios, rounds and calls
 SIZES = {
     "512": ((512,), 31, 20),
     "100 x 512": ((100, 512), 11, 3),
     "1e6": ((10**6,), 7, 1),
 }
-# must and aim by size; "formula" holds for the three formulas of a mean and grad_r
-LIMITS = {
-    "formula": {"512": (3, 2), "100 x 512": (2.5, 1.5), "1e6": (2, 1)},
-    "bar_update": {"512": (3, 2), "100 x 512": (2.5, 1.5), "1e6": (2, 1)},
-    "bar": {"512": (2, 1), "100 x 512": (1.5, 1), "1e6": (1, 1)},
-    "bisect": {"512": (1.5, 0.5), "100 x 512": (1, 0.5), "1e6": (0.7, 0.5)},
-}
+# must and aim for these three sizes
+FORMULA = (3, 2), (2.5, 1.5), (2, 1)
+BAR, BISECT = ((2, 1), (1.5, 1), (1, 1)), ((1.5, 0.5), (1, 0.5), (0.7, 0.5))
 
 
 def table(size: str) -> None:
@@ -74,27 +81,24 @@ def table(size: str) -> None:
     rng = np.random.Generator(np.random.PCG64(0))
     pair = rng.normal(1.0, 1.0, shape), rng.normal(0.0, 1.0, shape)
     F = np.full(shape[:-1], 0.4)
-    lo, hi = F - 4.0, F + 4.0
 
-    def show(work, peer, ours, theirs, limits):
-        ratio = ratios(
-            {"ours": ours, "naive": theirs}, "naive", rounds=rounds, calls=calls
-        )
-        work = f"{work}, {size}"
-        print(row(work, peer, ratio["ours"], *limits[size], less_is_better=True))
+    bounds = list(SIZES).index(size)
+
+    def show(work, peer, ours, theirs, limits, rounds=rounds):
+        works = {"ours": ours, "naive": theirs}
+        ratio = ratios(works, "naive", rounds=rounds, calls=calls)["ours"]
+        line = f"{work}, {size}", peer, ratio, *limits[bounds]
+        print(row(*line, less_is_better=True), flush=True)
 
     for name in ("loss", "grad_F", "hess_F", "grad_r", "bar_update"):
-        ours = getattr(logz if name == "bar_update" else nce, name)
-        limits = LIMITS.get(name, LIMITS["formula"])
-        args = (*pair, F)
-        show(name, "naive", lambda: ours(*args), lambda: naive(name, *args), limits)
-    if size == "1e6":
-        rounds = 3
-    by_hand = lambda: naive_bar(*pair, F)  # noqa: E731
-    show("bar", "20 naive updates", lambda: logz.bar(*pair), by_hand, LIMITS["bar"])
-    by_hand = lambda: naive_bisection(*pair, lo, hi)  # noqa: E731
-    work = lambda: logz.bisect(*pair)  # noqa: E731
-    show("bisect", "52 naive halvings", work, by_hand, LIMITS["bisect"])
+        ours, args = getattr(logz if name == "bar_update" else nce, name), (*pair, F)
+        show(name, "naive", lambda: ours(*args), lambda: naive(name, *args), FORMULA)
+    few = {"rounds": min(rounds, 3) if size == "1e6" else rounds}
+    solve, peer = partial(logz.bar, *pair), partial(naive_bar, *pair, F)
+    show("bar", "20 naive updates", solve, peer, BAR, **few)
+    solve = partial(logz.bisect, *pair)
+    peer = partial(naive_bisection, *pair, F - 4.0, F + 4.0)
+    show("bisect", "52 naive halvings", solve, peer, BISECT, **few)
 
 
 def reversed_samples() -> None:
@@ -103,8 +107,8 @@ def reversed_samples() -> None:
     r_data, r_noise = -6.0 * (6.0 + rng.normal(size=512)), -6.0 * rng.normal(size=512)
 
     def by_brentq():
-        lo, hi = min(r_data.min(), r_noise.min()), max(r_data.max(), r_noise.max())
-        return brentq(lambda F: float(naive("grad_F", r_data, r_noise, F)), lo, hi)
+        slope = lambda F: float(naive("grad_F", r_data, r_noise, F))  # noqa: E731
+        return brentq(slope, *ends(r_data, r_noise))
 
     works = {"newton": lambda: logz.newton(r_data, r_noise), "brentq": by_brentq}
     ratio = ratios(works, "newton", rounds=31, calls=5)["brentq"]
@@ -121,10 +125,8 @@ def other_libraries() -> None:
         except ImportError:
             print(f"{name} is not installed: its row is left out")
             continue
-        works = {
-            "theirs": lambda: logz.newton(*theirs),
-            "numpy": lambda: logz.newton(*pair),
-        }
+        arrays = {"theirs": theirs, "numpy": pair}
+        works = {k: partial(logz.newton, *r) for k, r in arrays.items()}
         ratio = ratios(works, "numpy", rounds=31, calls=20)["theirs"]
         work = f"newton, 512, on {name} arrays"
         print(row(work, "on NumPy's", ratio, must, aim, less_is_better=True))

@@ -16,216 +16,104 @@ on fresh pages.
 from __future__ import annotations
 
 import logging
-import os
-import tracemalloc
+from typing import Any
 
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+from tests.bench.timing import ratios, row
 
-import numpy as np  # noqa: E402
-from scipy.optimize import brentq, elementwise  # noqa: E402
+import numpy as np
+from scipy.optimize import brentq, elementwise
 
-from refnce import logz  # noqa: E402
-from tests.bench.timing import ratios, row  # noqa: E402
+from refnce import logz
+from tests.bench.bench_formulas import ends, naive_bisection
+from tests.regimes import gaussian_1d, ring
 
-XTOL = 0.0
-
-
-def ring(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Log-ratios of Figure 1: a ring of ten Gaussians against N(0, I) in R^20."""
-    angle = 2 * np.pi * (np.arange(10) / 10 + rng.uniform())
-    mu = np.zeros((10, 20))
-    mu[:, 0], mu[:, 1] = 4 * np.cos(angle), 4 * np.sin(angle)
-
-    def r(x: np.ndarray) -> np.ndarray:
-        # log sum_k exp(x mu_k - |mu_k|^2/2) + 10 log 2 pi: |x|^2 cancels
-        return np.logaddexp.reduce(x @ mu.T - 8.0, axis=-1) + 10 * np.log(2 * np.pi)
-
-    x = rng.normal(size=(n, 20))
-    return r(x + mu[rng.integers(0, 10, n)]), r(rng.normal(size=(n, 20)))
+try:
+    import pymbar
+except ImportError:
+    print("pymbar is not installed: its rows are left out (extra bench)")
+    pymbar = None
+PYMBAR_METHODS = ("self-consistent-iteration", "false-position", "bisection")
 
 
-def gaussians(
-    n: int, rng: np.random.Generator, d: float = 1.0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Log-ratios of unit Gaussians d apart."""
-    return d * (rng.normal(size=n) + d) - d * d / 2, d * rng.normal(size=n) - d * d / 2
-
-
-def check(
-    F: np.ndarray, r_data: np.ndarray, r_noise: np.ndarray, xtol: float = XTOL
-) -> None:
-    """Raise unless F is within xtol max(1, |F|) of the root by bisection."""
-    exact = logz.bisect(r_data, r_noise).F
-    xtol = max(xtol, 1e-15)
+def newton(*pair: Any, xtol: float = 0.0) -> Any:
+    """The solve to be timed, after a check against bisection."""
+    exact, F = logz.bisect(*pair).F, logz.newton(*pair, xtol=xtol).F
     worst = float(np.max(np.abs(F - exact) / np.maximum(1.0, np.abs(exact))))
-    if not worst <= xtol:
-        raise AssertionError(f"a timed solve is {worst:.1e} off")
+    units = 8 * np.finfo(float).eps  # both solvers are right to 4
+    assert worst <= xtol + units, f"a timed solve is {worst:.1e} off"
+    return lambda: logz.newton(*pair, xtol=xtol).F
 
 
-def one_solve(
-    label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: object
-) -> list[str]:
-    def h(F: float) -> float:
-        return float(
-            np.log(np.mean(1 / (1 + np.exp(r_data - F))))
-            - np.log(np.mean(1 / (1 + np.exp(F - r_noise))))
-        )
+def means(r_data: Any, r_noise: Any, F: Any) -> Any:
+    """A and B, naively."""
+    F = np.asarray(F)[..., None]
+    A = np.mean(1 / (1 + np.exp(r_data - F)), axis=-1)
+    return A, np.mean(1 / (1 + np.exp(F - r_noise)), axis=-1)
 
-    def by_brentq() -> float:
-        lo = min(np.min(r_data), np.min(r_noise))
-        hi = max(np.max(r_data), np.max(r_noise))
-        return brentq(h, lo, hi)
 
+def log_ratio_of_means(F: Any, r_data: Any, r_noise: Any) -> Any:
+    A, B = means(r_data, r_noise, F)
+    return np.log(A) - np.log(B)
+
+
+def one_solve(law: str, r_data: Any, r_noise: Any) -> None:
+    pair, work = (r_data, r_noise), f"one solve, 512 + 512, {law}"
+    h = log_ratio_of_means
     works = {
-        "newton": lambda: logz.newton(r_data, r_noise, xtol=XTOL).F,
-        "brentq": by_brentq,
+        "newton": newton(*pair),
+        "brentq": lambda: brentq(h, *ends(*pair), args=pair),
     }
-    for method in (
-        ("self-consistent-iteration", "false-position", "bisection") if pymbar else ()
-    ):
-        works[method] = lambda method=method: -pymbar.bar(
-            -r_noise, r_data, method=method
-        )["Delta_f"]
-    check(works["newton"](), r_data, r_noise)
+    for method in PYMBAR_METHODS if pymbar else ():
+        works[method] = lambda m=method: pymbar.bar(-r_noise, r_data, method=m)
     times = ratios(works, "newton", rounds=31, calls=20)
-    rows = [row(f"one solve, 512 + 512, {label}", "brentq", times["brentq"], 3, 5)]
+    print(row(work, "brentq", times["brentq"], 3, 5), flush=True)
     if pymbar:
-        fastest = min((times[k], k) for k in works if k not in ("newton", "brentq"))
-        rows.append(
-            row(
-                f"one solve, 512 + 512, {label}",
-                f"pymbar {fastest[1]}",
-                fastest[0],
-                12,
-                20,
-            )
-        )
-    return rows
+        least = min(PYMBAR_METHODS, key=times.__getitem__)
+        print(row(work, f"pymbar {least}", times[least], 12, 20), flush=True)
 
 
-def large_solve(label: str, r_data: np.ndarray, r_noise: np.ndarray) -> list[str]:
-    F = float(logz.newton(r_data, r_noise).F) + 0.01
+def many_solves(law: str, r_data: Any, r_noise: Any) -> None:
+    pair, runs = (r_data, r_noise), np.arange(len(r_data), dtype=float)
+    work = f"{len(runs)} solves, 512 + 512, {law}"
 
-    def naive() -> tuple[float, float]:
-        return np.mean(1 / (1 + np.exp(r_data - F))), np.mean(
-            1 / (1 + np.exp(F - r_noise))
-        )
-
-    rows = []
-    for xtol in (1e-9, XTOL, 0.0):
-        solve = {
-            "newton": lambda xtol=xtol: logz.newton(r_data, r_noise, xtol=xtol).F,
-            "naive": naive,
-        }
-        check(solve["newton"](), r_data, r_noise, max(xtol, XTOL))
-        ratio = ratios(solve, "naive", rounds=15, calls=3)["newton"]
-        work = f"one solve, 1e6 + 1e6, {label}, xtol {xtol:g}"
-        rows.append(
-            row(
-                work,
-                "one naive evaluation of A and B",
-                ratio,
-                1.0,
-                0.5,
-                less_is_better=True,
-            )
-        )
-    tracemalloc.start()
-    logz.newton(r_data, r_noise)
-    peak = tracemalloc.get_traced_memory()[1] / (r_data.nbytes + r_noise.nbytes)
-    tracemalloc.stop()
-    rows.append(
-        row(
-            f"memory of a solve, 1e6 + 1e6, {label}, xtol 0",
-            "its input",
-            peak,
-            2.0,
-            2.0,
-            less_is_better=True,
-        )
-    )
-    return rows
-
-
-def many_solves(
-    label: str, r_data: np.ndarray, r_noise: np.ndarray, pymbar: object
-) -> list[str]:
-    def h(F: np.ndarray, run: np.ndarray) -> np.ndarray:
-        run, F = run.astype(int), F[..., None]
-        A, B = np.mean(1 / (1 + np.exp(r_data[run] - F)), axis=-1), np.mean(
-            1 / (1 + np.exp(F - r_noise[run])), axis=-1
-        )
-        return np.log(A) - np.log(B)
-
-    runs = np.arange(len(r_data), dtype=float)
-
-    def ends() -> tuple[np.ndarray, np.ndarray]:
-        return np.minimum(r_data.min(-1), r_noise.min(-1)), np.maximum(
-            r_data.max(-1), r_noise.max(-1)
-        )
-
-    def bisection() -> np.ndarray:
-        lo, hi = ends()
-        for _ in range(60):
-            F = 0.5 * (lo + hi)
-            above = h(F, runs) > 0
-            lo, hi = np.where(above, lo, F), np.where(above, F, hi)
-        return F
+    def h(F: Any, run: Any) -> Any:
+        return log_ratio_of_means(F, *(r[run.astype(int)] for r in pair))
 
     works = {
-        "newton": lambda: logz.newton(r_data, r_noise, xtol=XTOL).F,
-        "find_root": lambda: elementwise.find_root(h, ends(), args=(runs,)).x,
-        "bisection": bisection,
+        "newton": newton(*pair),
+        "find_root": lambda: elementwise.find_root(h, ends(*pair), args=(runs,)).x,
+        "bisection": lambda: naive_bisection(*pair, *ends(*pair), halvings=60),
     }
-    check(works["newton"](), r_data, r_noise)
     times = ratios(works, "newton", rounds=15, calls=3)
-    work = f"{len(r_data)} solves, 512 + 512, {label}"
-    rows = [
-        row(work, "scipy elementwise.find_root", times["find_root"], 3, 6),
-        row(work, "batched bisection, 60 steps", times["bisection"], 15, 30),
-    ]
+    print(row(work, "scipy elementwise.find_root", times["find_root"], 4, 6))
+    print(row(work, "batched bisection, 60 steps", times["bisection"], 15, 30))
     if pymbar:
-        loop = {
-            "newton": works["newton"],
-            "pymbar": lambda: [
-                pymbar.bar(-b, a) for a, b in zip(r_data, r_noise, strict=True)
-            ],
-        }
-        times = ratios(loop, "newton", rounds=5, calls=3)
-        rows.append(
-            row(work, "a loop of pymbar (its default)", times["pymbar"], 60, 120)
-        )
-    return rows
+        loop = lambda: [pymbar.bar(-b, a) for a, b in zip(*pair)]  # noqa: E731
+        works = {"newton": works["newton"], "pymbar": loop}
+        ratio = ratios(works, "newton", rounds=5, calls=3)["pymbar"]
+        print(row(work, "a loop of pymbar (its default)", ratio, 60, 120))
 
 
-def main() -> None:
-    logging.disable(logging.WARNING)  # pymbar announces each solve
-    try:
-        import pymbar
-    except ImportError:
-        pymbar = None
-        print("pymbar is not installed: its rows are left out (extra bench)")
-    rng = np.random.Generator(np.random.PCG64(0))
-    laws = {"ring": ring, "Gaussians 1 apart": gaussians}
-    # Drawn first, because glibc keeps freed pages only once a process has freed an
-    # array of megabytes. Before that, arrays of 100 kB take up to four times as long.
-    large = {label: law(10**6, rng) for label, law in laws.items()}
-    for label, law in laws.items():
-        print(*one_solve(label, *law(512, rng), pymbar), sep="\n", flush=True)
-        many = [law(512, rng) for _ in range(100)]
-        print(
-            *many_solves(
-                label,
-                np.stack([a for a, _ in many]),
-                np.stack([b for _, b in many]),
-                pymbar,
-            ),
-            sep="\n",
-            flush=True,
-        )
-        print(*large_solve(label, *large[label]), sep="\n", flush=True)
+def large_solve(law: str, *pair: Any) -> None:
+    solve, F = newton(*pair, xtol=1e-9), logz.newton(*pair).F + 0.01
+    works = {"newton": solve, "naive": lambda: means(*pair, F)}
+    ratio = ratios(works, "naive", rounds=15, calls=3)["newton"]
+    work, peer = f"one solve, 1e6 + 1e6, {law}, xtol 1e-9", "one evaluation of A and B"
+    print(row(work, peer, ratio, 1.0, 0.5, less_is_better=True), flush=True)
+
+
+def gaussians(seed: int, n: int) -> Any:
+    return gaussian_1d(1.0, 1.0, n, n, seed)
 
 
 if __name__ == "__main__":
-    main()
+    logging.disable(logging.WARNING)  # pymbar announces each solve
+    laws = {"ring": ring, "Gaussians 1 apart": gaussians}
+    # Drawn first, because glibc keeps freed pages only once a process has freed an
+    # array of megabytes. Before that, arrays of 100 kB take up to four times as long.
+    large = {label: law(0, 10**6) for label, law in laws.items()}
+    for label, law in laws.items():
+        one_solve(label, *law(1, 512))
+        many = zip(*(law(seed, 512) for seed in range(100)), strict=True)
+        many_solves(label, *map(np.stack, many))
+        large_solve(label, *large[label])
