@@ -179,7 +179,7 @@ def test_x_of_another_dimension_or_dtype_is_refused(law, name):
         ),
         (
             lambda: distributions.DiagonalGaussian(np.zeros(2), np.ones(1)),
-            r"mean and variance must have one shape; got \(2,\) and \(1,\)",
+            r"mean and variance must have one shape; got shapes \(2,\) and \(1,\)",
         ),
         (
             lambda: distributions.UnitGaussian(np.asarray([0.0, np.nan])),
