@@ -126,8 +126,7 @@ def check_count(name, value, least):
 
 def check_positive(name, value, *, zero=False):
     """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
-    fits = is_number(value) and 0 <= value <= LARGEST and (zero or value != 0)
-    if not fits:
+    if not is_number(value) or not 0 <= value <= LARGEST or (value == 0 and not zero):
         must = f"be a finite number {'>=' if zero else '>'} 0"
         raise invalid(name, must, shown(value))
 
@@ -180,12 +179,13 @@ def _check_arrays(arrays):
         if x.dtype not in (xp.float64, xp.float32):
             must = "hold float64 or float32 numbers"
             raise invalid(name, must, x.dtype, "convert it first", TypeError)
-        names, got = f"{first} and {name}", f"{one.dtype} and {x.dtype}"
+        both = f"{first} and {name}"
         if x.dtype != one.dtype:
-            raise invalid(names, "have one dtype", got, "convert one", TypeError)
+            got = f"{one.dtype} and {x.dtype}"
+            raise invalid(both, "have one dtype", got, "convert one", TypeError)
         if device(x) != device(one):
             got = f"{device(one)} and {device(x)}"
-            raise invalid(names, "be on one device", got, "move one")
+            raise invalid(both, "be on one device", got, "move one")
     return xp
 
 
