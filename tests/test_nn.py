@@ -155,8 +155,8 @@ def test_names_of_parameters_are_checked():
         ((nn.linear, nn.leaky_relu), params),
         ((nn.linear,), {"weight": params["0.weight"]}),
     ):
-        count = len(layers)
-        says = f"chain of {count} layers must be named 0.NAME to {count - 1}.NAME; got"
+        prefixes = ", ".join(str(k) for k in range(len(layers)))
+        says = f"params must be named PREFIX.NAME, PREFIX one of {prefixes}; got '"
         with pytest.raises(ValueError, match=says):
             nn.chain(*layers)(names, x)
 

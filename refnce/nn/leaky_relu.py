@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace
-from refnce.nn.layer import Gradients, Params, Pullback
+from refnce.nn.layer import Gradients, Output, Params
 
 SLOPE = 0.01
 
 
-def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
+def leaky_relu(params: Params, x: Array) -> Output:
     """Leaky rectifier: x where x > 0, and 0.01 x elsewhere.
 
     Parameters
