@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy
 
 from refnce.array.backend import STRICT, Array, load
-from refnce.array.validation import check_kind, invalid
+from refnce.array.validation import check_kind, check_same
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -86,13 +86,9 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
             raise TypeError(f"{name} {reason}") from error
         if owner is None:
             owner, first, device, context = library, name, place, view.device
-        elif (owner.name, device) != (library.name, place):
-            both = f"{first} and {name}"
-            if owner.name == library.name:
-                got = f"{device} and {place}"
-                raise invalid(both, "be on one device", got, "move one")
-            must, got = "be arrays of one library", f"{owner.name} and {library.name}"
-            raise invalid(both, must, got, "convert one", TypeError)
+        both = (first, name)
+        check_same(both, "be arrays of one library", owner.name, library.name)
+        check_same(both, "be on one device", device, place, ValueError)
         return view
 
     views = [*map(viewed, names, args), *args[len(names) :]]

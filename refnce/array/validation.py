@@ -174,19 +174,23 @@ def _check_arrays(arrays):
         names, must = " and ".join(arrays), "be all of NumPy or all of CuPy"
         got = " and ".join(kinds)
         raise invalid(names, must, got, "convert them", TypeError) from None
-    first, one = next(iter(arrays.items()))
+    (first, one), *_ = arrays.items()
     for name, x in arrays.items():
         if x.dtype not in (xp.float64, xp.float32):
             must = "hold float64 or float32 numbers"
             raise invalid(name, must, x.dtype, "convert it first", TypeError)
-        both = f"{first} and {name}"
-        if x.dtype != one.dtype:
-            got = f"{one.dtype} and {x.dtype}"
-            raise invalid(both, "have one dtype", got, "convert one", TypeError)
-        if device(x) != device(one):
-            got = f"{device(one)} and {device(x)}"
-            raise invalid(both, "be on one device", got, "move one")
+        check_same((first, name), "have one dtype", one.dtype, x.dtype)
+        check_same(
+            (first, name), "be on one device", device(one), device(x), ValueError
+        )
     return xp
+
+
+def check_same(names, must, a, b, kind=TypeError):
+    """Check that ``a`` and ``b``, which belong to arguments of these names, agree."""
+    if a != b:
+        got = f"{a} and {b}"
+        raise invalid(" and ".join(names), must, got, "move or convert one", kind)
 
 
 def check_samples(**arrays):

@@ -106,6 +106,11 @@ class UnitGaussian(_Independent):
         """Return log h(x) = -|x|^2/2 (...) of x (..., d)."""
         return -0.5 * sum_last(x**2)
 
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
+        (mean,) = check_x(x, self.mean.shape[-1], self.mean)
+        return -0.5 * (sum_last((x - mean) ** 2) + x.shape[-1] * LOG_2PI)
+
 
 @dataclass(frozen=True)
 class DiagonalGaussian(_Independent):
