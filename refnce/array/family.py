@@ -35,6 +35,7 @@ def family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
 def check_finite(**arrays):
     """Check that no array holds NaN or an infinity."""
     for name, x in arrays.items():
-        remedy = "a sample outside a support is an offset of -inf or +inf"
+        remedy = "it must be finite (a sample outside the support of the model or of "
+        remedy += "the noise is an offset of -inf or +inf)"
         bad = ~array_namespace(x).isfinite(x)
         check_none(name, bad, "NaN or infinite numbers", remedy)

@@ -98,13 +98,10 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
 
 def _is_short(r):
     """Whether ``r`` is one run of at most SHORT float64 numbers of NumPy, none NaN."""
-    return (
-        type(r) is numpy.ndarray
-        and r.dtype == FLOAT64
-        and r.ndim == 1
-        and 0 < r.size <= SHORT
-        and not math.isnan(r.dot(r))  # squares never cancel: NaN comes from NaN alone
-    )
+    if type(r) is not numpy.ndarray or r.dtype != FLOAT64 or r.ndim != 1:
+        return False
+    # Squares never cancel: NaN comes from NaN alone.
+    return 0 < r.size <= SHORT and not math.isnan(r.dot(r))
 
 
 def check_nu(nu):

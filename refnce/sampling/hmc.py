@@ -182,8 +182,7 @@ def hmc(
 def _check_start(x, E, grad):
     """Raise unless E and grad have their shapes and all three are finite."""
     if (E.shape, grad.shape) != (x.shape[:-1], x.shape):
-        must = f"return {shape_of(x[..., 0], x)}"
-        raise invalid("density", must, shape_of(E, grad))
+        raise invalid("density", f"return {shape_of(x[..., 0], x)}", shape_of(E, grad))
     xp = array_namespace(x)
     finite = xp.all(xp.isfinite(x) & xp.isfinite(grad), axis=-1) & xp.isfinite(E)
     bad = to_numpy(~finite)
