@@ -78,8 +78,8 @@ class Pinwheel:
     @property
     def log_z(self) -> float:
         """The log of the normalising constant of exp(E)."""
-        area = self.radial * self.tangential * self.scale**2
-        return LOG_2PI + math.log(self.petals * area)
+        area = self.petals * self.radial * self.tangential * self.scale**2
+        return LOG_2PI + math.log(area)
 
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, 2)."""
