@@ -70,28 +70,6 @@ def test_results_keep_dtype_and_device_and_agree_with_numpy(library, dtype, evid
     assert worst[most] <= BOUND, worst
 
 
-@pytest.mark.parametrize(
-    "shape", [(backend.BLOCK,), (3, backend.BLOCK + 1), (2, 5, 7, backend.BLOCK // 32)]
-)
-def test_blocks_of_an_elementwise_function_do_not_show(shape):
-    """The same bits as at once, for results of two dtypes and strided arrays."""
-    x, y = np.random.Generator(np.random.PCG64(2)).normal(size=(2, *shape))
-    sizes = []
-
-    def f(x, y):
-        sizes.append(x.size)
-        return np.sqrt(x * x + y), x > y
-
-    with np.errstate(invalid="ignore"):
-        for a, b in ((x, y), (x, np.broadcast_to(y[..., :1], shape)), (x.T, y.T)):
-            sizes.clear()
-            root, more = backend.elementwise(f, a, b)
-            whole = not (a.flags.c_contiguous and b.flags.c_contiguous)
-            assert sizes == [a.size] if whole else max(sizes) <= backend.BLOCK
-            assert np.array_equal(root, np.sqrt(a * a + b), equal_nan=True)
-            assert np.array_equal(more, a > b) and more.dtype == bool
-
-
 def test_names_of_libraries(monkeypatch):
     unknown = "backend must be one of numpy, cupy; got 'torch'"
     with pytest.raises(ValueError, match=unknown):
@@ -120,7 +98,7 @@ def no_toolkit(*args):
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (None, r"CuPy is not installed; pip install 'refnce\[cuda12\]'"),
+        (None, r"cupy is not installed; pip install 'refnce\[cuda12\]'"),
         (fake_cupy(False, no_allocation), "finds no CUDA device; check the driver"),
         (fake_cupy(True, no_toolkit), r"toolkit is incomplete \(cannot find .*\[ctk\]"),
     ],

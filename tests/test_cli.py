@@ -230,7 +230,7 @@ def test_invalid_option_is_refused(solve, files, options, complaint):
 
 def test_a_library_that_is_not_installed_is_named(solve, files, monkeypatch):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    assert_refused(solve(*files, "--backend", "cupy"), "CuPy is not installed")
+    assert_refused(solve(*files, "--backend", "cupy"), "cupy is not installed")
 
 
 def test_as_a_process(files):

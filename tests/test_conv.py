@@ -139,7 +139,7 @@ def test_shape_mismatch_raises():
         (params, x[:, :2], weight),
         (params, x[0], weight),
         (params | {"bias": params["bias"][:1]}, x, r"bias must be \(..., out\) for"),
-        (params | {"bias": np.asarray(0.0)}, x, r"bias must be .*; got \(\)"),
+        (params | {"bias": np.asarray(0.0)}, x, r"bias must be .*; got shape \(\)"),
     )
     for params_given, x_given, says in cases:
         with pytest.raises(ValueError, match=says):

@@ -179,7 +179,7 @@ ONE = np.ones(1)
         (
             Diagonal,
             {"mean": np.zeros(2), "variance": ONE},
-            r"shape; got \(2,\) and \(1,",
+            r"shape; got shapes \(2,\) and \(1,",
         ),
         (Unit, {"mean": np.nan * np.ones(2)}, r"finite numbers; got ndarray .* \(2,\)"),
         (Unit, {"mean": np.asarray(1.0)}, r"array \(\.\.\., d\) .* of shape \(\)"),

@@ -128,7 +128,7 @@ def test_ill_conditioned_covariance_keeps_its_smallest_variance():
 
 
 ONES = np.ones((2, 2))
-NOT_POSITIVE = r"positive definite, its smallest eigenvalue is {}: add a small number"
+NOT_POSITIVE = r"positive definite; got the smallest eigenvalue {}: add a small number"
 
 
 @pytest.mark.parametrize(

@@ -148,8 +148,8 @@ def test_names_of_parameters_are_checked():
             nn.mlp(names, x)
     alone = {"weight": params["0.weight"]}
     for layers, names in (([nn.linear, nn.leaky_relu], params), ([nn.linear], alone)):
-        count = len(layers)
-        says = f"chain of {count} layers must be named 0.NAME to {count - 1}.NAME; got"
+        prefixes = ", ".join(str(k) for k in range(len(layers)))
+        says = f"params must be named PREFIX.NAME, PREFIX one of {prefixes}; got '"
         with pytest.raises(ValueError, match=says):
             nn.chain(*layers)(names, x)
 

@@ -162,13 +162,10 @@ def test_step_size_changes_during_the_warmup_alone(monkeypatch):
 # --- random numbers, runs, libraries
 
 
-def test_samples_depend_on_the_seed_and_not_on_the_blocks(monkeypatch):
+def test_samples_depend_on_the_seed_alone():
     x, lengths = rng(15).normal(size=(4, 2)), {"steps": 100, "warmup": 30}
     whole = sampling.hmc(gaussian, x, rng(16), **lengths).samples
-    for block in (1, 7, 1000):
-        monkeypatch.setattr(HMC, "BLOCK", block)
-        again = sampling.hmc(gaussian, x, rng(16), **lengths).samples
-        assert np.array_equal(again, whole)
+    assert np.array_equal(sampling.hmc(gaussian, x, rng(16), **lengths).samples, whole)
     other = sampling.hmc(gaussian, x, rng(17), **lengths).samples
     assert not np.array_equal(other, whole)
 
@@ -289,7 +286,7 @@ def test_proposal_that_overflows_is_rejected():
     assert np.all(chains.acceptance == 0.0)
 
 
-NUMBER = "must be a number in (0, "
+NUMBER = "must be a finite number > 0"
 
 
 @pytest.mark.parametrize(
@@ -299,20 +296,29 @@ NUMBER = "must be a number in (0, "
         ({"steps": True}, "steps must be a whole number >= 1; got True"),
         ({"warmup": -1}, "warmup must be a whole number >= 0; got -1"),
         ({"leapfrog": 0.5}, "leapfrog must be a whole number >= 1; got 0.5"),
-        ({"step_size": 0.0}, f"step_size {NUMBER}inf); got 0.0"),
-        ({"step_size": math.nan}, f"step_size {NUMBER}inf); got nan"),
-        ({"step_size": math.inf}, f"step_size {NUMBER}inf); got inf"),
-        ({"step_size": True}, f"step_size {NUMBER}inf); got True"),
-        ({"step_size": "a"}, f"step_size {NUMBER}inf); got 'a'"),
-        ({"target": "a"}, f"target {NUMBER}1); got 'a'"),
-        ({"target": 1.0}, f"target {NUMBER}1); got 1.0"),
-        ({"target": 0.0}, f"target {NUMBER}1); got 0.0"),
-        ({"x": np.zeros(2)}, "x must be (..., chains, d) with chains >= 1 and d >= 1"),
+        ({"step_size": 0.0}, f"step_size {NUMBER}; got 0.0"),
+        ({"step_size": math.nan}, f"step_size {NUMBER}; got nan"),
+        ({"step_size": math.inf}, f"step_size {NUMBER}; got inf"),
+        ({"step_size": True}, f"step_size {NUMBER}; got True"),
+        ({"step_size": "a"}, f"step_size {NUMBER}; got 'a'"),
+        ({"target": "a"}, f"target {NUMBER}; got 'a'"),
+        ({"target": 1.0}, "target must be < 1; got 1.0"),
+        ({"target": 0.0}, f"target {NUMBER}; got 0.0"),
+        (
+            {"x": np.zeros(2)},
+            "x must be (..., chains, d) with chains >= 1 and d >= 1; ",
+        ),
         ({"x": np.zeros((0, 2))}, "x must be (..., chains, d) with chains >= 1 and d"),
         ({"x": np.zeros((4, 2), int)}, "x must hold float64 or float32 numbers; got"),
         ({"x": [[0.0, 0.0]]}, "x is a list; pass numpy.asarray"),
-        ({"rng": 0}, "rng must be a NumPy Generator; got int: pass numpy.random."),
-        ({"density": skewed}, "density must return shapes (2,) and (2, 2); got (2,)"),
+        (
+            {"rng": 0},
+            "rng must be a NumPy Generator; got int: pass numpy.random.default",
+        ),
+        (
+            {"density": skewed},
+            "density must return shapes (2,) and (2, 2); got shapes (2,) and",
+        ),
     ],
 )
 def test_invalid_argument_is_named(change, message):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import array_api_compat
@@ -19,8 +18,9 @@ Namespace = Any
 
 NAMES = ("numpy", "cupy")
 STRICT = "array_api_strict"
-# 256 KiB of float64: a block and a few temporaries stay in the second-level cache. From
-# this size on NumPy also writes a result over an operand that nothing else needs.
+MODULES = {"cupy": "array_api_compat.cupy"}
+PACKAGES = {"cupy": "'refnce[cuda12]' or 'refnce[cuda13]'"}
+# 256 KiB of float64: a block and a few temporaries stay in the second-level cache.
 BLOCK = 32768
 
 
@@ -36,36 +36,25 @@ def load(name: str) -> Namespace:
     """
     if name not in (*NAMES, STRICT):
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
-    if name == "cupy":
-        _require_cupy()
     try:
-        module = "array_api_compat.cupy" if name == "cupy" else name
-        return importlib.import_module(module)
+        if name == "cupy":
+            _check_cupy(importlib.import_module("cupy"))
+        return importlib.import_module(MODULES.get(name, name))
     except ImportError as error:
-        raise BackendError(
-            f"{name} is not installed here ({error}); pip install {name}"
-        ) from error
+        package = PACKAGES.get(name, name)
+        raise BackendError(f"{name} is not installed; pip install {package}") from error
 
 
-def _require_cupy() -> None:
-    try:
-        import cupy
-    except ImportError as error:
-        raise BackendError(
-            "CuPy is not installed; pip install 'refnce[cuda12]' or 'refnce[cuda13]'"
-        ) from error
+def _check_cupy(cupy: Any) -> None:
     if not cupy.cuda.is_available():
-        raise BackendError(
-            "CuPy is installed but finds no CUDA device; check the driver with "
-            "nvidia-smi"
-        )
+        raise BackendError("cupy finds no CUDA device; check the driver (nvidia-smi)")
     try:
         # CuPy compiles its first kernel here and needs the toolkit's headers for it.
         (cupy.zeros(1) + 1.0).sum()
     except Exception as error:  # of several unrelated types
         raise BackendError(
-            f"CuPy finds a CUDA device but its toolkit is incomplete ({error}); "
-            "pip install 'cupy-cuda12x[ctk]' (or cupy-cuda13x[ctk])"
+            f"cupy finds a CUDA device but its toolkit is incomplete ({error}); "
+            "pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]'"
         ) from error
 
 
@@ -152,40 +141,3 @@ def all_true(x: Array) -> bool:
 def ignore_fp_errors() -> Any:
     """Return a decorator that silences NumPy's floating-point warnings."""
     return numpy.errstate(all="ignore")
-
-
-def blocks(x: Array, size: int = BLOCK) -> Iterator[Array]:
-    """Yield pieces of about ``size`` numbers of ``x`` (..., n) along its last axis.
-
-    Arrays of other libraries than NumPy come in one piece: on a GPU launches cost more.
-    """
-    n = x.shape[-1]
-    if type(x) is not numpy.ndarray or x.size <= size or n <= 512:
-        yield x
-    else:
-        width = max(size // max(1, x.size // n), 512)
-        for start in range(0, n, width):
-            yield x[..., start : start + width]
-
-
-def elementwise(
-    f: Callable[..., tuple[Array, ...]], *arrays: Array
-) -> tuple[Array, ...]:
-    """Return ``f(*arrays)`` for an elementwise ``f`` that returns a tuple of arrays.
-
-    ``arrays`` have one shape. Large NumPy arrays go through ``f`` in blocks, so that
-    its temporaries stay in cache.
-    """
-    first = arrays[0]
-    if first.size <= BLOCK or any(
-        type(x) is not numpy.ndarray or not x.flags.c_contiguous for x in arrays
-    ):
-        return f(*arrays)
-    rows = [x.reshape(-1) for x in arrays]
-    results: list[Array] = []
-    for start in range(0, first.size, BLOCK):
-        pieces = f(*(x[start : start + BLOCK] for x in rows))
-        results = results or [numpy.empty(first.shape, piece.dtype) for piece in pieces]
-        for result, piece in zip(results, pieces, strict=True):
-            result.reshape(-1)[start : start + BLOCK] = piece
-    return tuple(results)

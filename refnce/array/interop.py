@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy
 
 from refnce.array.backend import STRICT, Array, load
-from refnce.array.validation import refusal
+from refnce.array.validation import check_kind, check_same
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -71,11 +71,10 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     context: Any = None
     first = device = None
 
-    def viewed(name: str, x: Any) -> Any:
+    def viewed(name, x):
         nonlocal owner, first, device, context
         kind: Any = type(x)
-        if (reason := refusal(kind)) is not None:
-            raise TypeError(f"{name} {reason.format(name=name)}")
+        check_kind(name, kind)
         if (library := _library(kind)) is None:
             return x
         try:
@@ -83,21 +82,13 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
         except Refused as error:
             raise TypeError(f"{name} {str(error).format(name=name)}") from None
         except Exception as error:
-            raise TypeError(
-                f"{name} cannot be viewed as a NumPy or CuPy array: {error}"
-            ) from error
+            reason = f"cannot be viewed as a NumPy or CuPy array: {error}"
+            raise TypeError(f"{name} {reason}") from error
         if owner is None:
             owner, first, device, context = library, name, place, view.device
-        elif owner.name != library.name:
-            raise TypeError(
-                f"{first} and {name} must be arrays of one library; got {owner.name} "
-                f"and {library.name}: convert one"
-            )
-        elif device != place:
-            raise ValueError(
-                f"{first} and {name} must be on one device; got {device} and {place}: "
-                "move one"
-            )
+        both = (first, name)
+        check_same(both, "be arrays of one library", owner.name, library.name)
+        check_same(both, "be on one device", device, place, ValueError)
         return view
 
     views = [*map(viewed, names, args), *args[len(names) :]]

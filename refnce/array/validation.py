@@ -9,12 +9,11 @@ from __future__ import annotations
 import math
 import sys
 from functools import lru_cache
-from typing import Any
 
 import array_api_compat
 import numpy
 
-from refnce.array.backend import Array, Namespace, all_true, array_namespace, device
+from refnce.array.backend import all_true, array_namespace, device
 
 LARGEST = sys.float_info.max
 NUMBERS = (float, int, numpy.float64)
@@ -23,9 +22,31 @@ FLOAT64 = numpy.dtype("float64")
 SHORT = 8192
 
 
-def samples(
-    r_data: Array, r_noise: Array, F: Any, nu: Any = 1.0, *, start: bool = False
-) -> tuple[Namespace, Array, Array, Any, float]:
+def invalid(name, must, got, remedy="", kind=ValueError):
+    """Return the error of an argument: what it must do, what came and the remedy."""
+    return kind(f"{name} must {must}; got {got}" + (f": {remedy}" if remedy else ""))
+
+
+def shape_of(*arrays):
+    """Return the shapes of ``arrays`` in words."""
+    shapes = " and ".join(str(tuple(x.shape)) for x in arrays)
+    return f"shape{'s' if len(arrays) > 1 else ''} {shapes}"
+
+
+def shown(value):
+    """Return ``repr(value)``, which Python refuses to write for a huge integer."""
+    try:
+        return repr(value)
+    except ValueError:
+        return "a huge integer"
+
+
+def is_number(value, kind=(int, float)):
+    """Whether ``value`` is a Python number; True and False are none."""
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def samples(r_data, r_noise, F, nu=1.0, *, start=False):
     """Check log-ratios, F and nu, and return (xp, r_data, r_noise, F, nu).
 
     Parameters
@@ -60,79 +81,61 @@ def samples(
             F = F[()]
         if type(F) in NUMBERS and -LARGEST <= F <= LARGEST:
             return numpy, r_data, r_noise, numpy.float64(F), nu
-    xp = check_arrays(r_data=r_data, r_noise=r_noise)
-    check_samples(r_data=r_data, r_noise=r_noise)
-    check_no_nan(r_data=r_data, r_noise=r_noise)
-    runs = runs_shape(r_data=r_data, r_noise=r_noise)
+    arrays = {"r_data": r_data, "r_noise": r_noise}
+    xp = check_arrays(**arrays)
+    check_samples(**arrays)
+    runs = runs_shape(**arrays)
     if not (start and F is None):
         name = "F0" if start else "F"
         F = check_F(F, r_data, xp, name=name)
-        shape = runs_shape(r_data=r_data, r_noise=r_noise, **{name: F[..., None]})
-        if start and shape != runs:
-            raise ValueError(
-                f"F0 must be a number or broadcast to the runs {runs}; got shape "
-                f"{tuple(F.shape)}"
-            )
-        F = F if F.shape == shape else xp.broadcast_to(F, shape)
+        with_F = runs_shape(**arrays, **{name: F[..., None]})
+        if start and with_F != runs:
+            must = f"be a number or broadcast to the runs {runs}"
+            raise invalid("F0", must, shape_of(F))
+        F = F if F.shape == with_F else xp.broadcast_to(F, with_F)
     return xp, rows(r_data), rows(r_noise), F, nu
 
 
-def _is_short(r: Any) -> bool:
+def _is_short(r):
     """Whether ``r`` is one run of at most SHORT float64 numbers of NumPy, none NaN."""
-    return (
-        type(r) is numpy.ndarray
-        and r.dtype == FLOAT64
-        and r.ndim == 1
-        and 0 < r.size <= SHORT
-        and not math.isnan(r.dot(r))  # squares never cancel: NaN comes from NaN alone
-    )
+    if type(r) is not numpy.ndarray or r.dtype != FLOAT64 or r.ndim != 1:
+        return False
+    # Squares never cancel: NaN comes from NaN alone.
+    return 0 < r.size <= SHORT and not math.isnan(r.dot(r))
 
 
-def check_nu(nu: Any) -> float:
+def check_nu(nu):
     """Return the weight ``nu`` as a float, such that its products fit float32."""
-    if isinstance(nu, bool) or not isinstance(nu, (int, float)):
-        raise TypeError(
-            f"nu must be a Python number, one for all runs; got {type(nu).__name__}"
-        )
+    if not is_number(nu):
+        must, got = "be a Python number, one for all runs", type(nu).__name__
+        raise invalid("nu", must, got, kind=TypeError)
     if not 1e-30 <= nu <= 1e30:
-        raise ValueError(
-            "nu must be a number > 0, from 1e-30 to 1e30 (the weight of noise against "
-            f"data); got {_shown(nu)}"
-        )
+        must = "be a number > 0, from 1e-30 to 1e30 (the weight of noise against data)"
+        raise invalid("nu", must, shown(nu))
     return float(nu)
 
 
-def _shown(value: Any) -> str:
-    try:
-        return repr(value)
-    except ValueError:  # Python refuses to write out a huge integer
-        return "a huge integer"
-
-
-def check_count(name: str, value: Any, least: int) -> None:
+def check_count(name, value, least):
     """Check that ``value`` is a whole number >= ``least``."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(
-            f"{name} must be a whole number >= {least}; got {_shown(value)}"
-        )
+    if not is_number(value, int) or value < least:
+        raise invalid(name, f"be a whole number >= {least}", shown(value))
 
 
-def check_positive(name: str, value: Any, *, zero: bool = False) -> None:
+def check_positive(name, value, *, zero=False):
     """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, (int, float))
-        or not (0 < value <= LARGEST or (zero and value == 0))
-    ):
-        sign = ">=" if zero else ">"
-        raise ValueError(
-            f"{name} must be a finite number {sign} 0; got {_shown(value)}"
-        )
+    if not is_number(value) or not 0 <= value <= LARGEST or (value == 0 and not zero):
+        must = f"be a finite number {'>=' if zero else '>'} 0"
+        raise invalid(name, must, shown(value))
+
+
+def check_kind(name, kind):
+    """Check that arrays of the type ``kind`` can be taken; else say the remedy."""
+    if (reason := _refusal(kind)) is not None:
+        raise TypeError(f"{name} {reason.format(name=name)}")
 
 
 @lru_cache(maxsize=256)
-def refusal(kind: type) -> str | None:
-    """Why arrays of this type are refused, with the remedy; None where they are not."""
+def _refusal(kind):
     name = kind.__name__
     if issubclass(kind, numpy.ma.MaskedArray):
         return "is a masked array; pass what is not masked, {name}.compressed()"
@@ -147,7 +150,7 @@ def refusal(kind: type) -> str | None:
     return None
 
 
-def check_arrays(**arrays: Array) -> Namespace:
+def check_arrays(**arrays):
     """Return the namespace of ``arrays``, of one device and real floating dtype."""
     for x in arrays.values():
         if type(x) is not numpy.ndarray or x.dtype != FLOAT64:
@@ -155,73 +158,62 @@ def check_arrays(**arrays: Array) -> Namespace:
     return numpy
 
 
-def _check_arrays(arrays: dict[str, Array]) -> Namespace:
+def _check_arrays(arrays):
     for name, x in arrays.items():
-        kind: Any = type(x)
-        if (reason := refusal(kind)) is not None:
-            raise TypeError(f"{name} {reason.format(name=name)}")
+        check_kind(name, x.__class__)
         if not hasattr(x, "dtype"):
-            raise TypeError(
-                f"{name} must be an array; got {type(x).__name__}: convert it with "
-                "asarray"
-            )
+            got, remedy = type(x).__name__, "convert it with asarray"
+            raise invalid(name, "be an array", got, remedy, TypeError)
     try:
         xp = array_namespace(*arrays.values())
     except TypeError:
         kinds = [type(x).__module__.partition(".")[0] for x in arrays.values()]
-        raise TypeError(
-            f"{' and '.join(arrays)} must be all of NumPy or all of CuPy; got "
-            f"{' and '.join(kinds)}: convert them"
-        ) from None
-    first, one = next(iter(arrays.items()))
+        names, must = " and ".join(arrays), "be all of NumPy or all of CuPy"
+        got = " and ".join(kinds)
+        raise invalid(names, must, got, "convert them", TypeError) from None
+    (first, one), *_ = arrays.items()
     for name, x in arrays.items():
         if x.dtype not in (xp.float64, xp.float32):
-            raise TypeError(
-                f"{name} must hold float64 or float32 numbers; got {x.dtype}: convert "
-                "it first"
-            )
-        if x.dtype != one.dtype:
-            raise TypeError(
-                f"{first} and {name} must have one dtype; got {one.dtype} and "
-                f"{x.dtype}: convert one"
-            )
-        if device(x) != device(one):
-            raise ValueError(
-                f"{first} and {name} must be on one device; got {device(one)} and "
-                f"{device(x)}: move one"
-            )
+            must = "hold float64 or float32 numbers"
+            raise invalid(name, must, x.dtype, "convert it first", TypeError)
+        check_same((first, name), "have one dtype", one.dtype, x.dtype)
+        check_same(
+            (first, name), "be on one device", device(one), device(x), ValueError
+        )
     return xp
 
 
-def check_samples(**arrays: Array) -> None:
-    """Check that each of ``arrays`` is (..., n) with n >= 1."""
+def check_same(names, must, a, b, kind=TypeError):
+    """Check that ``a`` and ``b``, which belong to arguments of these names, agree."""
+    if a != b:
+        got = f"{a} and {b}"
+        raise invalid(" and ".join(names), must, got, "move or convert one", kind)
+
+
+def check_samples(**arrays):
+    """Check that each is (..., n), n >= 1, without NaN; a GPU is awaited once."""
+    bad = False
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
-            raise ValueError(
-                f"{name} must have at least one sample along its last axis; got shape "
-                f"{tuple(x.shape)}"
-            )
-
-
-def check_no_nan(**arrays: Array) -> None:
-    """Check that none of ``arrays`` holds a NaN; the host waits for a GPU once."""
-    bad: Any = False
-    for x in arrays.values():
+            must = "have at least one sample along its last axis"
+            raise invalid(name, must, shape_of(x))
         if 0 not in x.shape:
             least = array_namespace(x).min(x)  # a NaN wins
             bad = (least != least) | bad
-    if not bool(bad):
-        return
-    for name, x in arrays.items():
-        xp = array_namespace(x)
-        if count := int(xp.count_nonzero(xp.isnan(x))):
-            raise ValueError(
-                f"{name} holds {count} NaN in shape {tuple(x.shape)}; drop or repair "
-                "those samples"
-            )
+    if bad:
+        for name, x in arrays.items():
+            remedy = "drop or repair those samples"
+            check_none(name, array_namespace(x).isnan(x), "NaN", remedy)
 
 
-def runs_shape(**arrays: Array) -> tuple[int, ...]:
+def check_none(name, bad, what, remedy):
+    """Check that the boolean array ``bad`` is true nowhere."""
+    if not all_true(~bad):
+        count = int(array_namespace(bad).count_nonzero(bad))
+        raise ValueError(f"{name} holds {count} {what} in {shape_of(bad)}; {remedy}")
+
+
+def runs_shape(**arrays):
     """Return the broadcast of the shapes of ``arrays`` without their last axes."""
     leading = {tuple(x.shape[:-1]) for x in arrays.values()}
     try:
@@ -233,32 +225,27 @@ def runs_shape(**arrays: Array) -> tuple[int, ...]:
         ) from None
 
 
-def check_F(
-    F: Any, like: Array, xp: Namespace, name: str = "F", beside: str = "r_data"
-) -> Array:
+def check_F(F, like, xp, name="F", beside="r_data"):
     """Return ``F``, a finite number or array over the runs, as an array like ``like``.
 
     ``beside`` is the name of ``like`` for messages.
     """
-    if isinstance(F, (int, float)) and not isinstance(F, bool):
+    if is_number(F):
         finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
         F = xp.asarray(F if finite else 0.0, dtype=like.dtype, device=device(like))
     elif array_api_compat.is_array_api_obj(F):
         check_arrays(**{name: F, beside: like})
         finite = all_true(xp.isfinite(F))
     else:
-        raise TypeError(
-            f"{name} must be a number or an array over the runs; got {type(F).__name__}"
-        )
+        must, got = "be a number or an array over the runs", type(F).__name__
+        raise invalid(name, must, got, kind=TypeError)
     if not finite:
-        raise ValueError(
-            f"{name} must be finite; got NaN or an infinity (a LogZ whose status is "
-            "NO_ROOT has no finite F)"
-        )
+        got = "NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)"
+        raise invalid(name, "be finite", got)
     return F
 
 
-def rows(x: Array) -> Array:
+def rows(x):
     """Return ``x`` with contiguous samples, which NumPy sums pairwise."""
     if x.ndim < 2:
         return x

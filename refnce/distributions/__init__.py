@@ -21,11 +21,5 @@ from refnce.distributions.gaussian import DiagonalGaussian, Gaussian, UnitGaussi
 from refnce.distributions.pinwheel import Pinwheel
 from refnce.distributions.ring import RingMixture
 
-__all__ = [
-    "LOG_2PI",
-    "DiagonalGaussian",
-    "Gaussian",
-    "Pinwheel",
-    "RingMixture",
-    "UnitGaussian",
-]
+__all__ = ["LOG_2PI", "DiagonalGaussian", "Gaussian", "Pinwheel", "RingMixture"]
+__all__ += ["UnitGaussian"]

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace, asarray, device
-from refnce.array.validation import check_arrays
+from refnce.array.validation import check_arrays, invalid, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -15,9 +15,7 @@ def check_x(x: Array, d: int, *parameters: Array) -> list[Array]:
     """Raise unless x is (..., d); return ``parameters`` as arrays of x's kind."""
     xp = check_arrays(x=x)
     if x.ndim == 0 or x.shape[-1] != d:
-        raise ValueError(
-            f"x must be (..., {d}), its coordinates last; got shape {tuple(x.shape)}"
-        )
+        raise invalid("x", f"be (..., {d}), its coordinates last", shape_of(x))
     return [asarray(p, xp, dtype=x.dtype, device=device(x)) for p in parameters]
 
 

@@ -8,14 +8,45 @@ from typing import Any
 
 from refnce.array.backend import Array, all_true, array_namespace, device
 from refnce.array.backend import is_numpy, machine_eps
-from refnce.array.validation import check_arrays
+from refnce.array.validation import check_arrays, invalid, shape_of
 from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
 
-__all__ = ["DiagonalGaussian", "Gaussian", "UnitGaussian"]
+
+class _Independent:
+    """N(mean, diag(variance)): its coordinates are independent."""
+
+    mean: Array
+    variance: Array
+
+    @property
+    def log_z(self) -> Array:
+        """F* (...), the log of the normalising constant of exp(E)."""
+        log_variance = array_namespace(self.mean).log(self.variance)
+        return 0.5 * sum_last(self.mean**2 / self.variance + log_variance + LOG_2PI)
+
+    def sample(self, rng: Any, *shape: int) -> Array:
+        """Draw (*shape, d); ``shape`` holds the runs of the parameters."""
+        z = normal(rng, *shape, self.mean.shape[-1])
+        x = self.mean + self.variance**0.5 * z
+        if x.shape != z.shape:
+            must = f"begin with the runs of the mean {self.mean.shape}"
+            raise invalid("shape", must, shape)
+        return x
+
+    def energy(self, x: Array) -> Array:
+        """Return E(x) = <T(x), theta> + log h(x) (...) of x (..., d)."""
+        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
+        return sum_last(x * (mean / variance) - 0.5 * x**2 / variance)
+
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
+        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
+        log_variance = array_namespace(x).log(variance)
+        return -0.5 * sum_last((x - mean) ** 2 / variance + log_variance + LOG_2PI)
 
 
 @dataclass(frozen=True)
-class UnitGaussian:
+class UnitGaussian(_Independent):
     """N(mean, I), the exponential family T(x) = x of Section 4.2.
 
     Parameters
@@ -55,6 +86,7 @@ class UnitGaussian:
     """
 
     mean: Array
+    variance = 1.0
 
     def __post_init__(self) -> None:
         _check_parameters(mean=self.mean)
@@ -63,15 +95,6 @@ class UnitGaussian:
     def theta(self) -> Array:
         """The natural parameters (..., d)."""
         return self.mean
-
-    @property
-    def log_z(self) -> Array:
-        """F* (...), the log of the normalising constant of exp(E)."""
-        return 0.5 * sum_last(self.mean**2 + LOG_2PI)
-
-    def sample(self, rng: Any, *shape: int) -> Array:
-        """Draw (*shape, d); ``shape`` holds the runs of the mean."""
-        return _draw(rng, shape, self.mean, 1.0)
 
     @staticmethod
     def statistics(x: Array) -> Array:
@@ -83,11 +106,6 @@ class UnitGaussian:
         """Return log h(x) = -|x|^2/2 (...) of x (..., d)."""
         return -0.5 * sum_last(x**2)
 
-    def energy(self, x: Array) -> Array:
-        """Return E(x) = <x, mean> - |x|^2/2 (...) of x (..., d)."""
-        (mean,) = check_x(x, self.mean.shape[-1], self.mean)
-        return sum_last(x * mean) + self.log_base(x)
-
     def log_density(self, x: Array) -> Array:
         """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
         (mean,) = check_x(x, self.mean.shape[-1], self.mean)
@@ -95,7 +113,7 @@ class UnitGaussian:
 
 
 @dataclass(frozen=True)
-class DiagonalGaussian:
+class DiagonalGaussian(_Independent):
     """N(mean, diag(variance)), the exponential family T(x) = [x^2, x] of Section 4.2.
 
     Parameters
@@ -139,28 +157,16 @@ class DiagonalGaussian:
     def __post_init__(self) -> None:
         _check_parameters(mean=self.mean, variance=self.variance)
         if self.mean.shape != self.variance.shape:
-            raise ValueError(
-                "mean and variance must have one shape; "
-                f"got {self.mean.shape} and {self.variance.shape}"
-            )
+            got = shape_of(self.mean, self.variance)
+            raise invalid("mean and variance", "have one shape", got)
         if not all_true(self.variance > 0):
-            raise ValueError(f"variance must be > 0; got {self.variance.min()}")
+            raise invalid("variance", "be > 0", self.variance.min())
 
     @property
     def theta(self) -> Array:
         """The natural parameters (..., 2 d)."""
         xp = array_namespace(self.mean)
         return xp.concat([-0.5 / self.variance, self.mean / self.variance], axis=-1)
-
-    @property
-    def log_z(self) -> Array:
-        """F* (...), the log of the normalising constant of exp(E)."""
-        log_variance = array_namespace(self.mean).log(self.variance)
-        return 0.5 * sum_last(self.mean**2 / self.variance + log_variance + LOG_2PI)
-
-    def sample(self, rng: Any, *shape: int) -> Array:
-        """Draw (*shape, d); ``shape`` holds the runs of the parameters."""
-        return _draw(rng, shape, self.mean, self.variance**0.5)
 
     @staticmethod
     def statistics(x: Array) -> Array:
@@ -174,17 +180,6 @@ class DiagonalGaussian:
     def log_base(x: Array) -> Array:
         """Return log h(x) = 0 (...) of x (..., d)."""
         return array_namespace(x).zeros_like(x[..., 0])
-
-    def energy(self, x: Array) -> Array:
-        """Return E(x) = <T(x), theta> (...) of x (..., d)."""
-        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
-        return sum_last(x * (mean / variance) - 0.5 * x**2 / variance)
-
-    def log_density(self, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
-        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
-        log_variance = array_namespace(x).log(variance)
-        return -0.5 * sum_last((x - mean) ** 2 / variance + log_variance + LOG_2PI)
 
 
 @dataclass(frozen=True)
@@ -239,20 +234,33 @@ class Gaussian:
     def __post_init__(self) -> None:
         _check_parameters(mean=self.mean, covariance=self.covariance)
         if self.mean.ndim != 1 or self.covariance.shape != 2 * self.mean.shape:
-            raise ValueError(
-                "mean must be (d,) and covariance (d, d); "
-                f"got shapes {self.mean.shape} and {self.covariance.shape}"
-            )
+            got = shape_of(self.mean, self.covariance)
+            raise invalid("mean", "be (d,) and covariance (d, d)", got)
         self.factor  # raises unless covariance is symmetric and positive definite
 
     @cached_property
     def factor(self) -> Array:
         """L (d, d), lower triangular with L L^T = covariance."""
-        return _cholesky(self.covariance)
-
-    @cached_property
-    def _inverse(self) -> Array:
-        return array_namespace(self.factor).linalg.inv(self.factor)
+        xp = array_namespace(self.covariance)
+        C = xp.astype(self.covariance, xp.float64)
+        half_digits = machine_eps(self.covariance.dtype, xp) ** 0.5
+        asymmetry, size = xp.linalg.norm(C - C.T), xp.linalg.norm(C)
+        if asymmetry > half_digits * size:
+            got = f"|C - C.T| = {asymmetry:g} where |C| = {size:g}"
+            raise invalid("covariance", "be symmetric", got, "pass (C + C.T)/2")
+        C = 0.5 * (C + C.T)
+        try:
+            L = xp.linalg.cholesky(C)
+        except xp.linalg.LinAlgError:
+            L = xp.zeros_like(C)
+        # A pivot no larger than the rounding of the sums that make it is not a variance
+        # of the data (Higham 2002, Theorem 10.3).
+        rounding = (len(C) + 1) * machine_eps(xp.float64, xp) * xp.linalg.diagonal(C)
+        if not all_true(xp.linalg.diagonal(L) ** 2 > rounding):
+            got = f"the smallest eigenvalue {xp.linalg.eigvalsh(C)[0]:g}"
+            remedy = "add a small number to its diagonal"
+            raise invalid("covariance", "be positive definite", got, remedy)
+        return L
 
     @cached_property
     def _converted(self) -> dict[Any, list[Array]]:
@@ -289,59 +297,19 @@ class Gaussian:
 
     def _constants(self, x: Array) -> list[Array]:
         """Mean, L and L^-1 as arrays of x's kind, converted once for each kind."""
-        d = self.mean.shape[0]
+        d, L = self.mean.shape[0], self.factor
         check_x(x, d)
         key = (type(x), str(x.dtype), str(device(x)))
         if key not in self._converted:
-            constants = (self.mean, self.factor, self._inverse)
-            self._converted[key] = check_x(x, d, *constants)
+            inverse = array_namespace(L).linalg.inv(L)
+            self._converted[key] = check_x(x, d, self.mean, L, inverse)
         return self._converted[key]
 
 
 def _check_parameters(**parameters: Array) -> None:
     """Raise unless all are finite NumPy arrays of one floating dtype, not 0-d."""
     xp = check_arrays(**parameters)
-    for name, array in parameters.items():
-        if not (is_numpy(array) and array.ndim and all_true(xp.isfinite(array))):
-            raise ValueError(
-                f"{name} must be a NumPy array (..., d) of finite numbers; "
-                f"got {type(array).__name__} of shape {tuple(array.shape)}"
-            )
-
-
-def _draw(rng: Any, shape: tuple[int, ...], mean: Array, sd: Any) -> Array:
-    """Draw N(mean, sd^2) (*shape, d); raise if mean would broadcast that shape."""
-    z = normal(rng, *shape, mean.shape[-1])
-    x = mean + sd * z
-    if x.shape != z.shape:
-        raise ValueError(
-            f"shape must begin with the runs of the mean {mean.shape}; got {shape}"
-        )
-    return x
-
-
-def _cholesky(covariance: Array) -> Array:
-    """The lower factor in float64; raise unless symmetric and positive definite."""
-    xp = array_namespace(covariance)
-    C = xp.astype(covariance, xp.float64)
-    half_digits = machine_eps(covariance.dtype, xp) ** 0.5
-    asymmetry, size = xp.linalg.norm(C - C.T), xp.linalg.norm(C)
-    if asymmetry > half_digits * size:
-        raise ValueError(
-            f"covariance must be symmetric; |C - C.T| = {asymmetry:g} where "
-            f"|C| = {size:g}: pass (C + C.T)/2"
-        )
-    C = 0.5 * (C + C.T)
-    try:
-        L = xp.linalg.cholesky(C)
-    except xp.linalg.LinAlgError:
-        L = xp.zeros_like(C)
-    # A pivot no larger than the rounding of the sums that make it is not a variance of
-    # the data (Higham 2002, Theorem 10.3).
-    rounding = (len(C) + 1) * machine_eps(xp.float64, xp) * xp.linalg.diagonal(C)
-    if not all_true(xp.linalg.diagonal(L) ** 2 > rounding):
-        raise ValueError(
-            "covariance must be positive definite, its smallest eigenvalue is "
-            f"{xp.linalg.eigvalsh(C)[0]:g}: add a small number to its diagonal"
-        )
-    return L
+    for name, x in parameters.items():
+        if not (is_numpy(x) and x.ndim and all_true(xp.isfinite(x))):
+            got = f"{type(x).__name__} of {shape_of(x)}"
+            raise invalid(name, "be a NumPy array (..., d) of finite numbers", got)

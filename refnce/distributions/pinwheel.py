@@ -8,9 +8,8 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.array.special import logmeanexp
+from refnce.array.validation import invalid
 from refnce.distributions.common import LOG_2PI, check_x, normal
-
-__all__ = ["Pinwheel"]
 
 # exp(80) is finite also in float32. At this radius the rotation is already lost to
 # rounding in float64, so larger radii may share its angle.
@@ -73,48 +72,46 @@ class Pinwheel:
 
     def __post_init__(self) -> None:
         if self.petals < 1 or not min(self.radial, self.tangential, self.scale) > 0:
-            raise ValueError(
-                f"petals must be >= 1, radial, tangential and scale > 0; got {self}"
-            )
+            must = "be >= 1, radial, tangential and scale > 0"
+            raise invalid("petals", must, self)
 
     @property
     def log_z(self) -> float:
         """The log of the normalising constant of exp(E)."""
-        return LOG_2PI + math.log(
-            self.petals * self.radial * self.tangential * self.scale**2
-        )
+        area = self.petals * self.radial * self.tangential * self.scale**2
+        return LOG_2PI + math.log(area)
 
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, 2)."""
         petal = (2.0 * math.pi / self.petals) * rng.integers(self.petals, size=shape)
         x = normal(rng, *shape, 2)
-        xp = array_namespace(x)
         u, t = 1.0 + self.radial * x[..., 0], self.tangential * x[..., 1]
-        angle = petal + self._rotation(u, t)
-        x[..., 0] = self.scale * (xp.cos(angle) * u - xp.sin(angle) * t)
-        x[..., 1] = self.scale * (xp.sin(angle) * u + xp.cos(angle) * t)
+        a, b = _rotate(u, t, petal + self._angle(u, t))
+        x[..., 0], x[..., 1] = self.scale * a, self.scale * b
         return x
 
     def energy(self, x: Array) -> Array:
         """Return E(x) (...) of x (..., 2)."""
         check_x(x, 2)
-        xp = array_namespace(x)
         a, b = x[..., 0] / self.scale, x[..., 1] / self.scale
-        rotation = self._rotation(a, b)
-        exponents = []
+        angle, exponents = self._angle(a, b), []
         for k in range(self.petals):
-            angle = rotation + 2.0 * math.pi * k / self.petals
-            cos, sin = xp.cos(angle), xp.sin(angle)
-            u, t = cos * a + sin * b, cos * b - sin * a
-            exponents.append(
-                -0.5 * (((u - 1.0) / self.radial) ** 2 + (t / self.tangential) ** 2)
-            )
-        return logmeanexp(xp.stack(exponents, axis=-1)) + math.log(self.petals)
+            u, t = _rotate(a, b, -(angle + 2.0 * math.pi * k / self.petals))
+            square = ((u - 1.0) / self.radial) ** 2 + (t / self.tangential) ** 2
+            exponents.append(-0.5 * square)
+        log_mean = logmeanexp(array_namespace(x).stack(exponents, axis=-1))
+        return log_mean + math.log(self.petals)
 
     def log_density(self, x: Array) -> Array:
         """Return E(x) - log_z (...) of x (..., 2)."""
         return self.energy(x) - self.log_z
 
-    def _rotation(self, u: Array, t: Array) -> Array:
+    def _angle(self, u: Array, t: Array) -> Array:
         xp = array_namespace(u)
         return self.rate * xp.exp(xp.minimum(xp.hypot(u, t), LARGEST_RADIUS))
+
+
+def _rotate(u: Array, t: Array, angle: Array) -> tuple[Array, Array]:
+    xp = array_namespace(u)
+    cos, sin = xp.cos(angle), xp.sin(angle)
+    return cos * u - sin * t, sin * u + cos * t

@@ -8,9 +8,8 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.array.special import logmeanexp
+from refnce.array.validation import invalid
 from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
-
-__all__ = ["RingMixture"]
 
 
 @dataclass(frozen=True)
@@ -61,22 +60,18 @@ class RingMixture:
 
     def __post_init__(self) -> None:
         if self.dimension < 2 or self.components < 1 or not self.sd > 0:
-            raise ValueError(
-                f"dimension must be >= 2, components >= 1 and sd > 0; got {self}"
-            )
+            raise invalid("dimension", "be >= 2, components >= 1 and sd > 0", self)
 
     @property
     def log_z(self) -> float:
         """The log of the normalising constant of exp(E)."""
-        return math.log(self.components) + self.dimension * (
-            0.5 * LOG_2PI + math.log(self.sd)
-        )
+        log_sd = 0.5 * LOG_2PI + math.log(self.sd)
+        return math.log(self.components) + self.dimension * log_sd
 
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, d)."""
-        angle = self.phase + (2.0 * math.pi / self.components) * rng.integers(
-            self.components, size=shape
-        )
+        component = rng.integers(self.components, size=shape)
+        angle = self.phase + (2.0 * math.pi / self.components) * component
         x = self.sd * normal(rng, *shape, self.dimension)
         xp = array_namespace(x)
         x[..., 0] += self.radius * xp.cos(angle)
@@ -86,15 +81,13 @@ class RingMixture:
     def energy(self, x: Array) -> Array:
         """Return E(x) (...) of x (..., d)."""
         check_x(x, self.dimension)
+        xp, scale = array_namespace(x), 1.0 / self.sd**2
         # |x - mu|^2 = |x|^2 - 2 <x, mu> + radius^2; mu has two nonzero coordinates.
-        scale = 1.0 / self.sd**2
-        products = []
-        for k in range(self.components):
-            a = self.phase + 2.0 * math.pi * k / self.components
-            inner = math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1]
-            products.append((scale * self.radius) * inner)
+        step = 2.0 * math.pi / self.components
+        angles = [self.phase + step * k for k in range(self.components)]
+        inner = [math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1] for a in angles]
+        log_mean = logmeanexp((scale * self.radius) * xp.stack(inner, axis=-1))
         common = (0.5 * scale) * (sum_last(x**2) + self.radius**2)
-        log_mean = logmeanexp(array_namespace(x).stack(products, axis=-1))
         return log_mean + math.log(self.components) - common
 
     def log_density(self, x: Array) -> Array:

@@ -5,7 +5,6 @@
 
 from refnce.nn.chain import chain
 from refnce.nn.conv import conv3x3
-from refnce.nn.layer import Layer, Params, Pullback
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear
 from refnce.nn.mlp import mlp, mlp_shapes
@@ -14,9 +13,6 @@ from refnce.nn.quadratic_head import quadratic_head
 from refnce.nn.resnet import resnet18, resnet18_shapes
 
 __all__ = [
-    "Layer",
-    "Params",
-    "Pullback",
     "chain",
     "conv3x3",
     "init_params",

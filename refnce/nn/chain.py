@@ -5,7 +5,10 @@ from __future__ import annotations
 from functools import lru_cache
 
 from refnce.array.backend import Array
-from refnce.nn.layer import Gradients, Layer, Params, Pullback
+from refnce.array.validation import invalid
+from refnce.nn.layer import Gradients, Layer, Output, Params
+
+Names = list[list[tuple[str, str]]]
 
 
 def chain(*layers: Layer) -> Layer:
@@ -38,8 +41,10 @@ def chain(*layers: Layer) -> Layer:
            [-0.02]])
     """
 
-    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        names, pullbacks = _names(tuple(params), len(layers)), []
+    prefixes = tuple(map(str, range(len(layers))))
+
+    def layer(params: Params, x: Array) -> Output:
+        names, pullbacks = names_by_prefix(tuple(params), prefixes), []
         for pairs, inner in zip(names, layers, strict=True):
             x, inner_pullback = inner({short: params[long] for short, long in pairs}, x)
             pullbacks.append(inner_pullback)
@@ -61,15 +66,13 @@ def chain(*layers: Layer) -> Layer:
 
 
 @lru_cache(maxsize=256)
-def _names(params: tuple[str, ...], count: int) -> list[list[tuple[str, str]]]:
-    """For each layer its parameters' names: (in the layer, in the chain)."""
-    names: list[list[tuple[str, str]]] = [[] for _ in range(count)]
+def names_by_prefix(params: tuple[str, ...], prefixes: tuple[str, ...]) -> Names:
+    """Return for each prefix the pairs (NAME, prefix.NAME) of names in ``params``."""
+    names: dict[str, list[tuple[str, str]]] = {prefix: [] for prefix in prefixes}
     for long in params:
-        number, _, short = long.partition(".")
-        if not number.isdecimal() or int(number) >= count:
-            raise ValueError(
-                f"params of a chain of {count} layers must be named 0.NAME to "
-                f"{count - 1}.NAME; got {long!r}"
-            )
-        names[int(number)].append((short, long))
-    return names
+        prefix, _, short = long.partition(".")
+        if prefix not in names:
+            must = f"be named PREFIX.NAME, PREFIX one of {', '.join(prefixes)}"
+            raise invalid("params", must, repr(long))
+        names[prefix].append((short, long))
+    return list(names.values())

@@ -10,12 +10,13 @@ from functools import partial
 
 from refnce.array.backend import Array, array_namespace, device, is_numpy
 from refnce.array.backend import matrix_transpose
-from refnce.nn.layer import Gradients, Layer, Params, Pullback, unbroadcast
+from refnce.array.validation import invalid, shape_of
+from refnce.nn.layer import Gradients, Layer, Output, Params, unbroadcast
 
 CACHE = 1 << 18  # numbers in a block of columns on a CPU
 
 
-def conv3x3(params: Params, x: Array, *, stride: int = 1) -> tuple[Array, Pullback]:
+def conv3x3(params: Params, x: Array, *, stride: int = 1) -> Output:
     """3x3 convolution (a cross-correlation) of images padded with one zero.
 
     Parameters
@@ -54,15 +55,11 @@ def conv3x3(params: Params, x: Array, *, stride: int = 1) -> tuple[Array, Pullba
     weight, bias = params["weight"], params["bias"]
     fits = weight.ndim >= 4 and weight.shape[-2:] == (3, 3) and x.ndim >= 4
     if not fits or x.shape[-3] != weight.shape[-3]:
-        raise ValueError(
-            "weight must be (..., out, in, 3, 3) and x (..., n, in, H, W); got "
-            f"{tuple(weight.shape)} and {tuple(x.shape)}"
-        )
+        must = "be (..., out, in, 3, 3) and x (..., n, in, H, W)"
+        raise invalid("weight", must, shape_of(weight, x))
     if bias.shape[-1:] != weight.shape[-4:-3]:
-        raise ValueError(
-            f"bias must be (..., out) for weight {tuple(weight.shape)}; "
-            f"got {tuple(bias.shape)}"
-        )
+        must = f"be (..., out) for weight {tuple(weight.shape)}"
+        raise invalid("bias", must, shape_of(bias))
     y, inner = convolution(stride)(params, nchw_to_hwcn(x))
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
@@ -80,9 +77,9 @@ def convolution(stride: int = 1) -> Layer:
     image. Each matrix product makes the pixels of one or more rows of the output.
     """
     if stride not in (1, 2):
-        raise ValueError(f"stride must be 1 or 2; got {stride!r}")
+        raise invalid("stride", "be 1 or 2", repr(stride))
 
-    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
+    def layer(params: Params, x: Array) -> Output:
         weight, bias = params["weight"], params["bias"]
         xp, (H, W, channels, n) = array_namespace(x, weight, bias), x.shape[-4:]
         height, width = -(-H // stride), -(-W // stride)
@@ -106,7 +103,7 @@ def convolution(stride: int = 1) -> Layer:
             y[..., rows, :, :, :] = product + bias[..., None, None, :, None]
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            dinput, gradients = None, None
+            dinput = None
             if dx:
                 dpadded = zeros((*runs, *padded.shape[-4:]))
                 for rows in blocks:
@@ -114,20 +111,18 @@ def convolution(stride: int = 1) -> Layer:
                     col2im(dcolumns, dpadded, k, stride, rows)
                 dinput = xp.asarray(dpadded[..., *inside, full, full], copy=True)
                 dinput = unbroadcast(dinput, x.shape)
-            if dparams:
-                dmatrix = zeros((*runs, k * k * channels, out))
-                for rows in blocks:
-                    columns = im2col(padded, k, stride, rows, width)
-                    products = columns @ matrix_transpose(dy[..., rows, :, :, :])
-                    dmatrix += xp.sum(products, axis=(-4, -3))
-                dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
-                dweight = xp.moveaxis(dweight, (-1, -2), (-4, -3))
-                dbias = xp.sum(dy, axis=(-4, -3, -1))
-                gradients = {
-                    "weight": unbroadcast(dweight, weight.shape),
-                    "bias": unbroadcast(dbias, bias.shape),
-                }
-            return dinput, gradients
+            if not dparams:
+                return dinput, None
+            dmatrix = zeros((*runs, k * k * channels, out))
+            for rows in blocks:
+                columns = im2col(padded, k, stride, rows, width)
+                products = columns @ matrix_transpose(dy[..., rows, :, :, :])
+                dmatrix += xp.sum(products, axis=(-4, -3))
+            dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
+            dweight = xp.moveaxis(dweight, (-1, -2), (-4, -3))
+            dweight = unbroadcast(dweight, weight.shape)
+            dbias = unbroadcast(xp.sum(dy, axis=(-4, -3, -1)), bias.shape)
+            return dinput, {"weight": dweight, "bias": dbias}
 
         return y, pullback
 
@@ -168,7 +163,7 @@ def hwcn_to_nchw(x: Array) -> Array:
     return array_namespace(x).moveaxis(x, (-4, -3, -2, -1), (-2, -1, -3, -4))
 
 
-def average_pool(params: Params, x: Array) -> tuple[Array, Pullback]:
+def average_pool(params: Params, x: Array) -> Output:
     """The mean over all pixels of images (..., H, W, C, n), a matrix (..., n, C)."""
     xp = array_namespace(x)
 

@@ -20,7 +20,8 @@ from refnce.array.backend import Array, array_namespace
 Params = dict[str, Array]
 Gradients = tuple[Any, Any]  # (dx, dparams), None for a half that was not asked for
 Pullback = Callable[..., Gradients]  # pullback(dy, *, dx=True, dparams=True)
-Layer = Callable[[Params, Array], tuple[Array, Pullback]]
+Output = tuple[Array, Pullback]  # (y, pullback)
+Layer = Callable[[Params, Array], Output]
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:

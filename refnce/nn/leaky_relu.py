@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, elementwise
-from refnce.nn.layer import Gradients, Params, Pullback
+from refnce.array.backend import Array, array_namespace
+from refnce.nn.layer import Gradients, Output, Params
 
 SLOPE = 0.01
 
 
-def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
+def leaky_relu(params: Params, x: Array) -> Output:
     """Leaky rectifier: x where x > 0, and 0.01 x elsewhere.
 
     Parameters
@@ -43,18 +43,13 @@ def leaky_relu(params: Params, x: Array) -> tuple[Array, Pullback]:
     array([0.01, 0.01, 1.  ])
     """
     xp, dtype = array_namespace(x), x.dtype
-    # The pullback keeps one byte per number, not the number.
-    y, positive = elementwise(lambda x: (xp.maximum(x, SLOPE * x), x > 0), x)
+    positive = x > 0  # one byte per number, where x would be four or eight
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        dinput = None
-        if dx:
-            (dinput,) = elementwise(
-                lambda dy, positive: (dy * slope(positive, dtype),), dy, positive
-            )
+        dinput = dy * slope(positive, dtype) if dx else None
         return dinput, ({} if dparams else None)
 
-    return y, pullback
+    return xp.maximum(x, SLOPE * x), pullback
 
 
 def slope(positive: Array, dtype: Any) -> Array:
@@ -62,4 +57,7 @@ def slope(positive: Array, dtype: Any) -> Array:
 
     It takes a third of the time of ``where``.
     """
-    return (1.0 - SLOPE) * array_namespace(positive).astype(positive, dtype) + SLOPE
+    result = array_namespace(positive).astype(positive, dtype)
+    result *= 1.0 - SLOPE
+    result += SLOPE
+    return result

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
-from refnce.nn.layer import Gradients, Params, Pullback, unbroadcast
+from refnce.nn.layer import Gradients, Output, Params, unbroadcast
 
 
-def linear(params: Params, x: Array) -> tuple[Array, Pullback]:
+def linear(params: Params, x: Array) -> Output:
     """Affine layer y = x weight^T + bias.
 
     Parameters
@@ -37,13 +37,11 @@ def linear(params: Params, x: Array) -> tuple[Array, Pullback]:
     weight, bias = params["weight"], params["bias"]
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        dinput, gradients = None, None
-        if dx:
-            dinput = unbroadcast(input_vjp(dy, weight), x.shape)
-        if dparams:
-            dweight, dbias = param_vjp(dy, x, weight, bias)
-            gradients = {"weight": dweight, "bias": dbias}
-        return dinput, gradients
+        dinput = unbroadcast(input_vjp(dy, weight), x.shape) if dx else None
+        if not dparams:
+            return dinput, None
+        dweight, dbias = param_vjp(dy, x, weight, bias)
+        return dinput, {"weight": dweight, "bias": dbias}
 
     return affine(x, weight, bias), pullback
 
@@ -61,10 +59,8 @@ def input_vjp(dy: Array, weight: Array) -> Array:
 
 def param_vjp(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
     """Pull dy back to the weight and bias of ``affine``."""
-    dy_T = matrix_transpose(dy)
+    xp, dy_T = array_namespace(dy), matrix_transpose(dy)
     # The sum over samples as a matrix product: on a CPU the fastest.
-    ones = array_namespace(dy).ones(
-        (dy.shape[-2], 1), dtype=dy.dtype, device=device(dy)
-    )
+    ones = xp.ones((dy.shape[-2], 1), dtype=dy.dtype, device=device(dy))
     dbias = (dy_T @ ones)[..., 0]
     return unbroadcast(dy_T @ x, weight.shape), unbroadcast(dbias, bias.shape)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from functools import lru_cache
 
 from refnce.array.backend import Array
-from refnce.nn.layer import Gradients, Params, Pullback, unbroadcast
+from refnce.array.validation import invalid
+from refnce.nn.layer import Gradients, Output, Params, unbroadcast
 from refnce.nn.leaky_relu import slope
 from refnce.nn.linear import affine, input_vjp, param_vjp
 from refnce.nn.params import Shapes
 
 
-def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
+def mlp(params: Params, x: Array) -> Output:
     """Multilayer perceptron: affine layers with leaky rectifiers between them.
 
     Parameters
@@ -60,14 +61,12 @@ def mlp(params: Params, x: Array) -> tuple[Array, Pullback]:
         gradients = dict.fromkeys(params)
         for k, (weight, bias) in reversed(list(enumerate(names))):
             if dparams:
-                gradients[weight], gradients[bias] = param_vjp(
-                    dy, inputs[k], params[weight], params[bias]
-                )
+                own = params[weight], params[bias]
+                gradients[weight], gradients[bias] = param_vjp(dy, inputs[k], *own)
             if k > 0:
                 dy = input_vjp(dy, params[weight]) * slopes[k - 1]
-        dinput = None
-        if dx:
-            dinput = unbroadcast(input_vjp(dy, params[names[0][0]]), x.shape)
+        first = params[names[0][0]]
+        dinput = unbroadcast(input_vjp(dy, first), x.shape) if dx else None
         return dinput, (gradients if dparams else None)
 
     return y, pullback
@@ -78,10 +77,8 @@ def _names(params: tuple[str, ...]) -> list[tuple[str, str]]:
     names = [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(len(params) // 2)]
     expected = [name for pair in names for name in pair]
     if not expected or sorted(expected) != sorted(params):
-        raise ValueError(
-            "params must be named 0.weight, 0.bias, 2.weight, 2.bias and so on; "
-            f"got {', '.join(params) or 'none'}"
-        )
+        must = "be named 0.weight, 0.bias, 2.weight, 2.bias and so on"
+        raise invalid("params", must, ", ".join(params) or "none")
     return names
 
 

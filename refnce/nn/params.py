@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace
+from refnce.array.validation import invalid, shape_of
 from refnce.nn.layer import Params
 
 Shapes = dict[str, tuple[int, ...]]
@@ -49,7 +50,7 @@ class Flat:
 
     def __init__(self, shapes: Shapes) -> None:
         if not shapes:
-            raise ValueError("shapes must name at least one parameter; got none")
+            raise invalid("shapes", "name at least one parameter", "none")
         self.shapes = dict(shapes)
         self.slices, start = {}, 0
         for name, shape in shapes.items():
@@ -60,10 +61,8 @@ class Flat:
     def unravel(self, theta: Array) -> Params:
         """Return the parameters that theta (..., count) holds."""
         if theta.shape[-1:] != (self.count,):
-            raise ValueError(
-                f"theta must be (..., {self.count}) for parameters of these shapes; "
-                f"got shape {tuple(theta.shape)}"
-            )
+            must = f"be (..., {self.count}) for parameters of these shapes"
+            raise invalid("theta", must, shape_of(theta))
         xp, runs = array_namespace(theta), theta.shape[:-1]
         return {
             name: xp.reshape(theta[..., self.slices[name]], (*runs, *shape))
@@ -73,19 +72,15 @@ class Flat:
     def ravel(self, params: Params) -> Array:
         """Return the theta (..., count) that holds ``params``."""
         if params.keys() != self.shapes.keys():
-            raise ValueError(
-                f"params must be named {', '.join(self.shapes)}; "
-                f"got {', '.join(params) or 'none'}"
-            )
+            must = f"be named {', '.join(self.shapes)}"
+            raise invalid("params", must, ", ".join(params) or "none")
         parts = []
         for name, shape in self.shapes.items():
             value = params[name]
             runs = value.shape[: max(0, value.ndim - len(shape))]
             if value.shape != (*runs, *shape):
-                raise ValueError(
-                    f"{name} must be (..., {', '.join(map(str, shape))}); "
-                    f"got shape {tuple(value.shape)}"
-                )
+                must = f"be (..., {', '.join(map(str, shape))})"
+                raise invalid(name, must, shape_of(value))
             xp = array_namespace(value)
             parts.append(xp.reshape(value, (*runs, math.prod(shape))))
         return xp.concat(parts, axis=-1)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
-from refnce.nn.layer import Gradients, Params, Pullback, unbroadcast
+from refnce.array.validation import invalid, shape_of
+from refnce.nn.layer import Gradients, Output, Params, unbroadcast
 
 SIGNS = {"negative": -1.0, "positive": 1.0}
 
 
-def quadratic_head(
-    params: Params, f: Array, *, sign: str = "negative"
-) -> tuple[Array, Pullback]:
+def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> Output:
     """Quadratic head r = -f^T W f + b^T f with a positive definite W.
 
     Parameters
@@ -52,14 +51,12 @@ def quadratic_head(
     array([[-22.]])
     """
     if sign not in SIGNS:
-        raise ValueError(f"sign must be one of {', '.join(SIGNS)}; got {sign!r}")
+        raise invalid("sign", f"be one of {', '.join(SIGNS)}", repr(sign))
     triangle, b, factor = params["triangle"], params["b"], SIGNS[sign]
     k = f.shape[-1]
     if tuple(triangle.shape[-2:]) != (k, k) or b.shape[-1:] != (k,):
-        raise ValueError(
-            f"triangle must be (..., {k}, {k}) and b (..., {k}) for f "
-            f"{tuple(f.shape)}; got {tuple(triangle.shape)} and {tuple(b.shape)}"
-        )
+        must = f"be (..., {k}, {k}) and b (..., {k}) for f {tuple(f.shape)}"
+        raise invalid("triangle", must, shape_of(triangle, b))
     xp = array_namespace(f)
     eye = xp.eye(k, dtype=f.dtype, device=device(f))
     diagonal = xp.exp(xp.linalg.diagonal(triangle))
@@ -69,19 +66,17 @@ def quadratic_head(
     r = factor * square + xp.sum(f * b[..., None, :], axis=-1, keepdims=True)
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        dz, df, gradients = (2.0 * factor) * z * dy, None, None
+        dz, df = (2.0 * factor) * z * dy, None
         if dx:
             df = dz @ matrix_transpose(L) + dy * b[..., None, :]
             df = unbroadcast(df, f.shape)
-        if dparams:
-            dL = matrix_transpose(f) @ dz
-            ddiagonal = diagonal * xp.linalg.diagonal(dL)
-            dtriangle = xp.tril(dL, k=-1) + ddiagonal[..., None] * eye
-            db = (matrix_transpose(f) @ dy)[..., 0]
-            gradients = {
-                "triangle": unbroadcast(dtriangle, triangle.shape),
-                "b": unbroadcast(db, b.shape),
-            }
-        return df, gradients
+        if not dparams:
+            return df, None
+        dL = matrix_transpose(f) @ dz
+        ddiagonal = diagonal * xp.linalg.diagonal(dL)
+        dtriangle = xp.tril(dL, k=-1) + ddiagonal[..., None] * eye
+        dtriangle = unbroadcast(dtriangle, triangle.shape)
+        db = unbroadcast((matrix_transpose(f) @ dy)[..., 0], b.shape)
+        return df, {"triangle": dtriangle, "b": db}
 
     return r, pullback

@@ -14,14 +14,16 @@ from functools import partial
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace
-from refnce.nn.chain import chain
+from refnce.array.validation import invalid, shape_of
+from refnce.nn.chain import chain, names_by_prefix
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
-from refnce.nn.layer import Gradients, Layer, Params, Pullback, unbroadcast
+from refnce.nn.layer import Gradients, Layer, Output, Params, unbroadcast
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear
 from refnce.nn.params import Shapes
 from refnce.nn.quadratic_head import quadratic_head
 
+IDENTITY = chain()
 FULL, NARROW = (64, 128, 256, 512), (16, 32, 64, 128)
 
 
@@ -53,7 +55,7 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     blocks = [_block(*block) for block in _blocks(widths)]
     inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
 
-    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
+    def layer(params: Params, x: Array) -> Output:
         y, inner_pullback = inner(params, nchw_to_hwcn(x))
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
@@ -134,40 +136,31 @@ def log_ratio_init_params(shapes: Shapes, rng: Any, *runs: int) -> Params:
     return params
 
 
-def residual(branch: Layer, shortcut: Layer | None = None) -> Layer:
-    """Return the layer branch(x) + shortcut(x), or branch(x) + x.
+def residual(branch: Layer, shortcut: Layer = IDENTITY) -> Layer:
+    """Return the layer branch(x) + shortcut(x).
 
     Its parameters are "branch.NAME" and "shortcut.NAME".
     """
 
-    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
-        y, branch_pullback = branch(_part(params, "branch."), x)
-        skip, skip_pullback = (shortcut or chain())(_part(params, "shortcut."), x)
+    def layer(params: Params, x: Array) -> Output:
+        names = names_by_prefix(tuple(params), ("branch", "shortcut"))
+        parts = [{short: params[long] for short, long in pairs} for pairs in names]
+        y, branch_pullback = branch(parts[0], x)
+        skip, skip_pullback = shortcut(parts[1], x)
         y_shape, skip_shape = y.shape, skip.shape
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            halves = {"dx": dx, "dparams": dparams}
+            halves, gradients = {"dx": dx, "dparams": dparams}, None
             dbranch, of_branch = branch_pullback(unbroadcast(dy, y_shape), **halves)
             dskip, of_skip = skip_pullback(unbroadcast(dy, skip_shape), **halves)
-            dinput, gradients = None, None
-            if dx:
-                dinput = dbranch + dskip
             if dparams:
                 gradients = {f"branch.{name}": g for name, g in of_branch.items()}
                 gradients |= {f"shortcut.{name}": g for name, g in of_skip.items()}
-            return dinput, gradients
+            return (dbranch + dskip if dx else None), gradients
 
         return y + skip, pullback
 
     return layer
-
-
-def _part(params: Params, prefix: str) -> Params:
-    return {
-        name.removeprefix(prefix): value
-        for name, value in params.items()
-        if name.startswith(prefix)
-    }
 
 
 def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
@@ -180,19 +173,16 @@ def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
 
 def _block(before: int, after: int, stride: int) -> Layer:
     branch = chain(leaky_relu, convolution(stride), leaky_relu, convolution())
-    return residual(
-        branch, convolution(stride) if stride > 1 or before != after else None
-    )
+    changes = stride > 1 or before != after
+    return residual(branch, convolution(stride) if changes else IDENTITY)
 
 
 def _rows_to_images(side: int) -> Layer:
-    def layer(params: Params, x: Array) -> tuple[Array, Pullback]:
+    def layer(params: Params, x: Array) -> Output:
         xp = array_namespace(x)
         if x.shape[-1] != side * side:
-            raise ValueError(
-                f"x must be (..., n, {side * side}), rows of images of "
-                f"{side} x {side}; got shape {tuple(x.shape)}"
-            )
+            must = f"be (..., n, {side * side}), rows of images of {side} x {side}"
+            raise invalid("x", must, shape_of(x))
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
             return (xp.reshape(dy, x.shape) if dx else None), ({} if dparams else None)

@@ -7,8 +7,6 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace, ignore_fp_errors, to_numpy
 
-__all__ = ["effective_sample_size"]
-
 
 @ignore_fp_errors()
 def effective_sample_size(samples: Array, chain_axis: int | None = -2) -> Any:

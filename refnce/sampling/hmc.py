@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace, asarray, device, to_numpy
 from refnce.array.backend import ignore_fp_errors
-from refnce.array.validation import check_arrays, check_count
+from refnce.array.validation import check_arrays, check_count, check_positive
+from refnce.array.validation import invalid, shape_of
 from refnce.sampling.ess import effective_sample_size
-
-__all__ = ["Chains", "hmc"]
 
 Density = Callable[[Array], tuple[Array, Array]]
 KEY = 0x686D63  # spawn key reserved for the random streams of this module
-BLOCK = 64  # steps whose random numbers are drawn together; does not change the draws
 
 
 @dataclass(frozen=True)
@@ -131,30 +129,29 @@ def hmc(
     """
     xp = check_arrays(x=x)
     if x.ndim < 2 or 0 in x.shape:
-        raise ValueError(
-            "x must be (..., chains, d) with chains >= 1 and d >= 1; got shape "
-            f"{tuple(x.shape)}: one chain is x[None, :]"
-        )
+        must = "be (..., chains, d) with chains >= 1 and d >= 1"
+        raise invalid("x", must, shape_of(x), "one chain is x[None, :]")
     if not hasattr(rng, "bit_generator"):
-        raise TypeError(
-            f"rng must be a NumPy Generator; got {type(rng).__name__}: pass "
-            "numpy.random.default_rng(seed)"
-        )
+        got, remedy = type(rng).__name__, "pass numpy.random.default_rng(seed)"
+        raise invalid("rng", "be a NumPy Generator", got, remedy, TypeError)
     check_count("steps", steps, 1)
     check_count("warmup", warmup, 0)
     check_count("leapfrog", leapfrog, 1)
-    numbers = (("step_size", step_size, math.inf), ("target", target, 1))
-    for name, value, end in numbers:
-        if value is True or not isinstance(value, int | float) or not 0 < value < end:
-            raise ValueError(f"{name} must be a number in (0, {end}); got {value!r}")
+    check_positive("step_size", step_size)
+    check_positive("target", target)
+    if target >= 1:
+        raise invalid("target", "be < 1", target)
     E, grad = density(x)
     _check_start(x, E, grad)
     size = xp.full((), step_size, dtype=x.dtype, device=device(x))
     mu, lack, averaged = xp.log(10.0 * size), 0.0 * size, 0.0 * size
-    proposals = _draw_proposals(x, rng, leapfrog, warmup + steps)
+    momenta, thresholds, lengths = _streams(rng, 3)
+    like_x = partial(asarray, xp=xp, dtype=x.dtype, device=device(x))
     kept, accepted = [], xp.zeros_like(E)
     for k in progress(range(warmup + steps)):
-        p, threshold, length = next(proposals)
+        p = like_x(momenta.standard_normal(x.shape))
+        threshold = like_x(thresholds.random(E.shape))
+        length = int(lengths.integers(1, leapfrog + 1))
         x_new, p_new, E_new, grad_new = _leapfrog(density, x, p, grad, size, length)
         kinetic = xp.sum(p**2, axis=-1) - xp.sum(p_new**2, axis=-1)
         gain = (E_new - E) + 0.5 * kinetic  # H - H'
@@ -166,9 +163,8 @@ def hmc(
         E = xp.where(accept, E_new, E)
         if k < warmup:
             shortfall = target - xp.mean(probability)
-            lack, averaged, log_size = _dual_averaging(
-                k + 1, mu, lack, averaged, shortfall
-            )
+            args = k + 1, mu, lack, averaged, shortfall
+            lack, averaged, log_size = _dual_averaging(*args)
             size = xp.exp(averaged if k == warmup - 1 else log_size)
         else:
             kept.append(x)
@@ -183,27 +179,22 @@ def hmc(
     return Chains(samples, accepted / steps, found)
 
 
-def _check_start(x: Array, E: Array, grad: Array) -> None:
+def _check_start(x, E, grad):
     """Raise unless E and grad have their shapes and all three are finite."""
     if (E.shape, grad.shape) != (x.shape[:-1], x.shape):
-        raise ValueError(
-            f"density must return shapes {tuple(x.shape[:-1])} and {tuple(x.shape)}; "
-            f"got {tuple(E.shape)} and {tuple(grad.shape)}"
-        )
+        raise invalid("density", f"return {shape_of(x[..., 0], x)}", shape_of(E, grad))
     xp = array_namespace(x)
     finite = xp.all(xp.isfinite(x) & xp.isfinite(grad), axis=-1) & xp.isfinite(E)
     bad = to_numpy(~finite)
     if bad.any():
         chains = array_namespace(bad).argwhere(bad)[:5].tolist()
+        must = "start each chain where x, E and dE/dx are finite"
         raise ValueError(
-            "x must start each chain where x, E and dE/dx are finite; "
-            f"{bad.sum()} of {bad.size} do not: chains {chains}"
+            f"x must {must}; {bad.sum()} of {bad.size} do not: chains {chains}"
         )
 
 
-def _leapfrog(
-    density: Density, x: Array, p: Array, grad: Array, size: Array, length: int
-) -> tuple[Array, ...]:
+def _leapfrog(density, x, p, grad, size, length):
     """(x, p, E, dE/dx) after ``length`` leapfrog steps."""
     half = 0.5 * size
     E = x
@@ -215,9 +206,7 @@ def _leapfrog(
     return x, p, E, grad
 
 
-def _dual_averaging(
-    t: int, mu: Array, lack: Array, averaged: Array, shortfall: Array
-) -> tuple[Array, Array, Array]:
+def _dual_averaging(t, mu, lack, averaged, shortfall):
     """Update t = 1, 2, ... of Hoffman and Gelman 2014, Section 3.2.1.
 
     Returns the mean lack of acceptance, the averaged and the next log step size.
@@ -229,21 +218,7 @@ def _dual_averaging(
     return lack, decay * log_size + (1.0 - decay) * averaged, log_size
 
 
-def _draw_proposals(
-    x: Array, rng: Any, leapfrog: int, steps: int
-) -> Iterator[tuple[Array, Array, int]]:
-    """Momenta, acceptance thresholds and number of leapfrog steps, for each step."""
-    xp, kind = array_namespace(x), {"dtype": x.dtype, "device": device(x)}
-    momenta, thresholds, lengths = _streams(rng, 3)
-    for start in range(0, steps, BLOCK):
-        count = min(BLOCK, steps - start)
-        p = asarray(momenta.standard_normal((count, *x.shape)), xp, **kind)
-        u = asarray(thresholds.random((count, *x.shape[:-1])), xp, **kind)
-        length = lengths.integers(1, leapfrog + 1, size=count).tolist()
-        yield from ((p[k, ...], u[k, ...], length[k]) for k in range(count))
-
-
-def _streams(rng: Any, count: int) -> list[Any]:
+def _streams(rng, count):
     """Child generators of ``rng``, new at each call.
 
     They use a reserved spawn key, because ``rng.spawn`` would reproduce the streams of
