@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from refnce.array import backend
 
 FOLDER = Path(__file__).parent / "data"
 SCHEMA = 1
+DTYPES = ("float64", "float32")
 LARGEST_FILE = 1 << 26  # bytes
 LEVELS = {"A": 4.0, "B": 64.0, "C": 2.0**20}  # units
 
@@ -59,10 +61,10 @@ class Suite:
     cases: tuple[Case, ...]
 
 
-def shipped() -> list[Path]:
-    """Return the files of this distribution, float64 first."""
-    double, single = (sorted(FOLDER.glob(f"*.float{n}.json")) for n in (64, 32))
-    return double + single
+def shipped(dtypes: Iterable[str] = DTYPES) -> list[Path]:
+    """Return the files of this distribution in ``dtypes``, those of float64 first."""
+    chosen = [dtype for dtype in DTYPES if dtype in dtypes]
+    return [x for dtype in chosen for x in sorted(FOLDER.glob(f"*.{dtype}.json"))]
 
 
 def load(path: Path) -> Suite:
@@ -98,7 +100,7 @@ def _suite(content, path):
     dtype, schema = content["dtype"], content["schema"]
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {schema!r}; this refnce reads {SCHEMA}")
-    if dtype not in ("float64", "float32"):
+    if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}")
     kept = [case for case in content["cases"] if "withdrawn" not in case]
     cases = tuple(_case(case, dtype, path) for case in kept)
