@@ -8,7 +8,6 @@ log-ratios are left out; the limits of those are tested in test_certified.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import mpmath
 import numpy as np
@@ -30,7 +29,6 @@ from tests.in_mpmath import (
 from tests.rederive import (
     AGREE,
     PRECISIONS,
-    Inputs,
     bend,
     compare,
     direction,
@@ -81,7 +79,7 @@ def test_logz(dtype):
             compare(what, partial(at_root, F=F, **sample), truths, units, sizes)
 
 
-def assert_root(what: str, F: Any, **sample: Any) -> None:
+def assert_root(what, F, **sample):
     """A - nu B, which increases, changes its sign within the last digits of F."""
     width = AGREE * max(abs(F), mpmath.mpf(2) ** -80 / AGREE)
     for digits in PRECISIONS[0]:
@@ -98,12 +96,12 @@ def test_ence(dtype):
             compare(f"{case.id} {run}", partial(ence, **x), *truths)
 
 
-def ratios(x: Inputs, theta: Any) -> list[Any]:
+def ratios(x, theta):
     names = "data", "noise"
     return [x[f"T_{side}"] @ theta + x[f"offset_{side}"] for side in names]
 
 
-def family_loss(x: Inputs) -> Any:
+def family_loss(x):
     """The loss at [theta, F], or at theta alone and the root."""
     k, nu = x["T_data"].shape[-1], x["nu"]
     r = ratios(x, x["point"][:k])
@@ -134,7 +132,7 @@ def test_expfam(dtype):
                 assert np.array_equal(H, H.T)
 
 
-def mlp(x: Inputs) -> Any:
+def mlp(x):
     y, layers = x["x"], sum(name.endswith("weight") for name in x)
     for k in range(layers):
         if k:
@@ -143,11 +141,11 @@ def mlp(x: Inputs) -> Any:
     return y
 
 
-def conv(x: Inputs) -> Any:
+def conv(x):
     return plain_conv.forward(x["weight"], x["bias"], x["x"], int(x["stride"]))
 
 
-def head(x: Inputs) -> Any:
+def head(x):
     k, triangle = x["b"].size, x["triangle"]
     below = np.where(np.tri(k) > 0, triangle, zero)
     L = np.where(np.eye(k, dtype=bool), exp(triangle), below)
@@ -196,7 +194,7 @@ def test_optim(dtype):
         compare(case.id, partial(optimizers, g, rate), *truths)
 
 
-def optimizers(g: Any, rate: Any) -> Inputs:
+def optimizers(g, rate):
     """Adam's moments are the sums that their recursions define."""
     norm = sqrt(np.sum(g * g, axis=-1, keepdims=True))
     eps, adam = mpmath.mpf(1e-8), []
@@ -211,7 +209,7 @@ def optimizers(g: Any, rate: Any) -> Inputs:
     return {"sgd": -rate * g, "ngd": ngd, "adam": np.asarray(adam)}
 
 
-def path(x: Inputs) -> Inputs:
+def path(x):
     """theta and F after each step of Algorithm 1; theta's gradient is a difference."""
     theta, F, nu, thetas, Fs = x["theta"], x["F"], x["nu"], [], []
     names = "T_data", "T_noise", "offset_data", "offset_noise"

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tests.regimes import rng
 from tests.vectors import family
 from tests.vectors.balls import sized, vector
-from tests.vectors.records import Suite, certified_sums, over_leading
+from tests.vectors.records import certified_sums, over_leading
 from tests.vectors.samples import exact_inputs, flagged
 
-Outputs = dict[str, Any]
 
-
-def outputs(theta: np.ndarray, F: float, nu: float, **samples: Any) -> Outputs:
-    def at(F: float | None) -> family.Family:
+def outputs(theta, F, nu, **samples):
+    def at(F):
         point = vector(theta), None if F is None else sized(F)
         return family.Family(**samples, theta=point[0], F=point[1], nu=nu)
 
-    found: Outputs = {}
+    found = {}
     for prefix, point, k in (("", F, theta.size + 1), ("profile_", None, theta.size)):
         shapes = {"loss": (), "gradient": (k,), "hessian": (k, k)}
         for name, shape in shapes.items():
@@ -31,7 +27,7 @@ def outputs(theta: np.ndarray, F: float, nu: float, **samples: Any) -> Outputs:
     return found
 
 
-def expfam(suite: Suite) -> None:
+def expfam(suite):
     dtype = suite.dtype
     for k, n, m, nu, size, shift, flag in (
         (1, 5, 4, 1.0, 1.0, 0.0, "Normal"),
@@ -77,7 +73,7 @@ def expfam(suite: Suite) -> None:
         suite.answer(flags, comment, over_leading(outputs, runs, shared), inputs)
 
 
-TRAJECTORIES: Sequence[tuple[str, str, float, int, float]] = (
+TRAJECTORIES = (
     ("gradient", "together", 1.0, 1, 1.0),
     ("gradient", "first", 4.0, 2, 1.0),
     ("gradient", "together", 4.0, 1, 0.5),
@@ -93,11 +89,11 @@ TRAJECTORIES: Sequence[tuple[str, str, float, int, float]] = (
 )
 
 
-def trajectory(suite: Suite) -> None:
+def trajectory(suite):
     steps, n, m, dtype = 10, 6, 5, suite.dtype
     for seed, (update, order, rate_F, k, nu) in enumerate(TRAJECTORIES):
         g = rng(6000 + seed)
-        case: dict[str, Any] = {
+        case = {
             "T_data": exact_inputs(1.0 + g.normal(size=(steps, n, k)), dtype),
             "T_noise": exact_inputs(g.normal(size=(steps, m, k)), dtype),
             "offset_data": exact_inputs(np.full((steps, n), 0.9), dtype),

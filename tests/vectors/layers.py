@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import numpy as np
 
 from tests.regimes import rng
 from tests.vectors import network
 from tests.vectors.balls import matrix
-from tests.vectors.records import Suite, certified_parts, certified_sums, over_leading
+from tests.vectors.records import certified_parts, certified_sums, over_leading
 from tests.vectors.samples import exact_inputs
 
-Outputs = dict[str, Any]
 # Fast convolutions (Winograd's, Fourier's) add larger terms than the definition does:
 # measured, up to this much.
 FAST = 32
@@ -22,9 +20,7 @@ RATE = 0.125
 # --- The perceptron
 
 
-def mlp_inputs(
-    dtype: str, seed: int, runs: tuple[int, ...], widths: tuple[int, ...], n: int
-) -> dict[str, Any]:
+def mlp_inputs(dtype, seed, runs, widths, n):
     g = rng(seed)
     inputs = {}
     for k, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
@@ -38,14 +34,14 @@ def mlp_inputs(
     return inputs
 
 
-def mlp_outputs(x: np.ndarray, dy: np.ndarray, **params: Any) -> Outputs:
+def mlp_outputs(x, dy, **params):
     exacts = certified_parts(lambda: network.mlp(params, x, dy))
     shapes = {"y": dy.shape, "dx": x.shape}
     shapes |= {f"d{name}": p.shape for name, p in params.items()}
     return {name: (shape, exacts[name]) for name, shape in shapes.items()}
 
 
-def mlp(suite: Suite) -> None:
+def mlp(suite):
     for seed, widths, n, flag in (
         (1, (2, 5, 1), 3, "Normal"),
         (2, (3, 8, 5, 1), 4, "Normal"),
@@ -67,9 +63,7 @@ def mlp(suite: Suite) -> None:
 # --- The 3x3 convolution
 
 
-def conv_inputs(
-    dtype: str, seed: int, runs: tuple[int, ...], *sizes: int
-) -> dict[str, Any]:
+def conv_inputs(dtype, seed, runs, *sizes):
     n, C, O, H, W, stride = sizes
     shapes = {
         "weight": (O, C, 3, 3),
@@ -80,9 +74,7 @@ def conv_inputs(
     return _normal(dtype, seed, runs, shapes, 1.0) | {"stride": stride}
 
 
-def _normal(
-    dtype: str, seed: int, runs: tuple[int, ...], shapes: dict[str, Any], size: float
-) -> dict[str, Any]:
+def _normal(dtype, seed, runs, shapes, size):
     g = rng(seed)
     return {
         name: exact_inputs(size * g.normal(size=(*runs, *shape)), dtype)
@@ -90,7 +82,7 @@ def _normal(
     }
 
 
-def conv_outputs(**inputs: Any) -> Outputs:
+def conv_outputs(**inputs):
     shapes = {f"d{name}": inputs[name].shape for name in ("x", "weight", "bias")}
     shapes["y"] = inputs["dy"].shape
     found = {}
@@ -102,7 +94,7 @@ def conv_outputs(**inputs: Any) -> Outputs:
     return found
 
 
-def conv(suite: Suite) -> None:
+def conv(suite):
     for seed, (flag, n, C, O, H, W, stride) in enumerate(
         [
             ("Normal", 2, 2, 3, 5, 6, 1),
@@ -137,21 +129,19 @@ def conv(suite: Suite) -> None:
 # --- The quadratic head
 
 
-def head_inputs(
-    dtype: str, seed: int, runs: tuple[int, ...], n: int, k: int, sign: str
-) -> dict[str, Any]:
+def head_inputs(dtype, seed, runs, n, k, sign):
     shapes = {"triangle": (k, k), "b": (k,), "f": (n, k), "dy": (n, 1)}
     return _normal(dtype, seed, runs, shapes, 0.75) | {"sign": sign}
 
 
-def head_outputs(**inputs: Any) -> Outputs:
+def head_outputs(**inputs):
     shapes = {f"d{name}": inputs[name].shape for name in ("f", "triangle", "b")}
     shapes["r"] = inputs["dy"].shape
     exacts = certified_parts(lambda: network.quadratic_head(**inputs))
     return {name: (shapes[name], exacts[name]) for name in exacts}
 
 
-def head(suite: Suite) -> None:
+def head(suite):
     for seed, (flag, n, k, sign) in enumerate(
         [
             ("Normal", 3, 3, "negative"),
@@ -178,7 +168,7 @@ def head(suite: Suite) -> None:
 # --- Optimizers
 
 
-def optim(suite: Suite) -> None:
+def optim(suite):
     double = suite.dtype == "float64"
     g, h = rng(5000), rng(5500)
     tiny, huge = 2.0 ** (-600 if double else -90), 2.0 ** (664 if double else 90)
@@ -212,7 +202,7 @@ def optim(suite: Suite) -> None:
         suite.add(flag, comment, {"gradients": kept, "rate": RATE}, found)
 
 
-def _steps(name: str, gradients: np.ndarray) -> list[Any]:
+def _steps(name, gradients):
     """The steps (steps, [runs,] k) in C order."""
     k = gradients.shape[-1]
     by_run = gradients.reshape(len(gradients), -1, k)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import numpy as np
 from flint import arb
 
 from tests.vectors.balls import (
     ZERO,
-    Matrix,
     Sized,
     dot,
     matmul,
@@ -25,13 +23,13 @@ from tests.vectors.balls import (
 SLOPE = 0.01  # the double nearest to it
 
 
-def mlp(params: dict[str, Any], x: Any, dy: Any) -> dict[str, list[Sized]]:
+def mlp(params, x, dy):
     """y (n, out), and dx and each parameter's gradient for dy, flat in C order."""
     depth = len(params) // 2
     weights = [matrix(params[f"{2 * k}.weight"]) for k in range(depth)]
     biases = [vector(params[f"{2 * k}.bias"]) for k in range(depth)]
-    inputs: list[Matrix] = [matrix(x)]
-    slopes: list[Matrix] = []
+    inputs = [matrix(x)]
+    slopes = []
     for k in range(depth):
         z = [
             [x + b for x, b in zip(row, biases[k], strict=True)]
@@ -56,9 +54,7 @@ def mlp(params: dict[str, Any], x: Any, dy: Any) -> dict[str, list[Sized]]:
     return found
 
 
-def conv3x3(
-    weight: Any, bias: Any, x: Any, dy: Any, stride: int
-) -> dict[str, list[Sized]]:
+def conv3x3(weight, bias, x, dy, stride):
     """y, and the pullback of dy, of one run, each flat in C order."""
     found = {
         "y": _zeros(dy.shape),
@@ -67,7 +63,7 @@ def conv3x3(
         "dbias": _zeros(bias.shape),
     }
 
-    def add(name: str, place: tuple[int, ...], term: Sized) -> None:
+    def add(name, place, term):
         found[name][place] = found[name].get(place, ZERO) + term
 
     for i, o, a, b in np.ndindex(dy.shape):
@@ -84,16 +80,14 @@ def conv3x3(
     return {name: list(numbers.values()) for name, numbers in found.items()}
 
 
-def _zeros(shape: tuple[int, ...]) -> dict[tuple[int, ...], Sized]:
+def _zeros(shape):
     return dict.fromkeys(np.ndindex(shape), ZERO)
 
 
-def quadratic_head(
-    triangle: Any, b: Any, f: Any, dy: Any, sign: str
-) -> dict[str, list[Sized]]:
+def quadratic_head(triangle, b, f, dy, sign):
     """r, and the pullback of dy, of one run, each flat in C order."""
     k, factor = f.shape[-1], sized(1.0 if sign == "positive" else -1.0)
-    L: Matrix = [
+    L = [
         [ZERO if j > i else sized(float(triangle[i, j])) for j in range(k)]
         for i in range(k)
     ]
@@ -120,7 +114,7 @@ def quadratic_head(
     return {"r": r, "df": sum(df, []), "dtriangle": sum(dL, []), "db": db}
 
 
-def sgd(gradients: Matrix, rate: float) -> list[Sized]:
+def sgd(gradients, rate):
     return [
         Sized(-arb(rate) * g.value, arb(rate) * g.size)
         for row in gradients
@@ -128,7 +122,7 @@ def sgd(gradients: Matrix, rate: float) -> list[Sized]:
     ]
 
 
-def ngd(gradients: Matrix, rate: float) -> list[Sized]:
+def ngd(gradients, rate):
     steps = []
     for row in gradients:
         square = sum((g.value**2 for g in row), arb(0))
@@ -139,7 +133,7 @@ def ngd(gradients: Matrix, rate: float) -> list[Sized]:
     return steps
 
 
-def adam(gradients: Matrix, rate: float) -> list[Sized]:
+def adam(gradients, rate):
     beta1, beta2, eps = arb(0.9), arb(0.999), arb(1e-8)
     m, v = [ZERO] * len(gradients[0]), [arb(0)] * len(gradients[0])
     steps = []

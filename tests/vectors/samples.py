@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -66,7 +65,7 @@ INFINITE = (
     ([INF], [-INF]),
 )
 VALID = {"r_data": [0.5, 1.0], "r_noise": [0.25, -1.0], "F": 0.5, "nu": 1.0}
-INVALID: tuple[tuple[str, dict[str, Any]], ...] = (
+INVALID = (
     ("no data", {"r_data": []}),
     ("no noise", {"r_noise": []}),
     ("NaN among the data", {"r_data": [0.5, np.nan]}),
@@ -92,20 +91,20 @@ class Samples(NamedTuple):
     Fs: tuple[float, ...]
 
     @property
-    def size(self) -> int:
+    def size(self):
         return self.r_data.size + self.r_noise.size
 
 
-def exact_inputs(x: Any, dtype: str) -> np.ndarray:
+def exact_inputs(x, dtype):
     return np.asarray(x, dtype=dtype).astype(np.float64)
 
 
-def flagged(flag: str, n: int, m: int, nu: float) -> str:
+def flagged(flag, n, m, nu):
     more = ["Unequal"] * (n != m) + ["Weight"] * (nu != 1.0)
     return " ".join([flag, *(name for name in more if name != flag)])
 
 
-def finite(dtype: str) -> Iterator[Samples]:
+def finite(dtype):
     for name in OF_REGIME if dtype == "float64" else OF_FLOAT32:
         for case in regimes.REGIMES[name]():
             samples = [case.r_data, case.r_noise]
@@ -125,18 +124,18 @@ def finite(dtype: str) -> Iterator[Samples]:
             yield Samples("Edge", f"at {-float(edge)!r}", -r, r, 1.0, (0.0,))
 
 
-def infinite(**given: float) -> Iterator[dict[str, Any]]:
+def infinite(**given):
     for r_data, r_noise in INFINITE:
         yield {"r_data": np.asarray(r_data), "r_noise": np.asarray(r_noise), **given}
 
 
-def overlapping(dtype: str, seed: int, *runs: int) -> tuple[np.ndarray, np.ndarray]:
+def overlapping(dtype, seed, *runs):
     g = rng(seed)
     r_data = exact_inputs(1.0 + g.normal(size=(*runs, 6)), dtype)
     return r_data, exact_inputs(g.normal(size=(*runs, 5)), dtype)
 
 
-def six_runs(dtype: str) -> dict[str, np.ndarray]:
+def six_runs(dtype):
     """r_data (2, 3, n), r_noise (3, m) and F: each run is in a regime of its own."""
     g = rng(21)
     centre = np.asarray([[0.0, 5.0, -3.0], [1.0, 30.0, -20.0]])[..., None]
@@ -148,7 +147,7 @@ def six_runs(dtype: str) -> dict[str, np.ndarray]:
     }
 
 
-def large(seed: int, mean: float, spread: float) -> dict[str, np.ndarray]:
+def large(seed, mean, spread):
     g = rng(seed)
     r_data = mean + spread * g.normal(size=20_000)
     return {"r_data": r_data, "r_noise": spread * g.normal(size=10_000)}
