@@ -23,45 +23,37 @@ from tests.vectors.balls import (
 SLOPE = 0.01  # the double nearest to it
 
 
-def mlp(params, x, dy):
+def mlp(x, dy, **params):
     """y (n, out), and dx and each parameter's gradient for dy, flat in C order."""
     depth = len(params) // 2
     weights = [matrix(params[f"{2 * k}.weight"]) for k in range(depth)]
     biases = [vector(params[f"{2 * k}.bias"]) for k in range(depth)]
-    inputs = [matrix(x)]
-    slopes = []
+    inputs, slopes = [matrix(x)], []
     for k in range(depth):
         z = [
             [x + b for x, b in zip(row, biases[k], strict=True)]
             for row in matmul(inputs[-1], transposed(weights[k]))
         ]
-        slope = (
-            [[sized(1.0 if positive(x) else SLOPE) for x in row] for row in z]
-            if k + 1 < depth
-            else []
-        )
-        slopes.append(slope)
-        inputs.append(times(z, slope) if slope else z)
-    found = {"y": sum(inputs[-1], [])}
-    down = matrix(dy)
+        if k + 1 < depth:
+            slope = [[sized(1.0 if positive(x) else SLOPE) for x in row] for row in z]
+            slopes.append(slope)
+            z = times(z, slope)
+        inputs.append(z)
+    found, down = {}, matrix(dy)
     for k in reversed(range(depth)):
-        down = times(down, slopes[k]) if slopes[k] else down
+        down = times(down, slopes[k]) if k + 1 < depth else down
         across = transposed(down)
-        found[f"d{2 * k}.weight"] = sum(matmul(across, inputs[k]), [])
-        found[f"d{2 * k}.bias"] = [total(row) for row in across]
+        found[f"{2 * k}.weight"] = sum(matmul(across, inputs[k]), [])
+        found[f"{2 * k}.bias"] = [total(row) for row in across]
         down = matmul(down, weights[k])
-    found["dx"] = sum(down, [])
-    return found
+    gradients = {f"d{name}": found[name] for name in params}
+    return {"y": sum(inputs[-1], []), "dx": sum(down, [])} | gradients
 
 
 def conv3x3(weight, bias, x, dy, stride):
     """y, and the pullback of dy, of one run, each flat in C order."""
-    found = {
-        "y": _zeros(dy.shape),
-        "dx": _zeros(x.shape),
-        "dweight": _zeros(weight.shape),
-        "dbias": _zeros(bias.shape),
-    }
+    arrays = {"y": dy, "dx": x, "dweight": weight, "dbias": bias}
+    found = {k: dict.fromkeys(np.ndindex(a.shape), ZERO) for k, a in arrays.items()}
 
     def add(name, place, term):
         found[name][place] = found[name].get(place, ZERO) + term
@@ -78,10 +70,6 @@ def conv3x3(weight, bias, x, dy, stride):
                 add("dx", pixel, w * down)
                 add("dweight", (o, c, u, v), z * down)
     return {name: list(numbers.values()) for name, numbers in found.items()}
-
-
-def _zeros(shape):
-    return dict.fromkeys(np.ndindex(shape), ZERO)
 
 
 def quadratic_head(triangle, b, f, dy, sign):
