@@ -14,30 +14,10 @@ import numpy as np
 import pytest
 
 from tests import plain_conv
-from tests.in_mpmath import (
-    at_root,
-    balance,
-    ence,
-    exp,
-    loss,
-    nce,
-    root,
-    sides,
-    sqrt,
-    to_mp,
-)
-from tests.rederive import (
-    AGREE,
-    PRECISIONS,
-    bend,
-    compare,
-    direction,
-    expected,
-    expected_of,
-    load,
-    runs_of,
-    slope,
-)
+from tests.in_mpmath import at_root, balance, ence, exp, loss, nce, root
+from tests.in_mpmath import sides, sqrt, to_mp
+from tests.rederive import AGREE, PRECISIONS, bend, compare, direction, expected
+from tests.rederive import expected_of, load, runs_of, slope
 
 pytestmark = [
     pytest.mark.claim(
@@ -59,12 +39,13 @@ def _digits():
         yield
 
 
-def test_nce(dtype):
-    names = "loss", "grad_F", "hess_F", "bar_update", *GRAD_R
-    for case in load(dtype, "nce"):
+@pytest.mark.parametrize("formulas", [nce, ence])
+def test_losses(formulas, dtype):
+    names = "loss", "grad_F", "hess_F", "bar_update", "log_z", *GRAD_R
+    for case in load(dtype, formulas.__name__):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             truths = expected_of(case, run, *names)
-            compare(f"{case.id} {run}", partial(nce, **x), *truths)
+            compare(f"{case.id} {run}", partial(formulas, **x), *truths)
 
 
 def test_logz(dtype):
@@ -87,13 +68,6 @@ def assert_root(what, F, **sample):
             below = balance(F=F - width, **sample)
             increases = below < 0 < balance(F=F + width, **sample)
         assert increases, f"{what}: {mpmath.nstr(F, 45)} is no root"
-
-
-def test_ence(dtype):
-    for case in load(dtype, "ence"):
-        for run, x in runs_of(case, r_data=1, r_noise=1):
-            truths = expected_of(case, run, "loss", "grad_F", "log_z", *GRAD_R)
-            compare(f"{case.id} {run}", partial(ence, **x), *truths)
 
 
 def ratios(x, theta):

@@ -6,19 +6,8 @@ from __future__ import annotations
 import numpy as np
 from flint import arb
 
-from tests.vectors.balls import (
-    ZERO,
-    Sized,
-    dot,
-    matmul,
-    matrix,
-    positive,
-    sized,
-    times,
-    total,
-    transposed,
-    vector,
-)
+from tests.vectors.balls import ZERO, Sized, dot, matmul, matrix
+from tests.vectors.balls import positive, sized, times, total, transposed, vector
 
 SLOPE = 0.01  # the double nearest to it
 

@@ -22,6 +22,11 @@ def _one(exact):
     return (), [exact]
 
 
+def _grad_r(grad_r, given):
+    exacts = grad_r(*given)
+    return {name: (r.shape, x) for name, r, x in zip(GRAD_R, given, exacts)}
+
+
 def over_runs(outputs):
     """The outputs, numbers, of each run of a batch, joined. Runs may share F and nu."""
 
@@ -61,22 +66,17 @@ def nce_outputs(r_data, r_noise, F, nu, each=False):
     given = r_data, r_noise, F, nu
     names = ("loss", "grad_F", "hess_F", "bar_update")
     found = {name: _one(getattr(certified, name)(*given)) for name in names}
-    if each:
-        shapes = r_data.shape, r_noise.shape
-        pairs = zip(shapes, certified.grad_r(*given), strict=True)
-        found |= dict(zip(GRAD_R, pairs, strict=True))
-    return found
+    return found | _grad_r(certified.grad_r, given) if each else found
 
 
 def nce(suite):
     dtype = suite.dtype
     for case in samples.finite(dtype):
-        r = {"r_data": case.r_data, "r_noise": case.r_noise}
         root = certified.root(case.r_data, case.r_noise, case.nu).F.value
         root = float(exact_inputs(float(root), dtype))
         for F in dict.fromkeys((*case.Fs, root)):
             flags, each = case.flags + " NearRoot" * (F == root), case.size <= 16
-            inputs = {**r, "F": F, "nu": case.nu}
+            inputs = case.r | {"F": F, "nu": case.nu}
             suite.answer(flags, case.comment, nce_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5, nu=1.0):
         suite.answer("Infinite", "", nce_outputs, inputs, each=True)
@@ -125,8 +125,8 @@ def _solved(r_data, r_noise, nu):
 def logz(suite):
     dtype = suite.dtype
     for case in samples.finite(dtype):
-        r = {"r_data": case.r_data, "r_noise": case.r_noise}
-        suite.answer(case.flags, case.comment, logz_outputs, {**r, "nu": case.nu})
+        inputs = case.r | {"nu": case.nu}
+        suite.answer(case.flags, case.comment, logz_outputs, inputs)
     for x in samples.infinite():
         for nu in (1.0, 3.0):
             none = certified.verdict(**x, nu=nu) is not None
@@ -206,19 +206,14 @@ def ence_outputs(r_data, r_noise, F, each=False):
         "grad_F": _one(certified.ence_grad_F(*given)),
         "log_z": _one(certified.ence_log_z(r_data, r_noise)),
     }
-    if each:
-        shapes = r_data.shape, r_noise.shape
-        pairs = zip(shapes, certified.ence_grad_r(*given), strict=True)
-        found |= dict(zip(GRAD_R, pairs, strict=True))
-    return found
+    return found | _grad_r(certified.ence_grad_r, given) if each else found
 
 
 def ence(suite):
     for case in samples.finite(suite.dtype):
         if case.nu == 1.0 and "Huge" not in case.flags:
-            r, each = {"r_data": case.r_data, "r_noise": case.r_noise}, case.size <= 8
             for F in case.Fs:
-                inputs = {**r, "F": F}
+                inputs, each = case.r | {"F": F}, case.size <= 8
                 suite.answer(case.flags, case.comment, ence_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5):
         suite.answer("Infinite", "", ence_outputs, inputs, each=True)
