@@ -95,14 +95,11 @@ def _known(path):
     if path is None:
         return set()
     try:
-        lines = [
-            line.split("#")[0].split()
-            for line in path.read_text(encoding="utf-8").splitlines()
-        ]
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise pytest.UsageError(f"--xfails: {error}") from None
-    if any(len(words) not in (0, 2) for words in lines):
-        raise pytest.UsageError(
-            f"--xfails {path}: each line is an id and a quantity, as in 'nce-012 loss'"
-        )
-    return {(words[0], words[1]) for words in lines if words}
+    pairs = {tuple(line.split("#")[0].split()) for line in text.splitlines()} - {()}
+    if any(len(words) != 2 for words in pairs):
+        example = "each line is an id and a quantity, as in 'nce-012 loss'"
+        raise pytest.UsageError(f"--xfails {path}: {example}")
+    return pairs

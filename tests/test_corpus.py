@@ -102,9 +102,8 @@ def test_a_bug_is_found_and_named(wrong):
     assert {v.function for v in report.failures} == {wrong.function}, report.text()
     assert len(report.by_function()) > 1
     table = report.text()
-    flags = [
-        line[26:42].strip() for line in table.splitlines() if line[:26] == " " * 26
-    ]
+    rows = [line[26:42] for line in table.splitlines() if line[:26] == " " * 26]
+    flags = [row.strip() for row in rows]
     assert wrong.flag in flags and f"\n{wrong.function} " in table, table
     assert f"-> {flags[0]} (" in table or len(set(flags)) > 3, table
 

@@ -15,10 +15,7 @@ OPTIONS = ("F0", "xtol", "step", "max_updates")  # of a solver
 KEYWORDS = ("nu", "rate", "rate_F", "update", "order")  # of any other function
 WHOLE = ("max_updates", "stride")  # inputs that are integers
 # What a function answers, where that is not one quantity of its name.
-QUANTITIES = {
-    "grad_r": ("grad_r_data", "grad_r_noise"),
-    "trajectory": ("theta", "F"),
-}
+QUANTITIES = {"grad_r": ("grad_r_data", "grad_r_noise"), "trajectory": ("theta", "F")}
 # With these statuses ``bar`` has not reached a fixed point: its F is not judged.
 NOT_REACHED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}
 
@@ -119,6 +116,7 @@ def _argument(inputs, name):
 _RATIOS = "r_data r_noise F"
 _PROFILE = "T_data T_noise theta offset_data offset_noise"
 _FAMILY = _PROFILE.replace("theta", "theta F")
+_TRAJECTORY = "T_data T_noise offset_data offset_noise theta F"
 # The functions that answer each suite.
 CALLS: dict[str, tuple[Call, ...]] = {
     "nce": _functions("nce", "loss grad_F hess_F grad_r", _RATIOS)
@@ -136,7 +134,5 @@ CALLS: dict[str, tuple[Call, ...]] = {
     "conv": _layer("conv3x3", "x", "y", "stride"),
     "head": _layer("quadratic_head", "f", "r", "sign"),
     "optim": tuple(map(_optimizer, SURFACE["optim"])),
-    "trajectory": _functions(
-        "train", "trajectory", "T_data T_noise offset_data offset_noise theta F"
-    ),
+    "trajectory": _functions("train", "trajectory", _TRAJECTORY),
 }

@@ -6,9 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from refnce.array import backend
 
@@ -23,8 +22,7 @@ class InputError(ValueError):
     """A file or an option that cannot be used. The message names it and the remedy."""
 
 
-@dataclass(frozen=True)
-class Expected:
+class Expected(NamedTuple):
     """One output in C order: 40 decimal digits (or inf, -inf, nan), and units."""
 
     shape: tuple[int, ...]
@@ -32,8 +30,7 @@ class Expected:
     unit: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """Inputs by name (arrays of the suite's dtype, or text) and what is expected.
 
     Either ``outputs`` holds the expected values by quantity, or ``refused`` names the
@@ -51,8 +48,7 @@ class Case:
         return self.refused or tuple(self.outputs)
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(NamedTuple):
     """The cases of one file that are not withdrawn; ``notes`` has a note per flag."""
 
     name: str

@@ -50,24 +50,21 @@ def expfam(suite):
             "nu": nu,
         }
         suite.answer(flagged(flag, n, m, nu), f"{k} statistics", outputs, inputs)
-    for seed, runs, shared, nu in (
-        (1, 3, (), 1.0),
-        (2, 2, ("T_noise", "offset_noise"), 0.5),
-    ):
-        g, n, m, k = rng(3500 + seed), 6, 5, 2
-        inputs = {
-            name: exact_inputs(
-                g.normal(size=shape if name in shared else (runs, *shape)) + mean, dtype
-            )
-            for name, shape, mean in (
-                ("T_data", (n, k), 0.5),
-                ("T_noise", (m, k), 0.0),
-                ("offset_data", (n,), 0.9),
-                ("offset_noise", (m,), 0.9),
-                ("theta", (k,), 0.0),
-                ("F", (), 0.0),
-            )
-        } | {"nu": nu}
+    parts = {
+        "T_data": ((6, 2), 0.5),
+        "T_noise": ((5, 2), 0.0),
+        "offset_data": ((6,), 0.9),
+        "offset_noise": ((5,), 0.9),
+        "theta": ((2,), 0.0),
+        "F": ((), 0.0),
+    }
+    batches = (1, 3, (), 1.0), (2, 2, ("T_noise", "offset_noise"), 0.5)
+    for seed, runs, shared, nu in batches:
+        g, inputs = rng(3500 + seed), {}
+        for name, (shape, mean) in parts.items():
+            x = g.normal(size=shape if name in shared else (runs, *shape))
+            inputs[name] = exact_inputs(x + mean, dtype)
+        inputs["nu"] = nu
         comment = f"{runs} runs" + ", one noise" * bool(shared)
         flags = flagged("Batched Unequal", 1, 1, nu)
         suite.answer(flags, comment, over_leading(outputs, runs, shared), inputs)

@@ -163,7 +163,7 @@ def trajectory(case):
     names = "T_data", "T_noise", "offset_data", "offset_noise"
     for batch in zip(*(case[name] for name in names), strict=True):
         before = Family(*batch, theta, F, nu)
-        F_next = moves[update](before, rate_F)
+        F_next = _moved(update, before, rate_F)
         seen = Family(*batch, theta, F_next, nu) if order == "first" else before
         step = [Sized(-rate * g.value, rate * g.size) for g in seen.gradient()[:-1]]
         moved = [t.value + d.value for t, d in zip(theta, step, strict=True)]
@@ -177,18 +177,10 @@ def trajectory(case):
     return thetas, Fs
 
 
-def _by_gradient(here, rate):
+def _moved(update, here, rate):
+    """F after one update."""
+    if update == "root":
+        return here.root()
     up, down, _ = here.balance(here.F.value)
-    return sized(here.F.value - rate * (up - down))
-
-
-def _by_bar(here, rate):
-    up, down, _ = here.balance(here.F.value)
-    return sized(here.F.value - rate * (up / down).log())
-
-
-moves = {
-    "gradient": _by_gradient,
-    "bar": _by_bar,
-    "root": lambda here, rate: here.root(),
-}
+    change = up - down if update == "gradient" else (up / down).log()
+    return sized(here.F.value - rate * change)
