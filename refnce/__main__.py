@@ -11,7 +11,7 @@ import gzip
 import json
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -45,21 +45,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _solve(options: argparse.Namespace) -> tuple[str, int]:
+def _solve(options):
     if options.work and options.nu is not None:
         raise InputError("--work takes nu = n_F/n_R from the files; leave out --nu")
-    first, second = read(options.data), read(options.noise)
-    r_data, r_noise, nu = first, second, 1.0 if options.nu is None else options.nu
+    r_data, r_noise = read(options.data), read(options.noise)
+    nu = 1.0 if options.nu is None else options.nu
     if options.work:
         # Forward work u_1 - u_0 is taken on samples of state 0, which are the noise;
         # reverse work u_0 - u_1 on samples of state 1, which are the data.
-        r_data, r_noise, nu = second, -first, first.shape[0] / second.shape[0]
+        r_data, r_noise = r_noise, -r_data
+        nu = r_noise.shape[0] / r_data.shape[0]
     xp = backend.load(options.backend)
     samples = backend.asarray(r_data, xp), backend.asarray(r_noise, xp)
     solution = METHODS[options.method](*samples, nu=nu)
-    record = {
-        field: backend.to_numpy(getattr(solution, field)).item() for field in PRINTED
-    }
+    record = {key: backend.to_numpy(getattr(solution, key)).item() for key in PRINTED}
     record["status"] = logz.Status(record["status"]).name
     if options.work:
         record = {"Delta_f": 0.0 - record.pop("F"), **record}
@@ -68,7 +67,7 @@ def _solve(options: argparse.Namespace) -> tuple[str, int]:
     return _as_json(record) if options.json else _as_table(record), status
 
 
-def _check(options: argparse.Namespace) -> tuple[str, int]:
+def _check(options):
     report = Report(options.level, skipped=flags_of(options.skip_flags))
     check(options.results, report)
     text = json.dumps(report.as_json()) if options.json else report.text()
@@ -76,39 +75,36 @@ def _check(options: argparse.Namespace) -> tuple[str, int]:
     return text, 1 if report.failures or incomplete else 0
 
 
-def _vectors(options: argparse.Namespace) -> tuple[str, int]:
-    return str(cases.FOLDER), 0
+COMMANDS = {
+    "solve": _solve,
+    "check": _check,
+    "vectors": lambda options: (str(cases.FOLDER), 0),
+}
 
 
-COMMANDS = {"solve": _solve, "check": _check, "vectors": _vectors}
-
-
-def _parser() -> argparse.ArgumentParser:
+def _parser():
     parser = _Parser(prog="python -m refnce", description="Solve for F; check results.")
     names = "|".join(COMMANDS)
     commands = parser.add_subparsers(dest="command", required=True, metavar=names)
 
-    def command(name: str, text: str, epilog: str = "") -> Any:
+    def command(name, text, epilog=""):
         command = commands.add_parser(name, help=text, description=text, epilog=epilog)
         return command.add_argument
 
     add = command("solve", "Print F for two files of log-ratios log p~ - log q.", FILES)
     add("data", type=Path, help="log-ratios on data; with --work the forward work")
     add("noise", type=Path, help="log-ratios on noise; with --work the reverse work")
-    add("--method", choices=list(METHODS), default="newton")
+    add("--method", choices=METHODS, default="newton")
     add("--nu", type=float, help="weight of noise against data (default 1)")
     add("--backend", choices=("numpy", "cupy"), default="numpy")
     add("--json", action="store_true", help="print JSON; null is a non-finite number")
-    work = "work values in units of kT: print Delta f = f_1 - f_0 = -F"
-    add("--work", action="store_true", help=work)
+    add("--work", action="store_true", help="work in units of kT: print f_1 - f_0 = -F")
     add = command("check", "Judge another program's results on the test vectors.")
     add("results", type=Path, help="their format is described in docs/conformance.md")
     levels = "A: 4 units (default), B: 64, C: 2^20"
-    add("--level", choices=list(cases.LEVELS), default="A", help=levels)
-    flags = "kinds of cases to leave out, separated by commas"
-    add("--skip-flags", default="", metavar="FLAGS", help=flags)
-    partial = "accept results that leave out answers"
-    add("--partial", action="store_true", help=partial)
+    add("--level", choices=cases.LEVELS, default="A", help=levels)
+    add("--skip-flags", default="", metavar="FLAG,...", help="kinds of cases to skip")
+    add("--partial", action="store_true", help="accept results that leave out answers")
     add("--json", action="store_true", help="print one JSON object")
     command("vectors", "Print the folder of the test vectors.")
     return parser
@@ -121,15 +117,15 @@ def read(path: Path) -> Any:
     if it cannot be read.
     """
     numbers = _read_npy(path) if path.suffix == ".npy" else _read_text(path)
-    if numbers.shape[0] == 0:
-        raise InputError(f"{path} holds no numbers; at least one log-ratio is needed")
     bad, among = int((numbers != numbers).sum()), numbers.shape[0]
+    if among == 0:
+        raise InputError(f"{path} holds no numbers; at least one log-ratio is needed")
     if bad:
         raise InputError(f"{path} holds {bad} NaN among {among} numbers; drop them")
     return numbers
 
 
-def _read_npy(path: Path) -> Any:
+def _read_npy(path):
     numpy = backend.load("numpy")
     try:
         # A mapped file whose header promises more than it holds allocates nothing, and
@@ -137,20 +133,19 @@ def _read_npy(path: Path) -> Any:
         stored = numpy.lib.format.open_memmap(path, mode="r")
     except Exception as error:  # a damaged header may raise nearly anything
         raise InputError(f"{path} is not a .npy file of numbers: {error}") from error
-    kind = f"{stored.dtype} of shape {stored.shape}"
     if stored.dtype not in (numpy.float64, numpy.float32) or stored.ndim != 1:
-        raise InputError(
-            f"{path} holds {kind}; one axis of float64 or float32 is needed"
-        )
+        kind = f"{stored.dtype} of shape {stored.shape}"
+        needed = "one axis of float64 or float32 is needed"
+        raise InputError(f"{path} holds {kind}; {needed}")
     return numpy.array(stored, dtype=numpy.float64)
 
 
-def _read_text(path: Path) -> Any:
+def _read_text(path):
     count = 0
 
-    def lines() -> Iterator[str]:
+    def lines():
         nonlocal count
-        opened: Any = gzip.open if path.suffix == ".gz" else open
+        opened = gzip.open if path.suffix == ".gz" else open
         with opened(path, "rt", encoding="utf-8") as file:
             for count, line in enumerate(file, start=1):
                 yield line
@@ -171,23 +166,23 @@ def _read_text(path: Path) -> Any:
     return table.reshape(-1)
 
 
-def _as_json(record: dict[str, Any]) -> str:
+def _as_json(record):
     """JSON has no NaN and no infinity: null stands for them."""
     text = json.dumps(record)
     return json.dumps(json.loads(text, parse_constant=lambda constant: None))
 
 
-def _as_table(record: dict[str, Any]) -> str:
-    name = next(iter(record))
+def _as_table(record):
+    """The rows up to the status; F with all digits."""
+    name, *_ = record
     note = "" if record["trusted"] else "  (do not rely on it: see overlap and status)"
-    rows = {
+    rows = record | {
         name: repr(record[name]),
-        "standard error": f"{record['standard_error']:.6g}{note}",
+        "standard_error": f"{record['standard_error']:.6g}{note}",
         "overlap": f"{record['overlap']:.6g}",
-        "evaluations": record["evaluations"],
-        "status": record["status"],
     }
-    return "\n".join(f"{key.replace('_', ' '):<16}{x}" for key, x in rows.items())
+    keys = (name, "standard_error", "overlap", "evaluations", "status")
+    return "\n".join(f"{key.replace('_', ' '):<16}{rows[key]}" for key in keys)
 
 
 if __name__ == "__main__":

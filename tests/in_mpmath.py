@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import mpmath
 import numpy as np
@@ -14,27 +13,27 @@ exp, log1p, sqrt = (
 to_mp = np.frompyfunc(mpmath.mpf, 1, 1)
 
 
-def mean(x: Any) -> Any:
+def mean(x):
     return np.sum(x, axis=-1) / x.shape[-1]
 
 
-def sigmoid(x: Any) -> Any:
+def sigmoid(x):
     return 1 / (1 + exp(-x))
 
 
-def loss(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
+def loss(r_data, r_noise, F, nu):
     u = F + mpmath.log(nu)
     data, noise = log1p(exp(u - r_data)), log1p(exp(r_noise - u))
     return (mean(data) + nu * mean(noise)) / (1 + nu)
 
 
-def sides(r_data: Any, r_noise: Any, F: Any, nu: Any) -> tuple[Any, Any]:
+def sides(r_data, r_noise, F, nu):
     """A and nu B of Equation 3."""
     u = F + mpmath.log(nu)
     return mean(sigmoid(u - r_data)), nu * mean(sigmoid(r_noise - u))
 
 
-def nce(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
+def nce(r_data, r_noise, F, nu):
     u = F + mpmath.log(nu)
     s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
     A, B, bends = mean(s), mean(t), (s * sigmoid(r_data - u), t * sigmoid(u - r_noise))
@@ -48,7 +47,7 @@ def nce(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
     }
 
 
-def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
+def at_root(r_data, r_noise, F, nu):
     u = F + mpmath.log(nu)
     s, t = sigmoid(u - r_data), sigmoid(r_noise - u)
     steepness = mean(s * sigmoid(r_data - u)) + nu * mean(t * sigmoid(u - r_noise))
@@ -60,7 +59,7 @@ def at_root(r_data: Any, r_noise: Any, F: Any, nu: Any) -> dict[str, Any]:
     }
 
 
-def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
+def balance(r_data, r_noise, F, nu):
     """A - nu B. Sigmoids near 1 are counted in fractions, for they may cancel."""
     u = F + mpmath.log(nu)
     one, other = r_data < u, r_noise > u
@@ -73,7 +72,7 @@ def balance(r_data: Any, r_noise: Any, F: Any, nu: Any) -> Any:
     return mpmath.mpf(ones.numerator) / ones.denominator + small[0] - nu * small[1]
 
 
-def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
+def root(r_data, r_noise, nu):
     """The root of log A - log nu B, by bisection and then Newton's method."""
     both = np.concatenate([r_data, r_noise])
     low, high = min(both) - 50, max(both) + 50
@@ -90,7 +89,7 @@ def root(r_data: Any, r_noise: Any, nu: Any) -> Any:
     return F
 
 
-def ence(r_data: Any, r_noise: Any, F: Any) -> dict[str, Any]:
+def ence(r_data, r_noise, F):
     a, b = exp((F - r_data) / 2), exp((r_noise - F) / 2)
     return {
         "loss": (mean(a) + mean(b)) / 2,

@@ -6,18 +6,17 @@ import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from refnce.conformance.cases import LEVELS, Suite
+from refnce.conformance.cases import LEVELS
 from refnce.conformance.report import Report, flags_of
 from refnce.conformance.score import Verdict
 
 KEY = "verdicts"
 
 
-def add_options(group: Any) -> None:
+def add_options(group):
     add = group.addoption
     level = "of the test vectors: A (4 units), B (64) or C (2^20); default A"
     add("--level", choices=list(LEVELS), help=level)
@@ -32,7 +31,7 @@ def add_options(group: Any) -> None:
 class Oracle:
     """Judges the answers of each test, and joins the verdicts of all workers."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config):
         self.config, option = config, config.option
         elsewhere = option.impl is None and option.backend != "numpy"
         self.level = option.level or ("B" if elsewhere else "A")
@@ -40,9 +39,7 @@ class Oracle:
         self.known = _known(option.xfails)
         self.report = Report(self.level, skipped=self.skipped)
 
-    def judge(
-        self, suite: Suite, verdicts: list[Verdict], properties: list[Any]
-    ) -> None:
+    def judge(self, suite, verdicts, properties):
         """Fail the test where an answer is wrong, and not known to be.
 
         An answer that is right, and known to be wrong, fails it too.
@@ -66,7 +63,7 @@ class Oracle:
             lines = [head, report.text(), *map(_line, new[:10])]
             pytest.fail("\n".join(lines), pytrace=False)
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+    def pytest_runtest_logreport(self, report):
         if report.when != "teardown":
             return
         for name, found in report.user_properties:
@@ -77,7 +74,7 @@ class Oracle:
                     self.report.verdicts.append(Verdict(**fields | {"flags": flags}))
                 self.report.missing += Counter(found["missing"])
 
-    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+    def pytest_terminal_summary(self, terminalreporter):
         if not self.report.verdicts:
             return
         option = self.config.option
@@ -89,23 +86,20 @@ class Oracle:
             option.report.write_text(json.dumps(content, indent=1))
 
 
-def _line(v: Verdict) -> str:
+def _line(v):
     what = v.note or f"{v.got!r} for {v.dec}"
     return f"{v.id} {v.quantity}: {v.error:.4g} units, {what} {v.flags}"
 
 
-def _known(path: Path | None) -> set[tuple[str, str]]:
+def _known(path):
     if path is None:
         return set()
     try:
-        lines = [
-            line.split("#")[0].split()
-            for line in path.read_text(encoding="utf-8").splitlines()
-        ]
+        text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise pytest.UsageError(f"--xfails: {error}") from None
-    if any(len(words) not in (0, 2) for words in lines):
-        raise pytest.UsageError(
-            f"--xfails {path}: each line is an id and a quantity, as in 'nce-012 loss'"
-        )
-    return {(words[0], words[1]) for words in lines if words}
+    pairs = {tuple(line.split("#")[0].split()) for line in text.splitlines()} - {()}
+    if any(len(words) != 2 for words in pairs):
+        example = "each line is an id and a quantity, as in 'nce-012 loss'"
+        raise pytest.UsageError(f"--xfails {path}: {example}")
+    return pairs

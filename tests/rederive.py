@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any
 
 import mpmath
 import numpy as np
@@ -17,25 +15,22 @@ PRECISIONS = (150, 250), (700, 1200), (2000, 2500)
 LARGEST = float(np.finfo("float32").max)
 AGREE = mpmath.mpf(10) ** -38  # of 40 digits
 
-Inputs = dict[str, Any]
-Run = tuple[int, ...]
 
-
-def load(dtype: str, name: str) -> Iterator[cases.Case]:
+def load(dtype, name):
     """The cases with outputs, without large samples and infinite log-ratios."""
     for case in cases.load(cases.FOLDER / f"{name}.{dtype}.json").cases:
         if case.outputs and not {"Infinite", "Large"} & set(case.flags):
             yield case
 
 
-def expected(case: cases.Case, name: str, run: Run = ()) -> Any:
+def expected(case, name, run=()):
     """The digits of an output as mpmath's numbers."""
     out = case.outputs[name]
     numbers = [mpmath.mpf(word) for word in out.dec]
     return np.asarray(numbers, dtype=object).reshape(out.shape)[run]
 
 
-def expected_of(case: cases.Case, run: Run, *names: str) -> tuple[Inputs, Inputs]:
+def expected_of(case, run, *names):
     """Those of ``names`` that the case has, and their units."""
     outputs = {name: case.outputs[name] for name in names if name in case.outputs}
     units = {
@@ -45,7 +40,7 @@ def expected_of(case: cases.Case, run: Run, *names: str) -> tuple[Inputs, Inputs
     return {name: expected(case, name, run) for name in outputs}, units
 
 
-def runs_of(case: cases.Case, **axes: int) -> Iterator[tuple[Run, Inputs]]:
+def runs_of(case, **axes):
     """Each run: its index, and its inputs in mpmath.
 
     ``axes`` are the numbers of axes of an input in one run, 0 where not named.
@@ -62,13 +57,7 @@ def runs_of(case: cases.Case, **axes: int) -> Iterator[tuple[Run, Inputs]]:
         yield run, given | {name: to_mp(x[run]) for name, x in whole.items()}
 
 
-def compare(
-    what: str,
-    values: Callable[[], Inputs],
-    truths: Inputs,
-    units: Any,
-    sizes: Any = None,
-) -> None:
+def compare(what, values, truths, units, sizes=None):
     """Assert that ``values()`` agrees with ``truths``, the numbers of a file.
 
     What is less than 2^-60 of its unit may be 0 there; what overflows is infinite.
@@ -91,12 +80,12 @@ def compare(
     raise AssertionError(f"{what}: of the file, these differ: {computed}"[:500])
 
 
-def _at(digits: int, values: Callable[[], Inputs]) -> Inputs:
+def _at(digits, values):
     with mpmath.workdps(digits):
         return values()
 
 
-def _agrees(low: Any, high: Any, truth: Any, unit: Any, size: Any) -> bool:
+def _agrees(low, high, truth, unit, size):
     if mpmath.isnan(truth):
         return mpmath.isnan(high)
     if mpmath.isinf(truth):
@@ -110,7 +99,7 @@ def _agrees(low: Any, high: Any, truth: Any, unit: Any, size: Any) -> bool:
 agrees = np.frompyfunc(_agrees, 5, 1)
 
 
-def slope(f: Callable[[Inputs], Any], inputs: Inputs, name: str, along: Any) -> Any:
+def slope(f, inputs, name, along):
     """The derivative of f along a direction of one input, right to half the digits."""
     h = mpmath.mpf(10) ** -(mpmath.mp.dps // 3)
     x = inputs[name]
@@ -118,12 +107,12 @@ def slope(f: Callable[[Inputs], Any], inputs: Inputs, name: str, along: Any) -> 
     return (up - down) / (2 * h)
 
 
-def bend(f: Callable[[Inputs], Any], inputs: Inputs, name: str, along: Any) -> Any:
+def bend(f, inputs, name, along):
     """The second derivative of f along a direction of one input."""
     h, x = mpmath.mpf(10) ** -(mpmath.mp.dps // 4), inputs[name]
     values = [f({**inputs, name: x + sign * h * along}) for sign in (1, 0, -1)]
     return (values[0] - 2 * values[1] + values[2]) / h**2
 
 
-def direction(shape: tuple[int, ...]) -> Any:
+def direction(shape):
     return to_mp(rng(1).integers(1, 9, size=shape).astype(float))

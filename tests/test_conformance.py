@@ -21,11 +21,8 @@ from refnce.conformance.surface import NotProvided, UnusableError, on_object
 from tests.conftest import ORACLE
 
 STEMS = [path.stem for path in cases.shipped()]
-FUNCTIONS = [
-    pytest.param(stem, call, id=f"{stem}-{call.label}")
-    for stem in STEMS
-    for call in CALLS[stem.split(".")[0]]
-]
+FUNCTIONS = [(stem, call) for stem in STEMS for call in CALLS[stem.split(".")[0]]]
+IDS = [f"{stem}-{call.label}" for stem, call in FUNCTIONS]
 LANGUAGES = Path(__file__).parent / "languages"
 PAGE = (Path(__file__).parent.parent / "docs" / "conformance.md").read_text("utf-8")
 
@@ -42,7 +39,7 @@ def suite(stem):
     kind="theorem",
     where="refnce.conformance",
 )
-@pytest.mark.parametrize("stem, call", FUNCTIONS)
+@pytest.mark.parametrize("stem, call", FUNCTIONS, ids=IDS)
 def test_answers(impl, request, pytestconfig, stem, call):
     verdicts = list(score_function(impl, suite(stem), call))
     properties = request.node.user_properties
@@ -150,12 +147,7 @@ def test_known_failures_are_listed_and_must_fail(run, pytester):
     run("(1 + nu)", "--level", "C", "--report", "report.json")
     failures = json.loads((pytester.path / "report.json").read_text())["failures"]
     known = "".join(f"{v['id']} {v['quantity']}  # {v['flags'][0]}\n" for v in failures)
-    file, options = pytester.path / "known.txt", (
-        "--level",
-        "C",
-        "--xfails",
-        "known.txt",
-    )
+    file, options = pytester.path / "known.txt", "--level C --xfails known.txt".split()
     file.write_text("# what is known\n" + known)
     run("(1 + nu)", *options).assert_outcomes(passed=1, skipped=8)
     file.write_text("nce-001 loss\n" + known)

@@ -45,23 +45,21 @@ def test_the_text_says_what_the_json_says(path):
     lines = path.with_suffix(".tsv").read_text().splitlines()[1:]
     expected = []
     for case in json.loads(path.read_text())["cases"]:
-        rows = []
-        for name, x in case["inputs"].items():
-            if isinstance(x, str):
-                rows.append(["in", name, "text", x, ""])
-            else:
-                values = f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
-                rows.append(["in", name, _shape(x), values, ""])
-        for name, x in case.get("outputs", {}).items():
-            values, units = " ".join(x["hex"]), " ".join(x["unit"])
-            rows.append(["out", name, _shape(x), values, units])
+        rows = [["in", name, *_cells(x)] for name, x in case["inputs"].items()]
+        rows += [
+            ["out", name, *_cells(x)] for name, x in case.get("outputs", {}).items()
+        ]
         rows += [["out", name, "", "refused", ""] for name in case.get("refused", [])]
         expected += [[case["id"], *row, ",".join(case["flags"])] for row in rows]
     assert [line.split("\t") for line in lines] == expected
 
 
-def _shape(x):
-    return ",".join(map(str, x["shape"]))
+def _cells(x):
+    """Shape, values and units."""
+    if isinstance(x, str):
+        return ["text", x, ""]
+    values = f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
+    return [",".join(map(str, x["shape"])), values, " ".join(x.get("unit", []))]
 
 
 @FILES
@@ -118,14 +116,13 @@ NPY = {"shape": [1], "npy": "x.npy", "sha256": ""}
 
 def _broken(change):
     content = json.loads((cases.FOLDER / "optim.float64.json").read_text())
-    first = content["cases"][0]
-    change(content, first, first["inputs"], first["outputs"]["sgd"])
+    change(content, content["cases"][0])
     return json.dumps(content)
 
 
-def _set(name, **value):
-    """A change of an input of the first case."""
-    return _broken(lambda c, first, inputs, sgd: inputs[name].update(value))
+def _set(where, name, **value):
+    """A change of an input or an output of the first case."""
+    return _broken(lambda _, first: first[where][name].update(value))
 
 
 DAMAGES = {
@@ -133,28 +130,22 @@ DAMAGES = {
     "cut": (cases.FOLDER / "optim.float64.json").read_text()[:5000],
     "no object": "[1, 2]",
     "deep": "[" * 100_000,
-    "another schema": _broken(lambda c, first, inputs, sgd: c.update(schema=2)),
-    "no cases": _broken(lambda c, first, inputs, sgd: c.pop("cases")),
-    "odd dtype": _broken(lambda c, first, inputs, sgd: c.update(dtype="object")),
-    "unknown flag": _broken(lambda c, first, inputs, sgd: first["flags"].append("X")),
-    "an id twice": _broken(lambda c, first, inputs, sgd: c["cases"].append(first)),
-    "no outputs": _broken(lambda c, first, inputs, sgd: first.pop("outputs")),
-    "not hexadecimal": _set("rate", hex=["0x1.8q+1"]),
-    "too large a number": _set("rate", hex=["0x1p+99999"]),
-    "wrong shape": _set("gradients", shape=[10**9, 3]),
-    "negative shape": _set("gradients", shape=[-1, 3]),
-    "a shape of words": _set("gradients", shape=["5", 3]),
-    "units missing": _broken(lambda c, first, inputs, sgd: sgd["unit"].pop()),
-    "a unit of 0": _broken(
-        lambda c, first, inputs, sgd: sgd.update(unit=["0x0p+0"] * 15)
-    ),
-    "digits of words": _broken(
-        lambda c, first, inputs, sgd: sgd.update(dec=["much"] * 15)
-    ),
-    "another folder": _broken(
-        lambda c, first, inputs, sgd: inputs.update(x=NPY | {"npy": "../x.npy"})
-    ),
-    "a missing array": _broken(lambda c, first, inputs, sgd: inputs.update(x=NPY)),
+    "another schema": _broken(lambda whole, _: whole.update(schema=2)),
+    "no cases": _broken(lambda whole, _: whole.pop("cases")),
+    "odd dtype": _broken(lambda whole, _: whole.update(dtype="object")),
+    "unknown flag": _broken(lambda _, first: first["flags"].append("X")),
+    "an id twice": _broken(lambda whole, first: whole["cases"].append(first)),
+    "no outputs": _broken(lambda _, first: first.pop("outputs")),
+    "not hexadecimal": _set("inputs", "rate", hex=["0x1.8q+1"]),
+    "too large a number": _set("inputs", "rate", hex=["0x1p+99999"]),
+    "wrong shape": _set("inputs", "gradients", shape=[10**9, 3]),
+    "negative shape": _set("inputs", "gradients", shape=[-1, 3]),
+    "a shape of words": _set("inputs", "gradients", shape=["5", 3]),
+    "units missing": _set("outputs", "sgd", unit=["0x1p+0"] * 14),
+    "a unit of 0": _set("outputs", "sgd", unit=["0x0p+0"] * 15),
+    "digits of words": _set("outputs", "sgd", dec=["much"] * 15),
+    "another folder": _set("inputs", "rate", **NPY | {"npy": "../x.npy"}),
+    "a missing array": _set("inputs", "rate", **NPY),
 }
 
 
@@ -184,7 +175,7 @@ def test_an_array_beside_the_file_is_known_by_its_digest(tmp_path):
 def test_a_withdrawn_case_is_left_out(tmp_path):
     path = tmp_path / "optim.float64.json"
     reason = "its digits were wrong"
-    path.write_text(_broken(lambda c, first, *_: first.update(withdrawn=reason)))
+    path.write_text(_broken(lambda _, first: first.update(withdrawn=reason)))
     shipped = cases.load(cases.FOLDER / path.name)
     assert [case.id for case in cases.load(path).cases] == [
         case.id for case in shipped.cases[1:]

@@ -8,38 +8,16 @@ log-ratios are left out; the limits of those are tested in test_certified.
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
 
 from tests import plain_conv
-from tests.in_mpmath import (
-    at_root,
-    balance,
-    ence,
-    exp,
-    loss,
-    nce,
-    root,
-    sides,
-    sqrt,
-    to_mp,
-)
-from tests.rederive import (
-    AGREE,
-    PRECISIONS,
-    Inputs,
-    bend,
-    compare,
-    direction,
-    expected,
-    expected_of,
-    load,
-    runs_of,
-    slope,
-)
+from tests.in_mpmath import at_root, balance, ence, exp, loss, nce, root
+from tests.in_mpmath import sides, sqrt, to_mp
+from tests.rederive import AGREE, PRECISIONS, bend, compare, direction, expected
+from tests.rederive import expected_of, load, runs_of, slope
 
 pytestmark = [
     pytest.mark.claim(
@@ -61,12 +39,13 @@ def _digits():
         yield
 
 
-def test_nce(dtype):
-    names = "loss", "grad_F", "hess_F", "bar_update", *GRAD_R
-    for case in load(dtype, "nce"):
+@pytest.mark.parametrize("formulas", [nce, ence])
+def test_losses(formulas, dtype):
+    names = "loss", "grad_F", "hess_F", "bar_update", "log_z", *GRAD_R
+    for case in load(dtype, formulas.__name__):
         for run, x in runs_of(case, r_data=1, r_noise=1):
             truths = expected_of(case, run, *names)
-            compare(f"{case.id} {run}", partial(nce, **x), *truths)
+            compare(f"{case.id} {run}", partial(formulas, **x), *truths)
 
 
 def test_logz(dtype):
@@ -81,7 +60,7 @@ def test_logz(dtype):
             compare(what, partial(at_root, F=F, **sample), truths, units, sizes)
 
 
-def assert_root(what: str, F: Any, **sample: Any) -> None:
+def assert_root(what, F, **sample):
     """A - nu B, which increases, changes its sign within the last digits of F."""
     width = AGREE * max(abs(F), mpmath.mpf(2) ** -80 / AGREE)
     for digits in PRECISIONS[0]:
@@ -91,19 +70,12 @@ def assert_root(what: str, F: Any, **sample: Any) -> None:
         assert increases, f"{what}: {mpmath.nstr(F, 45)} is no root"
 
 
-def test_ence(dtype):
-    for case in load(dtype, "ence"):
-        for run, x in runs_of(case, r_data=1, r_noise=1):
-            truths = expected_of(case, run, "loss", "grad_F", "log_z", *GRAD_R)
-            compare(f"{case.id} {run}", partial(ence, **x), *truths)
-
-
-def ratios(x: Inputs, theta: Any) -> list[Any]:
+def ratios(x, theta):
     names = "data", "noise"
     return [x[f"T_{side}"] @ theta + x[f"offset_{side}"] for side in names]
 
 
-def family_loss(x: Inputs) -> Any:
+def family_loss(x):
     """The loss at [theta, F], or at theta alone and the root."""
     k, nu = x["T_data"].shape[-1], x["nu"]
     r = ratios(x, x["point"][:k])
@@ -134,7 +106,7 @@ def test_expfam(dtype):
                 assert np.array_equal(H, H.T)
 
 
-def mlp(x: Inputs) -> Any:
+def mlp(x):
     y, layers = x["x"], sum(name.endswith("weight") for name in x)
     for k in range(layers):
         if k:
@@ -143,11 +115,11 @@ def mlp(x: Inputs) -> Any:
     return y
 
 
-def conv(x: Inputs) -> Any:
+def conv(x):
     return plain_conv.forward(x["weight"], x["bias"], x["x"], int(x["stride"]))
 
 
-def head(x: Inputs) -> Any:
+def head(x):
     k, triangle = x["b"].size, x["triangle"]
     below = np.where(np.tri(k) > 0, triangle, zero)
     L = np.where(np.eye(k, dtype=bool), exp(triangle), below)
@@ -196,7 +168,7 @@ def test_optim(dtype):
         compare(case.id, partial(optimizers, g, rate), *truths)
 
 
-def optimizers(g: Any, rate: Any) -> Inputs:
+def optimizers(g, rate):
     """Adam's moments are the sums that their recursions define."""
     norm = sqrt(np.sum(g * g, axis=-1, keepdims=True))
     eps, adam = mpmath.mpf(1e-8), []
@@ -211,7 +183,7 @@ def optimizers(g: Any, rate: Any) -> Inputs:
     return {"sgd": -rate * g, "ngd": ngd, "adam": np.asarray(adam)}
 
 
-def path(x: Inputs) -> Inputs:
+def path(x):
     """theta and F after each step of Algorithm 1; theta's gradient is a difference."""
     theta, F, nu, thetas, Fs = x["theta"], x["F"], x["nu"], [], []
     names = "T_data", "T_noise", "offset_data", "offset_noise"

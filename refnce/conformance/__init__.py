@@ -14,7 +14,7 @@ from refnce.conformance import cases
 from refnce.conformance.calls import CALLS
 from refnce.conformance.report import Report
 from refnce.conformance.score import score_function
-from refnce.conformance.surface import Impl, NotProvided, on_object
+from refnce.conformance.surface import NotProvided, on_object
 
 __all__ = ["conform"]
 
@@ -67,14 +67,9 @@ def conform(
     >>> len(report.failures), report.missing["nce.loss"]
     (0, 495)
     """
-    impl = module
-    if not isinstance(module, Impl):
-        impl = on_object(getattr(module, "__name__", type(module).__name__), module)
+    impl = on_object(getattr(module, "__name__", type(module).__name__), module)
     report = Report(level, skipped=frozenset(skip_flags))
-    for path in cases.shipped():
-        if path.stem.rpartition(".")[2] not in dtypes:
-            continue
-        suite = _load(path)
+    for suite in map(_load, cases.shipped(dtypes)):
         report.notes |= suite.notes
         for call in CALLS[suite.name]:
             try:

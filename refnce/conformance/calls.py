@@ -11,11 +11,11 @@ from refnce.conformance.cases import Case
 from refnce.conformance.surface import SURFACE, Impl, NotProvided
 from refnce.logz import Status
 
-Inputs = dict[str, Any]
-Answers = dict[str, Any]
-
 OPTIONS = ("F0", "xtol", "step", "max_updates")  # of a solver
+KEYWORDS = ("nu", "rate", "rate_F", "update", "order")  # of any other function
 WHOLE = ("max_updates", "stride")  # inputs that are integers
+# What a function answers, where that is not one quantity of its name.
+QUANTITIES = {"grad_r": ("grad_r_data", "grad_r_noise"), "trajectory": ("theta", "F")}
 # With these statuses ``bar`` has not reached a fixed point: its F is not judged.
 NOT_REACHED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}
 
@@ -28,37 +28,37 @@ class Call(NamedTuple):
     """
 
     label: str
-    run: Callable[[Impl, Inputs], Answers]
+    run: Callable[[Impl, dict[str, Any]], dict[str, Any]]
     quantities: tuple[str, ...] = ()
     options: tuple[str, ...] = OPTIONS
 
-    def asked(self, case: Case) -> tuple[str, ...]:
+    def asked(self, case: Case) -> list[str]:
         """Return the quantities of ``case`` that this function must answer."""
         if any(key in case.inputs and key not in self.options for key in OPTIONS):
-            return ()
+            return []
         own = self.quantities or case.quantities
-        return tuple(quantity for quantity in case.quantities if quantity in own)
+        return [quantity for quantity in case.quantities if quantity in own]
 
 
-def _function(
-    label: str, arguments: str, *quantities: str, keywords: str = "nu"
-) -> Call:
-    """A function that answers ``quantities``, by default the one of its name."""
-    space, name = label.split(".")
-    quantities = quantities or (name,)
+def _functions(space, names, arguments):
+    return tuple(_function(space, name, arguments.split()) for name in names.split())
 
-    def run(impl: Impl, inputs: Inputs) -> Answers:
+
+def _function(space, name, arguments):
+    quantities = QUANTITIES.get(name, (name,))
+
+    def run(impl, inputs):
         function = getattr(getattr(impl, space), name)
-        positional = [_argument(inputs, key) for key in arguments.split()]
-        result = function(*positional, **_given(inputs, *keywords.split()))
+        positional = [_argument(inputs, key) for key in arguments]
+        result = function(*positional, **_given(inputs, *KEYWORDS))
         results = result if len(quantities) > 1 else (result,)
         return dict(zip(quantities, results, strict=True))
 
-    return Call(label, run, quantities)
+    return Call(f"{space}.{name}", run, quantities)
 
 
-def _solver(name: str, *options: str) -> Call:
-    def run(impl: Impl, inputs: Inputs) -> Answers:
+def _solver(name, *options):
+    def run(impl, inputs):
         solver = getattr(impl.logz, name)
         given = _given(inputs, "nu", *OPTIONS)
         solution = solver(inputs["r_data"], inputs["r_noise"], **given)
@@ -75,22 +75,22 @@ def _solver(name: str, *options: str) -> Call:
     return Call(f"logz.{name}", run, quantities, options)
 
 
-def _layer(name: str, x: str, y: str, *params: str, keyword: str = "") -> Call:
-    """A layer on the input ``x``; without ``params`` those are the dotted names."""
+def _layer(name, x, y, keyword=""):
+    """A layer with input ``x`` and output ``y``; its other inputs are parameters."""
 
-    def run(impl: Impl, inputs: Inputs) -> Answers:
-        names = params or tuple(key for key in inputs if "." in key)
-        given = {key: inputs[key] for key in names}
+    def run(impl, inputs):
+        names = [key for key in inputs if key not in (x, "dy", keyword)]
+        params = {key: inputs[key] for key in names}
         layer = getattr(impl.nn, name)
-        out, pullback = layer(given, inputs[x], **_given(inputs, keyword))
+        out, pullback = layer(params, inputs[x], **_given(inputs, keyword))
         dx, dparams = pullback(inputs["dy"])
         return {y: out, f"d{x}": dx} | {f"d{key}": dparams[key] for key in names}
 
-    return Call(f"nn.{name}", run)
+    return (Call(f"nn.{name}", run),)
 
 
-def _optimizer(name: str) -> Call:
-    def run(impl: Impl, inputs: Inputs) -> Answers:
+def _optimizer(name):
+    def run(impl, inputs):
         optimizer, rate = getattr(impl.optim, name), float(inputs["rate"])
         state, steps = None, []
         for gradient in inputs["gradients"]:
@@ -101,11 +101,11 @@ def _optimizer(name: str) -> Call:
     return Call(f"optim.{name}", run, (name,))
 
 
-def _given(inputs: Inputs, *names: str) -> Inputs:
+def _given(inputs, *names):
     return {name: _argument(inputs, name) for name in names if name in inputs}
 
 
-def _argument(inputs: Inputs, name: str) -> Any:
+def _argument(inputs, name):
     """Text and arrays with axes as they are; other numbers as Python's."""
     x = inputs[name]
     if isinstance(x, str) or x.ndim:
@@ -114,42 +114,25 @@ def _argument(inputs: Inputs, name: str) -> Any:
 
 
 _RATIOS = "r_data r_noise F"
-_FAMILY = "T_data T_noise theta F offset_data offset_noise"
-_PROFILE = _FAMILY.replace(" F ", " ")
+_PROFILE = "T_data T_noise theta offset_data offset_noise"
+_FAMILY = _PROFILE.replace("theta", "theta F")
 _TRAJECTORY = "T_data T_noise offset_data offset_noise theta F"
-_GRAD_R = ("grad_r_data", "grad_r_noise")
 # The functions that answer each suite.
 CALLS: dict[str, tuple[Call, ...]] = {
-    "nce": (
-        *(_function(f"nce.{name}", _RATIOS) for name in ("loss", "grad_F", "hess_F")),
-        _function("nce.grad_r", _RATIOS, *_GRAD_R),
-        _function("logz.bar_update", _RATIOS),
-    ),
+    "nce": _functions("nce", "loss grad_F hess_F grad_r", _RATIOS)
+    + _functions("logz", "bar_update", _RATIOS),
     "logz": (
         _solver("newton", "F0", "xtol"),
         _solver("bisect", "xtol"),
         _solver("bar", *OPTIONS),
     ),
-    "ence": (
-        *(_function(f"ence.{name}", _RATIOS) for name in ("loss", "grad_F")),
-        _function("ence.grad_r", _RATIOS, *_GRAD_R),
-        _function("ence.log_z", "r_data r_noise"),
-    ),
-    "expfam": tuple(
-        _function(f"expfam.{name}", _PROFILE if "profile" in name else _FAMILY)
-        for name in SURFACE["expfam"]
-    ),
-    "mlp": (_layer("mlp", "x", "y"),),
-    "conv": (_layer("conv3x3", "x", "y", "weight", "bias", keyword="stride"),),
-    "head": (_layer("quadratic_head", "f", "r", "triangle", "b", keyword="sign"),),
+    "ence": _functions("ence", "loss grad_F grad_r", _RATIOS)
+    + _functions("ence", "log_z", "r_data r_noise"),
+    "expfam": _functions("expfam", "loss gradient hessian", _FAMILY)
+    + _functions("expfam", "profile_loss profile_gradient profile_hessian", _PROFILE),
+    "mlp": _layer("mlp", "x", "y"),
+    "conv": _layer("conv3x3", "x", "y", "stride"),
+    "head": _layer("quadratic_head", "f", "r", "sign"),
     "optim": tuple(map(_optimizer, SURFACE["optim"])),
-    "trajectory": (
-        _function(
-            "train.trajectory",
-            _TRAJECTORY,
-            "theta",
-            "F",
-            keywords="nu rate rate_F update order",
-        ),
-    ),
+    "trajectory": _functions("train", "trajectory", _TRAJECTORY),
 }

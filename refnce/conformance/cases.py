@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from refnce.array import backend
 
 FOLDER = Path(__file__).parent / "data"
 SCHEMA = 1
+DTYPES = ("float64", "float32")
 LARGEST_FILE = 1 << 26  # bytes
 LEVELS = {"A": 4.0, "B": 64.0, "C": 2.0**20}  # units
 
@@ -21,8 +22,7 @@ class InputError(ValueError):
     """A file or an option that cannot be used. The message names it and the remedy."""
 
 
-@dataclass(frozen=True)
-class Expected:
+class Expected(NamedTuple):
     """One output in C order: 40 decimal digits (or inf, -inf, nan), and units."""
 
     shape: tuple[int, ...]
@@ -30,8 +30,7 @@ class Expected:
     unit: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class Case:
+class Case(NamedTuple):
     """Inputs by name (arrays of the suite's dtype, or text) and what is expected.
 
     Either ``outputs`` holds the expected values by quantity, or ``refused`` names the
@@ -49,8 +48,7 @@ class Case:
         return self.refused or tuple(self.outputs)
 
 
-@dataclass(frozen=True)
-class Suite:
+class Suite(NamedTuple):
     """The cases of one file that are not withdrawn; ``notes`` has a note per flag."""
 
     name: str
@@ -59,12 +57,10 @@ class Suite:
     cases: tuple[Case, ...]
 
 
-def shipped() -> list[Path]:
-    """Return the files of this distribution, float64 first."""
-    return sorted(
-        FOLDER.glob("*.*.json"),
-        key=lambda path: (path.stem.split(".")[1] != "float64", path.stem),
-    )
+def shipped(dtypes: Iterable[str] = DTYPES) -> list[Path]:
+    """Return the files of this distribution in ``dtypes``, those of float64 first."""
+    chosen = [dtype for dtype in DTYPES if dtype in dtypes]
+    return [x for dtype in chosen for x in sorted(FOLDER.glob(f"*.{dtype}.json"))]
 
 
 def load(path: Path) -> Suite:
@@ -80,10 +76,13 @@ def load(path: Path) -> Suite:
     except InputError:
         raise
     except Exception as error:  # a damaged file may raise nearly anything
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise InputError(
-            f"{path} is not a whole file of test vectors ({reason})"
-        ) from error
+        what = f"{path} is not a whole file of test vectors"
+        raise InputError(f"{what} ({in_one_line(error, 200)})") from error
+
+
+def in_one_line(error: Exception, most: int) -> str:
+    """Return the type and the message of ``error``, at most ``most`` characters."""
+    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
 
 
 def check_size(path: Path) -> None:
@@ -93,15 +92,14 @@ def check_size(path: Path) -> None:
         raise InputError(f"{path} has {size} bytes; at most {LARGEST_FILE} are read")
 
 
-def _suite(content: dict[str, Any], path: Path) -> Suite:
+def _suite(content, path):
     dtype, schema = content["dtype"], content["schema"]
     if schema != SCHEMA:
         raise InputError(f"{path} has schema {schema!r}; this refnce reads {SCHEMA}")
-    if dtype not in ("float64", "float32"):
+    if dtype not in DTYPES:
         raise ValueError(f"dtype {dtype!r}")
-    cases = tuple(
-        _case(case, dtype, path) for case in content["cases"] if "withdrawn" not in case
-    )
+    kept = [case for case in content["cases"] if "withdrawn" not in case]
+    cases = tuple(_case(case, dtype, path) for case in kept)
     notes = {str(flag): str(note) for flag, note in content["flags"].items()}
     unknown = {flag for case in cases for flag in case.flags} - set(notes)
     if unknown or len({case.id for case in cases}) != len(cases):
@@ -109,11 +107,8 @@ def _suite(content: dict[str, Any], path: Path) -> Suite:
     return Suite(str(content["suite"]), dtype, notes, cases)
 
 
-def _case(case: dict[str, Any], dtype: str, path: Path) -> Case:
-    inputs = {
-        name: x if isinstance(x, str) else _array(x, dtype, path)
-        for name, x in case["inputs"].items()
-    }
+def _case(case, dtype, path):
+    inputs = {name: _input(x, dtype, path) for name, x in case["inputs"].items()}
     outputs = {name: _expected(x) for name, x in case.get("outputs", {}).items()}
     refused = tuple(map(str, case.get("refused", [])))
     if bool(outputs) == bool(refused):
@@ -122,9 +117,10 @@ def _case(case: dict[str, Any], dtype: str, path: Path) -> Case:
     return Case(str(case["id"]), flags, inputs, outputs, refused)
 
 
-def _array(x: dict[str, Any], dtype: str, path: Path) -> Any:
-    numpy = backend.load("numpy")
-    shape = tuple(x["shape"])
+def _input(x, dtype, path):
+    if isinstance(x, str):
+        return x
+    numpy, shape = backend.load("numpy"), tuple(x["shape"])
     if "npy" in x:
         file = path.parent / x["npy"]
         if not file.is_file():
@@ -141,13 +137,12 @@ def _array(x: dict[str, Any], dtype: str, path: Path) -> Any:
     return array
 
 
-def _expected(x: dict[str, Any]) -> Expected:
+def _expected(x):
     shape, dec = tuple(x["shape"]), tuple(map(str, x["dec"]))
     unit = tuple(map(float.fromhex, x["unit"]))
     if not len(dec) == len(unit) == math.prod(shape):
         raise ValueError("shape, digits and units of an output differ in number")
     if not all(0 < u < math.inf for u in unit):
         raise ValueError("a unit must be finite and greater than 0")
-    for word in dec:
-        float(word)
+    list(map(float, dec))  # they must be numbers
     return Expected(shape, dec, unit)

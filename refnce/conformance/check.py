@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from refnce.array import backend
 from refnce.conformance import cases
-from refnce.conformance.cases import Expected, InputError, Suite
+from refnce.conformance.cases import InputError
 from refnce.conformance.report import Report
 from refnce.conformance.score import score_array
 
-Answered = set[tuple[str, str]]  # ids and quantities
 REFUSED = "refused"
 FORMAT = "a line is id, quantity and numbers with tabs between"
 NOT_HEXADECIMAL = ("inf", "infinity", "nan")
@@ -33,7 +30,7 @@ def check(path: Path, report: Report) -> Report:
     for suite in suites:
         report.notes |= suite.notes
     report.refuse_unknown_flags()
-    answered: Answered = set()
+    answered: set[tuple[str, str]] = set()  # ids and quantities
     cases.check_size(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -63,16 +60,14 @@ def check(path: Path, report: Report) -> Report:
     return report
 
 
-def _count_missing(report: Report, suite: Suite, answered: Answered) -> None:
+def _count_missing(report, suite, answered):
     """Count what is missing from a suite, unless nothing of it is answered."""
-    asked = [
-        (case.id, quantity)
-        for case in suite.cases
-        for quantity in case.quantities
-        if not report.skipped & set(case.flags)
-    ]
-    totals = Counter(quantity for _, quantity in asked)
-    given = Counter(quantity for _, quantity in answered.intersection(asked))
+    totals: Counter[str] = Counter()
+    given: Counter[str] = Counter()
+    for case in suite.cases:
+        if not report.skipped & set(case.flags):
+            totals.update(case.quantities)
+            given.update(q for q in case.quantities if (case.id, q) in answered)
     for quantity, lacking in (totals - given).items() if given else ():
         what = f"{suite.name}.{quantity} in {suite.dtype}"
         report.missing[what] += lacking
@@ -81,7 +76,7 @@ def _count_missing(report: Report, suite: Suite, answered: Answered) -> None:
             report.incomplete.append(f"{what}: {missing}")
 
 
-def _parsed(numbers: str, expected: Expected | None) -> Any:
+def _parsed(numbers, expected):
     """The numbers as an array, of the expected shape where their count fits.
 
     None stands for "refused".
@@ -90,18 +85,17 @@ def _parsed(numbers: str, expected: Expected | None) -> Any:
         return None
     words = [_number(word) for word in numbers.split()]
     array = backend.load("numpy").asarray(words, dtype=float)
-    if expected is not None and array.size == math.prod(expected.shape):
-        return array.reshape(expected.shape)
-    return array
+    fits = expected is not None and len(words) == len(expected.dec)
+    return array.reshape(expected.shape) if fits else array
 
 
-def _number(word: str) -> float:
+def _number(word):
     """A hexadecimal float. Without 0x, float.fromhex reads decimal digits as
     hexadecimal ones, so those are refused."""
-    if "0x" in word.lower() or word.lower().lstrip("+-") in NOT_HEXADECIMAL:
-        try:
+    try:
+        if "0x" in word.lower() or word.lower().lstrip("+-") in NOT_HEXADECIMAL:
             return float.fromhex(word)
-        except (ValueError, OverflowError):
-            pass
+    except (ValueError, OverflowError):
+        pass
     number = "hexadecimal number such as 0x1.8p+1 (printf's %a)"
     raise InputError(f"{word[:40]!r} is no {number}, inf or nan")

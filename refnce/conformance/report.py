@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -34,10 +34,9 @@ class Report:
 
     def refuse_unknown_flags(self) -> None:
         """Raise InputError if ``skipped`` has a flag that has no note."""
-        unknown, known = ", ".join(self.skipped - set(self.notes)), ", ".join(
-            self.notes
-        )
+        unknown = ", ".join(self.skipped - set(self.notes))
         if unknown:
+            known = ", ".join(self.notes)
             raise InputError(f"--skip-flags: no flag is called {unknown} among {known}")
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
@@ -57,42 +56,17 @@ class Report:
         return [verdict for verdict in self.verdicts if self.failed(verdict)]
 
     def by_function(self) -> dict[str, list[Verdict]]:
-        groups: dict[str, list[Verdict]] = defaultdict(list)
+        groups: dict[str, list[Verdict]] = {}
         for verdict in self.verdicts:
-            groups[verdict.function].append(verdict)
-        return dict(groups)
-
-    def failing_flags(self, function: str) -> dict[str, list[Verdict]]:
-        """Return the verdicts of each flag under which an answer is wrong."""
-        verdicts = self.by_function().get(function, [])
-        flags = {flag for v in verdicts if self.failed(v) for flag in v.flags}
-        return {
-            flag: [verdict for verdict in verdicts if flag in verdict.flags]
-            for flag in self.notes
-            if flag in flags
-        }
-
-    def diagnose(self, function: str) -> list[str]:
-        """Return the notes of the (at most three) flags that fail most, with counts."""
-        counts = {
-            flag: (sum(map(self.failed, group)), len(group))
-            for flag, group in self.failing_flags(function).items()
-        }
-        most = sorted(counts, key=lambda flag: -counts[flag][0] / counts[flag][1])[:3]
-        return [
-            "-> {} ({} of {}): {}".format(flag, *counts[flag], self.notes[flag])
-            for flag in most
-        ]
+            groups.setdefault(verdict.function, []).append(verdict)
+        return groups
 
     def text(self) -> str:
         """Return the table, the notes of what fails, and what was not provided."""
         head = f"worst error, in units (level {self.level}: {LEVELS[self.level]:g})"
         lines = [f"{'function':<26}{'flag':<16}{'cases':>7}{'failed':>8}  {head}"]
         for function, verdicts in self.by_function().items():
-            lines.append(self._row(function, "", verdicts))
-            for flag, group in self.failing_flags(function).items():
-                lines.append(self._row("", flag, group))
-            lines += [f"{'':26}{line}" for line in self.diagnose(function)]
+            lines += [self._row(function, "", verdicts), *self._failing(verdicts)]
         for what, count in sorted(self.missing.items()):
             lines.append(f"{NOT_PROVIDED}{what} ({count} cases)")
         lines += [f"incomplete: {what}" for what in self.incomplete]
@@ -101,25 +75,34 @@ class Report:
         count, failed = len(self.verdicts), len(self.failures)
         return "\n".join([*lines, f"{count} answers, {failed} failed, {skipped}"])
 
+    def _failing(self, verdicts):
+        """Lines on the flags of wrong answers; notes of the three that fail most."""
+        flags = {flag for v in verdicts if self.failed(v) for flag in v.flags}
+        lines, notes = [], []
+        for flag in (flag for flag in self.notes if flag in flags):
+            group = [verdict for verdict in verdicts if flag in verdict.flags]
+            failed, cases = sum(map(self.failed, group)), len(group)
+            lines.append(self._row("", flag, group))
+            note = f"-> {flag} ({failed} of {cases}): {self.notes[flag]}"
+            notes.append((-failed / cases, f"{'':26}{note}"))
+        most = sorted(notes, key=lambda pair: pair[0])[:3]
+        return [*lines, *(note for _, note in most)]
+
     def as_json(self) -> dict[str, Any]:
-        failures = [
-            asdict(verdict) | {"error": str(verdict.error), "got": str(verdict.got)}
-            for verdict in self.failures
-        ]
-        worst = {
-            function: str(max(verdict.error for verdict in verdicts))
-            for function, verdicts in self.by_function().items()
-        }
+        groups = self.by_function().items()
         return {
             "level": self.level,
             "answers": len(self.verdicts),
-            "failures": failures,
-            "worst": worst,
+            "failures": [
+                asdict(v) | {"error": str(v.error), "got": str(v.got)}
+                for v in self.failures
+            ],
+            "worst": {name: str(max(v.error for v in group)) for name, group in groups},
             "missing": dict(self.missing),
             "incomplete": self.incomplete,
         }
 
-    def _row(self, function: str, flag: str, verdicts: list[Verdict]) -> str:
+    def _row(self, function, flag, verdicts):
         worst = max(verdicts, key=lambda verdict: verdict.error)
         where = f" at {worst.id}" if worst.error > 0 else ""
         if self.failed(worst):

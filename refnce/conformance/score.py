@@ -8,17 +8,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from typing import Any
 
 from refnce.array import backend
-from refnce.conformance.calls import Call
-from refnce.conformance.cases import Case, Suite
-from refnce.conformance.surface import NOT_PROVIDED, Impl, NotProvided
+from refnce.conformance.cases import in_one_line
+from refnce.conformance.surface import NOT_PROVIDED, NotProvided
 
-LARGEST = {
-    "float64": Fraction(2) ** 1024 * (1 - Fraction(1, 2**54)),
-    "float32": Fraction(2) ** 128 * (1 - Fraction(1, 2**25)),
-}
+# From here on a number rounds to infinity.
+BEYOND = {"float64": 2**1024 - 2**970, "float32": 2**128 - 2**103}
 
 
 @dataclass(frozen=True)
@@ -42,23 +38,21 @@ class Verdict:
 def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
     """Return |got - dec|/unit, computed exactly.
 
-    NaN and infinities must agree; where |dec| exceeds the largest number of ``dtype``
-    the infinity of its sign is right.
+    NaN and infinities must agree; where |dec| rounds beyond the largest number of
+    ``dtype`` the infinity of its sign is right.
     """
     exact = float(dec)
     if math.isnan(exact) or math.isnan(got):
         return 0.0 if math.isnan(exact) and math.isnan(got) else math.inf
     if dec in ("inf", "-inf") or math.isinf(got):
-        beyond = math.isinf(exact) or abs(Fraction(dec)) >= LARGEST[dtype]
+        beyond = math.isinf(exact) or abs(Fraction(dec)) >= BEYOND[dtype]
         right = math.isinf(got) and beyond and (got > 0) == (exact > 0)
         return 0.0 if right else math.inf
     error = abs(Fraction(got) - Fraction(dec)) / Fraction(unit)
     return float(error) if error < 2**1000 else math.inf
 
 
-def score_array(
-    case: Case, function: str, quantity: str, got: Any, dtype: str, note: str = ""
-) -> Verdict:
+def score_array(case, function, quantity, got, dtype, note="") -> Verdict:
     """Return the verdict on ``got`` for ``quantity`` of ``case``.
 
     got: an array of floats; None where the inputs were refused, and ``note`` tells
@@ -82,9 +76,7 @@ def score_array(
     return verdict(errors[k], got=numbers[k], dec=expected.dec[k])
 
 
-def score_function(
-    impl: Impl, suite: Suite, call: Call, skipped: frozenset[str] = frozenset()
-) -> Iterator[Verdict]:
+def score_function(impl, suite, call, skipped=frozenset()) -> Iterator[Verdict]:
     """Yield the verdicts on one function of ``impl``, without the flags ``skipped``.
 
     Raises NotProvided where ``impl`` has no such function. NotImplementedError from
@@ -96,18 +88,16 @@ def score_function(
             yield from _score_case(impl, suite, call, case, asked)
 
 
-def _score_case(
-    impl: Impl, suite: Suite, call: Call, case: Case, asked: tuple[str, ...]
-) -> Iterator[Verdict]:
+def _score_case(impl, suite, call, case, asked):
     verdict = partial(Verdict, case.id, case.flags, call.label)
     score = partial(score_array, case, call.label, dtype=suite.dtype)
 
-    def lacking(quantity: str, what: str) -> Verdict:
+    def lacking(quantity, what):
         return verdict(quantity, math.nan, f"{NOT_PROVIDED}{what}")
 
+    numpy = backend.load("numpy")
     arrays = {name: x for name, x in case.inputs.items() if not isinstance(x, str)}
     inputs = case.inputs | {name: x.copy() for name, x in arrays.items()}
-    numpy = backend.load("numpy")
     try:
         with warnings.catch_warnings():  # they are left to the implementation
             warnings.simplefilter("ignore")
@@ -116,25 +106,18 @@ def _score_case(
     except NotProvided as lack:
         if str(lack) == call.label:
             raise
-        yield lacking(asked[0], str(lack))
-        return
+        return [lacking(asked[0], str(lack))]
     except Exception as error:  # whatever is raised is the answer to this case
         if isinstance(error, NotImplementedError) and not case.refused:
-            yield lacking(asked[0], f"{call.label}: {error}")
-        else:
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
-            yield score(asked[0], None, note=f"raised {reason}")
-        return
+            return [lacking(asked[0], f"{call.label}: {error}")]
+        return [score(asked[0], None, note=f"raised {in_one_line(error, 120)}")]
     for name, x in arrays.items():
         if inputs[name].tobytes() != x.tobytes():
             note = f"it changed its argument {name} in place: work on a copy"
-            yield verdict(asked[0], math.inf, note)
-            return
-    only_status = set(answers) == {"converged"}
-    if only_status:
-        yield lacking(asked[0], f"{call.label}: not converged, no root claimed")
-    for quantity in asked:
-        if quantity in answers:
-            yield score(quantity, answers[quantity])
-        elif not (only_status or case.refused):
-            yield lacking(quantity, f"{call.label}().{quantity}")
+            return [verdict(asked[0], math.inf, note)]
+    verdicts = [score(name, answers[name]) for name in asked if name in answers]
+    if set(answers) == {"converged"}:
+        what = f"{call.label}: not converged, no root claimed"
+        return [lacking(asked[0], what), *verdicts]
+    missing = [] if case.refused else [name for name in asked if name not in answers]
+    return verdicts + [lacking(name, f"{call.label}().{name}") for name in missing]

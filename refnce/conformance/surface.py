@@ -11,7 +11,6 @@ from typing import Any
 
 from refnce.array import backend
 
-Convert = Callable[[Any], Any]
 # What an implementation may provide, by namespace. ``train.trajectory`` is described in
 # refnce/conformance/trajectory.py.
 _NAMES = {
@@ -46,17 +45,12 @@ class Impl:
     eps: the spacing at 1 of the dtype in which it works.
     """
 
-    def __init__(
-        self, name: str, modules: dict[str, Any], asarray: Convert, foreign: bool
-    ) -> None:
+    def __init__(self, name, modules, asarray, foreign) -> None:
         numpy = backend.load("numpy")
         self.name = name
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
         for space in SURFACE:
             setattr(self, space, Space(space, modules[space], asarray, foreign))
-
-    def __getattr__(self, name: str) -> Any:  # for the type checker
-        raise AttributeError(f"the oracle surface has no namespace {name}")
 
 
 class Space:
@@ -65,9 +59,7 @@ class Space:
     Asking for one that the implementation lacks raises NotProvided.
     """
 
-    def __init__(
-        self, space: str, module: Any, asarray: Convert, foreign: bool
-    ) -> None:
+    def __init__(self, space, module, asarray, foreign) -> None:
         self._space, self._module = space, module
         self._asarray, self._foreign = asarray, foreign
 
@@ -94,7 +86,7 @@ class Space:
 
         return call
 
-    def _move(self, x: Any) -> Any:
+    def _move(self, x):
         if isinstance(x, dict):
             return {key: self._move(part) for key, part in x.items()}
         if isinstance(x, backend.load("numpy").ndarray):
@@ -108,21 +100,18 @@ class Solution:
     Asking for a field that the result lacks raises NotProvided.
     """
 
-    def __init__(self, label: str, result: Any) -> None:
+    def __init__(self, label, result) -> None:
         self._label = label
-        if not hasattr(result, "F"):
-            result = SimpleNamespace(F=result)
-        fields = [field for field in FIELDS if hasattr(result, field)]
-        self._fields = {field: host(getattr(result, field)) for field in fields}
+        self._result = result if hasattr(result, "F") else SimpleNamespace(F=result)
 
     def __getattr__(self, name: str) -> Any:
         if name == "converged":
             return self.status == 0
         if name not in FIELDS:
             raise AttributeError(f"LogZ has no field {name}")
-        if name not in self._fields:
+        if not hasattr(self._result, name):
             raise NotProvided(f"{self._label}().{name}")
-        return self._fields[name]
+        return host(getattr(self._result, name))
 
 
 def host(x: Any) -> Any:
@@ -134,7 +123,7 @@ def host(x: Any) -> Any:
     return backend.to_numpy(x)
 
 
-def on_refnce(name: str, asarray: Convert) -> Impl:
+def on_refnce(name: str, asarray: Callable[[Any], Any]) -> Impl:
     """Return refnce itself on the arrays that ``asarray`` makes of NumPy's."""
     modules = {space: importlib.import_module(f"refnce.{space}") for space in SURFACE}
     modules["train"] = importlib.import_module("refnce.conformance.trajectory")
@@ -158,20 +147,18 @@ def on_object(name: str, module: Any) -> Impl:
     """
     modules = {space: _namespace(name, module, space) for space in SURFACE}
     if not any(map(vars, modules.values())):
-        raise UnusableError(
-            f"--impl {name} provides none of the names of the oracle surface"
-            " (nce.loss, logz.newton, ...)"
-        )
+        names = "names of the oracle surface (nce.loss, logz.newton, ...)"
+        raise UnusableError(f"--impl {name} provides none of the {names}")
     return Impl(name, modules, getattr(module, "asarray", lambda x: x), True)
 
 
-def _namespace(label: str, module: Any, space: str) -> SimpleNamespace:
+def _namespace(label, module, space):
     """The functions of ``space`` in its namespace or bare in the module.
 
     A namespace that ``module`` imported from refnce is not the implementation's.
     """
     inner = getattr(module, space, None)
-    if inner is None and isinstance(module, ModuleType) and hasattr(module, "__path__"):
+    if inner is None and hasattr(module, "__path__"):  # a package
         full = f"{module.__name__}.{space}"
         if importlib.util.find_spec(full) is not None:
             inner = importlib.import_module(full)
@@ -183,19 +170,17 @@ def _namespace(label: str, module: Any, space: str) -> SimpleNamespace:
         places = (inner, module) if unique else (inner,)
         offers = [getattr(x, name) for x in places if hasattr(x, name)]
         if len(offers) == 2 and offers[0] is not offers[1]:
-            raise UnusableError(
-                f"--impl {label} offers {name} twice, bare and as {space}.{name};"
-                " remove one"
-            )
+            twice = f"offers {name} twice, bare and as {space}.{name}"
+            raise UnusableError(f"--impl {label} {twice}; remove one")
         functions |= {name: offer for offer in offers[:1]}
     return SimpleNamespace(**functions)
 
 
-def _is_refnce(x: Any) -> bool:
+def _is_refnce(x):
     return isinstance(x, ModuleType) and x.__name__.partition(".")[0] == "refnce"
 
 
-def _accepted(function: Any, label: str, kwargs: dict[str, Any]) -> dict[str, Any]:
+def _accepted(function, label, kwargs):
     """Those of ``kwargs`` that ``function`` takes.
 
     Raises NotProvided where it lacks one whose value is not the default.

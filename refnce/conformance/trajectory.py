@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from refnce import train
 from refnce.array.backend import Array, array_namespace, asarray, device
 
@@ -61,24 +59,23 @@ def trajectory(
     method = train.Method(name, rate_F, F_first=order == "first")
     training = train.Training(_model, method, rate=rate, nu=nu)
     F0 = asarray([F], xp, dtype=theta.dtype, device=device(theta))
-    state, thetas, Fs = train.start(training, theta[None, :], F0), [], []
+    x_data = xp.concat([T_data, offset_data[..., None]], axis=-1)
+    x_noise = xp.concat([T_noise, offset_noise[..., None]], axis=-1)
+    states = [train.start(training, theta[None, :], F0)]
     for step in range(T_data.shape[0]):
-        x_data = xp.concat([T_data[step], offset_data[step][:, None]], axis=-1)
-        x_noise = xp.concat([T_noise[step], offset_noise[step][:, None]], axis=-1)
-        state = train.step(state, x_data, x_noise)
-        thetas.append(state.theta)
-        Fs.append(state.F)
-    return xp.concat(thetas), xp.concat(Fs)
+        states.append(train.step(states[-1], x_data[step, ...], x_noise[step, ...]))
+    return xp.concat([x.theta for x in states[1:]]), xp.concat(
+        [x.F for x in states[1:]]
+    )
 
 
-def _model(theta: Array, x_data: Array, x_noise: Array) -> Any:
-    """r = T theta + offset, a sample being x = [T, offset]."""
+def _model(theta, x_data, x_noise):
+    """r = T theta + offset = x [theta, 1], a sample being x = [T, offset]."""
     xp = array_namespace(theta)
-    T_data, T_noise = x_data[:, :-1], x_noise[:, :-1]
-    r_data = xp.matmul(theta, xp.matrix_transpose(T_data)) + x_data[:, -1]
-    r_noise = xp.matmul(theta, xp.matrix_transpose(T_noise)) + x_noise[:, -1]
+    with_1 = xp.concat([theta, xp.ones_like(theta[:, :1])], axis=-1)
 
-    def pullback(dr_data: Array, dr_noise: Array) -> Array:
-        return xp.matmul(dr_data, T_data) + xp.matmul(dr_noise, T_noise)
+    def pullback(dr_data, dr_noise):
+        return (xp.matmul(dr_data, x_data) + xp.matmul(dr_noise, x_noise))[:, :-1]
 
+    r_data, r_noise = (with_1 @ x.mT for x in (x_data, x_noise))
     return r_data, r_noise, pullback

@@ -20,11 +20,11 @@ LIBRARIES = {
 }
 
 
-def print_row(*cells: object) -> None:
+def print_row(*cells):
     print(f"| {' | '.join(map(str, cells))} |")
 
 
-def main() -> None:
+def main():
     python = f"{platform.machine()}, CPython {platform.python_version()}"
     print(f"Made by `python -m tests.adapters` on {date.today()}, {python}.\n")
     right = "right to 4 units", "to 64", "to 2^20"

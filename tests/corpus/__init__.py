@@ -8,13 +8,11 @@ file has what they share: the refusals, and the loops over runs.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 
-def refuse(r_data: Any, r_noise: Any, F: Any = 0.0, nu: float = 1.0) -> tuple[int, ...]:
+def refuse(r_data, r_noise, F=0.0, nu=1.0):
     """Return the shape of the runs. Raises ValueError for invalid input."""
     if 0 in r_data.shape[-1:] + r_noise.shape[-1:]:
         raise ValueError("a sample is empty")
@@ -25,13 +23,13 @@ def refuse(r_data: Any, r_noise: Any, F: Any = 0.0, nu: float = 1.0) -> tuple[in
     return np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1], np.shape(F))
 
 
-def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
+def over_runs(f):
     """Call ``f(data, noise, F, nu)`` for each run.
 
     ``f`` returns a number, or a pair of rows; those become an array, or a pair.
     """
 
-    def call(r_data: Any, r_noise: Any, F: Any = 0.0, *, nu: float = 1.0) -> Any:
+    def call(r_data, r_noise, F=0.0, *, nu=1.0):
         shape = refuse(r_data, r_noise, F, nu)
         data, noise = (
             np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
@@ -49,11 +47,11 @@ def over_runs(f: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def over_families(f: Callable[..., Any]) -> Callable[..., Any]:
+def over_families(f):
     """Call ``f(T_data, T_noise, theta, [F,] offset_data, offset_noise, nu=)`` for each
     run."""
 
-    def call(*args: Any, nu: float = 1.0) -> Any:
+    def call(*args, nu=1.0):
         arrays = [np.asarray(x) for x in args]
         ranks = (2, 2, 1, 0, 1, 1) if len(args) == 6 else (2, 2, 1, 1, 1)
         leads = [x.ndim - rank for x, rank in zip(arrays, ranks, strict=True)]

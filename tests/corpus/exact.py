@@ -188,24 +188,17 @@ class Family:
         return [[H[i][j] - H[i][-1] * H[-1][j] / H[-1][-1] for j in k] for i in k]
 
 
-def _at(name):
+def _of_family(name, of=lambda x: x):
+    """A function of the surface: at F, or without F in its arguments at the root."""
+
     @over_families
     @digits
-    def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        refuse(offset_data, offset_noise, F, nu)
+    def call(T_data, T_noise, theta, *rest, nu=1.0):
+        *F, offset_data, offset_noise = rest
+        refuse(offset_data, offset_noise, *F, nu=nu)
         family = Family(T_data, T_noise, theta, offset_data, offset_noise, nu)
-        return np.asarray(getattr(family, name)(mp.mpf(F)), dtype=float)
-
-    return staticmethod(call)
-
-
-def _profiled(name, of=lambda x: x):
-    @over_families
-    @digits
-    def call(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-        refuse(offset_data, offset_noise, nu=nu)
-        family = Family(T_data, T_noise, theta, offset_data, offset_noise, nu)
-        return np.asarray(of(getattr(family, name)(family.root())), dtype=float)
+        at = mp.mpf(F[0]) if F else family.root()
+        return np.asarray(of(getattr(family, name)(at)), dtype=float)
 
     return staticmethod(call)
 
@@ -213,6 +206,7 @@ def _profiled(name, of=lambda x: x):
 class expfam:
     """Equations 12 to 16."""
 
-    loss, gradient, hessian = _at("loss"), _at("gradient"), _at("hessian")
-    profile_loss, profile_hessian = _profiled("loss"), _profiled("profile_hessian")
-    profile_gradient = _profiled("gradient", lambda g: g[:-1])
+    loss = profile_loss = _of_family("loss")
+    gradient, hessian = _of_family("gradient"), _of_family("hessian")
+    profile_gradient = _of_family("gradient", lambda g: g[:-1])
+    profile_hessian = _of_family("profile_hessian")

@@ -24,11 +24,6 @@ def _sides(r_data, r_noise, F, nu):
     return u - r_data, r_noise - u
 
 
-def _logs(r_data, r_noise, F, nu):
-    """log s_data and log s_noise."""
-    return [-np.logaddexp(0.0, -z) for z in _sides(r_data, r_noise, F, nu)]
-
-
 class nce:
     """Definition 3.1 and its derivatives."""
 
@@ -40,21 +35,14 @@ class nce:
 
     @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
-        bends = []
-        for z in map(np.abs, _sides(r_data, r_noise, F, nu)):
-            bends.append(_lse(-z - 2.0 * np.log1p(np.exp(-z))))
+        sides = map(np.abs, _sides(r_data, r_noise, F, nu))
+        bends = [_lse(-z - 2.0 * np.log1p(np.exp(-z))) for z in sides]
         return np.exp(np.logaddexp(bends[0], bends[1] + np.log(nu)) - np.log1p(nu))
-
-    @staticmethod
-    def grad_r(r_data, r_noise, F, *, nu=1.0):
-        data, noise = _logs(r_data, r_noise, F, nu)
-        data = data - np.log(r_data.shape[-1]) - np.log1p(nu)
-        noise = noise + np.log(nu) - np.log(r_noise.shape[-1]) - np.log1p(nu)
-        return -np.exp(data), np.exp(noise)
 
 
 def bar_update(r_data, r_noise, F, *, nu=1.0):
-    log_A, log_B = map(_lse, _logs(r_data, r_noise, F, nu))
+    sides = _sides(r_data, r_noise, F, nu)
+    log_A, log_B = (_lse(-np.logaddexp(0.0, -z)) for z in sides)
     return F + (log_B - log_A) + np.log(nu)
 
 
@@ -72,14 +60,6 @@ class ence:
         top, sign = np.maximum(data, noise), np.where(data >= noise, 0.25, -0.25)
         difference = sign * np.exp(top) * -np.expm1(-np.abs(data - noise))
         return np.where(top == -np.inf, 0.0, difference)
-
-    @staticmethod
-    def grad_r(r_data, r_noise, F):
-        data, noise = _sides(r_data, r_noise, F, 1.0)
-        n, m = r_data.shape[-1], r_noise.shape[-1]
-        return -np.exp(0.5 * data - np.log(4.0 * n)), np.exp(
-            0.5 * noise - np.log(4.0 * m)
-        )
 
     @staticmethod
     def log_z(r_data, r_noise):

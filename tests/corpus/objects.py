@@ -33,20 +33,19 @@ class Sample:
         q = np.exp(-np.abs(self.z))
         self.small = q / (1.0 + q)
 
-    def up(self):
-        return np.where(self.below, 0.0, self.small).mean(-1)
-
-    def down(self):
-        return np.where(self.below, self.small, 0.0).mean(-1)
-
-    def bend(self):
-        return (self.small * (1.0 - self.small)).mean(-1)
+    def sides(self):
+        """The means of the small sides, one up and one down."""
+        up = np.where(self.below, 0.0, self.small).mean(-1)
+        return up, np.where(self.below, self.small, 0.0).mean(-1)
 
     def bends(self):
         """The derivatives of the two sums of small sides, one up and one down."""
         bend = self.small * (1.0 - self.small)
         up = np.where(self.below, 0.0, bend).mean(-1)
         return up, np.where(self.below, bend, 0.0).mean(-1)
+
+    def bend(self):
+        return sum(self.bends())
 
     def deviation(self):
         """The deviation of the sigmoid, or of 1 - it, whichever is small for most.
@@ -57,9 +56,6 @@ class Sample:
         s = np.where(self.below == most, self.small, 1.0 - self.small)
         top = s.max(-1, keepdims=True)
         return top[..., 0] * (s / np.where(top > 0, top, 1.0)).std(-1)
-
-    def softplus(self):
-        return np.where(self.below, self.z, 0.0) + np.log1p(np.exp(-np.abs(self.z)))
 
 
 @dataclass(frozen=True)
@@ -85,19 +81,14 @@ class Contrast:
     def at(self, F):
         return [Sample(np.asarray(F)[..., None] + np.log(self.nu) - r) for r in self.r]
 
-    def loss(self, F):
-        data, noise = self.at(F)
-        losses = data.softplus().mean(-1), Sample(-noise.z).softplus().mean(-1)
-        return (losses[0] + self.nu * losses[1]) / (1.0 + self.nu)
-
     def rise_and_fall(self, F):
         """Two positive numbers whose difference is A - nu B."""
         data, noise = self.at(F)
         n, m = (r.shape[-1] for r in self.r)
         counts = data.below.sum(-1), (~noise.below).sum(-1)
         count = (counts[0] * m - self.nu * counts[1] * n) / (n * m)
-        up = data.up() + self.nu * noise.up()
-        down = data.down() + self.nu * noise.down()
+        (up, down), (up_noise, down_noise) = data.sides(), noise.sides()
+        up, down = up + self.nu * up_noise, down + self.nu * down_noise
         rise, fall = up + np.maximum(count, 0.0), down - np.minimum(count, 0.0)
         return rise, fall, count + (up - down)
 
@@ -107,13 +98,6 @@ class Contrast:
     def curvature(self, F):
         data, noise = self.at(F)
         return (data.bend() + self.nu * noise.bend()) / (1.0 + self.nu)
-
-    def pull(self, F):
-        n, m = (r.shape[-1] for r in self.r)
-        data, noise = self.at(F)
-        s_data = np.where(data.below, 1.0 - data.small, data.small)
-        s_noise = np.where(noise.below, noise.small, 1.0 - noise.small)
-        return -s_data / n / (1.0 + self.nu), s_noise * self.nu / m / (1.0 + self.nu)
 
     def move(self, F):
         """h(F) of the Bennett acceptance ratio."""
@@ -185,19 +169,18 @@ class Contrast:
         return self.finish(F, np.where(arrived, CONVERGED, MAX_UPDATES))
 
 
-def _asked(what):
-    def call(r_data, r_noise, F, *, nu=1.0):
-        refuse(r_data, r_noise, F, nu)
-        return getattr(Contrast(r_data, r_noise, nu), what)(F)
-
-    return staticmethod(call)
-
-
 class nce:
-    """Definition 3.1 and its derivatives."""
+    """The derivatives of Definition 3.1."""
 
-    loss, grad_F = _asked("loss"), _asked("slope")
-    hess_F, grad_r = _asked("curvature"), _asked("pull")
+    @staticmethod
+    def grad_F(r_data, r_noise, F, *, nu=1.0):
+        refuse(r_data, r_noise, F, nu)
+        return Contrast(r_data, r_noise, nu).slope(F)
+
+    @staticmethod
+    def hess_F(r_data, r_noise, F, *, nu=1.0):
+        refuse(r_data, r_noise, F, nu)
+        return Contrast(r_data, r_noise, nu).curvature(F)
 
 
 def newton(r_data, r_noise, *, nu=1.0, F0=None):

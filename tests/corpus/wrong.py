@@ -24,14 +24,14 @@ class Wrong(NamedTuple):
     patches: tuple[tuple[str, str], ...]
 
     @property
-    def right(self) -> ModuleType:
+    def right(self):
         return importlib.import_module(f"tests.corpus.{self.module}")
 
     @property
-    def skip(self) -> tuple[str, ...]:
+    def skip(self):
         return self.right.SKIP if self.patches else ()
 
-    def implementation(self) -> SimpleNamespace:
+    def implementation(self):
         """The wrong function, right ones of its namespace, and a right optimizer."""
         patched = ModuleType(self.right.__name__)
         vars(patched)["expit"] = expit
@@ -55,7 +55,7 @@ class Wrong(NamedTuple):
         )
 
 
-def _parsed(text: str) -> tuple[Wrong, ...]:
+def _parsed(text):
     wrong = []
     for block in text.split("\n@@ ")[1:]:
         head, *lines = block.rstrip("\n").split("\n")

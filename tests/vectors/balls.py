@@ -7,7 +7,6 @@ where values add, and multiply where they multiply.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from flint import arb
@@ -19,58 +18,56 @@ class Sized(NamedTuple):
     value: arb
     size: arb
 
-    def __add__(self, other: Sized) -> Sized:  # type: ignore[override]
+    def __add__(self, other):
         return Sized(self.value + other.value, self.size + other.size)
 
-    def __mul__(self, other: Sized) -> Sized:  # type: ignore[override]
+    def __mul__(self, other):
         return Sized(self.value * other.value, self.size * other.size)
 
-    def __neg__(self) -> Sized:
+    def __neg__(self):
         return Sized(-self.value, self.size)
 
 
-Vector = list[Sized]
-Matrix = list[Vector]
 ZERO = Sized(arb(0), arb(0))
 
 
-def sized(x: float | arb) -> Sized:
+def sized(x):
     ball = arb(x)
     return Sized(ball, abs(ball))
 
 
-def vector(xs: Iterable[float]) -> Vector:
+def vector(xs):
     return [sized(float(x)) for x in xs]
 
 
-def matrix(rows: Iterable[Iterable[float]]) -> Matrix:
+def matrix(rows):
     return [vector(row) for row in rows]
 
 
-def total(xs: Iterable[Sized]) -> Sized:
+def total(xs):
     return sum(xs, ZERO)
 
 
-def dot(xs: Sequence[Sized], ys: Sequence[Sized]) -> Sized:
+def dot(xs, ys):
     return total(x * y for x, y in zip(xs, ys, strict=True))
 
 
-def transposed(rows: Matrix) -> Matrix:
+def transposed(rows):
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def matmul(a: Matrix, b: Matrix) -> Matrix:
+def matmul(a, b):
     return [[dot(row, column) for column in transposed(b)] for row in a]
 
 
-def times(a: Matrix, b: Matrix) -> Matrix:
+def times(a, b):
     """The products of the elements."""
     return [
         [x * y for x, y in zip(u, v, strict=True)] for u, v in zip(a, b, strict=True)
     ]
 
 
-def positive(x: Sized) -> bool:
+def positive(x):
     """Whether x > 0. Inputs are chosen so that rounding cannot change the answer."""
     if x.value.rad() != 0 and 0 in x.value:
         raise Uncertain

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from tests.regimes import rng
 from tests.vectors import family
 from tests.vectors.balls import sized, vector
-from tests.vectors.records import Suite, certified_sums, over_leading
+from tests.vectors.records import certified_sums, over_leading
 from tests.vectors.samples import exact_inputs, flagged
 
-Outputs = dict[str, Any]
 
-
-def outputs(theta: np.ndarray, F: float, nu: float, **samples: Any) -> Outputs:
-    def at(F: float | None) -> family.Family:
+def outputs(theta, F, nu, **samples):
+    def at(F):
         point = vector(theta), None if F is None else sized(F)
         return family.Family(**samples, theta=point[0], F=point[1], nu=nu)
 
-    found: Outputs = {}
+    found = {}
     for prefix, point, k in (("", F, theta.size + 1), ("profile_", None, theta.size)):
         shapes = {"loss": (), "gradient": (k,), "hessian": (k, k)}
         for name, shape in shapes.items():
@@ -31,7 +27,7 @@ def outputs(theta: np.ndarray, F: float, nu: float, **samples: Any) -> Outputs:
     return found
 
 
-def expfam(suite: Suite) -> None:
+def expfam(suite):
     dtype = suite.dtype
     for k, n, m, nu, size, shift, flag in (
         (1, 5, 4, 1.0, 1.0, 0.0, "Normal"),
@@ -54,30 +50,27 @@ def expfam(suite: Suite) -> None:
             "nu": nu,
         }
         suite.answer(flagged(flag, n, m, nu), f"{k} statistics", outputs, inputs)
-    for seed, runs, shared, nu in (
-        (1, 3, (), 1.0),
-        (2, 2, ("T_noise", "offset_noise"), 0.5),
-    ):
-        g, n, m, k = rng(3500 + seed), 6, 5, 2
-        inputs = {
-            name: exact_inputs(
-                g.normal(size=shape if name in shared else (runs, *shape)) + mean, dtype
-            )
-            for name, shape, mean in (
-                ("T_data", (n, k), 0.5),
-                ("T_noise", (m, k), 0.0),
-                ("offset_data", (n,), 0.9),
-                ("offset_noise", (m,), 0.9),
-                ("theta", (k,), 0.0),
-                ("F", (), 0.0),
-            )
-        } | {"nu": nu}
+    parts = {
+        "T_data": ((6, 2), 0.5),
+        "T_noise": ((5, 2), 0.0),
+        "offset_data": ((6,), 0.9),
+        "offset_noise": ((5,), 0.9),
+        "theta": ((2,), 0.0),
+        "F": ((), 0.0),
+    }
+    batches = (1, 3, (), 1.0), (2, 2, ("T_noise", "offset_noise"), 0.5)
+    for seed, runs, shared, nu in batches:
+        g, inputs = rng(3500 + seed), {}
+        for name, (shape, mean) in parts.items():
+            x = g.normal(size=shape if name in shared else (runs, *shape))
+            inputs[name] = exact_inputs(x + mean, dtype)
+        inputs["nu"] = nu
         comment = f"{runs} runs" + ", one noise" * bool(shared)
         flags = flagged("Batched Unequal", 1, 1, nu)
         suite.answer(flags, comment, over_leading(outputs, runs, shared), inputs)
 
 
-TRAJECTORIES: Sequence[tuple[str, str, float, int, float]] = (
+TRAJECTORIES = (
     ("gradient", "together", 1.0, 1, 1.0),
     ("gradient", "first", 4.0, 2, 1.0),
     ("gradient", "together", 4.0, 1, 0.5),
@@ -93,11 +86,11 @@ TRAJECTORIES: Sequence[tuple[str, str, float, int, float]] = (
 )
 
 
-def trajectory(suite: Suite) -> None:
+def trajectory(suite):
     steps, n, m, dtype = 10, 6, 5, suite.dtype
     for seed, (update, order, rate_F, k, nu) in enumerate(TRAJECTORIES):
         g = rng(6000 + seed)
-        case: dict[str, Any] = {
+        case = {
             "T_data": exact_inputs(1.0 + g.normal(size=(steps, n, k)), dtype),
             "T_noise": exact_inputs(g.normal(size=(steps, m, k)), dtype),
             "offset_data": exact_inputs(np.full((steps, n), 0.9), dtype),

@@ -2,50 +2,63 @@
 
 from __future__ import annotations
 
-from typing import Any
+
+from itertools import pairwise
 
 import numpy as np
 
 from tests.regimes import rng
 from tests.vectors import network
 from tests.vectors.balls import matrix
-from tests.vectors.records import Suite, certified_parts, certified_sums, over_leading
+from tests.vectors.records import certified_parts, certified_sums, over_leading
 from tests.vectors.samples import exact_inputs
 
-Outputs = dict[str, Any]
 # Fast convolutions (Winograd's, Fourier's) add larger terms than the definition does:
 # measured, up to this much.
 FAST = 32
 RATE = 0.125
 
 
+def _normal(dtype, seed, runs, shapes, size=1.0):
+    g = rng(seed)
+    return {
+        name: exact_inputs(size * g.normal(size=(*runs, *shape)), dtype)
+        for name, shape in shapes.items()
+    }
+
+
+def _outputs(formula, y):
+    """The output ``y`` of a layer, and what dy pulls back to each of its inputs."""
+
+    def call(**inputs):
+        parts = certified_parts(lambda: formula(**inputs)).items()
+        of = {name: "dy" if name == y else name.removeprefix("d") for name, _ in parts}
+        return {name: (inputs[of[name]].shape, exacts) for name, exacts in parts}
+
+    return call
+
+
+def _refuse(suite, y, good, changes):
+    for comment, change in changes.items():
+        suite.add("BadInput", comment, good | change, refused=(y,))
+
+
 # --- The perceptron
 
 
-def mlp_inputs(
-    dtype: str, seed: int, runs: tuple[int, ...], widths: tuple[int, ...], n: int
-) -> dict[str, Any]:
-    g = rng(seed)
-    inputs = {}
-    for k, (before, after) in enumerate(zip(widths, widths[1:], strict=False)):
-        weight, bias = g.normal(size=(*runs, after, before)), g.normal(
-            size=(*runs, after)
-        )
-        inputs[f"{2 * k}.weight"] = exact_inputs(weight, dtype)
-        inputs[f"{2 * k}.bias"] = exact_inputs(0.5 * bias, dtype)
-    for name, width in (("x", widths[0]), ("dy", widths[-1])):
-        inputs[name] = exact_inputs(g.normal(size=(*runs, n, width)), dtype)
-    return inputs
+def mlp_inputs(dtype, seed, runs, widths, n):
+    shapes = {}
+    for k, (before, after) in enumerate(pairwise(widths)):
+        shapes |= {f"{2 * k}.weight": (after, before), f"{2 * k}.bias": (after,)}
+    shapes |= {"x": (n, widths[0]), "dy": (n, widths[-1])}
+    inputs = _normal(dtype, seed, runs, shapes)
+    return {k: 0.5 * x if k.endswith("bias") else x for k, x in inputs.items()}
 
 
-def mlp_outputs(x: np.ndarray, dy: np.ndarray, **params: Any) -> Outputs:
-    exacts = certified_parts(lambda: network.mlp(params, x, dy))
-    shapes = {"y": dy.shape, "dx": x.shape}
-    shapes |= {f"d{name}": p.shape for name, p in params.items()}
-    return {name: (shape, exacts[name]) for name, shape in shapes.items()}
+mlp_outputs = _outputs(network.mlp, "y")
 
 
-def mlp(suite: Suite) -> None:
+def mlp(suite):
     for seed, widths, n, flag in (
         (1, (2, 5, 1), 3, "Normal"),
         (2, (3, 8, 5, 1), 4, "Normal"),
@@ -67,43 +80,24 @@ def mlp(suite: Suite) -> None:
 # --- The 3x3 convolution
 
 
-def conv_inputs(
-    dtype: str, seed: int, runs: tuple[int, ...], *sizes: int
-) -> dict[str, Any]:
-    n, C, O, H, W, stride = sizes
-    shapes = {
-        "weight": (O, C, 3, 3),
-        "bias": (O,),
-        "x": (n, C, H, W),
-        "dy": (n, O, -(-H // stride), -(-W // stride)),
-    }
-    return _normal(dtype, seed, runs, shapes, 1.0) | {"stride": stride}
+def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride):
+    shapes = {"weight": (O, C, 3, 3), "bias": (O,), "x": (n, C, H, W)}
+    shapes["dy"] = (n, O, -(-H // stride), -(-W // stride))
+    return _normal(dtype, seed, runs, shapes) | {"stride": stride}
 
 
-def _normal(
-    dtype: str, seed: int, runs: tuple[int, ...], shapes: dict[str, Any], size: float
-) -> dict[str, Any]:
-    g = rng(seed)
-    return {
-        name: exact_inputs(size * g.normal(size=(*runs, *shape)), dtype)
-        for name, shape in shapes.items()
-    }
-
-
-def conv_outputs(**inputs: Any) -> Outputs:
-    shapes = {f"d{name}": inputs[name].shape for name in ("x", "weight", "bias")}
-    shapes["y"] = inputs["dy"].shape
-    found = {}
-    for name, exacts in certified_parts(lambda: network.conv3x3(**inputs)).items():
+def conv_outputs(**inputs):
+    found = _outputs(network.conv3x3, "y")(**inputs)
+    for name, (shape, exacts) in found.items():
         # The scale of a 0 to which no product was added is the largest of its array.
         largest = max(exact.scale for exact in exacts)
         scaled = [x._replace(scale=FAST * (x.scale or largest)) for x in exacts]
-        found[name] = (shapes[name], scaled)
+        found[name] = (shape, scaled)
     return found
 
 
-def conv(suite: Suite) -> None:
-    for seed, (flag, n, C, O, H, W, stride) in enumerate(
+def conv(suite):
+    for seed, (flag, *sizes) in enumerate(
         [
             ("Normal", 2, 2, 3, 5, 6, 1),
             ("Normal", 1, 3, 2, 8, 4, 1),
@@ -117,7 +111,8 @@ def conv(suite: Suite) -> None:
             ("Narrow Stride", 1, 2, 2, 4, 1, 2),
         ]
     ):
-        inputs = conv_inputs(suite.dtype, 7000 + seed, (), n, C, O, H, W, stride)
+        inputs = conv_inputs(suite.dtype, 7000 + seed, (), *sizes)
+        n, C, O, H, W, _ = sizes
         comment = f"{n} images of {C} x {H} x {W} to {O} channels"
         suite.answer(flag, comment, conv_outputs, inputs)
     for seed, (runs, stride) in enumerate([(2, 1), (3, 2)]):
@@ -126,40 +121,29 @@ def conv(suite: Suite) -> None:
         flags = "Batched" + " Stride" * (stride > 1)
         suite.answer(flags, f"{runs} runs", over_leading(conv_outputs, runs), inputs)
     good = conv_inputs(suite.dtype, 7200, (), 1, 2, 2, 3, 3, 1)
-    for comment, change in (
-        ("channels that differ", {"x": good["x"][:, :1]}),
-        ("a bias of another length", {"bias": good["bias"][:1]}),
-        ("a kernel of 2 x 2", {"weight": good["weight"][..., :2, :2]}),
-    ):
-        suite.add("BadInput", comment, good | change, refused=("y",))
+    changes = {
+        "channels that differ": {"x": good["x"][:, :1]},
+        "a bias of another length": {"bias": good["bias"][:1]},
+        "a kernel of 2 x 2": {"weight": good["weight"][..., :2, :2]},
+    }
+    _refuse(suite, "y", good, changes)
 
 
 # --- The quadratic head
 
 
-def head_inputs(
-    dtype: str, seed: int, runs: tuple[int, ...], n: int, k: int, sign: str
-) -> dict[str, Any]:
+def head_inputs(dtype, seed, runs, n, k, sign):
     shapes = {"triangle": (k, k), "b": (k,), "f": (n, k), "dy": (n, 1)}
     return _normal(dtype, seed, runs, shapes, 0.75) | {"sign": sign}
 
 
-def head_outputs(**inputs: Any) -> Outputs:
-    shapes = {f"d{name}": inputs[name].shape for name in ("f", "triangle", "b")}
-    shapes["r"] = inputs["dy"].shape
-    exacts = certified_parts(lambda: network.quadratic_head(**inputs))
-    return {name: (shapes[name], exacts[name]) for name in exacts}
+head_outputs = _outputs(network.quadratic_head, "r")
 
 
-def head(suite: Suite) -> None:
-    for seed, (flag, n, k, sign) in enumerate(
-        [
-            ("Normal", 3, 3, "negative"),
-            ("Normal", 4, 5, "negative"),
-            ("Sign", 3, 4, "positive"),
-            ("Small", 2, 1, "negative"),
-        ]
-    ):
+def head(suite):
+    sizes = ("Normal", 3, 3), ("Normal", 4, 5), ("Sign", 3, 4), ("Small", 2, 1)
+    for seed, (flag, n, k) in enumerate(sizes):
+        sign = "positive" if flag == "Sign" else "negative"
         inputs = head_inputs(suite.dtype, 8000 + seed, (), n, k, sign)
         suite.answer(flag, f"{n} samples of {k} features", head_outputs, inputs)
     for seed, sign in enumerate(("negative", "positive")):
@@ -167,18 +151,18 @@ def head(suite: Suite) -> None:
         flags = "Batched" + " Sign" * (sign == "positive")
         suite.answer(flags, "two runs", over_leading(head_outputs, 2), inputs)
     good = head_inputs(suite.dtype, 8200, (), 2, 3, "negative")
-    for comment, change in (
-        ("a triangle of another size", {"triangle": good["triangle"][:2, :2]}),
-        ("b of another length", {"b": good["b"][:2]}),
-        ("no such sign", {"sign": "both"}),
-    ):
-        suite.add("BadInput", comment, good | change, refused=("r",))
+    changes = {
+        "a triangle of another size": {"triangle": good["triangle"][:2, :2]},
+        "b of another length": {"b": good["b"][:2]},
+        "no such sign": {"sign": "both"},
+    }
+    _refuse(suite, "r", good, changes)
 
 
 # --- Optimizers
 
 
-def optim(suite: Suite) -> None:
+def optim(suite):
     double = suite.dtype == "float64"
     g, h = rng(5000), rng(5500)
     tiny, huge = 2.0 ** (-600 if double else -90), 2.0 ** (664 if double else 90)
@@ -212,7 +196,7 @@ def optim(suite: Suite) -> None:
         suite.add(flag, comment, {"gradients": kept, "rate": RATE}, found)
 
 
-def _steps(name: str, gradients: np.ndarray) -> list[Any]:
+def _steps(name, gradients):
     """The steps (steps, [runs,] k) in C order."""
     k = gradients.shape[-1]
     by_run = gradients.reshape(len(gradients), -1, k)

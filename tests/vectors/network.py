@@ -2,72 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
 
 import numpy as np
 from flint import arb
 
-from tests.vectors.balls import (
-    ZERO,
-    Matrix,
-    Sized,
-    dot,
-    matmul,
-    matrix,
-    positive,
-    sized,
-    times,
-    total,
-    transposed,
-    vector,
-)
+from tests.vectors.balls import ZERO, Sized, dot, matmul, matrix
+from tests.vectors.balls import positive, sized, times, total, transposed, vector
 
 SLOPE = 0.01  # the double nearest to it
 
 
-def mlp(params: dict[str, Any], x: Any, dy: Any) -> dict[str, list[Sized]]:
+def mlp(x, dy, **params):
     """y (n, out), and dx and each parameter's gradient for dy, flat in C order."""
     depth = len(params) // 2
     weights = [matrix(params[f"{2 * k}.weight"]) for k in range(depth)]
     biases = [vector(params[f"{2 * k}.bias"]) for k in range(depth)]
-    inputs: list[Matrix] = [matrix(x)]
-    slopes: list[Matrix] = []
+    inputs, slopes = [matrix(x)], []
     for k in range(depth):
         z = [
             [x + b for x, b in zip(row, biases[k], strict=True)]
             for row in matmul(inputs[-1], transposed(weights[k]))
         ]
-        slope = (
-            [[sized(1.0 if positive(x) else SLOPE) for x in row] for row in z]
-            if k + 1 < depth
-            else []
-        )
-        slopes.append(slope)
-        inputs.append(times(z, slope) if slope else z)
-    found = {"y": sum(inputs[-1], [])}
-    down = matrix(dy)
+        if k + 1 < depth:
+            slope = [[sized(1.0 if positive(x) else SLOPE) for x in row] for row in z]
+            slopes.append(slope)
+            z = times(z, slope)
+        inputs.append(z)
+    found, down = {}, matrix(dy)
     for k in reversed(range(depth)):
-        down = times(down, slopes[k]) if slopes[k] else down
+        down = times(down, slopes[k]) if k + 1 < depth else down
         across = transposed(down)
-        found[f"d{2 * k}.weight"] = sum(matmul(across, inputs[k]), [])
-        found[f"d{2 * k}.bias"] = [total(row) for row in across]
+        found[f"{2 * k}.weight"] = sum(matmul(across, inputs[k]), [])
+        found[f"{2 * k}.bias"] = [total(row) for row in across]
         down = matmul(down, weights[k])
-    found["dx"] = sum(down, [])
-    return found
+    gradients = {f"d{name}": found[name] for name in params}
+    return {"y": sum(inputs[-1], []), "dx": sum(down, [])} | gradients
 
 
-def conv3x3(
-    weight: Any, bias: Any, x: Any, dy: Any, stride: int
-) -> dict[str, list[Sized]]:
+def conv3x3(weight, bias, x, dy, stride):
     """y, and the pullback of dy, of one run, each flat in C order."""
-    found = {
-        "y": _zeros(dy.shape),
-        "dx": _zeros(x.shape),
-        "dweight": _zeros(weight.shape),
-        "dbias": _zeros(bias.shape),
-    }
+    arrays = {"y": dy, "dx": x, "dweight": weight, "dbias": bias}
+    found = {k: dict.fromkeys(np.ndindex(a.shape), ZERO) for k, a in arrays.items()}
 
-    def add(name: str, place: tuple[int, ...], term: Sized) -> None:
+    def add(name, place, term):
         found[name][place] = found[name].get(place, ZERO) + term
 
     for i, o, a, b in np.ndindex(dy.shape):
@@ -84,16 +61,10 @@ def conv3x3(
     return {name: list(numbers.values()) for name, numbers in found.items()}
 
 
-def _zeros(shape: tuple[int, ...]) -> dict[tuple[int, ...], Sized]:
-    return dict.fromkeys(np.ndindex(shape), ZERO)
-
-
-def quadratic_head(
-    triangle: Any, b: Any, f: Any, dy: Any, sign: str
-) -> dict[str, list[Sized]]:
+def quadratic_head(triangle, b, f, dy, sign):
     """r, and the pullback of dy, of one run, each flat in C order."""
     k, factor = f.shape[-1], sized(1.0 if sign == "positive" else -1.0)
-    L: Matrix = [
+    L = [
         [ZERO if j > i else sized(float(triangle[i, j])) for j in range(k)]
         for i in range(k)
     ]
@@ -120,7 +91,7 @@ def quadratic_head(
     return {"r": r, "df": sum(df, []), "dtriangle": sum(dL, []), "db": db}
 
 
-def sgd(gradients: Matrix, rate: float) -> list[Sized]:
+def sgd(gradients, rate):
     return [
         Sized(-arb(rate) * g.value, arb(rate) * g.size)
         for row in gradients
@@ -128,7 +99,7 @@ def sgd(gradients: Matrix, rate: float) -> list[Sized]:
     ]
 
 
-def ngd(gradients: Matrix, rate: float) -> list[Sized]:
+def ngd(gradients, rate):
     steps = []
     for row in gradients:
         square = sum((g.value**2 for g in row), arb(0))
@@ -139,7 +110,7 @@ def ngd(gradients: Matrix, rate: float) -> list[Sized]:
     return steps
 
 
-def adam(gradients: Matrix, rate: float) -> list[Sized]:
+def adam(gradients, rate):
     beta1, beta2, eps = arb(0.9), arb(0.999), arb(1e-8)
     m, v = [ZERO] * len(gradients[0]), [arb(0)] * len(gradients[0])
     steps = []

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
 
 import mpmath
 import numpy as np
@@ -11,10 +9,8 @@ import numpy as np
 from tests import certified
 from tests.certainty import Exact
 from tests.vectors import samples
-from tests.vectors.records import Suite
 from tests.vectors.samples import APART, INF, exact_inputs, flagged
 
-Outputs = dict[str, Any]
 # A standard error and an overlap are statistics: their units are 2^10 times the ulps.
 STATISTIC = 2**10
 XTOL = 2.0**-10
@@ -22,14 +18,19 @@ GRAD_R = ("grad_r_data", "grad_r_noise")
 LARGE = "Large Unequal Weight", "20000 and 10000"
 
 
-def _one(exact: Exact) -> tuple[tuple[int, ...], list[Exact]]:
+def _one(exact):
     return (), [exact]
 
 
-def over_runs(outputs: Callable[..., Outputs]) -> Callable[..., Outputs]:
+def _grad_r(grad_r, given):
+    exacts = grad_r(*given)
+    return {name: (r.shape, x) for name, r, x in zip(GRAD_R, given, exacts)}
+
+
+def over_runs(outputs):
     """The outputs, numbers, of each run of a batch, joined. Runs may share F and nu."""
 
-    def call(r_data: Any, r_noise: Any, **given: Any) -> Outputs:
+    def call(r_data, r_noise, **given):
         shape = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
         data, noise = (
             np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
@@ -42,7 +43,7 @@ def over_runs(outputs: Callable[..., Outputs]) -> Callable[..., Outputs]:
     return call
 
 
-def _refuse(suite: Suite, names: tuple[str, ...], *quantities: str) -> None:
+def _refuse(suite, names, *quantities):
     for comment, change in samples.INVALID:
         if change.keys() <= set(names):
             inputs = {name: (samples.VALID | change)[name] for name in names}
@@ -50,7 +51,7 @@ def _refuse(suite: Suite, names: tuple[str, ...], *quantities: str) -> None:
             suite.add("BadInput", comment, inputs, refused=asked)
 
 
-def _six_runs(suite: Suite, outputs: Callable[..., Outputs], *names: str) -> None:
+def _six_runs(suite, outputs, *names):
     arrays = samples.six_runs(suite.dtype)
     for nu in (1.0, 0.5) if "nu" in names else (1.0,):
         inputs = {name: (arrays | {"nu": nu})[name] for name in names}
@@ -61,28 +62,21 @@ def _six_runs(suite: Suite, outputs: Callable[..., Outputs], *names: str) -> Non
 # --- nce
 
 
-def nce_outputs(
-    r_data: np.ndarray, r_noise: np.ndarray, F: float, nu: float, each: bool = False
-) -> Outputs:
+def nce_outputs(r_data, r_noise, F, nu, each=False):
     given = r_data, r_noise, F, nu
     names = ("loss", "grad_F", "hess_F", "bar_update")
-    found: Outputs = {name: _one(getattr(certified, name)(*given)) for name in names}
-    if each:
-        shapes = r_data.shape, r_noise.shape
-        pairs = zip(shapes, certified.grad_r(*given), strict=True)
-        found |= dict(zip(GRAD_R, pairs, strict=True))
-    return found
+    found = {name: _one(getattr(certified, name)(*given)) for name in names}
+    return found | _grad_r(certified.grad_r, given) if each else found
 
 
-def nce(suite: Suite) -> None:
+def nce(suite):
     dtype = suite.dtype
     for case in samples.finite(dtype):
-        r = {"r_data": case.r_data, "r_noise": case.r_noise}
         root = certified.root(case.r_data, case.r_noise, case.nu).F.value
         root = float(exact_inputs(float(root), dtype))
         for F in dict.fromkeys((*case.Fs, root)):
             flags, each = case.flags + " NearRoot" * (F == root), case.size <= 16
-            inputs = {**r, "F": F, "nu": case.nu}
+            inputs = case.r | {"F": F, "nu": case.nu}
             suite.answer(flags, case.comment, nce_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5, nu=1.0):
         suite.answer("Infinite", "", nce_outputs, inputs, each=True)
@@ -106,7 +100,7 @@ def nce(suite: Suite) -> None:
 # --- logz
 
 
-def logz_outputs(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> Outputs:
+def logz_outputs(r_data, r_noise, nu):
     root = certified.root(r_data, r_noise, nu)
     found = {"root": _one(root.F)}
     size = abs(root.F.value) if root.has_root else 0
@@ -118,21 +112,21 @@ def logz_outputs(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> Outputs:
     return found
 
 
-def _converged(told: bool) -> tuple[tuple[int, ...], list[Exact]]:
+def _converged(told):
     return (), [Exact(mpmath.mpf(int(told)), mpmath.mpf(1))]
 
 
-def _solved(r_data: np.ndarray, r_noise: np.ndarray, nu: float) -> Outputs:
+def _solved(r_data, r_noise, nu):
     has_root = certified.verdict(r_data, r_noise, nu) is None
     outputs = logz_outputs(r_data, r_noise, nu)
     return outputs | {"converged": _converged(has_root)}
 
 
-def logz(suite: Suite) -> None:
+def logz(suite):
     dtype = suite.dtype
     for case in samples.finite(dtype):
-        r = {"r_data": case.r_data, "r_noise": case.r_noise}
-        suite.answer(case.flags, case.comment, logz_outputs, {**r, "nu": case.nu})
+        inputs = case.r | {"nu": case.nu}
+        suite.answer(case.flags, case.comment, logz_outputs, inputs)
     for x in samples.infinite():
         for nu in (1.0, 3.0):
             none = certified.verdict(**x, nu=nu) is not None
@@ -146,7 +140,7 @@ def logz(suite: Suite) -> None:
     _refuse(suite, ("r_data", "r_noise", "nu"), "root")
     r_data, r_noise = samples.overlapping(dtype, 31, 3)
 
-    def add(flags: str, comment: str, outputs: Any, data: Any, noise: Any) -> None:
+    def add(flags, comment, outputs, data, noise):
         inputs = {"r_data": np.asarray(data), "r_noise": np.asarray(noise), "nu": 1.0}
         suite.answer(flags, comment, outputs, inputs)
 
@@ -170,10 +164,10 @@ def logz(suite: Suite) -> None:
     _options(suite, r_data, r_noise)
 
 
-def _options(suite: Suite, r_data: np.ndarray, r_noise: np.ndarray) -> None:
+def _options(suite, r_data, r_noise):
     """Cases with F0, xtol, step and max_updates."""
 
-    def add(comment: str, *r: np.ndarray, told: bool = True, **given: Any) -> None:
+    def add(comment, *r, told=True, **given):
         inputs = {"r_data": r[0], "r_noise": r[1], "nu": 1.0}
         outputs = over_runs(_solved)(**inputs)
         shape, exacts = outputs["root"]
@@ -205,28 +199,21 @@ def _options(suite: Suite, r_data: np.ndarray, r_noise: np.ndarray) -> None:
 # --- ence
 
 
-def ence_outputs(
-    r_data: np.ndarray, r_noise: np.ndarray, F: float, each: bool = False
-) -> Outputs:
+def ence_outputs(r_data, r_noise, F, each=False):
     given = r_data, r_noise, F
-    found: Outputs = {
+    found = {
         "loss": _one(certified.ence_loss(*given)),
         "grad_F": _one(certified.ence_grad_F(*given)),
         "log_z": _one(certified.ence_log_z(r_data, r_noise)),
     }
-    if each:
-        shapes = r_data.shape, r_noise.shape
-        pairs = zip(shapes, certified.ence_grad_r(*given), strict=True)
-        found |= dict(zip(GRAD_R, pairs, strict=True))
-    return found
+    return found | _grad_r(certified.ence_grad_r, given) if each else found
 
 
-def ence(suite: Suite) -> None:
+def ence(suite):
     for case in samples.finite(suite.dtype):
         if case.nu == 1.0 and "Huge" not in case.flags:
-            r, each = {"r_data": case.r_data, "r_noise": case.r_noise}, case.size <= 8
             for F in case.Fs:
-                inputs = {**r, "F": F}
+                inputs, each = case.r | {"F": F}, case.size <= 8
                 suite.answer(case.flags, case.comment, ence_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5):
         suite.answer("Infinite", "", ence_outputs, inputs, each=True)

@@ -5,83 +5,45 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any
 
 import mpmath
 import numpy as np
 
 from tests import certainty
 from tests.ulps import ulp
-from tests.vectors.balls import Sized
 
 INLINE = 2048  # numbers of an array that is written out; a larger one has a file
 
 
-@dataclass
-class Case:
-    flags: list[str]
-    comment: str
-    inputs: dict[str, Any]
-    outputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-    refused: list[str] = field(default_factory=list)
-
-
-@dataclass
 class Suite:
-    """The cases of one file, in the order of their ids."""
+    """The cases of one file as JSON, and the rows of its text."""
 
-    name: str
-    dtype: str
-    cases: list[Case] = field(default_factory=list)
+    def __init__(self, name, dtype):
+        self.name, self.dtype, self.cases, self.arrays = name, dtype, [], {}
+        self.rows = ["#id\trole\tname\tshape\tvalues\tunits\tflags"]
 
-    @property
-    def stem(self) -> str:
-        return f"{self.name}.{self.dtype}"
-
-    def case_id(self, k: int) -> str:
-        return f"{self.name}{'32' if self.dtype == 'float32' else ''}-{k + 1:03d}"
-
-    def answer(
-        self,
-        flags: str,
-        comment: str,
-        outputs: Callable[..., Any],
-        inputs: dict[str, Any],
-        **options: Any,
-    ) -> None:
+    def answer(self, flags, comment, outputs, inputs, **options):
         """Add a case whose outputs are ``outputs(**inputs, **options)``."""
         self.add(flags, comment, inputs, outputs(**inputs, **options))
 
-    def add(
-        self,
-        flags: str,
-        comment: str,
-        inputs: dict[str, Any],
-        outputs: Any = (),
-        refused: Iterable[str] = (),
-    ) -> None:
-        """``outputs`` are {quantity: (shape, Exacts)}."""
-        kept = {
-            name: x if isinstance(x, str) else np.asarray(x, dtype=np.float64)
-            for name, x in inputs.items()
-        }
-        for x in kept.values():
-            if not isinstance(x, str):
-                with np.errstate(over="ignore"):
-                    rounded = x.astype(self.dtype).astype(np.float64)
-                assert np.array_equal(x, rounded, equal_nan=True), "not exact"
-        answers = {
-            name: self._output(shape, exacts)
-            for name, (shape, exacts) in dict(outputs).items()
-        }
-        self.cases.append(Case(flags.split(), comment, kept, answers, list(refused)))
+    def add(self, flags, comment, inputs, outputs=(), refused=()):
+        """Add a case; ``outputs`` are {quantity: (shape, Exacts)}."""
+        suffix = "32" if self.dtype == "float32" else ""
+        name = f"{self.name}{suffix}-{len(self.cases) + 1:03d}"
+        inputs = {key: self._input(x, f"{name}-{key}") for key, x in inputs.items()}
+        outputs = {key: self._output(*x) for key, x in dict(outputs).items()}
+        case = {"id": name, "flags": flags.split(), "comment": comment}
+        answers = {"refused": list(refused)} if refused else {"outputs": outputs}
+        self.cases.append(case | {"inputs": inputs} | answers)
+        rows = [("in", key, *_cells(x), "") for key, x in inputs.items()]
+        for key, x in outputs.items():
+            rows.append(("out", key, *_cells(x), " ".join(x["unit"])))
+        rows += [("out", key, "", "refused", "") for key in refused]
+        flags = ",".join(case["flags"])
+        self.rows += ["\t".join([name, *row, flags]) for row in rows]
 
-    def _output(
-        self, shape: Sequence[int], exacts: Sequence[certainty.Exact]
-    ) -> dict[str, Any]:
+    def _output(self, shape, exacts):
         return {
             "shape": list(shape),
             "dec": [digits(x.value) for x in exacts],
@@ -89,54 +51,35 @@ class Suite:
             "unit": [upward(x.unit(self.dtype)).hex() for x in exacts],
         }
 
-    def files(self, header: dict[str, Any]) -> dict[str, bytes]:
-        """The files of the suite by name."""
-        arrays: dict[str, bytes] = {}
-        cases, rows = [], ["#id\trole\tname\tshape\tvalues\tunits\tflags"]
-        for k, case in enumerate(self.cases):
-            name, flags = self.case_id(k), ",".join(case.flags)
-            inputs = {
-                key: (
-                    x if isinstance(x, str) else self._input(x, f"{name}-{key}", arrays)
-                )
-                for key, x in case.inputs.items()
-            }
-            cells = [("in", key, *_cells(x), "") for key, x in inputs.items()]
-            for key, x in case.outputs.items():
-                units = " ".join(x["unit"])
-                cells.append(("out", key, *_cells(x), units))
-            cells += [("out", key, "", "refused", "") for key in case.refused]
-            rows += ["\t".join([name, *row, flags]) for row in cells]
-            record = {"id": name, "flags": case.flags, "comment": case.comment}
-            record["inputs"] = inputs
-            record |= (
-                {"refused": case.refused} if case.refused else {"outputs": case.outputs}
-            )
-            cases.append(record)
-        head = {**header, "suite": self.name, "dtype": self.dtype}
-        top = json.dumps(head, indent=1)[:-2]
-        body = ",\n".join("  " + json.dumps(case) for case in cases)
-        text = f'{top},\n "cases": [\n{body}\n ]\n}}\n'
-        return {
-            f"{self.stem}.json": text.encode(),
-            f"{self.stem}.tsv": ("\n".join(rows) + "\n").encode(),
-            **arrays,
-        }
-
-    def _input(
-        self, x: np.ndarray, stem: str, arrays: dict[str, bytes]
-    ) -> dict[str, Any]:
+    def _input(self, x, stem):
+        if isinstance(x, str):
+            return x
+        x = np.asarray(x, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            rounded = x.astype(self.dtype)
+        assert np.array_equal(x, rounded, equal_nan=True), "not exact"
         shape = list(x.shape)
         if x.size <= INLINE:
-            return {"shape": shape, "hex": [float(v).hex() for v in x.ravel()]}
+            return {"shape": shape, "hex": [v.hex() for v in x.ravel().tolist()]}
         buffer, file = io.BytesIO(), f"{stem}.npy"
-        np.save(buffer, x.astype(self.dtype), allow_pickle=False)
-        arrays[file] = buffer.getvalue()
-        digest = hashlib.sha256(arrays[file]).hexdigest()
+        np.save(buffer, rounded, allow_pickle=False)
+        self.arrays[file] = buffer.getvalue()
+        digest = hashlib.sha256(self.arrays[file]).hexdigest()
         return {"shape": shape, "npy": file, "sha256": digest}
 
+    def files(self, header):
+        """The files of the suite by name."""
+        stem = f"{self.name}.{self.dtype}"
+        head = {**header, "suite": self.name, "dtype": self.dtype}
+        top = json.dumps(head, indent=1)[:-2]
+        body = ",\n".join("  " + json.dumps(case) for case in self.cases)
+        text = f'{top},\n "cases": [\n{body}\n ]\n}}\n'
+        rows = "\n".join(self.rows) + "\n"
+        files = {f"{stem}.json": text.encode(), f"{stem}.tsv": rows.encode()}
+        return files | self.arrays
 
-def _cells(x: Any) -> tuple[str, str]:
+
+def _cells(x):
     """The shape and the values of an input or an output."""
     if isinstance(x, str):
         return "text", x
@@ -144,29 +87,25 @@ def _cells(x: Any) -> tuple[str, str]:
     return ",".join(map(str, x["shape"])), values
 
 
-def certified_sums(formula: Callable[[], Sequence[Sized]]) -> list[certainty.Exact]:
+def certified_sums(formula):
     """The numbers of ``formula``, certain to 40 digits."""
     return certainty.certify_all(lambda: [(x.value, x.size) for x in formula()])
 
 
-def certified_parts(
-    formula: Callable[[], dict[str, list[Sized]]],
-) -> dict[str, list[certainty.Exact]]:
+def certified_parts(formula):
     """Each list of ``formula``, certain to 40 digits."""
     sizes = {name: len(xs) for name, xs in formula().items()}
     exacts = iter(certified_sums(lambda: sum(formula().values(), [])))
     return {name: [next(exacts) for _ in range(size)] for name, size in sizes.items()}
 
 
-def over_leading(
-    outputs: Callable[..., Any], runs: int, shared: tuple[str, ...] = ()
-) -> Callable[..., Any]:
+def over_leading(outputs, runs, shared=()):
     """The outputs of each run of arrays whose first axis is runs, joined.
 
     The arrays named in ``shared`` have no such axis.
     """
 
-    def of_run(k: int, inputs: dict[str, Any]) -> Any:
+    def of_run(k, inputs):
         batched = {
             name: x[k]
             for name, x in inputs.items()
@@ -174,7 +113,7 @@ def over_leading(
         }
         return outputs(**inputs | batched)
 
-    def call(**inputs: Any) -> Any:
+    def call(**inputs):
         each = [of_run(k, inputs) for k in range(runs)]
         return {
             name: ((runs, *shape), [exact for run in each for exact in run[name][1]])
@@ -187,7 +126,7 @@ def over_leading(
 BEYOND = 2000  # binary exponents no program can tell from 0 or infinity
 
 
-def written(x: mpmath.mpf) -> mpmath.mpf:
+def written(x):
     """x as it is written: 0 or an infinity where it lies beyond all floats."""
     exponent = mpmath.frexp(x)[1] if mpmath.isfinite(x) else 0
     if abs(exponent) <= BEYOND:
@@ -195,7 +134,7 @@ def written(x: mpmath.mpf) -> mpmath.mpf:
     return mpmath.mpf(0) if exponent < 0 else mpmath.sign(x) * mpmath.inf
 
 
-def digits(x: mpmath.mpf) -> str:
+def digits(x):
     """40 decimal digits, or inf, -inf, nan."""
     x = written(x)
     if not mpmath.isfinite(x):
@@ -203,12 +142,12 @@ def digits(x: mpmath.mpf) -> str:
     return mpmath.libmp.to_str(x._mpf_, certainty.DIGITS)
 
 
-def exact(x: mpmath.mpf) -> Fraction:
+def exact(x):
     sign, man, exp, _ = x._mpf_
     return Fraction(-int(man) if sign else int(man)) * Fraction(2) ** int(exp)
 
 
-def nearest(x: mpmath.mpf, dtype: str) -> float:
+def nearest(x, dtype):
     """The nearest number of ``dtype``, ties to even."""
     x = written(x)
     if not mpmath.isfinite(x):
@@ -220,7 +159,7 @@ def nearest(x: mpmath.mpf, dtype: str) -> float:
     return float("inf" if rounded > 0 else "-inf")
 
 
-def upward(x: mpmath.mpf) -> float:
+def upward(x):
     """A unit as a double, not under it."""
     unit = exact(min(x, mpmath.ldexp(1, 1023)))
     value = float(unit)

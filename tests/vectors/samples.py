@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,25 +26,11 @@ OF_REGIME = {
     "counts cancel": "CountsCancel",
     "huge": "Huge",
 }
-OF_FLOAT32 = (
-    "good overlap",
-    "plateau",
-    "unequal counts",
-    "nu",
-    "one and two points",
-    "ties",
-    "Student-t(1.2) x 50",
-)
+NOT_FLOAT32 = "Chasm TinyLoss Subnormal Underflow InputRounding Gap CountsCancel Huge"
 SMALL = 40  # numbers of both samples together that are written out for every F
 # These regimes have larger samples: about THIN numbers of each are used.
 THIN = 9
-THINNED = {
-    "tiny loss",
-    "cancelling r - F",
-    "nu",
-    "Student-t(1.2) x 50",
-    "root in a gap",
-}
+THINNED = "tiny loss, cancelling r - F, nu, Student-t(1.2) x 50, root in a gap"
 LARGER = {"ring 0", "16 apart, theta = -16, 512", "0.333, 1 apart, theta 1"}
 EDGES = {
     "float64": (0.0, 5e-324, 2.0**-53, 36.04, 36.74, 708.4, 709.78, 744.44, 745.13),
@@ -66,7 +51,7 @@ INFINITE = (
     ([INF], [-INF]),
 )
 VALID = {"r_data": [0.5, 1.0], "r_noise": [0.25, -1.0], "F": 0.5, "nu": 1.0}
-INVALID: tuple[tuple[str, dict[str, Any]], ...] = (
+INVALID = (
     ("no data", {"r_data": []}),
     ("no noise", {"r_noise": []}),
     ("NaN among the data", {"r_data": [0.5, np.nan]}),
@@ -92,30 +77,36 @@ class Samples(NamedTuple):
     Fs: tuple[float, ...]
 
     @property
-    def size(self) -> int:
+    def r(self):
+        return {"r_data": self.r_data, "r_noise": self.r_noise}
+
+    @property
+    def size(self):
         return self.r_data.size + self.r_noise.size
 
 
-def exact_inputs(x: Any, dtype: str) -> np.ndarray:
+def exact_inputs(x, dtype):
     return np.asarray(x, dtype=dtype).astype(np.float64)
 
 
-def flagged(flag: str, n: int, m: int, nu: float) -> str:
+def flagged(flag, n, m, nu):
     more = ["Unequal"] * (n != m) + ["Weight"] * (nu != 1.0)
     return " ".join([flag, *(name for name in more if name != flag)])
 
 
-def finite(dtype: str) -> Iterator[Samples]:
-    for name in OF_REGIME if dtype == "float64" else OF_FLOAT32:
+def finite(dtype):
+    for name, flag in OF_REGIME.items():
+        if dtype == "float32" and flag in NOT_FLOAT32.split():
+            continue
         for case in regimes.REGIMES[name]():
             samples = [case.r_data, case.r_noise]
             if sum(r.size for r in samples) > SMALL and case.name not in LARGER:
-                if name not in THINNED:
+                if name not in THINNED.split(", "):
                     continue
                 samples = [r[:: max(1, r.size // THIN)] for r in samples]
             r_data, r_noise = (exact_inputs(r, dtype) for r in samples)
             nu, *Fs = (float(exact_inputs(x, dtype)) for x in (case.nu, *case.F))
-            flags = flagged(OF_REGIME[name], r_data.size, r_noise.size, nu)
+            flags = flagged(flag, r_data.size, r_noise.size, nu)
             yield Samples(flags, case.name, r_data, r_noise, nu, tuple(Fs))
     kind = np.dtype(dtype).type
     for x in map(kind, EDGES[dtype]):
@@ -125,18 +116,18 @@ def finite(dtype: str) -> Iterator[Samples]:
             yield Samples("Edge", f"at {-float(edge)!r}", -r, r, 1.0, (0.0,))
 
 
-def infinite(**given: float) -> Iterator[dict[str, Any]]:
+def infinite(**given):
     for r_data, r_noise in INFINITE:
         yield {"r_data": np.asarray(r_data), "r_noise": np.asarray(r_noise), **given}
 
 
-def overlapping(dtype: str, seed: int, *runs: int) -> tuple[np.ndarray, np.ndarray]:
+def overlapping(dtype, seed, *runs):
     g = rng(seed)
     r_data = exact_inputs(1.0 + g.normal(size=(*runs, 6)), dtype)
     return r_data, exact_inputs(g.normal(size=(*runs, 5)), dtype)
 
 
-def six_runs(dtype: str) -> dict[str, np.ndarray]:
+def six_runs(dtype):
     """r_data (2, 3, n), r_noise (3, m) and F: each run is in a regime of its own."""
     g = rng(21)
     centre = np.asarray([[0.0, 5.0, -3.0], [1.0, 30.0, -20.0]])[..., None]
@@ -148,7 +139,7 @@ def six_runs(dtype: str) -> dict[str, np.ndarray]:
     }
 
 
-def large(seed: int, mean: float, spread: float) -> dict[str, np.ndarray]:
+def large(seed, mean, spread):
     g = rng(seed)
     r_data = mean + spread * g.normal(size=20_000)
     return {"r_data": r_data, "r_noise": spread * g.normal(size=10_000)}
