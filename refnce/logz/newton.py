@@ -150,7 +150,7 @@ def _quick(r_data, r_noise, F0, nu, xtol):
     reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
     fields = F, F - reach, F + reach, error, overlap
     if single:
-        fields = [xp.asarray(x, r_data.dtype) for x in fields]
+        fields = tuple(xp.asarray(x, r_data.dtype) for x in fields)
     F, lo, hi, error, overlap = fields
     has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
     if not all_true(has_digits):
@@ -170,7 +170,7 @@ def _start(r_data, r_noise, nu):
     xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
     if is_numpy(r_data) and max(n, m) > BLOCK:
         part = r_data[..., ::16], r_noise[..., ::16]
-        return newton.__wrapped__(*part, nu=nu, xtol=1e-3).F
+        return newton(*part, nu=nu, xtol=1e-3).F
     F = 0.5 * (last_sum(r_data) / n + last_sum(r_noise) / m - math.log(nu))
     finite = abs(F) < math.inf
     if all_true(finite):
