@@ -1,4 +1,4 @@
-"""Error-free sums and products, pairwise summation, log-mean-exp, on any namespace."""
+"""Error-free sums and products, dot products, log-mean-exp, on any namespace."""
 
 from __future__ import annotations
 

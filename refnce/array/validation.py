@@ -246,7 +246,7 @@ def check_F(F, like, xp, name="F", beside="r_data"):
 
 
 def rows(x):
-    """Return ``x`` with contiguous samples, which NumPy sums pairwise."""
+    """Return ``x`` with contiguous samples, which NumPy sums in blocks."""
     if x.ndim < 2:
         return x
     xp = array_namespace(x)
