@@ -63,8 +63,10 @@ def dot(x, y):
     n, row, xp = x.shape[-1], 8192, array_namespace(x)
     if n <= row or not is_numpy(x):
         return xp.vecdot(x, y)
-    parts = [dot(x[..., k : k + row], y[..., k : k + row]) for k in range(0, n, row)]
-    return sum(parts[1:], parts[0])
+    cut = n - n % row
+    rows = (*x.shape[:-1], cut // row, row)
+    head = xp.vecdot(x[..., :cut].reshape(rows), y[..., :cut].reshape(rows)).sum(-1)
+    return head if cut == n else head + xp.vecdot(x[..., cut:], y[..., cut:])
 
 
 @lru_cache(maxsize=256)
