@@ -192,8 +192,10 @@ def split(r, F, nu, M):
     log_nu, log_nu_low = log_double_double(nu, eps)
     high, low = two_sum(F, xp.full_like(F, log_nu))
     z, e = two_sum(high[..., None], -r)
-    below, distance = z >= 0, xp.abs(z)
-    e = xp.where(distance < 64.0 / eps, e + (low + log_nu_low)[..., None], 0.0 * M)
+    zero = xp.zeros_like(z)
+    z, e = two_sum(z, xp.where(abs(z) < 64.0 / eps, e + low[..., None], zero))
+    below, distance = z >= 0, abs(z)
+    e = xp.where(distance < math.inf, e + log_nu_low, zero)
     e = xp.where(below, e, -e)
     q = xp.exp(M - distance)
     return below, distance, e, q + q * xp.expm1(-e)
@@ -217,7 +219,7 @@ def small_sides(r, F, nu, M=None):
 def is_certified(value, F, nu):
     """Whether ``value``, made the quick way at F, has all its digits."""
     largest, tiny = limits(value.dtype, array_namespace(value))
-    in_range = abs(F + math.log(nu)) <= largest
+    in_range = (abs(F + math.log(nu)) <= largest) & (abs(F) <= 2.5 * largest)
     return in_range & (abs(value) >= tiny) & (value < math.inf)
 
 

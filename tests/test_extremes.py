@@ -178,3 +178,28 @@ def test_overflowing_scores_raise_and_do_not_warn():
         with pytest.raises(ValueError, match="T_data theta holds 1 NaN or infinite"):
             expfam.loss(array([3.0]), array([0.0]), array(1e308), 0.0, *zeros)
         expfam.hessian(array([1e160]), array([0.0]), array(0.0), 0.0, *zeros)
+
+
+def test_bar_in_float32_where_exp_overflows():
+    """e^90 overflows in float32. The quick way must not be certified by float64."""
+    pair = array(88.0, 90.0).astype("float32"), array(0.0).astype("float32")
+    assert root_off("bar", pair, dtype="float32", step=0.5) <= PROMISE
+
+
+@pytest.mark.parametrize("F", [-9.007199254740992e16, -3.742698017257462e19])
+@pytest.mark.parametrize("nu", [1e-30, 0.3, 1e30])
+def test_F_plus_log_nu_beyond_1e15(F, nu):
+    """F + log nu - r is log nu, all of it in the TwoSum remainder."""
+    pair = array(F), array(0.0)
+    for name in ("loss", "grad_F", "hess_F"):
+        exact = getattr(certified, name)(*pair, F, nu)
+        assert units_off(getattr(nce, name)(*pair, F, nu=nu), exact) <= LIMIT
+
+
+def test_bar_converges_within_xtol():
+    """The last step of Newton's method, which bar estimates, errs by its square."""
+    r_data = array(-0.879, 200.0, -0.75, 200.0, 2.301, -0.397, -745.13285, 2.0826)
+    r_data = np.append(r_data, [1.0015, -3.32, -0.194, -0.92038])
+    r_noise = array(3.5933, 100.0, 473.18848)
+    z = logz.bar(r_data, r_noise, step=0.5, xtol=1e-3)
+    assert abs(z.F - logz.newton(r_data, r_noise).F) <= 1e-3

@@ -30,8 +30,9 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        It is exact also where A or B underflows. It is +inf where all data are at +inf,
-        and -inf where all noise is at -inf.
+        It is within 4 units, for log-ratios and F up to 1e15 in size, also where A or B
+        underflows. It is +inf where all data are at +inf, and -inf where all noise is
+        at -inf.
 
     Raises
     ------
@@ -112,7 +113,8 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, xp)
-    least = xp.full_like(F, min(max(xtol, 2.0 * eps), 0.25))
+    margin = min(xtol, 0.5)  # the distance is right to first order
+    least = xp.full_like(F, max(margin - margin**2, 2.0 * eps))
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
     turns, last = count, xp.zeros_like(F)
     running = ~start.no_root
@@ -143,8 +145,8 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
         if all_true(~running):
             break
     slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
-    lo = xp.where(cycle, lo, xp.minimum(lo, F) - slack)
-    hi = xp.where(cycle, hi, xp.maximum(hi, F) + slack)
+    lo = xp.where(cycle, lo, xp.minimum(lo, F)) - slack
+    hi = xp.where(cycle, hi, xp.maximum(hi, F)) + slack
     status = xp.where(converged, 0 * count, xp.full_like(count, Status.MAX_UPDATES))
     status = xp.where(cycle, xp.full_like(count, Status.CYCLE), status)
     found = F, status, count + 1, lo, hi
@@ -173,7 +175,9 @@ def _update(r_data, r_noise, F, nu, only_F=False):
     values = F_next, xp.where(close, near, far), distance
     if g.dtype != F.dtype:
         values = tuple(xp.astype(x, F.dtype) for x in values)
-    certified, pair = nce.is_certified(xp.minimum(A, B), F, nu), (r_data, r_noise)
+    least, pair = xp.minimum(A, B), (r_data, r_noise)
+    least = least if least.dtype == F.dtype else xp.astype(least, F.dtype)
+    certified = nce.is_certified(least, F, nu)
     return where_certified(certified, values, _scaled_update, *pair, F, nu)
 
 
