@@ -67,11 +67,8 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
     halvings = max(0, math.ceil(halvings))
-    in_doubt, is_async, least = (
-        False,
-        is_async_device(lo),
-        xp.full_like(lo, max(xtol, eps)),
-    )
+    in_doubt, is_async = False, is_async_device(lo)
+    least = xp.full_like(lo, max(xtol, eps))
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
         narrow = hi - lo <= xp.maximum(abs(middle) * (0.5 * eps), least)

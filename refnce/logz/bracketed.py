@@ -23,7 +23,7 @@ SUBSET = 1024
 def bracketed(r_data, r_noise, F0, nu, xtol, passes):
     """Return the LogZ of a start F0, or None, after so many passes.
 
-    At F the samples split into those below and those above (``nce.residual``). With the
+    At F the samples split into those below and those above (``residual``). With the
     split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is
     smooth, and is linear in F where no sample is near. As t <= 1/2 on both sides,
     phi' >= 1/2 and |phi''| <= 1/2. A step that leaves the bracket, or is more than half

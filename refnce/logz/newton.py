@@ -133,9 +133,8 @@ def _quick(r_data, r_noise, F0, nu, xtol):
         # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
         missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) ** 2
         certified = (slope >= 0.5) & (missed <= tol) & (abs(step) <= longest)
-        if is_async and passes < BLIND_PASSES:
-            pass
-        elif all_true(certified | (slope < 0.5) | (slope != slope)):
+        may_wait = not is_async or passes >= BLIND_PASSES
+        if may_wait and all_true(certified | (slope < 0.5) | (slope != slope)):
             break
         F = F + step
     in_range = abs(F + log_nu) <= largest

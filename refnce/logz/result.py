@@ -20,7 +20,7 @@ class Status(IntEnum):
 
     FLAT stands for a certified zero of A - nu B over more than 4 units. A - nu B
     increases strictly wherever it is not constant, and the scaled sums of
-    ``nce.residual`` resolve its sign to the last unit even where every sigmoid
+    ``residual`` resolve its sign to the last unit even where every sigmoid
     underflows. The solvers here therefore never return FLAT. It is part of the surface
     for solvers that work with plain sigmoids.
     """
@@ -126,13 +126,8 @@ def _moments(r_data, r_noise, F, nu, M=None):
     below, small = nce.count_and_sum(r_data, r_noise, F, nu, M)
     distance = xp.zeros_like(F) if M is None else M
     hess, deviations = xp.zeros_like(F), []
-    each = (
-        (r_data, r_noise),
-        below,
-        small,
-        nce.weights(r_data.shape[-1], r_noise.shape[-1], nu),
-    )
-    for r, k, total, w in zip(*each):
+    both = nce.weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    for r, k, total, w in zip((r_data, r_noise), below, small, both):
         n = r.shape[-1]
         # Where all samples are on one side of F, s - 0 or s - 1 is taken, times e^M.
         two_sided = xp.astype((k > 0) & (k < n), F.dtype)
