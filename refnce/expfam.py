@@ -21,8 +21,10 @@ semidefinite as computed, and nothing cancels.
 
 from __future__ import annotations
 
+from math import nan
+
 from refnce import logz, nce
-from refnce.array.backend import array_namespace
+from refnce.array.backend import array_namespace, where
 from refnce.array.family import check_finite, family
 from refnce.array.interop import interoperable
 
@@ -133,14 +135,13 @@ def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         T_data, T_noise, theta, F, offset_data, offset_noise, nu
     )
     xp = array_namespace(F)
+    T_data, T_noise = (
+        xp.concat([T, xp.full_like(T[..., :1], -1.0)], axis=-1)
+        for T in (T_data, T_noise)
+    )
     w_data, w_noise = _weights(r_data, r_noise, F, nu)
-    mean = (_pull(T_data, w_data) + _pull(T_noise, w_noise))[..., None]
-    square = _moment(T_data, w_data) + _moment(T_noise, w_noise)
-    one = xp.ones_like(mean[..., :1, :])
-    upper = xp.concat([square, -mean], axis=-1)
-    lower = xp.concat([-xp.matrix_transpose(mean), one], axis=-1)
-    curvature = nce.hess_F(r_data, r_noise, F, nu=nu)
-    return curvature[..., None, None] * xp.concat([upper, lower], axis=-2)  # Eq. (14)
+    curvature = nce.hess_F(r_data, r_noise, F, nu=nu)[..., None, None]
+    return curvature * (_moment(T_data, w_data) + _moment(T_noise, w_noise))  # Eq. (14)
 
 
 @interoperable
@@ -168,7 +169,7 @@ def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     F, solved, r_data, r_noise = _solve(
         T_data, T_noise, theta, offset_data, offset_noise, nu
     )
-    return _where_solved(solved, nce.loss(r_data, r_noise, F, nu=nu))
+    return where(solved, nce.loss(r_data, r_noise, F, nu=nu), nan)
 
 
 @interoperable
@@ -203,7 +204,7 @@ def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.
     dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
     D_data, D_noise = _centred(T_data, T_noise, *_weights(r_data, r_noise, F, nu))
     dtheta = _pull(D_data, dr_data) + _pull(D_noise, dr_noise)  # Eq. (15)
-    return _where_solved(solved[..., None], dtheta)
+    return where(solved[..., None], dtheta, nan)
 
 
 @interoperable
@@ -234,7 +235,7 @@ def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0
     D_data, D_noise = _centred(T_data, T_noise, w_data, w_noise)
     curvature = nce.hess_F(r_data, r_noise, F, nu=nu)[..., None, None]
     covariance = _moment(D_data, w_data) + _moment(D_noise, w_noise)
-    return _where_solved(solved[..., None, None], curvature * covariance)  # Eq. (16)
+    return where(solved[..., None, None], curvature * covariance, nan)  # Eq. (16)
 
 
 def _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
@@ -264,7 +265,7 @@ def _weights(r_data, r_noise, F, nu):
     xp = array_namespace(F)
     w_data, w_noise = nce.curvature_weights(r_data, r_noise, F, nu)
     total = sum(xp.sum(w, axis=-1, keepdims=True) for w in (w_data, w_noise))
-    total = xp.where(total > 0.0, total, xp.ones_like(total))
+    total = where(total > 0.0, total, 1.0)
     return w_data / total, w_noise / total
 
 
@@ -280,11 +281,4 @@ def _solve(T_data, T_noise, theta, offset_data, offset_noise, nu):
         T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
     )
     z = logz.newton(r_data, r_noise, nu=nu)
-    xp = array_namespace(z.F)
-    F = xp.where(z.converged, z.F, xp.zeros_like(z.F))
-    return F, z.converged, r_data, r_noise
-
-
-def _where_solved(solved, value):
-    xp = array_namespace(value)
-    return xp.where(solved, value, xp.full_like(value, xp.nan))
+    return where(z.converged, z.F, 0.0), z.converged, r_data, r_noise

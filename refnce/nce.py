@@ -21,7 +21,8 @@ where A and B are both near 1. There are two ways to t:
   result is at least e^{-2L/3}/eps: a finite log-ratio whose e^r overflows or underflows
   then changes it by less than a rounding error (``is_certified``);
 - elsewhere from z = F + log nu - r with its TwoSum remainder (``split``), since half an
-  ulp of z = 460 is 128 ulps of e^z.
+  ulp of z = 460 is 128 ulps of e^z. The terms are multiplied by e^M, M the distance to
+  the nearest sample, so that they do not underflow.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from functools import lru_cache
+from typing import Any, NamedTuple
 
-from refnce.array.backend import all_true, array_namespace, as_float, machine_eps
+from refnce.array.backend import array_namespace, as_float, machine_eps, where
 from refnce.array.interop import interoperable
-from refnce.array.runs import over_blocks, over_samples, where_certified
-from refnce.array.special import log_double_double, last_sum, two_product, two_sum
+from refnce.array.runs import over_blocks, where_certified
+from refnce.array.special import dot, last_sum, log_double_double
+from refnce.array.special import two_product, two_sum
 from refnce.array.validation import samples
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
@@ -78,7 +81,21 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.3377
     """
-    return _at_F(_loss, r_data, r_noise, F, nu)
+    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+
+    def softplus(r, F, sign):
+        """The sum of softplus(z) of data (sign 1), of softplus(-z) of noise (-1)."""
+        below, d, e, q = split(r, F, nu, 0.0 * F)
+        large = below if sign > 0 else ~below
+        return [
+            last_sum(xp.where(large, d, 0.0) + (xp.where(large, e, 0.0) + xp.log1p(q)))
+        ]
+
+    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
+    (data,), (noise,) = (
+        over_blocks(softplus, r, F, sign) for r, sign in ((r_data, 1), (r_noise, -1))
+    )
+    return w_data * data + w_noise * noise  # Eq. (1)
 
 
 @interoperable
@@ -99,7 +116,8 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.0).round(4))
     -0.0952
     """
-    return _at_F(grad_at, r_data, r_noise, F, nu)
+    _, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+    return residual(Ratios(r_data, r_noise, nu), F, order=0).value  # Eq. (3)
 
 
 @interoperable
@@ -120,7 +138,9 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.hess_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.1921
     """
-    return _at_F(_hess_F, r_data, r_noise, F, nu)
+    _, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+    g = residual(Ratios(r_data, r_noise, nu), F, order=1)
+    return (g.U[1] + g.D[1]) * g.scale  # Eq. (4)
 
 
 @interoperable
@@ -152,37 +172,34 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
     """
     xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
     w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    data, noise = _each(
+    data, noise = each(
         lambda S, E: S / (S + E), lambda S, E: E / (S + E), r_data, r_noise, F, nu
     )
-    data *= -w_data
-    noise *= w_noise
-    return data, noise
+    return -w_data * data, w_noise * noise
 
 
 def curvature_weights(r_data, r_noise, F, nu):
     """What every sample adds to `hess_F`, for checked arguments."""
 
     def curvature(S, E):
-        q = array_namespace(E).minimum(S, E) / array_namespace(E).maximum(S, E)
-        return q / (1.0 + q) ** 2
+        t = array_namespace(E).minimum(S, E) / (S + E)
+        return t - t * t
 
     w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    data, noise = _each(curvature, curvature, r_data, r_noise, F, nu)
-    return data * w_data, noise * w_noise
+    data, noise = each(curvature, curvature, r_data, r_noise, F, nu)
+    return w_data * data, w_noise * noise
 
 
-# The two ways to the odds S/E of a sample, S/(S + E) = sigmoid(F + log nu - r)
+# Of every sample: the side of F + log nu on which it lies, and its small side t
 
 
-def quick_odds(r, F, nu):
-    """S = nu e^F (..., 1) and E = e^r."""
-    xp = array_namespace(r)
-    return (xp.exp(F) * nu)[..., None], xp.exp(r)
+def quick_sides(E, S):
+    """Return (below, t) from the odds S = nu e^F (..., 1) and E = e^r (..., n)."""
+    return E <= S, array_namespace(E).minimum(S, E) / (S + E)
 
 
 def split(r, F, nu, M):
-    """Return (r <= G, d, e, exp(M - |G - r|)) with G = F + log nu, |G - r| = d + e.
+    """Return (below, d, e, exp(M - |G - r|)) with G = F + log nu, |G - r| = d + e.
 
     e is the TwoSum remainder of d. For d of 64/eps and more, infinity included, e is 0:
     d is then exact to far less than an ulp of the log-ratio.
@@ -190,34 +207,40 @@ def split(r, F, nu, M):
     xp = array_namespace(r)
     eps = machine_eps(r.dtype, xp)
     log_nu, log_nu_low = log_double_double(nu, eps)
-    high, low = two_sum(F, xp.full_like(F, log_nu))
-    z, e = two_sum(high[..., None], -r)
-    zero = xp.zeros_like(z)
-    z, e = two_sum(z, xp.where(abs(z) < 64.0 / eps, e + low[..., None], zero))
-    below, distance = z >= 0, abs(z)
-    e = xp.where(distance < math.inf, e + log_nu_low, zero)
+    G, low = two_sum(F, 0.0 * F + log_nu)
+    z, e = two_sum(G[..., None], -r)
+    z, e = two_sum(z, xp.where(abs(z) < 64.0 / eps, e + low[..., None], 0.0))
+    below, d = z >= 0, abs(z)
+    e = xp.where(d < math.inf, e + log_nu_low, 0.0)
     e = xp.where(below, e, -e)
-    q = xp.exp(M - distance)
-    return below, distance, e, q + q * xp.expm1(-e)
+    q = xp.exp(M[..., None] - d)
+    return below, d, e, q + q * xp.expm1(-e)
 
 
-def small_sides(r, F, nu, M=None):
-    """Return (b, t e^M, e^-M): b is 1 below F + log nu, 0 above it.
+def exact_sides(r, F, nu, M):
+    """Return (below, t e^M, e^-M) from F + log nu - r with its remainder."""
+    below, _, _, q = split(r, F, nu, M)
+    scale = array_namespace(r).exp(-M)[..., None]
+    return below, q / (1.0 + q * scale), scale
 
-    Without M, the exact way's distance to the nearest sample, the quick way is taken.
-    """
-    xp = array_namespace(r)
-    if M is None:
-        S, E = quick_odds(r, F, nu)
-        t = xp.minimum(S, E) / (S + E)
-        return as_float(E <= S, t), t, 1.0
-    below, _, _, q = split(r, F, nu, M[..., None])
-    scale = xp.exp(-M)[..., None]
-    return as_float(below, q), q / (1.0 + q * scale), scale
+
+def each(f_data, f_noise, r_data, r_noise, F, nu):
+    """A formula of the odds S and E for every data and every noise sample."""
+    xp, S = array_namespace(F), (array_namespace(F).exp(F) * nu)[..., None]
+    values = f_data(S, xp.exp(r_data)), f_noise(S, xp.exp(r_noise))
+    least = xp.minimum(*(xp.min(x, axis=-1) for x in values))
+
+    def exact(r_data, r_noise, F, nu):
+        for f, r in ((f_data, r_data), (f_noise, r_noise)):
+            below, _, _, q = split(r, F, nu, 0.0 * F)
+            yield f(xp.where(below, 1.0, q), xp.where(below, q, 1.0))
+
+    certified, pair = is_certified(least, F, nu), (r_data, r_noise)
+    return where_certified(certified, values, exact, *pair, F, nu)
 
 
 def is_certified(value, F, nu):
-    """Whether ``value``, made the quick way at F, has all its digits."""
+    """Whether ``value``, made from odds at F, has all its digits."""
     largest, tiny = limits(value.dtype, array_namespace(value))
     in_range = (abs(F + math.log(nu)) <= largest) & (abs(F) <= 2.5 * largest)
     return in_range & (abs(value) >= tiny) & (value < math.inf)
@@ -233,6 +256,30 @@ def limits(dtype, xp):
 # Sums over samples
 
 
+class Ratios:
+    """Checked log-ratios and nu. With ``keep``, E = e^r is made once for every F."""
+
+    def __init__(self, r_data, r_noise, nu, keep=False):
+        exp = array_namespace(r_data).exp
+        self.pair, self.nu = (r_data, r_noise), nu
+        self.sizes = r_data.shape[-1], r_noise.shape[-1]
+        self.E = tuple(exp(r) for r in self.pair) if keep else None
+
+    def over_odds(self, F, f_data, f_noise):
+        """For data and for noise the sums that f(E, S) returns."""
+        xp = array_namespace(F)
+        S = (xp.exp(F) * self.nu)[..., None]
+        exp = xp.exp if self.E is None else lambda E: E
+        parts = zip((f_data, f_noise), self.E or self.pair)
+        return [over_blocks(lambda x, S: f(exp(x), S), x, S) for f, x in parts]
+
+    def over_sigmoids(self, F, f):
+        """The sums that f(s) returns for s_data, and for s_noise."""
+        return self.over_odds(
+            F, lambda E, S: f(S / (S + E)), lambda E, S: f(E / (S + E))
+        )
+
+
 @lru_cache(maxsize=256)
 def weights(n, m, nu):
     """The weights 1/(n (1 + nu)) of data and nu/(m (1 + nu)) of noise, rounded once."""
@@ -244,19 +291,32 @@ def nearest(r, F, nu):
     """The distance from F + log nu to the nearest sample, 0 where all are infinite."""
     xp = array_namespace(r)
     M = xp.min(abs((F + math.log(nu))[..., None] - r), axis=-1)
-    return xp.where(M < math.inf, M, xp.zeros_like(M))
+    return where(M < math.inf, M, 0.0)
 
 
-def count_and_sum(r_data, r_noise, F, nu, M=None):
-    """Return pairs: how many samples are below F + log nu, and the sums of +-t."""
-    xp = array_namespace(r_data)
+def sums_of(below, t, scale, order):
+    """How many samples are below; the sums, of all and below, of t and derivatives."""
+    xp, below = array_namespace(t), as_float(below, t)
+    terms = [t, t - t * t * scale] if order else [t]
+    if order > 1:
+        terms.append(terms[1] * (1.0 - 2.0 * t * scale))
+    count = xp.sum(below, axis=-1, dtype=xp.float64)
+    return [count, *(last_sum(x) for u in terms for x in (u, below * u))]
+
+
+def exact_sums(pair, F, nu, order):
+    """For data and for noise the sums of ``sums_of`` times e^M, and M."""
 
     def sums(r, F, M):
-        below, t, _ = small_sides(r, F, nu, M)
-        count = xp.sum(below, axis=-1, dtype=xp.float64)
-        return [count, last_sum(t - 2.0 * (below * t))]
+        return sums_of(*exact_sides(r, F, nu, M), order)
 
-    return over_samples(sums, r_data, r_noise, F, M)
+    distances = [nearest(r, F, nu) for r in pair]
+    return [over_blocks(sums, r, F, M) for r, M in zip(pair, distances)], distances
+
+
+def two_powers(p):
+    """The sums of p and p^2 over samples."""
+    return last_sum(p), dot(p, p)
 
 
 def count_difference(k_data, k_noise, n, m, nu):
@@ -266,78 +326,52 @@ def count_difference(k_data, k_noise, n, m, nu):
     return ((m * k_data - product) - rest) * weights(n * m, 1, nu)[0]
 
 
-def grad_at(r_data, r_noise, F, nu, M=None):
-    """(A - nu B)/(1 + nu), for checked arguments."""
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    below, small = count_and_sum(r_data, r_noise, F, nu, M)
-    w_data, w_noise = weights(n, m, nu)
-    small = w_data * small[0] + w_noise * small[1]
-    counts = count_difference(below[0], below[1], n, m, nu)
-    if small.dtype != counts.dtype:
-        counts = array_namespace(small).astype(counts, small.dtype)
-    return counts + small  # Eq. (3)
+class Residual(NamedTuple):
+    """(A - nu B)/(1 + nu) = c + (U[0] - D[0]) e^-M at one F per run, as ``value``.
+
+    c is the exact difference of counts. U sums the weighted t of the samples above
+    F + log nu and D of those below, times e^M. U[k] is the k-th derivative of U by F,
+    D[k] that of D by -F. ``scaled`` is value e^M, ``counts`` c e^M, ``scale`` e^-M.
+    """
+
+    value: Any
+    scaled: Any
+    counts: Any
+    U: list[Any]
+    D: list[Any]
+    scale: Any
 
 
-def _hess_F(r_data, r_noise, F, nu, M=None):
-    def sums(r, F, M):
-        _, t, _ = small_sides(r, F, nu, M)
-        return [last_sum(t - t * t)]
-
-    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    ((data, noise),) = over_samples(sums, r_data, r_noise, F, M)
-    return w_data * data + w_noise * noise  # Eq. (4)
-
-
-def _loss(r_data, r_noise, F, nu, M=None):
-    def sums(sign):
-        def softplus(r, F, M):
-            xp = array_namespace(r)
-            if M is None:
-                S, E = quick_odds(r, F, nu)
-                return [last_sum(xp.log1p(S / E if sign > 0 else E / S))]
-            below, d, e, q = split(r, F, nu, M[..., None])
-            large = below if sign > 0 else ~below
-            d, e = (xp.where(large, x, xp.zeros_like(q)) for x in (d, e))
-            return [last_sum(d + (e + xp.log1p(q)))]
-
-        return softplus
-
-    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    (data,) = over_blocks(sums(+1), r_data, F, M)
-    (noise,) = over_blocks(sums(-1), r_noise, F, M)
-    value = w_data * data + w_noise * noise  # Eq. (1)
-    if M is not None:
-        return value
-    # Where an e^r of data is subnormal the quick way is not certified.
-    xp = array_namespace(r_data)
-    least = 2.0 - 3.0 * limits(r_data.dtype, xp)[0]
-    normal = xp.min(r_data, axis=-1) >= least
-    return xp.where(normal, value, xp.full_like(value, math.inf))
+def combined(sums, distances, sizes, nu):
+    """Return c, M, U and D from the sums of data and noise, each times its own e^M."""
+    xp, M = array_namespace(*distances), array_namespace(*distances).minimum(*distances)
+    w_data, w_noise = (
+        w * xp.exp(M - own) for w, own in zip(weights(*sizes, nu), distances)
+    )
+    (k_data, *data), (k_noise, *noise) = sums
+    total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
+    c = count_difference(k_data, k_noise, *sizes, nu)
+    U = [x - below for x, below in zip(total[::2], total[1::2])]
+    return xp.astype(c, M.dtype, copy=False), M, *U, *total[1::2]
 
 
-def _at_F(formula, r_data, r_noise, F, nu):
-    """``formula`` the quick way; the exact way in the runs that are not certified."""
-    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    value = formula(r_data, r_noise, F, nu)
+def residual(ratios, F, order):
+    """Return the residual at F and its derivatives up to ``order``, at most 2."""
+
+    def quick(E, S):
+        return sums_of(*quick_sides(E, S), 1.0, order)
 
     def exact(r_data, r_noise, F, nu):
-        return (formula(r_data, r_noise, F, nu, xp.zeros_like(F)),)
+        sums = exact_sums((r_data, r_noise), F, nu, order)
+        return combined(*sums, ratios.sizes, nu)
 
-    pair = r_data, r_noise
-    return where_certified(is_certified(value, F, nu), (value,), exact, *pair, F, nu)[0]
-
-
-def _each(f_data, f_noise, r_data, r_noise, F, nu):
-    """A formula of S and E for every sample, from the quick odds if certified."""
-    xp = array_namespace(r_data)
-    (S, E_data), (_, E_noise) = quick_odds(r_data, F, nu), quick_odds(r_noise, F, nu)
-    data, noise = f_data(S, E_data), f_noise(S, E_noise)
-    least = xp.minimum(xp.min(data, axis=-1), xp.min(noise, axis=-1))
-    if all_true(is_certified(least, F, nu)):
-        return data, noise
-    values = []
-    for f, r in ((f_data, r_data), (f_noise, r_noise)):
-        below, _, _, q = split(r, F, nu, xp.zeros_like(F)[..., None])
-        one = xp.ones_like(q)
-        values.append(f(xp.where(below, one, q), xp.where(below, q, one)))
-    return values
+    xp = array_namespace(F)
+    sums, zero = ratios.over_odds(F, quick, quick), 0.0 * F
+    values = combined(sums, (zero, zero), ratios.sizes, ratios.nu)
+    size = values[2 + order] + values[-1]  # of U and D
+    certified = is_certified(size, F, ratios.nu)
+    c, M, *parts = where_certified(certified, values, exact, *ratios.pair, F, ratios.nu)
+    U, D = parts[: order + 1], parts[order + 1 :]
+    scale, difference = xp.exp(-M), U[0] - D[0]
+    counts = where(c == 0, 0.0, c * xp.exp(M))
+    return Residual(c + difference * scale, counts + difference, counts, U, D, scale)

@@ -131,6 +131,17 @@ def as_float(mask: Array, like: Array) -> Array:
     return array_namespace(mask).astype(mask, like.dtype)
 
 
+def where(condition: Array, a: Any, b: Any) -> Array:
+    """Return a where ``condition`` is true, else b; one of them may be a number.
+
+    The numbers of a single run remain NumPy's scalars: xp.where would make arrays.
+    """
+    if isinstance(condition, (bool, numpy.bool_)):
+        value, dtype = (a if condition else b), getattr(a, "dtype", None)
+        return (dtype or b.dtype).type(value)
+    return array_namespace(condition).where(condition, a, b)
+
+
 def all_true(x: Array) -> bool:
     """Whether all of the boolean array ``x`` is true. The host waits for a GPU once."""
     if getattr(x, "ndim", 0) == 0:

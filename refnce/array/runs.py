@@ -9,23 +9,15 @@ from refnce.array.backend import BLOCK, all_true, array_namespace, is_numpy
 from refnce.array.special import last_sum
 
 
-def over_samples(f, r_data, r_noise, *runs):
-    """The pair (data, noise) of each sum that ``f(r, *runs)`` returns."""
-    if r_data.shape == r_noise.shape and r_data.size <= BLOCK // 2:
-        both = array_namespace(r_data).concat([r_data[None, ...], r_noise[None, ...]])
-        return [(x[0, ...], x[1, ...]) for x in f(both, *runs)]
-    return list(zip(over_blocks(f, r_data, *runs), over_blocks(f, r_noise, *runs)))
-
-
 def over_blocks(f, r, *runs):
     """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
 
     ``runs`` are arrays over the runs, numbers or None.
     """
-    xp, n = array_namespace(r), r.shape[-1]
     if not is_numpy(r) or r.size <= BLOCK:
         return f(r, *runs)
-    if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape != r.shape[:1]:
+    xp, n = array_namespace(r), r.shape[-1]
+    if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape[:1] != r.shape[:1]:
         width = max(BLOCK * n // r.size, 512)
         parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
         return [last_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]

@@ -58,9 +58,13 @@ def last_sum(x):
 def dot(x, y):
     """Return the dot products (...) of x and y (..., n).
 
-    Long ones are cut into rows of 8192, for which BLAS starts no threads.
+    Long ones are cut into rows of 512. BLAS adds the terms of a row one after another
+    in some 32 sums, so for equal terms its rounding errors would accumulate.
     """
-    n, row, xp = x.shape[-1], 8192, array_namespace(x)
+    n, row = x.shape[-1], 512
+    if n <= row and x.ndim == 1 and is_numpy(x):
+        return x.dot(y)
+    xp = array_namespace(x)
     if n <= row or not is_numpy(x):
         return xp.vecdot(x, y)
     cut = n - n % row

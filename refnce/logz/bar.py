@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 
 from refnce import nce
-from refnce.array.backend import all_true, array_namespace, device, machine_eps
+from refnce.array.backend import all_true, array_namespace, device, machine_eps, where
 from refnce.array.interop import interoperable
-from refnce.array.runs import over_blocks, over_samples, where_certified
-from refnce.array.special import dot, last_sum, log_double_double, two_sum
-from refnce.array.validation import check_count, samples
+from refnce.array.runs import where_certified
+from refnce.array.special import log_double_double, two_sum
+from refnce.array.validation import check_count, check_positive, invalid, samples
 from refnce.logz.bracket import bracket, validate
 from refnce.logz.result import Status, make_result
+from refnce.nce import Ratios
+
+FEW = 16  # samples in all: their sums do not average rounding errors
+CYCLE, MAX_UPDATES = int(Status.CYCLE), int(Status.MAX_UPDATES)
 
 
 @interoperable
@@ -51,8 +55,8 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     >>> round(float(logz.bar_update(r_data, r_noise, 0.0)), 3)
     0.684
     """
-    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    return _update(r_data, r_noise, F, nu, only_F=True)[0]
+    _, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+    return _update(Ratios(r_data, r_noise, nu), F)[0]
 
 
 @interoperable
@@ -98,138 +102,93 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     >>> float(z.F.round(6)), logz.Status(int(z.status)).name
     (0.5, 'CONVERGED')
     """
-    if (
-        isinstance(step, bool)
-        or not isinstance(step, (int, float))
-        or not 0 < step <= 1
-    ):
-        raise ValueError(
-            "step must be a number in (0, 1] (1: as printed, 0.5: never overshoots); "
-            f"got {step!r}"
-        )
+    check_positive("step", step)
+    if step > 1.0:
+        raise invalid("step", "be at most 1 (1: as printed, 0.5: no overshoot)", step)
     check_count("max_updates", max_updates, 1)
     xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
-    start = bracket(r_data, r_noise, nu)
+    start, ratios = bracket(r_data, r_noise, nu), Ratios(r_data, r_noise, nu, keep=True)
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, xp)
     margin = min(xtol, 0.5)  # the distance is right to first order
-    least = xp.full_like(F, max(margin - margin**2, 2.0 * eps))
-    count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
-    turns, last = count, xp.zeros_like(F)
+    least = max(margin - margin**2, 2.0 * eps)
     running = ~start.no_root
-    converged = cycle = start.no_root & running
+    count = turns = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
+    status, last = count + MAX_UPDATES, 0.0 * lo
     for update in range(max_updates + 1):
-        F_next, h, distance = _update(r_data, r_noise, F, nu)
+        F_next, h, distance = _update(ratios, F)
         if step != 1.0:
             F_next = F - step * h
-        F_next = xp.where(xp.isfinite(F_next), F_next, 0.5 * lo + 0.5 * hi)
-        count = count + xp.astype(running, count.dtype)
-        lo = xp.where(running & (h < 0), xp.maximum(lo, F), lo)
-        hi = xp.where(running & (h > 0), xp.minimum(hi, F), hi)
+        F_next = where(xp.isfinite(F_next), F_next, 0.5 * lo + 0.5 * hi)
+        count = where(running, count + 1, count)
+        lo = where(running & (h < 0), xp.maximum(lo, F), lo)
+        hi = where(running & (h > 0), xp.minimum(hi, F), hi)
         # In a gap between samples the distance is nearly 1, however far the root is.
-        tol = xp.maximum(least, xp.minimum(eps * abs(F), 0.25 + 0.0 * F))
-        converged = converged | (running & (distance <= tol))
-        running = running & ~converged
+        tol = xp.maximum(xp.minimum(eps * abs(F), 0.25), least)
+        done = running & (distance <= tol)
+        status = where(done, 0, status)
+        running = running & ~done
         move = F_next - F
         turned = (move * last < 0) & (abs(move + last) < 0.01 * abs(last))
-        turns = xp.where(turned, turns + 1, 0 * turns)
-        arrived = running & (turns >= 4)
-        lo = xp.where(arrived, xp.minimum(F, F_next), lo)
-        hi = xp.where(arrived, xp.maximum(F, F_next), hi)
-        cycle = cycle | arrived
+        turns, last = where(turned, turns + 1, 0), move
+        cycle = running & (turns >= 4)
+        status = where(cycle, CYCLE, status)
+        lo = where(cycle, xp.minimum(F, F_next), lo)
+        hi = where(cycle, xp.maximum(F, F_next), hi)
         if update < max_updates:
-            F = xp.where(running, F_next, F)
+            F = where(running, F_next, F)
         running = running & ~cycle
-        last = move
         if all_true(~running):
             break
     slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
-    lo = xp.where(cycle, lo, xp.minimum(lo, F)) - slack
-    hi = xp.where(cycle, hi, xp.maximum(hi, F)) + slack
-    status = xp.where(converged, 0 * count, xp.full_like(count, Status.MAX_UPDATES))
-    status = xp.where(cycle, xp.full_like(count, Status.CYCLE), status)
-    found = F, status, count + 1, lo, hi
-    return make_result(start, r_data, r_noise, nu, found)
+    lo, hi = xp.minimum(lo, F) - slack, xp.maximum(hi, F) + slack
+    return make_result(start, ratios, (F, status, count + 1, lo, hi))
 
 
-def _update(r_data, r_noise, F, nu, only_F=False):
-    """Return F - h, h and the distance to the root that Newton's method sees.
+def _update(ratios, F):
+    """Return F - h, h and the distance to the root that Newton's method sees."""
+    xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
 
-    With ``only_F`` the distance is not computed.
-    """
-    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
-    k, small, *u = over_samples(_sums, r_data, r_noise, F, nu, None, only_F)
-    A, B = (k[0] + small[0]) / n, ((m - k[1]) - small[1]) / m
-    w_data, w_noise = nce.weights(n, m, nu)
-    g = nce.count_difference(k[0], k[1], n, m, nu) + (
-        w_data * small[0] + w_noise * small[1]
-    )
-    far, rest = _log_and_rest(A / (nu * B))
-    total, error = two_sum(F, -far)
-    near = -xp.log1p(-g * (1.0 + nu) / A)  # near the root from the exact difference
-    close = abs(far) < 0.5
-    F_next = xp.where(close, F - near, total + (error - rest))  # Eq. (10)
-    slope = 1.0 if only_F else w_data * u[0][0] + w_noise * u[0][1]
-    distance = abs(g) / slope
-    values = F_next, xp.where(close, near, far), distance
-    if g.dtype != F.dtype:
-        values = tuple(xp.astype(x, F.dtype) for x in values)
-    least, pair = xp.minimum(A, B), (r_data, r_noise)
-    least = least if least.dtype == F.dtype else xp.astype(least, F.dtype)
-    certified = nce.is_certified(least, F, nu)
-    return where_certified(certified, values, _scaled_update, *pair, F, nu)
+    (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
+    scaled = B * (nu * n / m)
+    h = xp.log1p((A - scaled) / scaled)  # Eq. (10)
+    slope = 2.0 - A_square / A - B_square / B
+    certified = nce.is_certified(xp.minimum(A / n, B / m), F, nu)
+    certified = certified & (abs(h) <= 1.0) & (slope >= 0.5) & (n + m > FEW)
+    values, pair = (F - h, h, abs(h) / slope), ratios.pair
+    return where_certified(certified, values, _exact_update, *pair, F, nu)
 
 
-def _log_and_rest(x):
-    """log x, rounded, and the rest that the rounding loses."""
-    xp = array_namespace(x)
-    high = xp.log(x)
-    rest = x * xp.exp(-high) - 1.0
-    return high, xp.where(abs(high) < math.inf, rest, xp.zeros_like(rest))
-
-
-def _sums(r, F, nu, M, only_F=False):
-    """How many samples are below F + log nu, the sum of +-t, and that of t (1 - t)."""
-    below, t, scale = nce.small_sides(r, F, nu, M)
-    count = array_namespace(r).sum(below, axis=-1, dtype=array_namespace(r).float64)
-    total = last_sum(t)
-    sums = [count, total - 2.0 * last_sum(below * t)]
-    return sums if only_F else [*sums, total - dot(t, t * scale)]
-
-
-def _scaled_update(r_data, r_noise, F, nu):
-    """``_update`` by the exact way, the largest term of A and of B factored out."""
-    xp, n, m = array_namespace(r_data), r_data.shape[-1], r_noise.shape[-1]
-    M_data, M_noise = nce.nearest(r_data, F, nu), nce.nearest(r_noise, F, nu)
-    data = over_blocks(_sums, r_data, F, nu, M_data)
-    k, small, u = zip(data, over_blocks(_sums, r_noise, F, nu, M_noise))
-    M = xp.minimum(M_data, M_noise)
-    # A = V_data e^-K_data. If every sigmoid is small there is no count, only e^-M.
-    K_data = xp.where(k[0] == 0, M_data, xp.zeros_like(M))
-    K_noise = xp.where(k[1] == m, M_noise, xp.zeros_like(M))
-    V_data = (k[0] + small[0] * xp.exp(K_data - M_data)) / n
-    V_noise = ((m - k[1]) - small[1] * xp.exp(K_noise - M_noise)) / m
+def _exact_update(r_data, r_noise, F, nu):
+    """``_update`` without cancellation and underflow."""
+    xp, sizes = array_namespace(F), (r_data.shape[-1], r_noise.shape[-1])
+    sums, distances = nce.exact_sums((r_data, r_noise), F, nu, order=1)
+    (k_data, T_data, D_data, *_), (k_noise, T_noise, D_noise, *_) = sums
+    counts = k_data, sizes[1] - k_noise
+    smalls = T_data - 2.0 * D_data, 2.0 * D_noise - T_noise
+    # A, B = V e^-K. If every sigmoid is small there is no count, only e^-M.
+    K_data, K_noise = (where(k == 0, M, 0.0) for k, M in zip(counts, distances))
+    parts = zip(counts, smalls, (K_data, K_noise), distances, sizes)
+    V_data, V_noise = ((k + x * xp.exp(K - M)) / n for k, x, K, M, n in parts)
     # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
     high, low = log_double_double(nu, machine_eps(F.dtype, xp))
-    log_ratio, rest = _log_and_rest(V_noise / V_data)
-    total, error = F, low + rest
+    ratio = V_noise / V_data
+    log_ratio = xp.log(ratio)
+    rest = ratio * xp.exp(-log_ratio) - 1.0  # lost in rounding the logarithm
+    total, error = F, low + where(abs(log_ratio) < math.inf, rest, 0.0)
     for term in (high, K_data, -K_noise, log_ratio):
         total, e = two_sum(total, term + 0.0 * F)
-        error = error + xp.where(abs(e) < math.inf, e, xp.zeros_like(e))
+        error = error + where(abs(e) < math.inf, e, 0.0)
     far = total + error
     # Near the root h comes from the exact difference (A - nu B)/A.
-    w_data, w_noise = nce.weights(n, m, nu)
-    w_data, w_noise = w_data * xp.exp(M - M_data), w_noise * xp.exp(M - M_noise)
-    small = w_data * small[0] + w_noise * small[1]
-    counts = nce.count_difference(k[0], k[1], n, m, nu)
-    scaled = [
-        xp.where(counts == 0, counts, counts * xp.exp(x)) + small * xp.exp(x - M)
-        for x in (M, K_data)
-    ]
-    distance = abs(scaled[0]) / (w_data * u[0] + w_noise * u[1])
-    near = -xp.log1p(-scaled[1] * (1.0 + nu) / V_data)
+    c, M, U, slope_U, D, slope_D = nce.combined(sums, distances, sizes, nu)
+    by_M, by_A = (
+        where(c == 0, 0.0, c * xp.exp(K)) + (U - D) * xp.exp(K - M) for K in (M, K_data)
+    )
+    near = -xp.log1p(-by_A * (1.0 + nu) / V_data)
     close = abs(F - far) < 0.5
-    values = xp.where(close, F - near, far), xp.where(close, near, F - far), distance
+    distance = abs(by_M) / (slope_U + slope_D)
+    values = where(close, F - near, far), where(close, near, F - far), distance
     return tuple(xp.astype(x, F.dtype, copy=False) for x in values)

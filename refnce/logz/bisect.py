@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import math
 
-from refnce import nce
 from refnce.array.backend import (
     all_true,
     array_namespace,
     device,
     is_async_device,
     machine_eps,
+    where,
 )
 from refnce.array.interop import interoperable
-from refnce.array.runs import over_samples, where_certified
 from refnce.array.special import last_sum
 from refnce.logz.bracket import bracket, validate
-from refnce.logz.residual import residual
 from refnce.logz.result import make_result
+from refnce.nce import Ratios, limits, residual
 
 # Plain sums of sigmoids are right to less than this many eps.
-BLUR = 64.0
+BLUR = 32.0
 
 
 @interoperable
@@ -61,60 +60,40 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     (0.5, True)
     """
     xp, r_data, r_noise, _, nu = validate(r_data, r_noise, None, nu, xtol)
-    start = bracket(r_data, r_noise, nu)
+    start, ratios = bracket(r_data, r_noise, nu), Ratios(r_data, r_noise, nu, keep=True)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
     halvings = max(0, math.ceil(halvings))
-    in_doubt, is_async = False, is_async_device(lo)
-    least = xp.full_like(lo, max(xtol, eps))
+    is_async, in_doubt = is_async_device(lo), False
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
-        narrow = hi - lo <= xp.maximum(abs(middle) * (0.5 * eps), least)
-        if not is_async and all_true(narrow):
+        wide = hi - lo > xp.maximum(abs(middle) * (0.5 * eps), max(xtol, eps))
+        if not is_async and all_true(~wide):
             break
+        if not in_doubt:
+            sign, in_doubt = _plain_sign(ratios, middle)
         if in_doubt:
-            (sign,) = _certain_sign(r_data, r_noise, middle, nu)
-        else:
-            sign, in_doubt = _sign(r_data, r_noise, middle, nu)
-        lo = xp.where((sign <= 0) & ~narrow, middle, lo)
-        hi = xp.where((sign >= 0) & ~narrow, middle, hi)
+            sign = residual(ratios, middle, order=0).scaled
+        lo = where(wide & (sign <= 0), middle, lo)
+        hi = where(wide & (sign >= 0), middle, hi)
     F = 0.5 * lo + 0.5 * hi
     slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
     count = xp.full(lo.shape, halvings + 1, dtype=xp.int64, device=device(lo))
     found = F, 0 * count, count, lo - slack, hi + slack
-    return make_result(start, r_data, r_noise, nu, found)
+    return make_result(start, ratios, found)
 
 
-def _sign(r_data, r_noise, F, nu):
-    """Return a number of the sign of A - nu B, and whether all runs are in doubt.
+def _plain_sign(ratios, F):
+    """Return A - nu B from plain sums, and whether its sign is in doubt in any run."""
 
-    It comes from plain sums where these leave no doubt.
-    """
-    xp = array_namespace(r_data)
-
-    def sums(r, F):
-        S, E = nce.quick_odds(r, F, nu)
+    def sums(E, S):
         return [last_sum(S / (S + E))]
 
-    ((data, noise),) = over_samples(sums, r_data, r_noise, F)
-    data, noise = data / r_data.shape[-1], nu * (1.0 - noise / r_noise.shape[-1])
-    difference, blur = data - noise, BLUR * machine_eps(F.dtype, xp)
-    certain = abs(difference) > blur * (data + noise + nu)
-    certain = certain & (abs(F + math.log(nu)) <= nce.limits(F.dtype, xp)[0])
-    pair = r_data, r_noise
-    values = (difference,)
-    (sign,) = where_certified(certain, values, _certain_sign, *pair, F, nu)
-    return sign, all_true(~certain)
-
-
-def _certain_sign(r_data, r_noise, F, nu):
-    """A number of the sign of A - nu B, from its exact counts and small sides."""
-
-    def exact(r_data, r_noise, F, nu):
-        return (residual(r_data, r_noise, F, nu, order=0).scaled,)
-
-    sign = nce.grad_at(r_data, r_noise, F, nu)
-    certified, pair = nce.is_certified(sign, F, nu), (r_data, r_noise)
-    return where_certified(certified, (sign,), exact, *pair, F, nu)
+    xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
+    (data,), (noise,) = ratios.over_odds(F, sums, sums)
+    A, nu_B = data / n, nu * (1.0 - noise / m)
+    blur = BLUR * machine_eps(F.dtype, xp) * (A + nu_B + nu)
+    in_range = abs(F + math.log(nu)) <= limits(F.dtype, xp)[0]
+    return A - nu_B, not all_true(in_range & (abs(A - nu_B) > blur))

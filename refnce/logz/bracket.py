@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.array.backend import all_true, array_namespace
+from refnce.array.backend import all_true, array_namespace, where
 from refnce.array.special import two_product
 from refnce.array.validation import check_positive, samples
 
@@ -35,7 +35,7 @@ def bracket(r_data, r_noise, nu):
     max r + logit(tau/W) likewise G >= tau. With all samples finite tau/W = nu/(1 + nu)
     and the shift cancels: the bracket is [min r, max r]. A finite root needs tau > 0,
     which is a_minus < nu (1 - b_minus), and W - tau > 0, which is 1 - a_plus > nu
-    b_plus.
+    b_plus. Neither is then below 2^-106/(n m), which bounds the logit.
     """
     xp = array_namespace(r_data, r_noise)
     lo = xp.minimum(xp.min(r_data, axis=-1), xp.min(r_noise, axis=-1))
@@ -51,25 +51,23 @@ def bracket(r_data, r_noise, nu):
     product, rest = two_product(nu, n * b_plus)
     below = xp.astype((m * (n - a_plus) - product) - rest, lo.dtype)
     finite = (above > 0) & (below > 0)
-    one, zero = xp.ones_like(lo), xp.zeros_like(lo)
-    terms = [xp.log(xp.where(finite, x, one)) for x in (above, below)]
-    shift = xp.where(finite, terms[0] - terms[1] - math.log(nu), zero)
-    size = 1.0 + abs(terms[0]) + abs(terms[1]) + abs(math.log(nu))
-    slack = 4.0 * xp.finfo(lo.dtype).eps  # for the rounding of the shift
-    lo, hi = xp.minimum(lo_data, lo_noise), xp.maximum(hi_data, hi_noise)
-    lo = xp.where(finite, lo + shift - slack * (size + abs(lo)), zero)
-    hi = xp.where(finite, hi + shift + slack * (size + abs(hi)), zero)
+    shift = 74.0 + math.log(n * m) + 2.0 * abs(math.log(nu))
+    lo = where(finite, xp.minimum(lo_data, lo_noise) - shift, 0.0)
+    hi = where(finite, xp.maximum(hi_data, hi_noise) + shift, 0.0)
     inf = xp.full_like(lo, math.inf)
-    limit = xp.where(above > 0, inf, xp.where(below > 0, -inf, inf - inf))
-    return Bracket(lo, hi, ~finite, xp.where(finite, zero, limit))
+    limit = where(above > 0, inf, where(below > 0, -inf, math.nan))
+    return Bracket(lo, hi, ~finite, where(finite, 0.0, limit))
 
 
 def _infinite(r):
     """The numbers of -inf and +inf in r, the least and the greatest finite value."""
     xp = array_namespace(r)
-    inf = xp.full_like(r, math.inf)
     finite = xp.isfinite(r)
-    minus = xp.astype(xp.count_nonzero(r == -inf, axis=-1), xp.float64)
-    plus = xp.astype(xp.count_nonzero(r == inf, axis=-1), xp.float64)
-    least = xp.min(xp.where(finite, r, inf), axis=-1)
-    return minus, plus, least, xp.max(xp.where(finite, r, -inf), axis=-1)
+    inf, count = math.inf, lambda x: xp.sum(x, axis=-1, dtype=xp.float64)
+    least = xp.min(where(finite, r, inf), axis=-1)
+    return (
+        count(r == -inf),
+        count(r == inf),
+        least,
+        xp.max(where(finite, r, -inf), axis=-1),
+    )

@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import (
-    all_true,
-    array_namespace,
-    device,
-    is_async_device,
-    machine_eps,
-)
+from refnce.array.backend import all_true, array_namespace, device
+from refnce.array.backend import is_async_device, machine_eps, where
 from refnce.array.validation import runs_shape
 from refnce.logz.bracket import bracket
-from refnce.logz.residual import residual
 from refnce.logz.result import Status, make_result
+from refnce.nce import Ratios, residual
 
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 SUBSET = 1024
@@ -31,26 +26,24 @@ def bracketed(r_data, r_noise, F0, nu, xtol, passes):
     Newton step w misses the root by at most |w|^3.
     """
     xp = array_namespace(r_data, r_noise)
-    start = bracket(r_data, r_noise, nu)
+    start, ratios = bracket(r_data, r_noise, nu), Ratios(r_data, r_noise, nu, keep=True)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
-    F = pooled_quantile(r_data, r_noise, nu) if F0 is None else F0
+    F = _pooled_quantile(r_data, r_noise, nu) if F0 is None else F0
     inside = xp.isfinite(F) & (F >= lo) & (F <= hi)
-    F = xp.where(inside, F, 0.5 * lo + 0.5 * hi)
+    F = where(inside, F, 0.5 * lo + 0.5 * hi)
+    running = ~start.no_root
     count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
-    running, zero = ~start.no_root, xp.zeros_like(F)
-    least = xp.full_like(F, max(xtol, eps))
-    step = before = xp.full_like(F, math.inf)
+    step = before = 0.0 * F + math.inf
     for k in range(MAX_PASSES):
-        g = residual(r_data, r_noise, F, nu, order=2)
+        g = residual(ratios, F, order=2)
         sign, counts = g.scaled, g.counts
-        count = count + xp.astype(running, count.dtype)
-        lo = xp.where(running & (sign <= 0), F, lo)
-        hi = xp.where(running & (sign >= 0), F, hi)
-        P = g.U[0] + xp.maximum(counts, zero)
-        N = g.D[0] + xp.maximum(-counts, zero)
-        small = abs(sign) < 0.5 * N
-        phi = xp.where(small, xp.log1p(sign / N), xp.log(P) - xp.log(N))
+        count = where(running, count + 1, count)
+        lo = where(running & (sign <= 0), F, lo)
+        hi = where(running & (sign >= 0), F, hi)
+        P = g.U[0] + xp.maximum(counts, 0.0)
+        N = g.D[0] + xp.maximum(-counts, 0.0)
+        phi = where(abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
         p, q = g.U[1] / P, g.D[1] / N
         slope = p + q
         w = -phi / slope
@@ -58,47 +51,42 @@ def bracketed(r_data, r_noise, F0, nu, xtol, passes):
         move = w - 0.5 * w * w * curvature / slope  # Chebyshev
         inside = (F + move >= lo) & (F + move <= hi) & xp.isfinite(move)
         good = inside & (abs(move) <= 0.5 * before)
-        move = xp.where(good, move, 0.5 * lo + 0.5 * hi - F)
-        move = xp.where(sign == 0, zero, move)
-        tol = xp.maximum(least, abs(F) * (0.5 * eps))
+        move = where(good, move, 0.5 * lo + 0.5 * hi - F)
+        move = where(sign == 0, 0.0, move)
+        tol = xp.maximum(abs(F) * (0.5 * eps), max(xtol, eps))
         # The bound holds near F: a step beyond 1, the width of the logistic, is not
         # known to an ulp of a huge F.
-        near = xp.minimum(tol, xp.full_like(F, max(xtol, 1.0)))
+        near = xp.minimum(tol, max(xtol, 1.0))
         done = (sign == 0) | (good & (abs(w) ** 3 <= near)) | (hi - lo <= 2.0 * tol)
-        F = xp.where(running, F + move, F)
-        before, step = abs(step), xp.where(running, move, step)
+        F = where(running, F + move, F)
+        before, step = abs(step), where(running, move, step)
         running = running & ~done
         if (not is_async_device(F) or k % 8 == 7) and all_true(~running):
             break
-    reach = 2.0 * abs(step) + 4.0 * (least + eps * abs(F))
+    reach = 2.0 * abs(step) + 4.0 * (max(xtol, eps) + eps * abs(F))
     slack = 4.0 * (eps + eps * abs(F))
     lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
-    status = xp.where(running, xp.full_like(count, Status.MAX_UPDATES), 0 * count)
+    status = where(running, int(Status.MAX_UPDATES), 0 * count)
     found = F, status, count + (1 + passes), lo, hi
-    return make_result(start, r_data, r_noise, nu, found)
+    return make_result(start, ratios, found)
 
 
-def pooled_quantile(r_data, r_noise, nu):
+def _pooled_quantile(r_data, r_noise, nu):
     """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
 
     Less log nu; from some thousand samples. In a gap between samples it is the middle.
     """
     xp = array_namespace(r_data, r_noise)
     data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
-    k, j = data.shape[-1], noise.shape[-1]
-    runs = runs_shape(r_data=data, r_noise=noise)
+    k, j, runs = data.shape[-1], noise.shape[-1], runs_shape(r_data=data, r_noise=noise)
     parts = xp.broadcast_to(data, (*runs, k)), xp.broadcast_to(noise, (*runs, j))
     pooled = xp.concat(parts, axis=-1)
-    is_data = xp.arange(k + j, device=device(pooled)) < k
-    weights = xp.where(is_data, 1.0 / k, xp.full_like(pooled, nu / j))
     order = xp.argsort(pooled, axis=-1)
-    pooled = xp.take_along_axis(pooled, order, axis=-1)
-    below = xp.take_along_axis(weights, order, axis=-1)
-    below = xp.cumulative_sum(below, axis=-1)
-    slack = nu * (k + j) * machine_eps(pooled.dtype, xp)
-    counts = [xp.count_nonzero(below < nu + x, axis=-1) for x in (-slack, slack)]
-    at = [
-        xp.minimum(x[..., None], xp.full_like(x[..., None], k + j - 1)) for x in counts
-    ]
-    ends = [xp.take_along_axis(pooled, x, axis=-1)[..., 0] for x in at]
-    return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)
+    weights = xp.where(order < k, xp.full_like(pooled, 1.0 / k), nu / j)
+    below = xp.cumulative_sum(weights, axis=-1)
+    slack, F = nu * (k + j) * machine_eps(pooled.dtype, xp), -math.log(nu)
+    for least in (nu - slack, nu + slack):
+        at = xp.minimum(xp.count_nonzero(below < least, axis=-1), k + j - 1)[..., None]
+        at = xp.take_along_axis(order, at, axis=-1)
+        F = F + 0.5 * xp.take_along_axis(pooled, at, axis=-1)[..., 0]
+    return F

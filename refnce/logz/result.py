@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from enum import IntEnum
 
 from refnce import nce
-from refnce.array.backend import Array, array_namespace
+from refnce.array.backend import Array, array_namespace, where
 from refnce.array.runs import over_blocks, where_certified
 from refnce.array.special import last_sum
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
 # far too small.
 TRUSTED_OVERLAP = 0.01
+# A difference below this part of its terms has lost too many digits.
+NARROW = 0.01
 
 
 class Status(IntEnum):
@@ -74,75 +77,70 @@ class LogZ:
         It cannot where the run has not converged, the overlap is below
         TRUSTED_OVERLAP, or the standard error is nan.
         """
-        finite = self.standard_error < float("inf")
+        finite = self.standard_error < math.inf
         return self.converged & (self.overlap >= TRUSTED_OVERLAP) & finite
 
 
-def make_result(start, r_data, r_noise, nu, found):
+def make_result(start, ratios, found):
     """The LogZ of a solve that found (F, status, evaluations, lo, hi).
 
     A run without a root gets its limit as F and the whole line as bracket.
     """
     F, status, evaluations, lo, hi = found
-    xp = array_namespace(F)
-    inf = xp.full_like(F, float("inf"))
-    F = xp.where(start.no_root, start.limit, F)
-    status = xp.where(start.no_root, xp.full_like(status, Status.NO_ROOT), status)
-    ends = xp.where(start.no_root, -inf, lo), xp.where(start.no_root, inf, hi)
-    return LogZ(
-        F, status, evaluations, ends, *error_and_overlap(r_data, r_noise, F, nu)
-    )
+    F = where(start.no_root, start.limit, F)
+    status = where(start.no_root, int(Status.NO_ROOT), status)
+    ends = where(start.no_root, -math.inf, lo), where(start.no_root, math.inf, hi)
+    return LogZ(F, status, evaluations, ends, *error_and_overlap(ratios, F))
 
 
-def error_and_overlap(r_data, r_noise, F, nu):
-    """Return (standard_error, overlap) at F, for checked arguments.
+def error_and_overlap(ratios, F):
+    """Return (standard_error, overlap) at F.
 
     standard_error = sqrt(var(s_data)/n + nu^2 var(s_noise)/m) / ((1 + nu) hess_F), var
     with denominator n (or m). It is nan where n or m is 1, F is not finite, or the
     denominator is 0.
     """
-    xp = array_namespace(r_data, r_noise)
-    finite = abs(F) < float("inf")
-    F = xp.where(finite, F, xp.zeros_like(F))
-    quick = _moments(r_data, r_noise, F, nu)
-
-    def exact(r_data, r_noise, F, nu):
-        M = xp.minimum(nce.nearest(r_data, F, nu), nce.nearest(r_noise, F, nu))
-        return _moments(r_data, r_noise, F, nu, M)
-
-    certified, pair = nce.is_certified(quick[0], F, nu), (r_data, r_noise)
-    hess, sd, scale = where_certified(certified, quick, exact, *pair, F, nu)
-    positive = hess > 0
-    error = sd / xp.where(positive, hess, xp.ones_like(hess))
-    usable = finite & positive & (min(r_data.shape[-1], r_noise.shape[-1]) > 1)
-    overlap = (1.0 + nu) ** 2 / nu * (hess * scale)  # Eq. (4), normalised
-    nan = xp.full_like(F, float("nan"))
-    return xp.where(usable, error, nan), xp.where(finite, overlap, nan)
+    xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
+    finite = abs(F) < math.inf
+    F = where(finite, F, 0.0)
+    (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
+    u_data, u_noise = A - A_square, B - B_square
+    v_data, v_noise = A_square - A * A / n, B_square - B * B / m
+    hess = u_data / n + nu * u_noise / m
+    values = xp.sqrt(v_data / n**2 + v_noise * (nu / m) ** 2) / hess, hess / (1.0 + nu)
+    kept = [u_data > NARROW * A, u_noise > NARROW * B]
+    kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
+    certified = kept[0] & kept[1] & kept[2] & kept[3] & nce.is_certified(hess, F, nu)
+    error, hess = where_certified(certified, values, _exact_error, *ratios.pair, F, nu)
+    usable = finite & (min(n, m) > 1)
+    overlap = (1.0 + nu) ** 2 / nu * hess  # Eq. (4), normalised
+    return where(usable, error, math.nan), where(finite, overlap, math.nan)
 
 
-def _moments(r_data, r_noise, F, nu, M=None):
-    """Return hess_F, the standard deviation of dL/dF, both times e^M, and e^-M."""
-    xp = array_namespace(r_data)
-    below, small = nce.count_and_sum(r_data, r_noise, F, nu, M)
-    distance = xp.zeros_like(F) if M is None else M
-    hess, deviations = xp.zeros_like(F), []
-    both = nce.weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    for r, k, total, w in zip((r_data, r_noise), below, small, both):
+def _exact_error(r_data, r_noise, F, nu):
+    """Return the standard error and `hess_F`, without cancellation and underflow."""
+    xp, pair = array_namespace(F), (r_data, r_noise)
+    sizes = r_data.shape[-1], r_noise.shape[-1]
+    sums, distances = nce.exact_sums(pair, F, nu, order=1)
+    _, M, _, U, _, D = nce.combined(sums, distances, sizes, nu)
+    deviations = []  # times e^M
+    parts = zip(pair, sums, distances, nce.weights(*sizes, nu))
+    for r, (k, total, below, *_), own, w in parts:
         n = r.shape[-1]
-        # Where all samples are on one side of F, s - 0 or s - 1 is taken, times e^M.
+        # Where all samples are on one side of F, s or s - 1 is taken, times e^own.
         two_sided = xp.astype((k > 0) & (k < n), F.dtype)
-        factor = xp.exp(-distance * two_sided)
-        mean = (xp.astype(k, F.dtype) * two_sided + total * factor) / n
+        factor = xp.exp(-own * two_sided)
+        mean = (xp.astype(k, F.dtype) * two_sided + (total - 2.0 * below) * factor) / n
 
-        def sums(r, F, M, two_sided, factor, mean):
-            b, t, scale = nce.small_sides(r, F, nu, M)
-            u = last_sum(t - t * t * scale)
-            s = two_sided * b + factor * (t - 2.0 * (b * t)) - mean
-            return [u, last_sum(s * s), last_sum(s)]
+        def squares(r, F, M, *runs):
+            two_sided, factor, mean = (x[..., None] for x in runs)
+            b, t, _ = nce.exact_sides(r, F, nu, M)
+            s = xp.where(b, two_sided - factor * t, factor * t) - mean
+            return [last_sum(s * s), last_sum(s)]
 
-        runs = (x[..., None] for x in (two_sided, factor, mean))
-        u, squares, rest = over_blocks(sums, r, F, M, *runs)
-        variance = xp.maximum(squares / n - (rest / n) ** 2, xp.zeros_like(F))
-        hess = hess + w * u
-        deviations.append(w * n**0.5 * xp.sqrt(variance) / factor)
-    return hess, xp.hypot(*deviations), xp.exp(-distance)
+        square, rest = over_blocks(squares, r, F, own, two_sided, factor, mean)
+        variance = xp.maximum(square / n - (rest / n) ** 2, 0.0)
+        deviations.append(w * n**0.5 * xp.sqrt(variance) * (xp.exp(M - own) / factor))
+    hess = U + D
+    error = where(hess > 0, xp.hypot(*deviations) / hess, math.nan)
+    return error, hess * xp.exp(-M)
