@@ -230,13 +230,13 @@ def each(f_data, f_noise, r_data, r_noise, F, nu):
     values = f_data(S, xp.exp(r_data)), f_noise(S, xp.exp(r_noise))
     least = xp.minimum(*(xp.min(x, axis=-1) for x in values))
 
-    def exact(r_data, r_noise, F, nu):
-        for f, r in ((f_data, r_data), (f_noise, r_noise)):
+    def exact(pair, F, nu):
+        for f, r in zip((f_data, f_noise), pair):
             below, _, _, q = split(r, F, nu, 0.0 * F)
             yield f(xp.where(below, 1.0, q), xp.where(below, q, 1.0))
 
     certified, pair = is_certified(least, F, nu), (r_data, r_noise)
-    return where_certified(certified, values, exact, *pair, F, nu)
+    return where_certified(certified, values, exact, pair, F, nu)
 
 
 def is_certified(value, F, nu):
@@ -308,7 +308,8 @@ def exact_sums(pair, F, nu, order):
     """For data and for noise the sums of ``sums_of`` times e^M, and M."""
 
     def sums(r, F, M):
-        return sums_of(*exact_sides(r, F, nu, M), order)
+        below, t, scale = exact_sides(r, F, nu, M)
+        return sums_of(below, t, scale, order)
 
     distances = [nearest(r, F, nu) for r in pair]
     return [over_blocks(sums, r, F, M) for r, M in zip(pair, distances)], distances
@@ -319,8 +320,9 @@ def two_powers(p):
     return last_sum(p), dot(p, p)
 
 
-def count_difference(k_data, k_noise, n, m, nu):
+def count_difference(k_data, k_noise, sizes, nu):
     """(k_data/n + nu k_noise/m - nu)/(1 + nu) of counts, rounded once."""
+    n, m = sizes
     above = n * (m - k_noise)
     product, rest = (above, 0.0) if nu == 1.0 else two_product(nu, above)
     return ((m * k_data - product) - rest) * weights(n * m, 1, nu)[0]
@@ -350,7 +352,7 @@ def combined(sums, distances, sizes, nu):
     )
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
-    c = count_difference(k_data, k_noise, *sizes, nu)
+    c = count_difference(k_data, k_noise, sizes, nu)
     U = [x - below for x, below in zip(total[::2], total[1::2])]
     return xp.astype(c, M.dtype, copy=False), M, *U, *total[1::2]
 
@@ -359,18 +361,19 @@ def residual(ratios, F, order):
     """Return the residual at F and its derivatives up to ``order``, at most 2."""
 
     def quick(E, S):
-        return sums_of(*quick_sides(E, S), 1.0, order)
+        below, t = quick_sides(E, S)
+        return sums_of(below, t, 1.0, order)
 
-    def exact(r_data, r_noise, F, nu):
-        sums = exact_sums((r_data, r_noise), F, nu, order)
-        return combined(*sums, ratios.sizes, nu)
+    def exact(pair, F, nu):
+        sums, distances = exact_sums(pair, F, nu, order)
+        return combined(sums, distances, ratios.sizes, nu)
 
     xp = array_namespace(F)
     sums, zero = ratios.over_odds(F, quick, quick), 0.0 * F
     values = combined(sums, (zero, zero), ratios.sizes, ratios.nu)
     size = values[2 + order] + values[-1]  # of U and D
     certified = is_certified(size, F, ratios.nu)
-    c, M, *parts = where_certified(certified, values, exact, *ratios.pair, F, ratios.nu)
+    c, M, *parts = where_certified(certified, values, exact, ratios.pair, F, ratios.nu)
     U, D = parts[: order + 1], parts[order + 1 :]
     scale, difference = xp.exp(-M), U[0] - D[0]
     counts = where(c == 0, 0.0, c * xp.exp(M))

@@ -29,22 +29,18 @@ def over_blocks(f, r, *runs):
     return [xp.concat(x) for x in zip(*parts)]
 
 
-def where_certified(certified, values, exact, r_data, r_noise, F, nu):
-    """``values``, in the runs that are not certified those of ``exact``."""
+def where_certified(certified, values, exact, pair, F, nu):
+    """``values``, in the runs that are not certified those of ``exact(pair, F, nu)``."""
     if all_true(certified):
         return values
     if F.ndim == 0:
-        return exact(r_data, r_noise, F, nu)
+        return exact(pair, F, nu)
     hard = ~certified
-    parts = exact(*chosen_runs(hard, r_data, r_noise, F), nu)
-    for value, part in zip(values, parts):
+    hard_pair = [_broadcast(r, hard.shape)[hard] for r in pair]
+    for value, part in zip(values, exact(hard_pair, F[hard], nu)):
         value[hard] = part
     return values
 
 
-def chosen_runs(chosen, r_data, r_noise, F):
-    """The samples (k, n), (k, m) and F (k) of the k runs where ``chosen`` is true."""
-    xp, runs = array_namespace(F), chosen.shape
-    data = xp.broadcast_to(r_data, (*runs, r_data.shape[-1]))[chosen]
-    noise = xp.broadcast_to(r_noise, (*runs, r_noise.shape[-1]))[chosen]
-    return data, noise, xp.broadcast_to(F, runs)[chosen]
+def _broadcast(r, runs):
+    return array_namespace(r).broadcast_to(r, (*runs, r.shape[-1]))

@@ -149,21 +149,20 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
 def _update(ratios, F):
     """Return F - h, h and the distance to the root that Newton's method sees."""
     xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
-
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
     scaled = B * (nu * n / m)
     h = xp.log1p((A - scaled) / scaled)  # Eq. (10)
     slope = 2.0 - A_square / A - B_square / B
     certified = nce.is_certified(xp.minimum(A / n, B / m), F, nu)
     certified = certified & (abs(h) <= 1.0) & (slope >= 0.5) & (n + m > FEW)
-    values, pair = (F - h, h, abs(h) / slope), ratios.pair
-    return where_certified(certified, values, _exact_update, *pair, F, nu)
+    values = F - h, h, abs(h) / slope
+    return where_certified(certified, values, _exact_update, ratios.pair, F, nu)
 
 
-def _exact_update(r_data, r_noise, F, nu):
+def _exact_update(pair, F, nu):
     """``_update`` without cancellation and underflow."""
-    xp, sizes = array_namespace(F), (r_data.shape[-1], r_noise.shape[-1])
-    sums, distances = nce.exact_sums((r_data, r_noise), F, nu, order=1)
+    xp, sizes = array_namespace(F), [r.shape[-1] for r in pair]
+    sums, distances = nce.exact_sums(pair, F, nu, order=1)
     (k_data, T_data, D_data, *_), (k_noise, T_noise, D_noise, *_) = sums
     counts = k_data, sizes[1] - k_noise
     smalls = T_data - 2.0 * D_data, 2.0 * D_noise - T_noise

@@ -63,11 +63,9 @@ def _infinite(r):
     """The numbers of -inf and +inf in r, the least and the greatest finite value."""
     xp = array_namespace(r)
     finite = xp.isfinite(r)
-    inf, count = math.inf, lambda x: xp.sum(x, axis=-1, dtype=xp.float64)
-    least = xp.min(where(finite, r, inf), axis=-1)
-    return (
-        count(r == -inf),
-        count(r == inf),
-        least,
-        xp.max(where(finite, r, -inf), axis=-1),
+    minus, plus = (
+        xp.astype(xp.count_nonzero(r == x, axis=-1), xp.float64)
+        for x in (-math.inf, math.inf)
     )
+    least = xp.min(where(finite, r, math.inf), axis=-1)
+    return minus, plus, least, xp.max(where(finite, r, -math.inf), axis=-1)

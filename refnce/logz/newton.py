@@ -69,18 +69,17 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
     if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
         return bracketed(r_data, r_noise, F0, nu, xtol, 0)
-    start, pair, passes = F0, (r_data, r_noise), 0
+    pair, start, is_reversed = (r_data, r_noise), F0, False
     if F0 is None:
-        start, is_reversed = _start(r_data, r_noise, nu)
-        pair, passes = pair[::-1] if is_reversed else pair, 1
-    found, certified, passes = _quick(*pair, start, nu, xtol, passes)
+        start, is_reversed = _start(pair, nu)
+    ordered = (r_noise, r_data) if is_reversed else pair
+    found, certified, passes = _quick(*ordered, start, nu, xtol, int(F0 is None))
 
-    def safeguarded(r_data, r_noise, start, nu):
-        start = None if F0 is None else start
-        z = bracketed(r_data, r_noise, start, nu, xtol, passes)
+    def safeguarded(pair, start, nu):
+        z = bracketed(*pair, None if F0 is None else start, nu, xtol, passes)
         return z.F, z.status, z.evaluations, *z.bracket, z.standard_error, z.overlap
 
-    found = where_certified(certified, found, safeguarded, r_data, r_noise, start, nu)
+    found = where_certified(certified, found, safeguarded, pair, start, nu)
     F, status, count, lo, hi, error, overlap = found
     return LogZ(F, status, count, (lo, hi), error, overlap)
 
@@ -139,14 +138,14 @@ def _quick(r_data, r_noise, F, nu, xtol, passes):
     return fields, certified, passes
 
 
-def _start(r_data, r_noise, nu):
+def _start(pair, nu):
     """Halfway between the means; for long samples the root of a sixteenth of them.
 
     Also return whether the data lie below the noise and the two may be exchanged, as
     samples of equal weight may be. phi' is then above 1/2 where it was below.
     """
-    is_long = is_numpy(r_data) and max(r_data.shape[-1], r_noise.shape[-1]) > BLOCK
-    pair = [_sixteenth(r) if is_long else r for r in (r_data, r_noise)]
+    is_long = is_numpy(pair[0]) and max(r.shape[-1] for r in pair) > BLOCK
+    pair = [_sixteenth(r) if is_long else r for r in pair]
     data, noise = (last_sum(r) / r.shape[-1] for r in pair)
     F = 0.5 * (data + noise - math.log(nu))
     if is_long:

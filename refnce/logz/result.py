@@ -111,16 +111,15 @@ def error_and_overlap(ratios, F):
     kept = [u_data > NARROW * A, u_noise > NARROW * B]
     kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
     certified = kept[0] & kept[1] & kept[2] & kept[3] & nce.is_certified(hess, F, nu)
-    error, hess = where_certified(certified, values, _exact_error, *ratios.pair, F, nu)
+    error, hess = where_certified(certified, values, _exact_error, ratios.pair, F, nu)
     usable = finite & (min(n, m) > 1)
     overlap = (1.0 + nu) ** 2 / nu * hess  # Eq. (4), normalised
     return where(usable, error, math.nan), where(finite, overlap, math.nan)
 
 
-def _exact_error(r_data, r_noise, F, nu):
+def _exact_error(pair, F, nu):
     """Return the standard error and `hess_F`, without cancellation and underflow."""
-    xp, pair = array_namespace(F), (r_data, r_noise)
-    sizes = r_data.shape[-1], r_noise.shape[-1]
+    xp, sizes = array_namespace(F), [r.shape[-1] for r in pair]
     sums, distances = nce.exact_sums(pair, F, nu, order=1)
     _, M, _, U, _, D = nce.combined(sums, distances, sizes, nu)
     deviations = []  # times e^M
