@@ -57,7 +57,8 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.6256
     """
-    _, r_data, r_noise, F, _ = samples(r_data, r_noise, F)
+    ratios, F = samples(r_data, r_noise, F)
+    r_data, r_noise = ratios.pair
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
@@ -79,7 +80,8 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5))
     0.0
     """
-    _, r_data, r_noise, F, _ = samples(r_data, r_noise, F)
+    ratios, F = samples(r_data, r_noise, F)
+    r_data, r_noise = ratios.pair
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.25 * (data - noise), p)  # its derivative
 
@@ -105,7 +107,8 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
     ([-0.097, -0.059], [0.195])
     """
-    _, r_data, r_noise, F, _ = samples(r_data, r_noise, F)
+    ratios, F = samples(r_data, r_noise, F)
+    r_data, r_noise = ratios.pair
     x_data, c_data = _exponent(r_data, F, +0.5)
     x_noise, c_noise = _exponent(r_noise, F, -0.5)
     n, m = r_data.shape[-1], r_noise.shape[-1]
@@ -132,7 +135,8 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     >>> float(ence.log_z(np.array([1.0, 2.0]), np.array([0.0, -1.0])))
     0.5
     """
-    _, r_data, r_noise, F, _ = samples(r_data, r_noise, 0.0)
+    ratios, F = samples(r_data, r_noise, 0.0)
+    r_data, r_noise = ratios.pair
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     return (p_noise - p_data) + array_namespace(F).log(S_noise / S_data)  # the best F

@@ -34,7 +34,7 @@ from typing import Any, NamedTuple
 
 from refnce.array.backend import array_namespace, as_float, machine_eps, where
 from refnce.array.interop import interoperable
-from refnce.array.runs import over_blocks, where_certified
+from refnce.array.ratios import over_blocks, where_certified
 from refnce.array.special import dot, last_sum, log_double_double
 from refnce.array.special import two_product, two_sum
 from refnce.array.validation import samples
@@ -81,20 +81,19 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.3377
     """
-    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
+    ratios, F = samples(r_data, r_noise, F, nu)
+    where = ratios.xp.where
 
     def softplus(r, F, sign):
         """The sum of softplus(z) of data (sign 1), of softplus(-z) of noise (-1)."""
         below, d, e, q = split(r, F, nu, 0.0 * F)
         large = below if sign > 0 else ~below
-        return [
-            last_sum(xp.where(large, d, 0.0) + (xp.where(large, e, 0.0) + xp.log1p(q)))
-        ]
+        rest = where(large, e, 0.0) + ratios.xp.log1p(q)
+        return [last_sum(where(large, d, 0.0) + rest)]
 
-    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    (data,), (noise,) = (
-        over_blocks(softplus, r, F, sign) for r, sign in ((r_data, 1), (r_noise, -1))
-    )
+    signs = zip(ratios.pair, (1, -1))
+    (data,), (noise,) = (over_blocks(softplus, r, F, sign) for r, sign in signs)
+    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
     return w_data * data + w_noise * noise  # Eq. (1)
 
 
@@ -116,8 +115,8 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.0).round(4))
     -0.0952
     """
-    _, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    return residual(Ratios(r_data, r_noise, nu), F, order=0).value  # Eq. (3)
+    ratios, F = samples(r_data, r_noise, F, nu)
+    return residual(ratios, F, order=0).value  # Eq. (3)
 
 
 @interoperable
@@ -138,8 +137,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     >>> float(nce.hess_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.1921
     """
-    _, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    g = residual(Ratios(r_data, r_noise, nu), F, order=1)
+    ratios, F = samples(r_data, r_noise, F, nu)
+    g = residual(ratios, F, order=1)
     return (g.U[1] + g.D[1]) * g.scale  # Eq. (4)
 
 
@@ -170,23 +169,21 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
     >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
     ([-0.094, -0.046], [0.094, 0.046])
     """
-    xp, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    data, noise = each(
-        lambda S, E: S / (S + E), lambda S, E: E / (S + E), r_data, r_noise, F, nu
-    )
+    ratios, F = samples(r_data, r_noise, F, nu)
+    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+    data, noise = each(lambda S, E: S / (S + E), lambda S, E: E / (S + E), ratios, F)
     return -w_data * data, w_noise * noise
 
 
-def curvature_weights(r_data, r_noise, F, nu):
-    """What every sample adds to `hess_F`, for checked arguments."""
+def curvature_weights(ratios, F):
+    """What every sample adds to `hess_F`."""
 
     def curvature(S, E):
-        t = array_namespace(E).minimum(S, E) / (S + E)
+        t = ratios.xp.minimum(S, E) / (S + E)
         return t - t * t
 
-    w_data, w_noise = weights(r_data.shape[-1], r_noise.shape[-1], nu)
-    data, noise = each(curvature, curvature, r_data, r_noise, F, nu)
+    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+    data, noise = each(curvature, curvature, ratios, F)
     return w_data * data, w_noise * noise
 
 
@@ -224,19 +221,19 @@ def exact_sides(r, F, nu, M):
     return below, q / (1.0 + q * scale), scale
 
 
-def each(f_data, f_noise, r_data, r_noise, F, nu):
+def each(f_data, f_noise, ratios, F):
     """A formula of the odds S and E for every data and every noise sample."""
-    xp, S = array_namespace(F), (array_namespace(F).exp(F) * nu)[..., None]
-    values = f_data(S, xp.exp(r_data)), f_noise(S, xp.exp(r_noise))
+    xp, formulas = ratios.xp, (f_data, f_noise)
+    S = (xp.exp(F) * ratios.nu)[..., None]
+    values = tuple(f(S, xp.exp(r)) for f, r in zip(formulas, ratios.pair))
     least = xp.minimum(*(xp.min(x, axis=-1) for x in values))
 
-    def exact(pair, F, nu):
-        for f, r in zip((f_data, f_noise), pair):
-            below, _, _, q = split(r, F, nu, 0.0 * F)
+    def exact(ratios, F):
+        for f, r in zip(formulas, ratios.pair):
+            below, _, _, q = split(r, F, ratios.nu, 0.0 * F)
             yield f(xp.where(below, 1.0, q), xp.where(below, q, 1.0))
 
-    certified, pair = is_certified(least, F, nu), (r_data, r_noise)
-    return where_certified(certified, values, exact, pair, F, nu)
+    return where_certified(is_certified(least, F, ratios.nu), values, exact, ratios, F)
 
 
 def is_certified(value, F, nu):
@@ -254,30 +251,6 @@ def limits(dtype, xp):
 
 
 # Sums over samples
-
-
-class Ratios:
-    """Checked log-ratios and nu. With ``keep``, E = e^r is made once for every F."""
-
-    def __init__(self, r_data, r_noise, nu, keep=False):
-        exp = array_namespace(r_data).exp
-        self.pair, self.nu = (r_data, r_noise), nu
-        self.sizes = r_data.shape[-1], r_noise.shape[-1]
-        self.E = tuple(exp(r) for r in self.pair) if keep else None
-
-    def over_odds(self, F, f_data, f_noise):
-        """For data and for noise the sums that f(E, S) returns."""
-        xp = array_namespace(F)
-        S = (xp.exp(F) * self.nu)[..., None]
-        exp = xp.exp if self.E is None else lambda E: E
-        parts = zip((f_data, f_noise), self.E or self.pair)
-        return [over_blocks(lambda x, S: f(exp(x), S), x, S) for f, x in parts]
-
-    def over_sigmoids(self, F, f):
-        """The sums that f(s) returns for s_data, and for s_noise."""
-        return self.over_odds(
-            F, lambda E, S: f(S / (S + E)), lambda E, S: f(E / (S + E))
-        )
 
 
 @lru_cache(maxsize=256)
@@ -304,15 +277,16 @@ def sums_of(below, t, scale, order):
     return [count, *(last_sum(x) for u in terms for x in (u, below * u))]
 
 
-def exact_sums(pair, F, nu, order):
+def exact_sums(ratios, F, order):
     """For data and for noise the sums of ``sums_of`` times e^M, and M."""
 
     def sums(r, F, M):
-        below, t, scale = exact_sides(r, F, nu, M)
+        below, t, scale = exact_sides(r, F, ratios.nu, M)
         return sums_of(below, t, scale, order)
 
-    distances = [nearest(r, F, nu) for r in pair]
-    return [over_blocks(sums, r, F, M) for r, M in zip(pair, distances)], distances
+    distances = [nearest(r, F, ratios.nu) for r in ratios.pair]
+    both = zip(ratios.pair, distances)
+    return [over_blocks(sums, r, F, M) for r, M in both], distances
 
 
 def two_powers(p):
@@ -344,36 +318,33 @@ class Residual(NamedTuple):
     scale: Any
 
 
-def combined(sums, distances, sizes, nu):
+def combined(ratios, sums, distances):
     """Return c, M, U and D from the sums of data and noise, each times its own e^M."""
-    xp, M = array_namespace(*distances), array_namespace(*distances).minimum(*distances)
-    w_data, w_noise = (
-        w * xp.exp(M - own) for w, own in zip(weights(*sizes, nu), distances)
-    )
+    xp, M = ratios.xp, ratios.xp.minimum(*distances)
+    both = zip(weights(*ratios.sizes, ratios.nu), distances)
+    w_data, w_noise = (w * xp.exp(M - own) for w, own in both)
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
-    c = count_difference(k_data, k_noise, sizes, nu)
+    c = count_difference(k_data, k_noise, ratios.sizes, ratios.nu)
     U = [x - below for x, below in zip(total[::2], total[1::2])]
     return xp.astype(c, M.dtype, copy=False), M, *U, *total[1::2]
 
 
 def residual(ratios, F, order):
     """Return the residual at F and its derivatives up to ``order``, at most 2."""
+    xp, zero = ratios.xp, 0.0 * F
 
     def quick(E, S):
         below, t = quick_sides(E, S)
         return sums_of(below, t, 1.0, order)
 
-    def exact(pair, F, nu):
-        sums, distances = exact_sums(pair, F, nu, order)
-        return combined(sums, distances, ratios.sizes, nu)
+    def exact(ratios, F):
+        return combined(ratios, *exact_sums(ratios, F, order))
 
-    xp = array_namespace(F)
-    sums, zero = ratios.over_odds(F, quick, quick), 0.0 * F
-    values = combined(sums, (zero, zero), ratios.sizes, ratios.nu)
+    values = combined(ratios, ratios.over_odds(F, quick, quick), (zero, zero))
     size = values[2 + order] + values[-1]  # of U and D
     certified = is_certified(size, F, ratios.nu)
-    c, M, *parts = where_certified(certified, values, exact, ratios.pair, F, ratios.nu)
+    c, M, *parts = where_certified(certified, values, exact, ratios, F)
     U, D = parts[: order + 1], parts[order + 1 :]
     scale, difference = xp.exp(-M), U[0] - D[0]
     counts = where(c == 0, 0.0, c * xp.exp(M))

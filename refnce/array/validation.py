@@ -14,6 +14,7 @@ import array_api_compat
 import numpy
 
 from refnce.array.backend import all_true, array_namespace, device
+from refnce.array.ratios import Ratios
 
 LARGEST = sys.float_info.max
 NUMBERS = (float, int, numpy.float64)
@@ -47,7 +48,7 @@ def is_number(value, kind=(int, float)):
 
 
 def samples(r_data, r_noise, F, nu=1.0, *, start=False):
-    """Check log-ratios, F and nu, and return (xp, r_data, r_noise, F, nu).
+    """Check log-ratios, F and nu, and return (ratios, F).
 
     Parameters
     ----------
@@ -62,11 +63,9 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
 
     Returns
     -------
-    xp : namespace
-    r_data, r_noise : array
+    ratios : Ratios
         With contiguous samples.
     F : array over the runs (a NumPy scalar for one run), or None
-    nu : float
 
     Raises
     ------
@@ -76,11 +75,11 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
     nu = check_nu(nu)
     if _is_short(r_data) and _is_short(r_noise):
         if start and F is None:
-            return numpy, r_data, r_noise, None, nu
+            return Ratios(numpy, (r_data, r_noise), nu), None
         if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype == FLOAT64:
             F = F[()]
         if type(F) in NUMBERS and -LARGEST <= F <= LARGEST:
-            return numpy, r_data, r_noise, numpy.float64(F), nu
+            return Ratios(numpy, (r_data, r_noise), nu), numpy.float64(F)
     arrays = {"r_data": r_data, "r_noise": r_noise}
     xp = check_arrays(**arrays)
     check_samples(**arrays)
@@ -93,7 +92,7 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
             must = f"be a number or broadcast to the runs {runs}"
             raise invalid("F0", must, shape_of(F))
         F = F if F.shape == with_F else xp.broadcast_to(F, with_F)
-    return xp, rows(r_data), rows(r_noise), F, nu
+    return Ratios(xp, (rows(r_data), rows(r_noise)), nu), F
 
 
 def _is_short(r):

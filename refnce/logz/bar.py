@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 
 from refnce import nce
-from refnce.array.backend import all_true, array_namespace, device, machine_eps, where
+from refnce.array.backend import all_true, device, machine_eps, where
 from refnce.array.interop import interoperable
-from refnce.array.runs import where_certified
+from refnce.array.ratios import where_certified
 from refnce.array.special import log_double_double, two_sum
 from refnce.array.validation import check_count, check_positive, invalid, samples
-from refnce.logz.bracket import bracket, validate
+from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, make_result
-from refnce.nce import Ratios
 
 FEW = 16  # samples in all: their sums do not average rounding errors
 CYCLE, MAX_UPDATES = int(Status.CYCLE), int(Status.MAX_UPDATES)
@@ -55,8 +54,7 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     >>> round(float(logz.bar_update(r_data, r_noise, 0.0)), 3)
     0.684
     """
-    _, r_data, r_noise, F, nu = samples(r_data, r_noise, F, nu)
-    return _update(Ratios(r_data, r_noise, nu), F)[0]
+    return _update(*samples(r_data, r_noise, F, nu))[0]
 
 
 @interoperable
@@ -106,8 +104,9 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     if step > 1.0:
         raise invalid("step", "be at most 1 (1: as printed, 0.5: no overshoot)", step)
     check_count("max_updates", max_updates, 1)
-    xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
-    start, ratios = bracket(r_data, r_noise, nu), Ratios(r_data, r_noise, nu, keep=True)
+    check_positive("xtol", xtol, zero=True)
+    ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
+    xp, start = ratios.keep_exponentials().xp, bracket(ratios)
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, xp)
@@ -148,7 +147,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
 
 def _update(ratios, F):
     """Return F - h, h and the distance to the root that Newton's method sees."""
-    xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
+    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
     scaled = B * (nu * n / m)
     h = xp.log1p((A - scaled) / scaled)  # Eq. (10)
@@ -156,19 +155,19 @@ def _update(ratios, F):
     certified = nce.is_certified(xp.minimum(A / n, B / m), F, nu)
     certified = certified & (abs(h) <= 1.0) & (slope >= 0.5) & (n + m > FEW)
     values = F - h, h, abs(h) / slope
-    return where_certified(certified, values, _exact_update, ratios.pair, F, nu)
+    return where_certified(certified, values, _exact_update, ratios, F)
 
 
-def _exact_update(pair, F, nu):
+def _exact_update(ratios, F):
     """``_update`` without cancellation and underflow."""
-    xp, sizes = array_namespace(F), [r.shape[-1] for r in pair]
-    sums, distances = nce.exact_sums(pair, F, nu, order=1)
+    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
+    sums, distances = nce.exact_sums(ratios, F, order=1)
     (k_data, T_data, D_data, *_), (k_noise, T_noise, D_noise, *_) = sums
-    counts = k_data, sizes[1] - k_noise
+    counts = k_data, m - k_noise
     smalls = T_data - 2.0 * D_data, 2.0 * D_noise - T_noise
     # A, B = V e^-K. If every sigmoid is small there is no count, only e^-M.
     K_data, K_noise = (where(k == 0, M, 0.0) for k, M in zip(counts, distances))
-    parts = zip(counts, smalls, (K_data, K_noise), distances, sizes)
+    parts = zip(counts, smalls, (K_data, K_noise), distances, (n, m))
     V_data, V_noise = ((k + x * xp.exp(K - M)) / n for k, x, K, M, n in parts)
     # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
@@ -182,7 +181,7 @@ def _exact_update(pair, F, nu):
         error = error + where(abs(e) < math.inf, e, 0.0)
     far = total + error
     # Near the root h comes from the exact difference (A - nu B)/A.
-    c, M, U, slope_U, D, slope_D = nce.combined(sums, distances, sizes, nu)
+    c, M, U, slope_U, D, slope_D = nce.combined(ratios, sums, distances)
     by_M, by_A = (
         where(c == 0, 0.0, c * xp.exp(K)) + (U - D) * xp.exp(K - M) for K in (M, K_data)
     )

@@ -6,7 +6,6 @@ import math
 
 from refnce.array.backend import (
     all_true,
-    array_namespace,
     device,
     is_async_device,
     machine_eps,
@@ -14,9 +13,10 @@ from refnce.array.backend import (
 )
 from refnce.array.interop import interoperable
 from refnce.array.special import last_sum
-from refnce.logz.bracket import bracket, validate
+from refnce.array.validation import check_positive, samples
+from refnce.logz.bracket import bracket
 from refnce.logz.result import make_result
-from refnce.nce import Ratios, limits, residual
+from refnce.nce import limits, residual
 
 # Plain sums of sigmoids are right to less than this many eps.
 BLUR = 32.0
@@ -59,8 +59,9 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     >>> float(z.F.round(6)), bool(z.converged)
     (0.5, True)
     """
-    xp, r_data, r_noise, _, nu = validate(r_data, r_noise, None, nu, xtol)
-    start, ratios = bracket(r_data, r_noise, nu), Ratios(r_data, r_noise, nu, keep=True)
+    check_positive("xtol", xtol, zero=True)
+    ratios, _ = samples(r_data, r_noise, None, nu, start=True)
+    xp, start = ratios.keep_exponentials().xp, bracket(ratios)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
     width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
@@ -91,7 +92,7 @@ def _plain_sign(ratios, F):
     def sums(E, S):
         return [last_sum(S / (S + E))]
 
-    xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
+    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
     (data,), (noise,) = ratios.over_odds(F, sums, sums)
     A, nu_B = data / n, nu * (1.0 - noise / m)
     blur = BLUR * machine_eps(F.dtype, xp) * (A + nu_B + nu)

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from refnce.array.backend import all_true, array_namespace, where
 from refnce.array.special import two_product
-from refnce.array.validation import check_positive, samples
 
 
 class Bracket(NamedTuple):
@@ -19,13 +18,7 @@ class Bracket(NamedTuple):
     limit: Any
 
 
-def validate(r_data, r_noise, F0, nu, xtol):
-    """Check the arguments that all solvers share; see ``validation.samples``."""
-    check_positive("xtol", xtol, zero=True)
-    return samples(r_data, r_noise, F0, nu, start=True)
-
-
-def bracket(r_data, r_noise, nu):
+def bracket(ratios):
     """Bracket the root of A = nu B by the pooled extremes of the finite log-ratios.
 
     Let G(F) = sum of w sigmoid(F + log nu - r) over the pooled finite samples, w = 1/n
@@ -37,12 +30,11 @@ def bracket(r_data, r_noise, nu):
     which is a_minus < nu (1 - b_minus), and W - tau > 0, which is 1 - a_plus > nu
     b_plus. Neither is then below 2^-106/(n m), which bounds the logit.
     """
-    xp = array_namespace(r_data, r_noise)
+    xp, (r_data, r_noise), (n, m), nu = ratios.xp, ratios.pair, ratios.sizes, ratios.nu
     lo = xp.minimum(xp.min(r_data, axis=-1), xp.min(r_noise, axis=-1))
     hi = xp.maximum(xp.max(r_data, axis=-1), xp.max(r_noise, axis=-1))
     if all_true((lo > -math.inf) & (hi < math.inf)):
         return Bracket(lo, hi, lo != lo, xp.zeros_like(lo))
-    n, m = r_data.shape[-1], r_noise.shape[-1]
     a_minus, a_plus, lo_data, hi_data = _infinite(r_data)
     b_minus, b_plus, lo_noise, hi_noise = _infinite(r_noise)
     # tau n m and (W - tau) n m, from counts and an exact product: either may be 0.

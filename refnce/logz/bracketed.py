@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import all_true, array_namespace, device
+from refnce.array.backend import all_true, device
 from refnce.array.backend import is_async_device, machine_eps, where
 from refnce.array.validation import runs_shape
 from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, make_result
-from refnce.nce import Ratios, residual
+from refnce.nce import residual
 
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 SUBSET = 1024
 
 
-def bracketed(r_data, r_noise, F0, nu, xtol, passes):
+def bracketed(ratios, F0, xtol, passes):
     """Return the LogZ of a start F0, or None, after so many passes.
 
     At F the samples split into those below and those above (``residual``). With the
@@ -25,11 +25,10 @@ def bracketed(r_data, r_noise, F0, nu, xtol, passes):
     the last but one, is replaced by bisection. A step of Chebyshev's method from the
     Newton step w misses the root by at most |w|^3.
     """
-    xp = array_namespace(r_data, r_noise)
-    start, ratios = bracket(r_data, r_noise, nu), Ratios(r_data, r_noise, nu, keep=True)
+    xp, start = ratios.keep_exponentials().xp, bracket(ratios)
     lo, hi = start.lo, start.hi
     eps = machine_eps(lo.dtype, xp)
-    F = _pooled_quantile(r_data, r_noise, nu) if F0 is None else F0
+    F = _pooled_quantile(ratios) if F0 is None else F0
     inside = xp.isfinite(F) & (F >= lo) & (F <= hi)
     F = where(inside, F, 0.5 * lo + 0.5 * hi)
     running = ~start.no_root
@@ -71,13 +70,13 @@ def bracketed(r_data, r_noise, F0, nu, xtol, passes):
     return make_result(start, ratios, found)
 
 
-def _pooled_quantile(r_data, r_noise, nu):
+def _pooled_quantile(ratios):
     """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
 
     Less log nu; from some thousand samples. In a gap between samples it is the middle.
     """
-    xp = array_namespace(r_data, r_noise)
-    data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in (r_data, r_noise))
+    xp, nu = ratios.xp, ratios.nu
+    data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in ratios.pair)
     k, j, runs = data.shape[-1], noise.shape[-1], runs_shape(r_data=data, r_noise=noise)
     parts = xp.broadcast_to(data, (*runs, k)), xp.broadcast_to(noise, (*runs, j))
     pooled = xp.concat(parts, axis=-1)

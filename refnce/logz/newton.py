@@ -14,12 +14,12 @@ from __future__ import annotations
 import math
 
 from refnce import nce
-from refnce.array.backend import BLOCK, all_true, array_namespace, device
+from refnce.array.backend import BLOCK, all_true, device
 from refnce.array.backend import is_async_device, is_numpy, machine_eps, where
 from refnce.array.interop import interoperable
-from refnce.array.runs import where_certified
+from refnce.array.ratios import Ratios, where_certified
 from refnce.array.special import dot, last_sum
-from refnce.logz.bracket import validate
+from refnce.array.validation import check_positive, samples
 from refnce.logz.bracketed import bracketed
 from refnce.logz.result import NARROW, LogZ, error_and_overlap
 
@@ -66,43 +66,42 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     >>> float(z.F.round(6)), bool(z.converged)
     (0.5, True)
     """
-    xp, r_data, r_noise, F0, nu = validate(r_data, r_noise, F0, nu, xtol)
-    if r_data.shape[-1] + r_noise.shape[-1] <= FEW:
-        return bracketed(r_data, r_noise, F0, nu, xtol, 0)
-    pair, start, is_reversed = (r_data, r_noise), F0, False
-    if F0 is None:
-        start, is_reversed = _start(pair, nu)
-    ordered = (r_noise, r_data) if is_reversed else pair
-    found, certified, passes = _quick(*ordered, start, nu, xtol, int(F0 is None))
+    check_positive("xtol", xtol, zero=True)
+    ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
+    if sum(ratios.sizes) <= FEW:
+        return bracketed(ratios, F0, xtol, 0)
+    start, is_reversed = (F0, False) if F0 is not None else _start(ratios)
+    ordered = Ratios(ratios.xp, ratios.pair[::-1], nu) if is_reversed else ratios
+    found, certified, passes = _quick(ordered, start, xtol, int(F0 is None))
 
-    def safeguarded(pair, start, nu):
-        z = bracketed(*pair, None if F0 is None else start, nu, xtol, passes)
+    def safeguarded(ratios, start):
+        z = bracketed(ratios, None if F0 is None else start, xtol, passes)
         return z.F, z.status, z.evaluations, *z.bracket, z.standard_error, z.overlap
 
-    found = where_certified(certified, found, safeguarded, pair, start, nu)
+    found = where_certified(certified, found, safeguarded, ratios, start)
     F, status, count, lo, hi, error, overlap = found
     return LogZ(F, status, count, (lo, hi), error, overlap)
 
 
-def _quick(r_data, r_noise, F, nu, xtol, passes):
+def _quick(ratios, F, xtol, passes):
     """Return the fields of a LogZ, where they are certified, and the passes."""
-    xp = array_namespace(r_data)
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    eps, (largest, tiny) = machine_eps(r_data.dtype, xp), nce.limits(r_data.dtype, xp)
+    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
+    eps, (largest, tiny) = machine_eps(F.dtype, xp), nce.limits(F.dtype, xp)
     tol, log_nu = max(xtol, eps), math.log(nu)
     # Standard error and overlap are extrapolated over the last step, to its cube.
     longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
-    is_async = is_async_device(r_data)
+    is_async = is_async_device(F)
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
-    near, shift, shifted = abs(F + log_nu) <= largest, 0.0, (r_data, r_noise)
+    near, shift, shifted = abs(F + log_nu) <= largest, 0.0, ratios
     if not all_true(near):
         shift = where(near, 0.0, F)
-        shifted = r_data - shift[..., None], r_noise - shift[..., None]
+        shifted = Ratios(xp, [r - shift[..., None] for r in ratios.pair], nu)
         F = F - shift
-    ratios = nce.Ratios(*shifted, nu, keep=max(n, m) <= BLOCK)
+    if max(n, m) <= BLOCK:
+        shifted.keep_exponentials()
     for passes in range(passes + 1, passes + PASSES + 1):
-        A, B = ratios.over_sigmoids(F, _powers)
+        A, B = shifted.over_sigmoids(F, _powers)
         a, b = _log_derivatives(A), _log_derivatives(B)
         slope = a[0] + b[0]
         # log A - log B - log nu from the difference, which near the root is exact.
@@ -129,7 +128,6 @@ def _quick(r_data, r_noise, F, nu, xtol, passes):
     overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
     has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
     if not all_true(has_digits | ~certified):
-        ratios = nce.Ratios(r_data, r_noise, nu)
         exact, _ = error_and_overlap(ratios, where(certified, F, 0.0))
         error = where(has_digits, error, exact)
     reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
@@ -138,13 +136,14 @@ def _quick(r_data, r_noise, F, nu, xtol, passes):
     return fields, certified, passes
 
 
-def _start(pair, nu):
+def _start(ratios):
     """Halfway between the means; for long samples the root of a sixteenth of them.
 
     Also return whether the data lie below the noise and the two may be exchanged, as
     samples of equal weight may be. phi' is then above 1/2 where it was below.
     """
-    is_long = is_numpy(pair[0]) and max(r.shape[-1] for r in pair) > BLOCK
+    pair, nu = ratios.pair, ratios.nu
+    is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
     pair = [_sixteenth(r) if is_long else r for r in pair]
     data, noise = (last_sum(r) / r.shape[-1] for r in pair)
     F = 0.5 * (data + noise - math.log(nu))

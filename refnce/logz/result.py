@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from refnce import nce
-from refnce.array.backend import Array, array_namespace, where
-from refnce.array.runs import over_blocks, where_certified
+from refnce.array.backend import Array, where
+from refnce.array.ratios import over_blocks, where_certified
 from refnce.array.special import last_sum
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
@@ -100,7 +100,7 @@ def error_and_overlap(ratios, F):
     with denominator n (or m). It is nan where n or m is 1, F is not finite, or the
     denominator is 0.
     """
-    xp, nu, (n, m) = array_namespace(F), ratios.nu, ratios.sizes
+    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
     finite = abs(F) < math.inf
     F = where(finite, F, 0.0)
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
@@ -111,19 +111,19 @@ def error_and_overlap(ratios, F):
     kept = [u_data > NARROW * A, u_noise > NARROW * B]
     kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
     certified = kept[0] & kept[1] & kept[2] & kept[3] & nce.is_certified(hess, F, nu)
-    error, hess = where_certified(certified, values, _exact_error, ratios.pair, F, nu)
+    error, hess = where_certified(certified, values, _exact_error, ratios, F)
     usable = finite & (min(n, m) > 1)
     overlap = (1.0 + nu) ** 2 / nu * hess  # Eq. (4), normalised
     return where(usable, error, math.nan), where(finite, overlap, math.nan)
 
 
-def _exact_error(pair, F, nu):
+def _exact_error(ratios, F):
     """Return the standard error and `hess_F`, without cancellation and underflow."""
-    xp, sizes = array_namespace(F), [r.shape[-1] for r in pair]
-    sums, distances = nce.exact_sums(pair, F, nu, order=1)
-    _, M, _, U, _, D = nce.combined(sums, distances, sizes, nu)
+    xp, nu = ratios.xp, ratios.nu
+    sums, distances = nce.exact_sums(ratios, F, order=1)
+    _, M, _, U, _, D = nce.combined(ratios, sums, distances)
     deviations = []  # times e^M
-    parts = zip(pair, sums, distances, nce.weights(*sizes, nu))
+    parts = zip(ratios.pair, sums, distances, nce.weights(*ratios.sizes, nu))
     for r, (k, total, below, *_), own, w in parts:
         n = r.shape[-1]
         # Where all samples are on one side of F, s or s - 1 is taken, times e^own.

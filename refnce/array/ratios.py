@@ -1,0 +1,80 @@
+"""Checked log-ratios, and sums over their samples in blocks that fit in cache.
+
+Leading axes are runs, the last axis is samples.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from refnce.array.backend import BLOCK, all_true, array_namespace, is_numpy
+from refnce.array.special import last_sum
+
+
+class Ratios:
+    """Checked log-ratios of data and noise, and the weight nu.
+
+    Attributes
+    ----------
+    xp : namespace
+    pair : r_data (..., n), r_noise (..., m)
+    nu : float
+    sizes : n, m
+    E : e^r of both, where a solver keeps them, or None
+    """
+
+    def __init__(self, xp: Any, pair: Any, nu: float) -> None:
+        self.xp, self.pair, self.nu = xp, pair, nu
+        self.sizes = tuple(r.shape[-1] for r in pair)
+        self.E: Any = None
+
+    def keep_exponentials(self) -> Ratios:
+        """Make e^r once for every F that follows."""
+        self.E = tuple(self.xp.exp(r) for r in self.pair)
+        return self
+
+    def over_odds(self, F, f_data, f_noise):
+        """For data and for noise the sums that f(E, S) returns, S = nu e^F, E = e^r."""
+        S = (self.xp.exp(F) * self.nu)[..., None]
+        exp = self.xp.exp if self.E is None else lambda E: E
+        parts = zip((f_data, f_noise), self.E or self.pair)
+        return [over_blocks(lambda x, S: f(exp(x), S), x, S) for f, x in parts]
+
+    def over_sigmoids(self, F, f):
+        """The sums that f(s) returns for s_data, and for s_noise."""
+        return self.over_odds(
+            F, lambda E, S: f(S / (S + E)), lambda E, S: f(E / (S + E))
+        )
+
+
+def over_blocks(f, r, *runs):
+    """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
+
+    ``runs`` are arrays over the runs, numbers or None.
+    """
+    if not is_numpy(r) or r.size <= BLOCK:
+        return f(r, *runs)
+    xp, n = array_namespace(r), r.shape[-1]
+    if n > BLOCK // 8 or r.ndim != 2 or runs[0].shape[:1] != r.shape[:1]:
+        width = max(BLOCK * n // r.size, 512)
+        parts = [f(r[..., k : k + width], *runs) for k in range(0, n, width)]
+        return [last_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
+    few = BLOCK // n
+    blocks = [slice(k, k + few) for k in range(0, len(r), few)]
+    parts = [
+        f(r[k], *(x[k] if hasattr(x, "shape") else x for x in runs)) for k in blocks
+    ]
+    return [xp.concat(x) for x in zip(*parts)]
+
+
+def where_certified(certified, values, exact, ratios, F):
+    """``values``, in the runs that are not certified those of ``exact(ratios, F)``."""
+    if all_true(certified):
+        return values
+    if F.ndim == 0:
+        return exact(ratios, F)
+    xp, hard = ratios.xp, ~certified
+    pair = [xp.broadcast_to(r, (*hard.shape, r.shape[-1]))[hard] for r in ratios.pair]
+    for value, part in zip(values, exact(Ratios(xp, pair, ratios.nu), F[hard])):
+        value[hard] = part
+    return values
