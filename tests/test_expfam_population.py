@@ -227,8 +227,7 @@ def test_section_3_1_estimate_converges_as_samples_grow(impl, evidence, law):
         one = list(arguments)
         one[side] = np.full((len(GRID), 1), infinity)
         terms = impl.expfam.gradient(*one)
-        terms = terms - WEIGHTS @ terms
-        covariance += terms.T @ (WEIGHTS[:, None] * terms)
+        covariance += np.cov(terms.T, aweights=WEIGHTS, ddof=0)
     precision = H @ np.linalg.inv(covariance) @ H
     R, rms, truth = 60, [], np.array([*law.theta, law.F])
     low, high = stats.chi2.ppf([1e-6, 1 - 1e-6], R * truth.size)

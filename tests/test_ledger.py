@@ -76,6 +76,8 @@ def test_full_run_prints_writes_and_compares(run, table):
     assert LINE in written and ERROR in written
     assert "measured" not in table.read_text()
     assert run().ret == OK
+    table.unlink()
+    assert run().ret == FAILED
 
 
 @pytest.mark.parametrize(
@@ -89,10 +91,6 @@ def test_changed_claim_fails_only_a_full_run(run, table, word, other):
     changes = ["*CLAIMS.md differs from this run*", f"*-- *{other}*", f"*+- *{word}*"]
     result.stdout.fnmatch_lines(changes)
     assert run("-k", "test_one").ret == run("test_a.py").ret == OK
-
-
-def test_missing_table_fails_a_full_run(run):
-    assert run(test_a=HOLDS).ret == FAILED
 
 
 def test_moved_lines_pass_and_a_collection_renews_them(run, table):
@@ -206,14 +204,6 @@ def test_submodules_of_a_package_are_found(pytester, monkeypatch):
     assert found.F == 7.0
     with pytest.raises(NotProvided, match=r"logz.newton\(\).status"):
         found.converged  # noqa: B018
-
-
-def test_missing_argument_is_not_provided():
-    theirs = SimpleNamespace(hess_F=lambda r_data, r_noise, F: 1.0)
-    hess_F = on_object("theirs", theirs).nce.hess_F
-    assert hess_F(*PAIR, 0.0, nu=1.0) == 1.0
-    with pytest.raises(NotProvided, match=r"nce.hess_F\(nu=\)"):
-        hess_F(*PAIR, 0.0, nu=2.0)
 
 
 def test_asarray_of_the_module_makes_its_arguments_and_eps():
