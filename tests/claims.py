@@ -141,7 +141,9 @@ class Row:
         claim = self.claim
         verdict = self.verdict if self.verdict == "holds" else f"**{self.verdict}**"
         kind = PRINTED if claim.printed and self.earned else f"{claim.kind}, {verdict}"
-        statement, why = map(_escaped, (claim.statement, claim.why))
+        # Markdown would take * and ~ for emphasis
+        texts = (re.sub(r"([*~])", r"\\\1", x) for x in (claim.statement, claim.why))
+        statement, why = texts
         why = why and f" {'Right' if claim.printed else 'But'}: {why}."
         names = [f"`{name}`" for name in sorted(self.where)]
         links = [link(name, test.line) for name, test in sorted(self.tests.items())]
@@ -190,11 +192,6 @@ def render(ledger: Iterable[Row]) -> str:
     for heading, group in groupby(ledger, key=lambda row: row.claim.heading):
         lines += ["", f"## {heading}", "", *(row.line() for row in group)]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """The text with the characters escaped that Markdown would take for emphasis."""
-    return re.sub(r"([*~])", r"\\\1", text)
 
 
 def without_lines(text: str) -> str:

@@ -81,10 +81,8 @@ class Ledger:
             return
         for name, sent in pickle.loads(node.workeroutput["ledger"]).items():
             # to the end: in the order of collection
-            test = self.tests[name] = self.tests.pop(name, claims.Record())
+            test = self.tests[name] = self.tests.pop(name, sent)
             test.claims, test.line = sent.claims, sent.line
-            if sent.reason == DESELECTED:
-                test.reason = DESELECTED
 
     # What CLAIMS.md says
 

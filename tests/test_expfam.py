@@ -133,11 +133,8 @@ def test_appendix_A2_profile_hessian_does_not_cancel(impl, evidence):
 )
 def test_appendix_A2_one_bar_step_is_not_convex(impl, evidence):
     """One data point at 4, noise at -4 and 0, T = x, F = 4 before the step."""
-    x, y, offsets = (
-        np.array([[4.0]]),
-        np.array([[-4.0], [0.0]]),
-        (np.zeros(1), np.zeros(2)),
-    )
+    x, y = np.array([[4.0]]), np.array([[-4.0], [0.0]])
+    offsets = np.zeros(1), np.zeros(2)
 
     def stepped(theta):
         F = update(impl, (theta * x[:, 0], theta * y[:, 0]), 4.0)

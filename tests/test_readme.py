@@ -69,15 +69,6 @@ def test_a_module_of_ones_own_is_checked():
 # The table of equations
 
 
-def equation_rows():
-    """(paper's label, names in the code) of each line of the table."""
-    table = TEXT.split("## Where each equation lives")[1].split("\n## ")[0]
-    for line in table.splitlines():
-        if line.startswith("| ") and "`" in line:
-            paper, code = line.strip("| ").split(" | ")
-            yield paper, re.findall(r"`(\w+)\.(\w+)`", code)
-
-
 def imported(module):
     for package in ("refnce", "refnce.train"):
         with contextlib.suppress(ModuleNotFoundError):
@@ -86,10 +77,11 @@ def imported(module):
 
 
 def test_table_names_functions_that_cite_their_equations():
-    rows = list(equation_rows())
+    table = TEXT.split("## Where each equation lives")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| (.*?) \| (.*`.*)$", table, flags=re.MULTILINE)
     assert len(rows) >= 12
-    for paper, names in rows:
-        source = ""
+    for paper, code in rows:
+        names, source = re.findall(r"`(\w+)\.(\w+)`", code), ""
         for module, name in names:
             function = getattr(imported(module), name)
             source += inspect.getsource(inspect.getmodule(function))
