@@ -11,8 +11,8 @@ import numpy as np
 
 from tests.certified import root_F
 from tests.populations import sigmoid
-from tests.regimes import rng
-from tests.test_printed_errors import DATA, FAR, LOG_2PI, NOISE, ROUNDING, X, batches
+from tests.regimes import HALF_LOG_2PI, rng
+from tests.test_printed_errors import DATA, FAR, NOISE, ROUNDING, X, batches
 from tests.test_printed_errors import close, density, h, integral, log_mean
 from tests.test_printed_errors import log_z, printed_error
 
@@ -80,7 +80,7 @@ def test_eq15_square(evidence):
 def test_appendix_A2_profile_notation(evidence):
     g, theta = rng(13), 0.4
     samples = 1 + g.normal(size=64), g.normal(size=64)
-    r_data, r_noise = (theta * x + LOG_2PI / 2 for x in samples)
+    r_data, r_noise = (theta * x + HALF_LOG_2PI for x in samples)
     F = root_F(r_data, r_noise)
 
     def slope(r_data, r_noise):

@@ -41,17 +41,6 @@ def test_pytorch_training_loop(torch, capsys):
     assert len(loop) <= 10
 
 
-def test_eq1_eq3_formulas_on_the_first_screen():
-    def softplus(x):
-        return np.logaddexp(0, x).mean()
-
-    expected = softplus(F - R_DATA) / 2 + softplus(R_NOISE - F) / 2
-    assert abs(nce.loss(R_DATA, R_NOISE, F) - expected) <= UNITS
-    root = logz.newton(R_DATA, R_NOISE).F
-    A, B = 1 / (1 + np.exp(R_DATA - root)), 1 / (1 + np.exp(root - R_NOISE))
-    assert abs(A.mean() - B.mean()) <= UNITS
-
-
 def test_a_module_of_ones_own_is_checked():
     mine = ModuleType("mine")
     exec(MINE, mine.__dict__)
