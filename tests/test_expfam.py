@@ -29,25 +29,24 @@ EQ_16 = (
     "1/2 int (p* + q) p q/(p + q)^2 (T - grad F)(T - grad F)^T"
 )
 # The last lines of Eqs. 15 and 16 are right once their symbols are read so.
-READ_SO = (
-    "T is without its entry -1; the integrals are over the empirical measure "
-    "if F is the batch root"
-)
+READ_SO = {
+    "verdict": "holds corrected",
+    "why": "T is without its entry -1; the integrals are over the empirical measure "
+    "if F is the batch root",
+}
 CONVEX = "the NCE loss of an exponential family is convex in [theta, F]"
 PROFILE_CONVEX = "the loss after the F solve is convex in theta, for every batch"
 
 
-def theorem(label, statement, where):
-    corrected = {"verdict": "holds corrected", "why": READ_SO}
-    options = corrected if label in ("Eq. 15", "Eq. 16") else {}
-    where = f"expfam.{where}"
+def theorem(label, statement, where, **options):
+    options |= READ_SO if label in ("Eq. 15", "Eq. 16") else {}
     return pytest.mark.claim(label, statement, kind="theorem", where=where, **options)
 
 
 def functions(*declared):
     """Parametrise over functions, each with the claim that it alone breaks."""
     params = [
-        pytest.param(name, marks=theorem(label, statement, name))
+        pytest.param(name, marks=theorem(label, statement, f"expfam.{name}"))
         for name, label, statement in declared
     ]
     return pytest.mark.parametrize("name", params)
@@ -102,7 +101,7 @@ def test_appendix_A1_A2_loss_is_convex(impl, name, drawn):
     assert between <= (start + end) / 2 + slack
 
 
-@theorem("Appendix A.2", PROFILE_CONVEX, "profile_hessian")
+@theorem("Appendix A.2", PROFILE_CONVEX, "expfam.profile_hessian")
 def test_appendix_A2_profile_hessian_does_not_cancel(impl, evidence):
     """T = 1e8 + x: the blocks of Eq. 14 lose all digits of their Schur complement."""
     x, y = rng(5).integers(-8, 9, size=(2, 50, 1)) / 8.0
@@ -124,12 +123,11 @@ def test_appendix_A2_profile_hessian_does_not_cancel(impl, evidence):
     assert abs(g - g_near) <= 256 * impl.eps + off * 8 * impl.eps
 
 
-@pytest.mark.claim(
+@theorem(
     "Appendix A.2",
     "convexity needs the F solve: "
     "after one BAR step from a fixed F the loss is not convex in theta",
-    kind="theorem",
-    where="logz.bar_update",
+    "logz.bar_update",
 )
 def test_appendix_A2_one_bar_step_is_not_convex(impl, evidence):
     """One data point at 4, noise at -4 and 0, T = x, F = 4 before the step."""
@@ -157,7 +155,7 @@ SHAPES = (20, 3), (15, 3), (3,), (), (20,), (15,)
 MIXED = {"T_data": (2, 1), "theta": (4,), "F": (2, 4), "offset_noise": (2, 1)}
 
 
-@theorem("Eq. 12", EQ_12, "loss")
+@theorem("Eq. 12", EQ_12, "expfam.loss")
 @pytest.mark.parametrize(
     "leads", [MIXED, {"offset_data": (7,)}, {"offset_noise": (7,)}], ids=len
 )
@@ -202,7 +200,7 @@ def test_runs_far_apart_are_independent(impl):
     np.testing.assert_allclose(H[1], far, rtol=64 * impl.eps)
 
 
-@theorem("Eq. 14", EQ_14, "hessian")
+@theorem("Eq. 14", EQ_14, "expfam.hessian")
 def test_eq14_samples_outside_the_supports(impl):
     """Data where the model vanishes: infinite loss, full pull, no curvature.
 
@@ -226,7 +224,7 @@ def test_eq14_samples_outside_the_supports(impl):
         assert np.isnan(value).all()
 
 
-@theorem("Eq. 16", EQ_16, "profile_hessian")
+@theorem("Eq. 16", EQ_16, "expfam.profile_hessian")
 def test_eq16_where_every_sigmoid_underflows(impl):
     """r = +-2000: the curvature is e^{-2000}, that is 0, and so are the derivatives."""
     T_data, T_noise = np.array([[2.0], [2.1]]), np.array([[-2.0], [-2.3]])

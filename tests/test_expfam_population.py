@@ -86,7 +86,7 @@ def density(law, x, theta, F):
     return np.exp(log_q + law.offset(x) + law.T(x) @ theta - F)
 
 
-@theorem("Eq. 2", EQ_2, "loss")
+@theorem("Eq. 2", EQ_2, "expfam.loss")
 @laws(*LAWS)
 def test_eq2_analytic_F_normalises(law):
     """The integral of h e^{<T, theta> - F*} is 1, by the trapezoidal rule."""
@@ -95,7 +95,7 @@ def test_eq2_analytic_F_normalises(law):
     assert abs(mass - 1) <= 64 * 2.0**-52  # rounding of exponents up to 30
 
 
-@theorem("Eq. 2", EQ_2, "loss")
+@theorem("Eq. 2", EQ_2, "expfam.loss")
 def test_eq2_noise_is_a_member_of_the_unit_family(impl):
     """At theta = 0, F = log(2 pi)/2 p = q, and the loss is log 2 for any samples."""
     x = np.linspace(-5, 5, 11)[:, None]
@@ -104,8 +104,8 @@ def test_eq2_noise_is_a_member_of_the_unit_family(impl):
     assert abs(float(loss) - math.log(2)) <= 4 * impl.eps
 
 
-@theorem("Section 3.1", CONSISTENT, "gradient")
-@theorem("Eq. 13", EQ_13, "gradient")
+@theorem("Section 3.1", CONSISTENT, "expfam.gradient")
+@theorem("Eq. 13", EQ_13, "expfam.gradient")
 @laws(*LAWS)
 def test_eq13_population_gradient_vanishes_at_the_truth(impl, evidence, law):
     gradient = np.abs(population(impl, "gradient", law, law.theta, law.F))
@@ -119,7 +119,7 @@ def test_eq13_population_gradient_vanishes_at_the_truth(impl, evidence, law):
     assert (gradient <= impl.eps * (len(law.theta) + 2) * size).all()
 
 
-@theorem("Section 3.1", CONSISTENT, "loss")
+@theorem("Section 3.1", CONSISTENT, "expfam.loss")
 @laws(*LAWS)
 def test_section_3_1_population_minimum_is_unique(impl, evidence, law):
     """Convex (A.1), stationary at the truth, positive definite there; 200 other points
@@ -136,7 +136,7 @@ def test_section_3_1_population_minimum_is_unique(impl, evidence, law):
     assert min(rise) > 64 * impl.eps
 
 
-@theorem("Eq. 14", EQ_14, "hessian")
+@theorem("Eq. 14", EQ_14, "expfam.hessian")
 @laws(unit(1.0), unit(4.0), diagonal([0.7], [2.5]))
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (0.5, 0.3)])
 def test_eq14_population_integral(impl, evidence, law, scale, shift):
@@ -155,14 +155,13 @@ def test_eq14_population_integral(impl, evidence, law, scale, shift):
     assert worst <= 256 * impl.eps
 
 
-@pytest.mark.claim(
+@theorem(
     "Section 3.1",
     "the best F at theta~* is log int exp E; at other theta~ it need not be",
-    kind="theorem",
+    "expfam.gradient",
     verdict="holds corrected",
     why="printed for any theta~; for unit Gaussians "
     "the root is log(2 pi)/2 + theta distance/2, not log Z",
-    where="expfam.gradient",
 )
 @pytest.mark.parametrize("distance", [1.0, 2.0, 4.0])
 def test_section_3_1_population_root_of_unit_gaussians(impl, evidence, distance):
@@ -186,7 +185,7 @@ def test_section_3_1_population_root_of_unit_gaussians(impl, evidence, distance)
     assert worst <= 1.0
 
 
-@theorem("Eq. 13", EQ_13, "gradient")
+@theorem("Eq. 13", EQ_13, "expfam.gradient")
 def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
     """Variances in [6, 12] (Section 4.2): at theta*, F* the gradient is 0 within its
     covariance.
@@ -213,7 +212,7 @@ def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
     assert right < 103 < off
 
 
-@theorem("Section 3.1", CONSISTENT, "hessian")
+@theorem("Section 3.1", CONSISTENT, "expfam.hessian")
 @laws(unit(1.0), diagonal([0.5], [2.0]))
 def test_section_3_1_estimate_converges_as_samples_grow(impl, evidence, law):
     """Its covariance is V/n, V = H^-1 Cov(gradient) H^-1: chi-square over 60 runs."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import inspect
 import re
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -58,13 +58,6 @@ def test_a_module_of_ones_own_is_checked():
 # The table of equations
 
 
-def imported(module):
-    for package in ("refnce", "refnce.train"):
-        with contextlib.suppress(ModuleNotFoundError):
-            return importlib.import_module(f"{package}.{module}")
-    raise AssertionError(f"no module {module}")
-
-
 def test_table_names_functions_that_cite_their_equations():
     table = TEXT.split("## Where each equation lives")[1].split("\n## ")[0]
     rows = re.findall(r"^\| (.*?) \| (.*`.*)$", table, flags=re.MULTILINE)
@@ -72,8 +65,9 @@ def test_table_names_functions_that_cite_their_equations():
     for paper, code in rows:
         names, source = re.findall(r"`(\w+)\.(\w+)`", code), ""
         for module, name in names:
-            function = getattr(imported(module), name)
-            source += inspect.getsource(inspect.getmodule(function))
+            places = f"refnce.{module}", f"refnce.train.{module}"
+            found = importlib.import_module(next(filter(find_spec, places)))
+            source += inspect.getsource(inspect.getmodule(getattr(found, name)))
         numbers = " ".join(re.findall(r"Eqs?\. ([\d, ]+)", paper))
         for number in re.findall(r"\d+", numbers):
             cited = rf"(Eqs?\.|Equations?) [^\n]*\b{number}\b"
@@ -95,9 +89,8 @@ def test_ci_runs_the_test_command():
     """.ci/run extracts the command; the same sed gives a line of README."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (extract,) = re.findall(r"^command=\$\((sed .*)\)$", script, flags=re.MULTILINE)
-    line = subprocess.run(
-        ["bash", "-c", extract], cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.strip()
+    command = ["bash", "-c", extract]
+    line = subprocess.check_output(command, cwd=ROOT, text=True).strip()
     assert line in TEXT and "-m pytest" in line and "\n" not in line
 
 
