@@ -65,9 +65,8 @@ class Ledger:
             test.reason = text.removeprefix("Skipped: ")
         elif report.when == "call":
             test.outcome = "passed"
-        if report.when == "teardown":
-            found = report.user_properties
-            test.evidence = [str(text) for name, text in found if name == "evidence"]
+        found = report.user_properties
+        test.evidence = [str(text) for name, text in found if name == "evidence"]
 
     # pytest-xdist: the controller collects nothing itself.
 
