@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any
 
 KINDS = ("theorem", "experiment")
@@ -35,13 +36,10 @@ Appendix C: Further results on exponential families = Figure 10
 Appendix D: Further results on neural networks = Appendix D, Appendix D.1, Figure 11
 Appendix D: Further results on neural networks = Figure 12, Appendix D.2, Figure 13
 """
-OTHERS = "Not in the paper"
 LINES = [line.split(" = ") for line in OUTLINE.strip().splitlines()]
-PLACES = [(label, head) for head, labels in LINES for label in labels.split(", ")]
-
-
-class DeclarationError(ValueError):
-    """A marker that declares no valid claim, or two that contradict each other."""
+HEADINGS = {label: head for head, labels in LINES for label in labels.split(", ")}
+HEADINGS[""] = "Not in the paper"
+PLACES = list(HEADINGS)
 
 
 @dataclass(frozen=True)
@@ -56,33 +54,30 @@ class Claim:
     kind: str
     verdict: str = "holds"
     why: str = ""
-    where: str = ""
+    where: str = field(default="", compare=False)
 
     @property
-    def key(self) -> tuple[bool, str, str]:
-        return self.kind == PRINTED, self.label, self.statement
+    def printed(self) -> bool:
+        return self.kind == PRINTED
 
     @property
-    def place(self) -> int:
-        """The index in PLACES of the longest label that this one contains."""
-        found = [k for k, (name, _) in enumerate(PLACES) if name in self.label]
-        return max(found, key=lambda k: len(PLACES[k][0]), default=len(PLACES))
+    def place(self) -> str:
+        """The longest label of the outline that this one contains."""
+        return max((name for name in PLACES if name in self.label), key=len)
 
     @property
     def heading(self) -> str:
-        return [*PLACES, ("", OTHERS)][self.place][1]
+        return "Printed errors of the paper" if self.printed else HEADINGS[self.place]
 
 
 def claim(label: str, statement: str, *, kind: str, **options: str) -> Claim:
     """The claim of ``@pytest.mark.claim(...)``."""
     new = Claim(label, statement, kind, **options)
-    if kind not in KINDS:
-        raise DeclarationError(f"kind must be one of {', '.join(KINDS)}; got {kind!r}")
-    if new.verdict not in VERDICTS:
-        names = ", ".join(VERDICTS)
-        raise DeclarationError(f"verdict must be one of {names}; got {new.verdict!r}")
+    for name, choices in (("kind", KINDS), ("verdict", VERDICTS)):
+        if (got := getattr(new, name)) not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {got!r}")
     if new.verdict != "holds" and not new.why:
-        raise DeclarationError(f"verdict {new.verdict!r} needs why=")
+        raise ValueError(f"verdict {new.verdict!r} needs why=")
     return new
 
 
@@ -130,50 +125,57 @@ class Row:
         texts = [text for test in self.tests.values() for text in test.evidence]
         return list(dict.fromkeys(texts))
 
-    def shortfall(self) -> str:
-        """Which tests failed, or how many did not run and why."""
+    def note(self) -> str:
+        """Which tests failed, how many did not run and why, or the claim's remark."""
         if self.verdict == FAILED:
             failed = [k for k, test in self.tests.items() if test.outcome == "failed"]
             return ", ".join(failed)
-        reasons = [test.reason for test in self.tests.values() if test.outcome is None]
-        why = "; ".join(sorted(set(reasons)))
-        return f"{len(reasons)} of {len(self.tests)} tests: {why}"
+        if self.verdict == NOT_CHECKED:
+            missing = [test for test in self.tests.values() if test.outcome is None]
+            why = "; ".join(sorted({test.reason for test in missing}))
+            return f"{len(missing)} of {len(self.tests)} tests: {why}"
+        return f"right: {self.claim.why}" if self.claim.printed else self.claim.why
 
-    def links(self) -> str:
-        """The test functions, each linked to its file and line."""
-        lines = {function(name): test.line for name, test in self.tests.items()}
-        return ", ".join(link(*key, line) for key, line in sorted(lines.items()))
+    def line(self) -> str:
+        """The line of CLAIMS.md: each test function is linked to its file and line."""
+        claim = self.claim
+        verdict = self.verdict if self.verdict == "holds" else f"**{self.verdict}**"
+        kind = PRINTED if claim.printed and self.earned else f"{claim.kind}, {verdict}"
+        # Markdown would take * and ~ for emphasis
+        texts = (re.sub(r"([*~])", r"\\\1", x) for x in (claim.statement, claim.why))
+        statement, why = texts
+        why = why and f" {'Right' if claim.printed else 'But'}: {why}."
+        names = [f"`{name}`" for name in sorted(self.where)]
+        links = [link(name, test.line) for name, test in sorted(self.tests.items())]
+        places = ", ".join([*names, *dict.fromkeys(links)])
+        return f"- **{claim.label}** ({kind}): {statement}.{why} {places}"
 
 
-def function(nodeid: str) -> tuple[str, str]:
-    """The file and the name of a test function, without its parameters."""
+def link(nodeid: str, line: int | str) -> str:
+    """The name of a test function, without its parameters, as a link to its line."""
     path, *_, name = nodeid.split("[")[0].split("::")
-    return path, name
-
-
-def link(path: str, name: str, line: int) -> str:
     return f"[`{name}`]({path}#L{line})"
 
 
 def rows(tests: dict[str, Record]) -> list[Row]:
-    """The ledger: all claims in the paper's order, then its printed errors."""
+    """The ledger: all claims in the paper's order, then its printed errors.
+
+    Two declarations of one claim that contradict each other raise ValueError.
+    """
     found: dict[Any, Row] = {}
     for name, test in tests.items():
         for claim in test.claims:
-            row = found.setdefault(claim.key, Row(claim))
-            for part in ("kind", "verdict", "why"):
-                here, there = getattr(claim, part), getattr(row.claim, part)
-                if here != there:
-                    raise DeclarationError(
-                        f"{claim.label}: {claim.statement}: {part} is {here!r} at "
-                        f"{name}, {there!r} at {next(iter(row.tests))}"
-                    )
+            key = claim.printed, claim.label, claim.statement
+            row = found.setdefault(key, Row(claim))
+            if claim != row.claim:
+                first = next(iter(row.tests))
+                raise ValueError(f"{claim} at {name}, but {row.claim} at {first}")
             row.where |= {claim.where} - {""}
             row.tests[name] = test
 
     def order(row: Row) -> tuple[bool, int, str]:
-        place, label = row.claim.place, row.claim.label
-        return row.claim.kind == PRINTED, place, label if place == len(PLACES) else ""
+        claim = row.claim
+        return claim.printed, PLACES.index(claim.place), claim.label
 
     return sorted(found.values(), key=order)
 
@@ -187,28 +189,9 @@ def render(ledger: Iterable[Row]) -> str:
         " this file; a full run of `pytest` fails if a claim differs from it. The"
         " evidence (worst errors, counts) depends on the machine: a run prints it.",
     ]
-    heading = ""
-    for row in ledger:
-        claim = row.claim
-        printed = claim.kind == PRINTED
-        new = "Printed errors of the paper" if printed else claim.heading
-        if new != heading:
-            lines += ["", f"## {new}", ""]
-            heading = new
-        verdict = row.verdict if row.verdict == "holds" else f"**{row.verdict}**"
-        kind = claim.kind if printed and row.earned else f"{claim.kind}, {verdict}"
-        statement, why = map(_escaped, (claim.statement, claim.why))
-        why = why and f" {'Right' if printed else 'But'}: {why}."
-        where = "".join(f"`{name}`, " for name in sorted(row.where))
-        lines.append(
-            f"- **{claim.label}** ({kind}): {statement}.{why}" f" {where}{row.links()}"
-        )
+    for heading, group in groupby(ledger, key=lambda row: row.claim.heading):
+        lines += ["", f"## {heading}", "", *(row.line() for row in group)]
     return "\n".join(lines) + "\n"
-
-
-def _escaped(text: str) -> str:
-    """The text with the characters escaped that Markdown would take for emphasis."""
-    return re.sub(r"([*~])", r"\\\1", text)
 
 
 def without_lines(text: str) -> str:
@@ -220,7 +203,6 @@ def with_lines(text: str, tests: dict[str, Record]) -> str:
     """CLAIMS.md with the line numbers of its links renewed."""
     for name, test in tests.items():
         if test.claims:
-            path, short = function(name)
-            stale = re.escape(link(path, short, 0)[:-2]) + r"\d+\)"
-            text = re.sub(stale, link(path, short, test.line), text)
+            stale = re.escape(link(name, "LINE")).replace("LINE", r"\d+")
+            text = re.sub(stale, link(name, test.line), text)
     return text

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections import Counter
+import pickle
+from collections import Counter, defaultdict
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,39 +25,36 @@ class Ledger:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.tests: dict[str, claims.Record] = {}
-
-    def _test(self, name: str) -> claims.Record:
-        return self.tests.setdefault(name, claims.Record())
+        self.tests: defaultdict[str, claims.Record] = defaultdict(claims.Record)
 
     # What tests declare
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
-            test = self._test(item.nodeid)
+            test = self.tests[item.nodeid]
             test.line = (item.location[1] or 0) + 1
             try:
                 for name in ("claim", "printed_error"):
                     declare = getattr(claims, name)
                     for mark in item.iter_markers(name):
                         test.claims.append(declare(*mark.args, **mark.kwargs))
-            except (TypeError, claims.DeclarationError) as error:
+            except (TypeError, ValueError) as error:
                 raise pytest.UsageError(f"{item.nodeid}: {error}") from None
         try:
             claims.rows(self.tests)
-        except claims.DeclarationError as error:
+        except ValueError as error:
             self.tests.clear()  # there is no ledger to print
             raise pytest.UsageError(str(error)) from None
 
     def pytest_deselected(self, items: list[pytest.Item]) -> None:
         for item in items:
-            self._test(item.nodeid).reason = DESELECTED
+            self.tests[item.nodeid].reason = DESELECTED
 
     # What tests did
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        test = self._test(report.nodeid)
+        test = self.tests[report.nodeid]
         if report.failed:
             test.outcome = "failed"
         elif hasattr(report, "wasxfail"):
@@ -68,28 +65,23 @@ class Ledger:
             test.reason = text.removeprefix("Skipped: ")
         elif report.when == "call":
             test.outcome = "passed"
-        if report.when == "teardown":
-            found = report.user_properties
-            test.evidence = [str(text) for name, text in found if name == "evidence"]
+        found = report.user_properties
+        test.evidence = [str(text) for name, text in found if name == "evidence"]
 
     # pytest-xdist: the controller collects nothing itself.
 
     def pytest_sessionfinish(self) -> None:
         if hasattr(self.config, "workeroutput"):
-            sent = {name: asdict(test) for name, test in self.tests.items()}
-            self.config.workeroutput["ledger"] = sent
+            self.config.workeroutput["ledger"] = pickle.dumps(self.tests)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:
-        ledger = getattr(node, "workeroutput", {}).get("ledger", {})
-        for name, sent in ledger.items():
-            test = self._test(name)
-            test.claims = [claims.Claim(**one) for one in sent["claims"]]
-            test.line = sent["line"]
-            if sent["reason"] == DESELECTED:
-                test.reason = DESELECTED
-        # in the order of collection
-        self.tests = {name: self.tests[name] for name in [*ledger, *self.tests]}
+        if not hasattr(node, "workeroutput"):  # the worker crashed
+            return
+        for name, sent in pickle.loads(node.workeroutput["ledger"]).items():
+            # to the end: in the order of collection
+            test = self.tests[name] = self.tests.pop(name, sent)
+            test.claims, test.line = sent.claims, sent.line
 
     # What CLAIMS.md says
 
@@ -125,37 +117,34 @@ class Ledger:
         elif not option.collectonly and not hasattr(self.config, "workerinput"):
             judge = self._write if option.write_claims else self._compare
             if complaint := judge(session):
-                report = _failure(complaint)
+                place = ("CLAIMS.md", None, "CLAIMS.md")
+                report = pytest.TestReport(
+                    place[0], place, {}, "failed", complaint, "call"
+                )
                 session.config.hook.pytest_runtest_logreport(report=report)
         return result
 
-    def _write(self, session: pytest.Session) -> str | None:
+    def _write(self, session: pytest.Session) -> str:
+        """Write CLAIMS.md, or say why not."""
         if not self.full:
             return "--write-claims needs a full run on NumPy, without --impl"
         ledger = claims.rows(self.tests)
-        short = [
-            f"{row.claim.label}: {row.claim.statement}: {row.verdict}"
-            for row in ledger
-            if not row.earned
-        ]
-        if short or session.testsfailed:
-            need = "every test must pass and every claim be checked"
-            return "\n".join([f"CLAIMS.md is not written: {need}", *short])
+        if session.testsfailed or not all(row.earned for row in ledger):
+            need = "every test must pass and every claim be checked (see the ledger)"
+            return f"CLAIMS.md is not written: {need}"
         self.path.write_text(claims.render(ledger), encoding="utf-8")
-        return None
+        return ""
 
-    def _compare(self, session: pytest.Session) -> str | None:
+    def _compare(self, session: pytest.Session) -> str:
         """The difference of a full run from CLAIMS.md, line numbers left out."""
         ledger = claims.rows(self.tests)
         if not self.full or not ledger:
-            return None
+            return ""
         texts = self.stored, claims.render(ledger)
         old, new = (claims.without_lines(text).splitlines() for text in texts)
-        if old == new:
-            return None
-        lines = difflib.unified_diff(old, new, "CLAIMS.md", "run", lineterm="", n=0)
+        diff = difflib.unified_diff(old, new, "CLAIMS.md", "run", lineterm="", n=0)
         title = "CLAIMS.md differs from this run (pytest --write-claims renews it)"
-        return "\n".join([title, *lines])
+        return "" if old == new else "\n".join([title, *diff])
 
     # What the run prints
 
@@ -170,9 +159,7 @@ class Ledger:
             claim, count = row.claim, _tests(len(row.tests))
             out.write(f"{row.verdict:<16}", **{COLOURS.get(row.verdict, "green"): True})
             out.write_line(f"{claim.label}: {claim.statement} [{claim.kind}, {count}]")
-            why = f"right: {claim.why}" if claim.kind == claims.PRINTED else claim.why
-            note = why if row.earned else row.shortfall()
-            for text in [*filter(None, [note]), *row.evidence]:
+            for text in filter(None, [row.note(), *row.evidence]):
                 out.write_line(f"{'':16}{text}")
         reasons = [test.reason for test in self.tests.values() if test.outcome is None]
         missing = Counter(text for text in reasons if text.startswith(NOT_PROVIDED))
@@ -192,8 +179,3 @@ class Ledger:
 
 def _tests(count: int) -> str:
     return "1 test" if count == 1 else f"{count} tests"
-
-
-def _failure(message: str) -> pytest.TestReport:
-    place = ("CLAIMS.md", None, "CLAIMS.md")
-    return pytest.TestReport("CLAIMS.md", place, {}, "failed", message, "call")

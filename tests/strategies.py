@@ -62,9 +62,8 @@ def moderate(most: int = 8) -> st.SearchStrategy[np.ndarray]:
     return _array(st.floats(-10.0, 10.0), most)
 
 
-def pairs(sample: st.SearchStrategy[np.ndarray] | None = None) -> Any:
+def pairs(sample: st.SearchStrategy[np.ndarray] = samples()) -> Any:
     """(r_data, r_noise) of one run."""
-    sample = samples() if sample is None else sample
     return st.tuples(sample, sample)
 
 

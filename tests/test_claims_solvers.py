@@ -4,12 +4,14 @@ bisection, BAR and Newton stop (Sections 3.3, 3.5, 4, Figure 7)."""
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
+from scipy import optimize
 
 from tests import certified
 from tests.certified import root_F
@@ -24,6 +26,7 @@ theorem = partial(pytest.mark.claim, kind="theorem")
 section_3_3 = partial(theorem, "Section 3.3", where="logz.newton")
 CONVERGED, NO_ROOT, CYCLE, MAX_UPDATES = 0, 2, 3, 4
 SOLVERS = ("newton", "bisect", "bar")
+INF = math.inf
 
 
 def solve(impl, solver, pair, nu=1.0, **options):
@@ -135,20 +138,18 @@ def evaluation_sets():
     where="logz.newton",
 )
 def test_section_3_3_evaluations_of_newton(impl, evidence):
-    counts, slow = {}, []
+    counts = defaultdict(list)
     for name, most, pair, nu in evaluation_sets():
         most = 8 if impl.name == "cupy" else most  # a GPU does not wait for the host
         exact = root_F(*pair, nu)
         xtol = 1e-12 * max(1.0, abs(exact))
         z = impl.logz.newton(*pair, nu=nu, xtol=xtol)
         assert z.status == CONVERGED and abs(float(z.F) - exact) <= xtol, name
-        counts.setdefault((name, most), []).append(int(z.evaluations))
-        if z.evaluations > most:
-            slow.append(f"{name}, {[r.size for r in pair]}: {z.evaluations} > {most}")
+        counts[name, most].append(int(z.evaluations))
     for (name, most), found in counts.items():
-        mean = sum(found) / len(found)
+        mean = np.mean(found)
         evidence(f"{name}: at most {max(found)} of {most} evaluations, mean {mean:.1f}")
-    assert not slow, "; ".join(slow)
+    assert all(max(found) <= most for (_, most), found in counts.items()), counts
 
 
 @section_3_3(
@@ -160,8 +161,7 @@ def test_section_3_3_evaluations_of_newton(impl, evidence):
 def test_section_3_3_halvings_of_bisect(impl, pair, bits):
     xtol, pooled, exact = 2.0**-bits, np.concatenate(pair), root_F(*pair)
     z = impl.logz.bisect(*pair, xtol=xtol)
-    width = float(np.ptp(pooled))
-    expected = max(0, math.ceil(math.log2(width / xtol))) if width > 0 else 0
+    expected = math.ceil(math.log2(max(1.0, np.ptp(pooled) / xtol)))
     # Bracketing is one evaluation, and a power of two may round either way.
     assert expected <= z.evaluations <= expected + 2
     assert abs(float(z.F) - exact) <= xtol
@@ -170,12 +170,6 @@ def test_section_3_3_halvings_of_bisect(impl, pair, bits):
 
 
 # Sections 3.5 and 4: binary search
-
-
-def halved(impl, pair, lo, hi):
-    """A step of binary search on the sign of dL/dF, as the paper describes it."""
-    middle = 0.5 * (lo + hi)
-    return (lo, middle) if impl.nce.grad_F(*pair, middle) > 0 else (middle, hi)
 
 
 @theorem(
@@ -189,20 +183,15 @@ def halved(impl, pair, lo, hi):
 def test_section_3_5_loss_values_lose_half_the_digits(impl, evidence):
     """Near the root the loss is flat: |L(F) - L(F*)| < eps L for |F - F*| under
     sqrt(2 eps L/L''), about 1e-8. The search on the sign of dL/dF reaches eps."""
-    golden = 0.5 * (math.sqrt(5.0) - 1.0)
     by_loss, by_sign = [], []
     for seed in range(20):
         pair = gaussian_1d(1.0, 1.0, 512, 512, seed)
         exact = root_F(*pair)
-        a, b = lo, hi = exact - 5.0, exact + 4.0
-        for _ in range(80):  # 9 golden^80 is under 4 eps
-            c, d = b - golden * (b - a), a + golden * (b - a)
-            left = impl.nce.loss(*pair, c) < impl.nce.loss(*pair, d)
-            a, b = (a, d) if left else (c, b)
-        for _ in range(60):
-            lo, hi = halved(impl, pair, lo, hi)
-        by_loss.append(abs(0.5 * (a + b) - exact))
-        by_sign.append(abs(lo - exact))
+        ends = exact - 5.0, exact + 4.0
+        F = optimize.golden(partial(impl.nce.loss, *pair), brack=ends, tol=4 * impl.eps)
+        by_loss.append(abs(F - exact))
+        F = optimize.bisect(partial(impl.nce.grad_F, *pair), *ends, xtol=4 * impl.eps)
+        by_sign.append(abs(F - exact))
     typical = float(np.median(by_loss))
     half = impl.eps**0.5  # half the digits: L and L'' are of order 1
     assert half / 100 < typical < 100 * half and max(by_sign) <= tolerance(impl, 1.0)
@@ -221,9 +210,10 @@ def test_section_4_stopping_rule(impl, evidence):
     for seed in range(30):
         pair = ring(seed)
         lo, hi = float(np.min(pair)), float(np.max(pair))
-        middle, last, count = 0.5 * (lo + hi), math.inf, 0
+        middle, last, count = 0.5 * (lo + hi), INF, 0
         while abs(middle - last) > threshold:
-            lo, hi = halved(impl, pair, lo, hi)
+            above = impl.nce.grad_F(*pair, middle) > 0
+            lo, hi = (lo, middle) if above else (middle, hi)
             last, middle, count = middle, 0.5 * (lo + hi), count + 1
         steps.append(count)
         errors.append(abs(middle - root_F(*pair)))
@@ -264,6 +254,8 @@ def test_figure_7_bar_reports_cycle_when_oscillating(impl, evidence, d):
 # What a LogZ reports
 
 
+@example((np.asarray([INF]), np.asarray([-INF])), 1.0)  # every F is a root
+@example((np.asarray([-INF]), np.asarray([INF])), 1.0)
 @given(pairs(infinite_samples()), nus)
 def test_no_root_status_and_limit(impl, pair, nu):
     limit = certified.verdict(*pair, nu)
@@ -273,19 +265,11 @@ def test_no_root_status_and_limit(impl, pair, nu):
             assert z.status == NO_ROOT, solver
             assert np.array_equal(z.F, limit, equal_nan=True), solver
             assert np.isnan(z.standard_error) and np.isnan(z.overlap), solver
+            assert not np.isnan(limit) or z.bracket == (-INF, INF), solver
         elif z is not None:
             exact = root_F(*pair, nu)
             slack = tolerance(impl, exact, math.log(nu))
             assert z.status == CONVERGED and abs(float(z.F) - exact) <= slack, solver
-
-
-@pytest.mark.parametrize("solver", SOLVERS)
-@pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_no_limit_if_every_F_is_a_root(impl, solver, sign):
-    """All samples are at infinity so that A = nu B for every F: F is nan."""
-    infinity = sign * np.asarray([math.inf])
-    z = getattr(impl.logz, solver)(infinity, -infinity)
-    assert z.status == NO_ROOT and np.isnan(z.F) and z.bracket == (-math.inf, math.inf)
 
 
 @pytest.mark.parametrize("xtol", [1e-2, 1e-6, 1e-12])
@@ -314,7 +298,7 @@ def test_overlap_is_one_for_equal_laws_and_zero_without_overlap(impl):
         assert 0 <= impl.logz.newton(*pair).overlap < math.exp(-50.0)
 
 
-def test_standard_error_covers_in_simulation(impl, evidence):
+def test_standard_error_covers_in_simulation(impl):
     """The truth lies within 1.96 standard errors in 95% of 4000 runs at n = m = 200.
 
     Under the normal law the share is binomial with sd 0.34%. Bounds of +-2% fail
@@ -324,4 +308,3 @@ def test_standard_error_covers_in_simulation(impl, evidence):
     z = impl.logz.newton(*(d + g.standard_normal((4000, 200)) for d in (1.0, 0.0)))
     share = float(np.mean(np.abs(z.F - 0.5) <= 1.959964 * z.standard_error))
     assert abs(share - 0.95) < 0.02
-    evidence(f"covered {share:.2%}")

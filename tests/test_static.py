@@ -21,11 +21,6 @@ COMMANDS = {
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_tool_finds_nothing(name):
-    done = subprocess.run(
-        [sys.executable, *COMMANDS[name]],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
+    command, null = [sys.executable, *COMMANDS[name]], subprocess.DEVNULL
+    done = subprocess.run(command, cwd=ROOT, stdin=null, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,5 +1,6 @@
 """Units in the last place, and errors counted in them."""
 
+import math
 from typing import Any
 
 import mpmath
@@ -15,7 +16,7 @@ def ulp(x: Any, dtype: str = "float64") -> mpmath.mpf:
     At 0 it is the smallest subnormal.
     """
     bits, smallest = FORMATS[dtype]
-    x = mpmath.mpf(x) if not isinstance(x, mpmath.mpf) else x
+    x = mpmath.mpmathify(x)  # an mpf stays as it is, whatever the precision
     exponent = smallest if x == 0 else max(mpmath.frexp(x)[1] - bits, smallest)
     return mpmath.ldexp(mpmath.mpf(1), exponent)
 
@@ -31,17 +32,12 @@ def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> f
     A nan or an infinity is right (0) only if the exact value is the same, or lies
     beyond the largest float; else the error is infinite.
     """
-    got = float(got)
-    exact = exact if isinstance(exact, mpmath.mpf) else mpmath.mpf(exact)
-    if mpmath.isnan(exact) or np.isnan(got):
-        return 0.0 if mpmath.isnan(exact) and np.isnan(got) else float("inf")
-    if mpmath.isinf(exact) or np.isinf(got):
+    got, exact = float(got), mpmath.mpmathify(exact)
+    if not np.isfinite(got) or not mpmath.isfinite(exact):
         beyond = abs(exact) > float(np.finfo(dtype).max)
-        return (
-            0.0
-            if np.isinf(got) and beyond and (got > 0) == (exact > 0)
-            else float("inf")
-        )
+        same_nan = np.isnan(got) and mpmath.isnan(exact)
+        same_infinity = np.isinf(got) and beyond and (got > 0) == (exact > 0)
+        return 0.0 if same_nan or same_infinity else math.inf
     with mpmath.workprec(400):
         return float(abs(mpmath.mpf(got) - exact) / unit)
 
