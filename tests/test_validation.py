@@ -142,18 +142,20 @@ def test_bad_options_of_the_solvers(name, options, error, message):
 
 def test_samples_returns_what_it_checked():
     r_data, r_noise, F = arguments("nce.loss")
-    xp, *pair, F_runs, nu = validation.samples(r_data[0], r_noise, 0.5, 2)
-    assert xp is np and pair[0].base is r_data and pair[1] is r_noise
+    ratios, F_runs = validation.samples(r_data[0], r_noise, 0.5, 2)
+    assert ratios.xp is np and ratios.sizes == (r_data.shape[-1], r_noise.size)
+    assert ratios.pair[0].base is r_data and ratios.pair[1] is r_noise
     assert (F_runs, F_runs.dtype, F_runs.shape) == (0.5, "float64", ())
-    assert nu == 2.0 and type(nu) is float
-    assert validation.samples(r_data, r_noise, 0.5)[3].tolist() == [0.5] * 3
-    assert validation.samples(r_data[0], r_noise, F)[3] is F
-    assert validation.samples(r_data[0], r_noise, None, start=True)[3] is None
-    assert validation.samples(r_data, r_noise, F, start=True)[3] is F
+    assert ratios.nu == 2.0 and type(ratios.nu) is float
+    assert validation.samples(r_data, r_noise, 0.5)[1].tolist() == [0.5] * 3
+    assert validation.samples(r_data[0], r_noise, F)[1] is F
+    assert validation.samples(r_data[0], r_noise, None, start=True)[1] is None
+    assert validation.samples(r_data, r_noise, F, start=True)[1] is F
     with pytest.raises(ValueError, match=r"F0 must .* broadcast to the runs \(\)"):
         validation.samples(r_data[0], r_noise, F, start=True)
     flipped = np.asarray(r_data.T, order="C").T
-    assert validation.samples(flipped, r_noise, 0.0)[1].flags.c_contiguous
+    ratios, _ = validation.samples(flipped, r_noise, 0.0)
+    assert ratios.pair[0].flags.c_contiguous
 
 
 @pytest.mark.parametrize("n", [3, 512, validation.SHORT + 1])
