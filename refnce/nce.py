@@ -138,8 +138,21 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     0.1921
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    g = residual(ratios, F, order=1)
-    return (g.U[1] + g.D[1]) * g.scale  # Eq. (4)
+    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+
+    def quick(E, S):
+        _, t = quick_sides(E, S)
+        return [last_sum(t - t * t)]
+
+    def exact(ratios, F):
+        _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
+        yield (U + D) * ratios.xp.exp(-M)
+
+    (data,), (noise,) = ratios.over_odds(F, quick, quick)
+    value = w_data * data + w_noise * noise  # Eq. (4)
+    certified = is_certified(value, F, ratios.nu)
+    (value,) = where_certified(certified, (value,), exact, ratios, F)
+    return value
 
 
 @interoperable
@@ -273,7 +286,7 @@ def sums_of(below, t, scale, order):
     terms = [t, t - t * t * scale] if order else [t]
     if order > 1:
         terms.append(terms[1] * (1.0 - 2.0 * t * scale))
-    count = xp.sum(below, axis=-1, dtype=xp.float64)
+    count = last_sum(xp.astype(below, xp.float64, copy=False))
     return [count, *(last_sum(x) for u in terms for x in (u, below * u))]
 
 
@@ -307,7 +320,7 @@ class Residual(NamedTuple):
 
     c is the exact difference of counts. U sums the weighted t of the samples above
     F + log nu and D of those below, times e^M. U[k] is the k-th derivative of U by F,
-    D[k] that of D by -F. ``scaled`` is value e^M, ``counts`` c e^M, ``scale`` e^-M.
+    D[k] that of D by -F. ``scaled`` is value e^M, ``counts`` c e^M.
     """
 
     value: Any
@@ -315,14 +328,13 @@ class Residual(NamedTuple):
     counts: Any
     U: list[Any]
     D: list[Any]
-    scale: Any
 
 
 def combined(ratios, sums, distances):
     """Return c, M, U and D from the sums of data and noise, each times its own e^M."""
     xp, M = ratios.xp, ratios.xp.minimum(*distances)
-    both = zip(weights(*ratios.sizes, ratios.nu), distances)
-    w_data, w_noise = (w * xp.exp(M - own) for w, own in both)
+    w = zip(weights(*ratios.sizes, ratios.nu), distances)
+    w_data, w_noise = (w * xp.exp(M - own) for w, own in w)
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
     c = count_difference(k_data, k_noise, ratios.sizes, ratios.nu)
@@ -346,6 +358,7 @@ def residual(ratios, F, order):
     certified = is_certified(size, F, ratios.nu)
     c, M, *parts = where_certified(certified, values, exact, ratios, F)
     U, D = parts[: order + 1], parts[order + 1 :]
-    scale, difference = xp.exp(-M), U[0] - D[0]
+    difference = U[0] - D[0]
     counts = where(c == 0, 0.0, c * xp.exp(M))
-    return Residual(c + difference * scale, counts + difference, counts, U, D, scale)
+    value = c + difference * xp.exp(-M)
+    return Residual(value, counts + difference, counts, U, D)

@@ -36,9 +36,10 @@ class Ratios:
     def over_odds(self, F, f_data, f_noise):
         """For data and for noise the sums that f(E, S) returns, S = nu e^F, E = e^r."""
         S = (self.xp.exp(F) * self.nu)[..., None]
-        exp = self.xp.exp if self.E is None else lambda E: E
-        parts = zip((f_data, f_noise), self.E or self.pair)
-        return [over_blocks(lambda x, S: f(exp(x), S), x, S) for f, x in parts]
+        parts, exp = zip((f_data, f_noise), self.E or self.pair), self.xp.exp
+        if self.E is not None:
+            return [over_blocks(f, E, S) for f, E in parts]
+        return [over_blocks(lambda r, S: f(exp(r), S), r, S) for f, r in parts]
 
     def over_sigmoids(self, F, f):
         """The sums that f(s) returns for s_data, and for s_noise."""
