@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from contextlib import suppress
 from operator import attrgetter
 from typing import Any
@@ -27,16 +26,13 @@ NOT_REACHED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}
 def asked(label: str, case: Case) -> list[str]:
     """Return the quantities of ``case`` that the function ``label`` must answer."""
     space, _, name = label.partition(".")
-    lacking = set(OPTIONS) - set(_signature(label).parameters)
-    if lacking & set(case.inputs):
+    if set(OPTIONS) & set(case.inputs) - set(_signature(label).parameters):
         return []
     own = case.quantities if space == "nn" else QUANTITIES.get(name, (name,))
     return [quantity for quantity in case.quantities if quantity in own]
 
 
-def answers(
-    label: str, function: Callable[..., Any], inputs: dict[str, Any]
-) -> dict[str, Any]:
+def answers(label: str, function: Any, inputs: dict[str, Any]) -> dict[str, Any]:
     """Call ``function`` with the inputs that refnce's own function ``label`` takes.
 
     Return what it answers, by quantity.

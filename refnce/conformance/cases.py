@@ -84,16 +84,11 @@ def load(path: Path) -> Suite:
     try:
         return _suite(json.loads(content), path.parent)
     except Exception as error:  # a damaged file may raise nearly anything
-        why = in_one_line(error, 200)
-        raise InputError(f"{path} cannot be used as test vectors ({why})") from error
+        why = f"cannot be used as test vectors: {error!r:.200}"
+        raise InputError(f"{path} {why}") from error
 
 
 _load_once = lru_cache(maxsize=None)(load)
-
-
-def in_one_line(error: Exception, most: int) -> str:
-    """Return the type and the message of ``error``, at most ``most`` characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
 
 
 def _suite(content, folder):

@@ -43,13 +43,9 @@ class Report:
     incomplete: list[str] = field(default_factory=list)
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
-        for verdict in verdicts:
-            if not self.skipped.isdisjoint(verdict.flags):
-                continue
-            if isnan(verdict.error):
-                self.missing[verdict.note] += 1
-            else:
-                self.verdicts.append(verdict)
+        kept = [x for x in verdicts if self.skipped.isdisjoint(x.flags)]
+        self.missing.update(x.note for x in kept if isnan(x.error))
+        self.verdicts += [x for x in kept if not isnan(x.error)]
 
     def failed(self, verdict: Verdict) -> bool:
         return verdict.error > LEVELS[self.level]

@@ -13,7 +13,6 @@ from operator import attrgetter
 
 from refnce.array import backend
 from refnce.conformance import calls
-from refnce.conformance.cases import in_one_line
 from refnce.conformance.surface import NotProvided
 
 # From here on a number rounds to infinity.
@@ -91,6 +90,7 @@ def score_function(impl, suite, label, skipped=frozenset()) -> Iterator[Verdict]
 def _score_case(function, label, case, asked, dtype):
     """NotImplementedError from the function is no failure: it provides nothing."""
     verdict = partial(Verdict, case.id, case.flags, label)
+    score = partial(score_array, case, label, dtype=dtype)
     inputs, numpy = deepcopy(case.inputs), backend.load("numpy")
     try:
         with warnings.catch_warnings():  # they are left to the implementation
@@ -102,22 +102,14 @@ def _score_case(function, label, case, asked, dtype):
     except Exception as error:  # whatever is raised is the answer to this case
         if isinstance(error, NotImplementedError) and not case.refused:
             return [verdict(asked[0], math.nan, f"{label}: {error}")]
-        note = f"raised {in_one_line(error, 120)}"
-        return [score_array(case, label, asked[0], note, dtype)]
+        return [score(asked[0], f"raised {error!r:.120}")]
     for name, x in case.inputs.items():
         if not isinstance(x, str) and inputs[name].tobytes() != x.tobytes():
             note = f"it changed its argument {name} in place: work on a copy"
             return [verdict(asked[0], math.inf, note)]
+    missing = [name for name in asked if name not in answers and not case.refused]
+    lacking = {name: f"{label}().{name}" for name in missing}
     if set(answers) == {"converged"}:
         lacking = {asked[0]: f"{label}: not converged, no root claimed"}
-    else:
-        missing = [] if case.refused else [x for x in asked if x not in answers]
-        lacking = {name: f"{label}().{name}" for name in missing}
-    return [
-        *(
-            score_array(case, label, x, answers[x], dtype)
-            for x in asked
-            if x in answers
-        ),
-        *(verdict(name, math.nan, what) for name, what in lacking.items()),
-    ]
+    verdicts = [score(name, answers[name]) for name in asked if name in answers]
+    return verdicts + [verdict(name, math.nan, x) for name, x in lacking.items()]

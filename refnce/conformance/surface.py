@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
+import pkgutil
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any
@@ -151,6 +151,9 @@ def on_object(name: str, module: Any) -> Impl:
     It has namespaces or submodules such as nce, or bare functions whose names occur
     once on the surface, and perhaps ``asarray``.
     """
+    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        if found.name in SURFACE:
+            importlib.import_module(f"{module.__name__}.{found.name}")
     spaces = {space: _namespace(name, module, space) for space in SURFACE}
     if not any(map(vars, spaces.values())):
         names = "names of the oracle surface (nce.loss, logz.newton, ...)"
@@ -165,22 +168,18 @@ def _namespace(label, module, space):
     A namespace that ``module`` imported from refnce is not the implementation's.
     """
     inner = getattr(module, space, None)
-    if inner is None and hasattr(module, "__path__"):  # a package
-        full = f"{module.__name__}.{space}"
-        if importlib.util.find_spec(full) is not None:
-            inner = importlib.import_module(full)
     if inner is getattr(REFNCE, space) and label != "refnce":
         inner = None
     functions = SimpleNamespace()
     for name in SURFACE[space]:
         unique = sum(name in names for names in SURFACE.values()) == 1
-        places = (inner, module) if unique else (inner,)
-        offers = [getattr(x, name) for x in places if hasattr(x, name)]
-        if len(offers) == 2 and offers[0] is not offers[1]:
+        bare = getattr(module, name, None) if unique else None
+        function = getattr(inner, name, bare)
+        if bare is not None and bare is not function:
             twice = f"offers {name} twice, bare and as {space}.{name}"
             raise UnusableError(f"--impl {label} {twice}; remove one")
-        if offers:
-            setattr(functions, name, offers[0])
+        if function is not None:
+            setattr(functions, name, function)
     return functions
 
 

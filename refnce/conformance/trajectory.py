@@ -69,9 +69,8 @@ def trajectory(
     state = train.start(train.Training(MODEL, method, rate=rate, nu=nu), theta, F)
     x_data = xp.concat([T_data, offset_data[..., None]], axis=-1)
     x_noise = xp.concat([T_noise, offset_noise[..., None]], axis=-1)
-    thetas, Fs = [], []
+    states = []
     for step in range(T_data.shape[0]):
         state = train.step(state, x_data[step, ...], x_noise[step, ...])
-        thetas.append(state.theta)
-        Fs.append(state.F)
-    return xp.stack(thetas), xp.stack(Fs)
+        states.append(state)
+    return xp.stack([x.theta for x in states]), xp.stack([x.F for x in states])
