@@ -54,8 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
-    config.stash[ORACLE] = oracle.Oracle(config)
-    config.pluginmanager.register(config.stash[ORACLE], "oracle")
+    config.pluginmanager.register(oracle.Oracle(config), "oracle")
 
 
 def pytest_collection_modifyitems(
@@ -107,7 +106,6 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 
 IMPL = pytest.StashKey[Impl]()
-ORACLE = pytest.StashKey[oracle.Oracle]()
 
 
 @pytest.fixture(scope="session")

@@ -49,11 +49,11 @@ class Oracle:
         properties.append((KEY, list(map(asdict, verdicts))))
         report = self._report()
         report.add(verdicts)
-        wrong = {(v.id, v.quantity) for v in report.failures}
-        mended = {(v.id, v.quantity) for v in report.verdicts} & self.known - wrong
-        message = f"no longer fail, take them out of --xfails: {sorted(mended)[:20]}"
-        assert not mended, message
-        new = [v for v in report.failures if (v.id, v.quantity) not in self.known]
+        wrong = {(v.id, v.quantity): v for v in report.failures}
+        judged = {(v.id, v.quantity) for v in report.verdicts}
+        mended = sorted(judged & self.known - wrong.keys())
+        assert not mended, f"no longer fail, take them out of --xfails: {mended[:20]}"
+        new = [v for answer, v in wrong.items() if answer not in self.known]
         if new:
             head = f"{len(new)} answers of {verdicts[0].function} fail"
             lines = [head, report.text(), *map(_line, new[:10])]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +15,6 @@ from refnce import logz, nce
 from refnce.conformance import cases, conform
 from refnce.conformance.score import score_function
 from refnce.conformance.surface import SUITES, NotProvided, UnusableError, on_object
-from tests.conftest import ORACLE
 
 LANGUAGES = Path(__file__).parent / "languages"
 PAGE = (Path(__file__).parent.parent / "docs" / "conformance.md").read_text("utf-8")
@@ -40,7 +38,8 @@ def test_answers(impl, request, pytestconfig, call):
     if pytestconfig.option.impl is None:
         lacking = {verdict.note for verdict in verdicts if np.isnan(verdict.error)}
         assert lacking <= {"logz.bar: not converged, no root claimed"}
-    pytestconfig.stash[ORACLE].judge(verdicts, request.node.user_properties)
+    oracle = pytestconfig.pluginmanager.get_plugin("oracle")
+    oracle.judge(verdicts, request.node.user_properties)
 
 
 # --- Which functions of a module are under test
@@ -118,9 +117,8 @@ MINE = """
 @pytest.fixture
 def run(pytester, monkeypatch):
     def runner(half, *options):
-        mine = textwrap.dedent(MINE.replace("{half}", half))
         tests = "from tests.test_conformance import test_answers"
-        pytester.makepyfile(mine=mine, test_it=tests)
+        pytester.makepyfile(mine=MINE.replace("{half}", half), test_it=tests)
         monkeypatch.syspath_prepend(pytester.path)
         sys.modules.pop("mine", None)
         plugins = "-p", "tests.conftest", "-p", "no:cacheprovider"
