@@ -194,7 +194,8 @@ def _accepted(function, label, kwargs):
         return kwargs
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
-    for name in kwargs.keys() - parameters.keys():
+    for name in [name for name in kwargs if name not in parameters]:
         if not backend.load("numpy").array_equal(kwargs[name], DEFAULTS.get(name)):
             raise NotProvided(f"{label}({name}=)")
-    return {name: value for name, value in kwargs.items() if name in parameters}
+        kwargs.pop(name)
+    return kwargs
