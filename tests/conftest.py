@@ -9,11 +9,11 @@ import hypothesis
 import pytest
 
 from refnce.array import backend
-from refnce.conformance.surface import NOT_PROVIDED, Impl, NotProvided, UnusableError
-from refnce.conformance.surface import on_module
-from tests import adapter, oracle
+from refnce.conformance.surface import NOT_PROVIDED, REFNCE, Impl, NotProvided
+from refnce.conformance.surface import UnusableError, on_module
+from tests import oracle
 from tests.ledger import Ledger
-from tests.libraries import import_or_skip
+from tests.libraries import Library, import_or_skip
 
 hypothesis.settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=60, database=None
@@ -54,8 +54,7 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
-    config.stash[ORACLE] = oracle.Oracle(config)
-    config.pluginmanager.register(config.stash[ORACLE], "oracle")
+    config.pluginmanager.register(oracle.Oracle(config), "oracle")
 
 
 def pytest_collection_modifyitems(
@@ -80,25 +79,33 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         )
     try:
         session.config.stash[IMPL] = (
-            on_module(option.impl)
-            if option.impl
-            else adapter.on_backend(option.backend)
+            on_module(option.impl) if option.impl else on_library(option.backend)
         )
-    except UnusableError as error:
+    except (UnusableError, backend.BackendError) as error:
         raise pytest.UsageError(str(error)) from error
 
 
+def on_library(name: str) -> Impl:
+    """Return refnce itself on the array library ``name``, in the dtypes it is given."""
+    library = Library(name)
+    return Impl(name, REFNCE, lambda x: library(x, str(x.dtype)))
+
+
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, object, object]:
-    """Skip a test that asks for what the implementation lacks, and say what that is."""
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Skip a test that asks for what the implementation lacks, and say what that is.
+
+    refnce itself lacks nothing.
+    """
     try:
         return (yield)
     except NotProvided as lack:
+        if item.config.option.impl is None:
+            raise
         pytest.skip(f"{NOT_PROVIDED}{lack}")
 
 
 IMPL = pytest.StashKey[Impl]()
-ORACLE = pytest.StashKey[oracle.Oracle]()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
@@ -21,7 +20,8 @@ def add_options(group):
     level = "of the test vectors: A (4 units), B (64) or C (2^20); default A"
     add("--level", choices=list(LEVELS), help=level)
     flags = "kinds of test vectors to leave out, separated by commas"
-    add("--skip-flags", default="", metavar="FLAGS", help=flags)
+    none = frozenset()
+    add("--skip-flags", type=flags_of, default=none, metavar="FLAGS", help=flags)
     xfails = "test vectors that are known to fail: lines of id and quantity"
     add("--xfails", type=Path, metavar="FILE", help=xfails)
     report = "write the verdicts on the test vectors there as JSON"
@@ -35,44 +35,34 @@ class Oracle:
         self.config, option = config, config.option
         elsewhere = option.impl is None and option.backend != "numpy"
         self.level = option.level or ("B" if elsewhere else "A")
-        self.skipped = flags_of(option.skip_flags)
         self.known = _known(option.xfails)
-        self.report = Report(self.level, skipped=self.skipped)
+        self.report = self._report()
 
-    def judge(self, suite, verdicts, properties):
+    def _report(self):
+        return Report(self.level, self.config.option.skip_flags)
+
+    def judge(self, verdicts, properties):
         """Fail the test where an answer is wrong, and not known to be.
 
         An answer that is right, and known to be wrong, fails it too.
         """
-        report = Report(self.level, dict(suite.notes), self.skipped)
-        report.refuse_unknown_flags()
+        properties.append((KEY, list(map(asdict, verdicts))))
+        report = self._report()
         report.add(verdicts)
-        record = {
-            "verdicts": [asdict(verdict) for verdict in report.verdicts],
-            "missing": dict(report.missing),
-            "notes": suite.notes,
-        }
-        properties.append((KEY, record))
-        wrong = {(v.id, v.quantity) for v in report.failures}
-        mended = {(v.id, v.quantity) for v in report.verdicts} & self.known - wrong
-        message = f"no longer fail, take them out of --xfails: {sorted(mended)[:20]}"
-        assert not mended, message
-        new = [v for v in report.failures if (v.id, v.quantity) not in self.known]
+        wrong = {(v.id, v.quantity): v for v in report.failures}
+        judged = {(v.id, v.quantity) for v in report.verdicts}
+        mended = sorted(judged & self.known - wrong.keys())
+        assert not mended, f"no longer fail, take them out of --xfails: {mended[:20]}"
+        new = [v for answer, v in wrong.items() if answer not in self.known]
         if new:
             head = f"{len(new)} answers of {verdicts[0].function} fail"
             lines = [head, report.text(), *map(_line, new[:10])]
             pytest.fail("\n".join(lines), pytrace=False)
 
     def pytest_runtest_logreport(self, report):
-        if report.when != "teardown":
-            return
         for name, found in report.user_properties:
-            if name == KEY:
-                self.report.notes |= found["notes"]
-                for fields in found["verdicts"]:
-                    flags = tuple(fields["flags"])  # a list, from another worker
-                    self.report.verdicts.append(Verdict(**fields | {"flags": flags}))
-                self.report.missing += Counter(found["missing"])
+            if report.when == "teardown" and name == KEY:
+                self.report.add(Verdict(**fields) for fields in found)
 
     def pytest_terminal_summary(self, terminalreporter):
         if not self.report.verdicts:

@@ -44,7 +44,10 @@ def check(capsys, tmp_path):
         path = change
         if callable(change):
             path = results(tmp_path / "r.tsv", change=change)
-        status = main(["check", str(path), *options])
+        try:
+            status = main(["check", str(path), *options])
+        except SystemExit as stop:
+            status = stop.code
         return status, *capsys.readouterr()
 
     return run

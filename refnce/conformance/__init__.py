@@ -7,18 +7,14 @@ expected value was computed by ball arithmetic, not by refnce.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from refnce.conformance import cases
-from refnce.conformance.calls import CALLS
 from refnce.conformance.report import Report
 from refnce.conformance.score import score_function
-from refnce.conformance.surface import NotProvided, on_object
+from refnce.conformance.surface import SUITES, NotProvided, on_object
 
 __all__ = ["conform"]
-
-_load = lru_cache(maxsize=None)(cases.load)
 
 
 def conform(
@@ -68,12 +64,11 @@ def conform(
     (0, 495)
     """
     impl = on_object(getattr(module, "__name__", type(module).__name__), module)
-    report = Report(level, skipped=frozenset(skip_flags))
-    for suite in map(_load, cases.shipped(dtypes)):
-        report.notes |= suite.notes
-        for call in CALLS[suite.name]:
+    report = Report(level, frozenset(skip_flags))
+    for suite in cases.suites(dtypes):
+        for label in SUITES[suite.name]:
             try:
-                report.add(score_function(impl, suite, call, report.skipped))
+                report.add(score_function(impl, suite, label, report.skipped))
             except NotProvided as lack:
                 report.missing[str(lack)] += len(suite.cases)
     return report

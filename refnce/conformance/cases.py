@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +16,6 @@ from refnce.array import backend
 FOLDER = Path(__file__).parent / "data"
 SCHEMA = 1
 DTYPES = ("float64", "float32")
-LARGEST_FILE = 1 << 26  # bytes
 LEVELS = {"A": 4.0, "B": 64.0, "C": 2.0**20}  # units
 
 
@@ -63,72 +64,62 @@ def shipped(dtypes: Iterable[str] = DTYPES) -> list[Path]:
     return [x for dtype in chosen for x in sorted(FOLDER.glob(f"*.{dtype}.json"))]
 
 
+def suites(dtypes: Iterable[str] = DTYPES) -> list[Suite]:
+    """Return the suites of those files, each of which is read once."""
+    return list(map(_load_once, shipped(dtypes)))
+
+
+def notes() -> dict[str, str]:
+    """Return the note of each flag: all files have the same."""
+    return _load_once(shipped()[0]).notes
+
+
 def load(path: Path) -> Suite:
     """Return the suite at ``path``.
 
     Raises InputError with a message of one line for a damaged or foreign file, and
     OSError for one that cannot be read.
     """
-    check_size(path)
     content = path.read_bytes()
     try:
-        return _suite(json.loads(content), path)
-    except InputError:
-        raise
+        return _suite(json.loads(content), path.parent)
     except Exception as error:  # a damaged file may raise nearly anything
-        what = f"{path} is not a whole file of test vectors"
-        raise InputError(f"{what} ({in_one_line(error, 200)})") from error
+        why = f"cannot be used as test vectors: {error!r:.200}"
+        raise InputError(f"{path} {why}") from error
 
 
-def in_one_line(error: Exception, most: int) -> str:
-    """Return the type and the message of ``error``, at most ``most`` characters."""
-    return " ".join(f"{type(error).__name__}: {error}".split())[:most]
+_load_once = lru_cache(maxsize=None)(load)
 
 
-def check_size(path: Path) -> None:
-    """Raise InputError for a file that is too large to be read at once."""
-    size = path.stat().st_size
-    if size > LARGEST_FILE:
-        raise InputError(f"{path} has {size} bytes; at most {LARGEST_FILE} are read")
-
-
-def _suite(content, path):
-    dtype, schema = content["dtype"], content["schema"]
-    if schema != SCHEMA:
-        raise InputError(f"{path} has schema {schema!r}; this refnce reads {SCHEMA}")
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype {dtype!r}")
+def _suite(content, folder):
+    schema, dtype, notes = content["schema"], content["dtype"], content["flags"]
+    if schema != SCHEMA or dtype not in DTYPES:
+        raise ValueError(f"schema {schema!r} of {dtype!r}; this refnce reads {SCHEMA}")
     kept = [case for case in content["cases"] if "withdrawn" not in case]
-    cases = tuple(_case(case, dtype, path) for case in kept)
-    notes = {str(flag): str(note) for flag, note in content["flags"].items()}
+    cases = tuple(_case(case, dtype, folder) for case in kept)
     unknown = {flag for case in cases for flag in case.flags} - set(notes)
     if unknown or len({case.id for case in cases}) != len(cases):
         raise ValueError(f"flags without a note ({sorted(unknown)}) or a repeated id")
-    return Suite(str(content["suite"]), dtype, notes, cases)
+    return Suite(content["suite"], dtype, notes, cases)
 
 
-def _case(case, dtype, path):
-    inputs = {name: _input(x, dtype, path) for name, x in case["inputs"].items()}
-    outputs = {name: _expected(x) for name, x in case.get("outputs", {}).items()}
-    refused = tuple(map(str, case.get("refused", [])))
-    if bool(outputs) == bool(refused):
-        raise ValueError(f"{case['id']} must have either outputs or refused")
-    flags = tuple(map(str, case["flags"]))
-    return Case(str(case["id"]), flags, inputs, outputs, refused)
+def _case(case, dtype, folder):
+    inputs = {name: _input(x, dtype, folder) for name, x in case["inputs"].items()}
+    refused = tuple(case.get("refused", []))
+    exact = {} if refused else case["outputs"]
+    outputs = {name: _expected(x) for name, x in exact.items()}
+    return Case(case["id"], tuple(case["flags"]), inputs, outputs, refused)
 
 
-def _input(x, dtype, path):
+def _input(x, dtype, folder):
     if isinstance(x, str):
         return x
     numpy, shape = backend.load("numpy"), tuple(x["shape"])
     if "npy" in x:
-        file = path.parent / x["npy"]
-        if not file.is_file():
-            raise InputError(f"{file}, which belongs to {path.name}, is missing")
-        check_size(file)
-        if hashlib.sha256(file.read_bytes()).hexdigest() != x["sha256"]:
-            raise InputError(f"{file} does not belong to {path.name}: SHA-256 differs")
-        array = numpy.load(file, allow_pickle=False)
+        content = (folder / x["npy"]).read_bytes()
+        if hashlib.sha256(content).hexdigest() != x["sha256"]:
+            raise ValueError(f"{x['npy']} does not belong to it: SHA-256 differs")
+        array = numpy.load(io.BytesIO(content), allow_pickle=False)
     else:
         numbers = [float.fromhex(word) for word in x["hex"]]
         array = numpy.asarray(numbers, dtype=dtype).reshape(shape)
@@ -138,11 +129,9 @@ def _input(x, dtype, path):
 
 
 def _expected(x):
-    shape, dec = tuple(x["shape"]), tuple(map(str, x["dec"]))
+    shape, dec = tuple(x["shape"]), tuple(x["dec"])
     unit = tuple(map(float.fromhex, x["unit"]))
-    if not len(dec) == len(unit) == math.prod(shape):
-        raise ValueError("shape, digits and units of an output differ in number")
-    if not all(0 < u < math.inf for u in unit):
-        raise ValueError("a unit must be finite and greater than 0")
-    list(map(float, dec))  # they must be numbers
+    whole = len(list(map(float, dec))) == len(unit) == math.prod(shape)
+    if not whole or not all(0 < u < math.inf for u in unit):
+        raise ValueError("an output needs a number and a unit > 0 for each element")
     return Expected(shape, dec, unit)

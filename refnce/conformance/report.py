@@ -2,63 +2,62 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from argparse import ArgumentTypeError
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from heapq import nlargest
+from math import isnan
+from operator import itemgetter
 from typing import Any
 
-from refnce.conformance.cases import LEVELS, InputError
+from refnce.conformance.cases import LEVELS, notes
 from refnce.conformance.score import Verdict
 from refnce.conformance.surface import NOT_PROVIDED
 
 
 def flags_of(text: str) -> frozenset[str]:
-    """Return the flags in a list that is separated by commas."""
-    return frozenset(filter(None, text.split(",")))
+    """Return the flags of a command line, which are separated by commas.
+
+    Raises ArgumentTypeError for an unknown one.
+    """
+    flags = frozenset(filter(None, text.split(",")))
+    unknown, known = ", ".join(flags - set(notes())), ", ".join(notes())
+    if unknown:
+        raise ArgumentTypeError(f"no flag is called {unknown} among {known}")
+    return flags
 
 
 @dataclass
 class Report:
     """The verdicts of a run at one level, without cases that have a skipped flag.
 
-    notes: what each flag is for. missing: counts of what was not provided.
-    incomplete: what was answered in part, with counts.
+    missing: counts of what was not provided. incomplete: what was answered in part,
+    with counts.
     """
 
     level: str
-    notes: dict[str, str] = field(default_factory=dict)
     skipped: frozenset[str] = frozenset()
     verdicts: list[Verdict] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
     incomplete: list[str] = field(default_factory=list)
 
-    def refuse_unknown_flags(self) -> None:
-        """Raise InputError if ``skipped`` has a flag that has no note."""
-        unknown = ", ".join(self.skipped - set(self.notes))
-        if unknown:
-            known = ", ".join(self.notes)
-            raise InputError(f"--skip-flags: no flag is called {unknown} among {known}")
-
     def add(self, verdicts: Iterable[Verdict]) -> None:
-        for verdict in verdicts:
-            if self.skipped.intersection(verdict.flags):
-                continue
-            if verdict.note.startswith(NOT_PROVIDED):
-                self.missing[verdict.note.removeprefix(NOT_PROVIDED)] += 1
-            else:
-                self.verdicts.append(verdict)
+        kept = [x for x in verdicts if self.skipped.isdisjoint(x.flags)]
+        self.missing.update(x.note for x in kept if isnan(x.error))
+        self.verdicts += [x for x in kept if not isnan(x.error)]
 
     def failed(self, verdict: Verdict) -> bool:
-        return not verdict.error <= LEVELS[self.level]
+        return verdict.error > LEVELS[self.level]
 
     @property
     def failures(self) -> list[Verdict]:
-        return [verdict for verdict in self.verdicts if self.failed(verdict)]
+        return list(filter(self.failed, self.verdicts))
 
     def by_function(self) -> dict[str, list[Verdict]]:
-        groups: dict[str, list[Verdict]] = {}
+        groups = defaultdict(list)
         for verdict in self.verdicts:
-            groups.setdefault(verdict.function, []).append(verdict)
+            groups[verdict.function].append(verdict)
         return groups
 
     def text(self) -> str:
@@ -77,16 +76,24 @@ class Report:
 
     def _failing(self, verdicts):
         """Lines on the flags of wrong answers; notes of the three that fail most."""
-        flags = {flag for v in verdicts if self.failed(v) for flag in v.flags}
-        lines, notes = [], []
-        for flag in (flag for flag in self.notes if flag in flags):
+        rows, shares = [], []
+        for flag, note in notes().items():
             group = [verdict for verdict in verdicts if flag in verdict.flags]
-            failed, cases = sum(map(self.failed, group)), len(group)
-            lines.append(self._row("", flag, group))
-            note = f"-> {flag} ({failed} of {cases}): {self.notes[flag]}"
-            notes.append((-failed / cases, f"{'':26}{note}"))
-        most = sorted(notes, key=lambda pair: pair[0])[:3]
-        return [*lines, *(note for _, note in most)]
+            failed = sum(map(self.failed, group))
+            if failed:
+                rows.append(self._row("", flag, group))
+                line = f"{'':26}-> {flag} ({failed} of {len(group)}): {note}"
+                shares.append((failed / len(group), line))
+        return rows + [line for _, line in nlargest(3, shares, key=itemgetter(0))]
+
+    def _row(self, function, flag, verdicts):
+        worst = max(verdicts, key=lambda verdict: verdict.error)
+        where = f" at {worst.id}" if worst.error > 0 else ""
+        if self.failed(worst):
+            numbers = f"{worst.quantity} {worst.got!r} for {worst.dec[:24]}"
+            where += f" ({worst.note or numbers})"
+        counts = f"{len(verdicts):>7}{sum(map(self.failed, verdicts)):>8}"
+        return f"{function:<26}{flag:<16}{counts}  {worst.error:.3g}{where}"
 
     def as_json(self) -> dict[str, Any]:
         groups = self.by_function().items()
@@ -101,12 +108,3 @@ class Report:
             "missing": dict(self.missing),
             "incomplete": self.incomplete,
         }
-
-    def _row(self, function, flag, verdicts):
-        worst = max(verdicts, key=lambda verdict: verdict.error)
-        where = f" at {worst.id}" if worst.error > 0 else ""
-        if self.failed(worst):
-            numbers = f"{worst.quantity} {worst.got!r} for {worst.dec[:24]}"
-            where += f" ({worst.note or numbers})"
-        counts = f"{len(verdicts):>7}{sum(map(self.failed, verdicts)):>8}"
-        return f"{function:<26}{flag:<16}{counts}  {worst.error:.3g}{where}"

@@ -3,31 +3,44 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import inspect
-from collections.abc import Callable
-from types import ModuleType, SimpleNamespace
+import pkgutil
+from itertools import chain
+from types import SimpleNamespace
 from typing import Any
 
+from refnce import ence, expfam, logz, nce, nn, optim
 from refnce.array import backend
+from refnce.conformance import trajectory
 
-# What an implementation may provide, by namespace. ``train.trajectory`` is described in
-# refnce/conformance/trajectory.py.
-_NAMES = {
-    "nce": "loss grad_F hess_F grad_r",
-    "ence": "loss grad_F grad_r log_z",
-    "logz": "bar_update bar bisect newton",
-    "expfam": "loss gradient hessian profile_loss profile_gradient profile_hessian",
-    "nn": "mlp conv3x3 quadratic_head",
-    "optim": "sgd ngd adam",
-    "train": "trajectory",
+# What an implementation may provide: the functions that answer each suite of test
+# vectors. ``train.trajectory`` is described in refnce/conformance/trajectory.py.
+_LABELS = {
+    "nce": "nce.loss nce.grad_F nce.hess_F nce.grad_r logz.bar_update",
+    "logz": "logz.newton logz.bisect logz.bar",
+    "ence": "ence.loss ence.grad_F ence.grad_r ence.log_z",
+    "expfam": "expfam.loss expfam.gradient expfam.hessian"
+    " expfam.profile_loss expfam.profile_gradient expfam.profile_hessian",
+    "mlp": "nn.mlp",
+    "conv": "nn.conv3x3",
+    "head": "nn.quadratic_head",
+    "optim": "optim.sgd optim.ngd optim.adam",
+    "trajectory": "train.trajectory",
 }
-SURFACE = {space: tuple(names.split()) for space, names in _NAMES.items()}
-SOLVERS = ("bar", "bisect", "newton")
+SUITES = {suite: tuple(labels.split()) for suite, labels in _LABELS.items()}
+SURFACE: dict[str, tuple[str, ...]] = {}  # the names in each namespace
+for _label in chain(*SUITES.values()):
+    _space, _name = _label.split(".")
+    SURFACE[_space] = (*SURFACE.get(_space, ()), _name)
+# refnce itself.
+REFNCE = SimpleNamespace(
+    nce=nce, ence=ence, logz=logz, expfam=expfam, nn=nn, optim=optim, train=trajectory
+)
+SOLVERS = ("newton", "bisect", "bar")
 FIELDS = ("F", "status", "evaluations", "bracket", "standard_error", "overlap")
 # The defaults of keywords: a function need not take a keyword that has this value.
 DEFAULTS = dict(nu=1.0, F0=None, step=1.0, xtol=0.0, stride=1, sign="negative")
-# The notes of verdicts and skipped tests begin with this where a function is lacking.
+# Reports and skipped tests begin with this where a function is lacking.
 NOT_PROVIDED = "not provided: "
 
 
@@ -42,15 +55,16 @@ class UnusableError(RuntimeError):
 class Impl:
     """An implementation: ``impl.nce.loss(...)`` and so on for all names of SURFACE.
 
+    modules: has what it provides, by namespace. asarray: makes its arrays of NumPy's.
     eps: the spacing at 1 of the dtype in which it works.
     """
 
-    def __init__(self, name, modules, asarray, foreign) -> None:
+    def __init__(self, name, modules, asarray) -> None:
         numpy = backend.load("numpy")
         self.name = name
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
         for space in SURFACE:
-            setattr(self, space, Space(space, modules[space], asarray, foreign))
+            setattr(self, space, Space(space, getattr(modules, space), asarray))
 
 
 class Space:
@@ -59,9 +73,8 @@ class Space:
     Asking for one that the implementation lacks raises NotProvided.
     """
 
-    def __init__(self, space, module, asarray, foreign) -> None:
-        self._space, self._module = space, module
-        self._asarray, self._foreign = asarray, foreign
+    def __init__(self, space, module, asarray) -> None:
+        self._space, self._module, self._asarray = space, module, asarray
 
     def __getattr__(self, name: str) -> Any:
         label = f"{self._space}.{name}"
@@ -72,9 +85,8 @@ class Space:
             raise NotProvided(label)
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            if self._foreign:
-                kwargs = _accepted(function, label, kwargs)
-            result = function(*map(self._move, args), **self._move(kwargs))
+            kwargs = self._move(_accepted(function, label, kwargs))
+            result = function(*map(self._move, args), **kwargs)
             if name in SOLVERS:
                 return Solution(label, result)
             if self._space == "nn":
@@ -87,11 +99,12 @@ class Space:
         return call
 
     def _move(self, x):
+        numpy = backend.load("numpy")
         if isinstance(x, dict):
             return {key: self._move(part) for key, part in x.items()}
-        if isinstance(x, backend.load("numpy").ndarray):
+        if isinstance(x, numpy.ndarray):
             return self._asarray(x)
-        return x.item() if hasattr(x, "item") else x
+        return x.item() if isinstance(x, numpy.generic) else x
 
 
 class Solution:
@@ -123,13 +136,6 @@ def host(x: Any) -> Any:
     return backend.to_numpy(x)
 
 
-def on_refnce(name: str, asarray: Callable[[Any], Any]) -> Impl:
-    """Return refnce itself on the arrays that ``asarray`` makes of NumPy's."""
-    modules = {space: importlib.import_module(f"refnce.{space}") for space in SURFACE}
-    modules["train"] = importlib.import_module("refnce.conformance.trajectory")
-    return Impl(name, modules, asarray, False)
-
-
 def on_module(path: str) -> Impl:
     """Return the implementation in the module that is imported as ``path``."""
     try:
@@ -145,11 +151,15 @@ def on_object(name: str, module: Any) -> Impl:
     It has namespaces or submodules such as nce, or bare functions whose names occur
     once on the surface, and perhaps ``asarray``.
     """
-    modules = {space: _namespace(name, module, space) for space in SURFACE}
-    if not any(map(vars, modules.values())):
+    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+        if found.name in SURFACE:
+            importlib.import_module(f"{module.__name__}.{found.name}")
+    spaces = {space: _namespace(name, module, space) for space in SURFACE}
+    if not any(map(vars, spaces.values())):
         names = "names of the oracle surface (nce.loss, logz.newton, ...)"
         raise UnusableError(f"--impl {name} provides none of the {names}")
-    return Impl(name, modules, getattr(module, "asarray", lambda x: x), True)
+    asarray = getattr(module, "asarray", lambda x: x)
+    return Impl(name, SimpleNamespace(**spaces), asarray)
 
 
 def _namespace(label, module, space):
@@ -158,26 +168,19 @@ def _namespace(label, module, space):
     A namespace that ``module`` imported from refnce is not the implementation's.
     """
     inner = getattr(module, space, None)
-    if inner is None and hasattr(module, "__path__"):  # a package
-        full = f"{module.__name__}.{space}"
-        if importlib.util.find_spec(full) is not None:
-            inner = importlib.import_module(full)
-    if _is_refnce(inner) and not _is_refnce(module):
+    if inner is getattr(REFNCE, space) and label != "refnce":
         inner = None
-    functions: dict[str, Any] = {}
+    functions = SimpleNamespace()
     for name in SURFACE[space]:
         unique = sum(name in names for names in SURFACE.values()) == 1
-        places = (inner, module) if unique else (inner,)
-        offers = [getattr(x, name) for x in places if hasattr(x, name)]
-        if len(offers) == 2 and offers[0] is not offers[1]:
+        bare = getattr(module, name, None) if unique else None
+        function = getattr(inner, name, bare)
+        if bare is not None and bare is not function:
             twice = f"offers {name} twice, bare and as {space}.{name}"
             raise UnusableError(f"--impl {label} {twice}; remove one")
-        functions |= {name: offer for offer in offers[:1]}
-    return SimpleNamespace(**functions)
-
-
-def _is_refnce(x):
-    return isinstance(x, ModuleType) and x.__name__.partition(".")[0] == "refnce"
+        if function is not None:
+            setattr(functions, name, function)
+    return functions
 
 
 def _accepted(function, label, kwargs):
@@ -191,8 +194,8 @@ def _accepted(function, label, kwargs):
         return kwargs
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
-    for name, value in kwargs.items():
-        is_array = getattr(value, "ndim", 0) > 0
-        if name not in parameters and (is_array or value != DEFAULTS.get(name, "")):
+    for name in [name for name in kwargs if name not in parameters]:
+        if not backend.load("numpy").array_equal(kwargs[name], DEFAULTS.get(name)):
             raise NotProvided(f"{label}({name}=)")
-    return {name: value for name, value in kwargs.items() if name in parameters}
+        kwargs.pop(name)
+    return kwargs

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 from refnce import train
-from refnce.array.backend import Array, array_namespace, asarray, device
+from refnce.array.backend import Array, array_namespace
+from refnce.train import models
 
 __all__ = ["trajectory"]
+
+# A sample is x = [T, offset]; the density of the noise is in the offset.
+FAMILY = SimpleNamespace(
+    statistics=lambda x: x[..., :-1], log_base=lambda x: x[..., -1]
+)
+MODEL = models.exponential_family(FAMILY, SimpleNamespace(log_density=lambda x: 0.0))
 
 
 def trajectory(
@@ -57,25 +66,11 @@ def trajectory(
     xp = array_namespace(theta)
     name = "newton" if update == "root" else update
     method = train.Method(name, rate_F, F_first=order == "first")
-    training = train.Training(_model, method, rate=rate, nu=nu)
-    F0 = asarray([F], xp, dtype=theta.dtype, device=device(theta))
+    state = train.start(train.Training(MODEL, method, rate=rate, nu=nu), theta, F)
     x_data = xp.concat([T_data, offset_data[..., None]], axis=-1)
     x_noise = xp.concat([T_noise, offset_noise[..., None]], axis=-1)
-    states = [train.start(training, theta[None, :], F0)]
+    states = []
     for step in range(T_data.shape[0]):
-        states.append(train.step(states[-1], x_data[step, ...], x_noise[step, ...]))
-    return xp.concat([x.theta for x in states[1:]]), xp.concat(
-        [x.F for x in states[1:]]
-    )
-
-
-def _model(theta, x_data, x_noise):
-    """r = T theta + offset = x [theta, 1], a sample being x = [T, offset]."""
-    xp = array_namespace(theta)
-    with_1 = xp.concat([theta, xp.ones_like(theta[:, :1])], axis=-1)
-
-    def pullback(dr_data, dr_noise):
-        return (xp.matmul(dr_data, x_data) + xp.matmul(dr_noise, x_noise))[:, :-1]
-
-    r_data, r_noise = (with_1 @ x.mT for x in (x_data, x_noise))
-    return r_data, r_noise, pullback
+        state = train.step(state, x_data[step, ...], x_noise[step, ...])
+        states.append(state)
+    return xp.stack([x.theta for x in states]), xp.stack([x.F for x in states])
