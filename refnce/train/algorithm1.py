@@ -16,9 +16,9 @@ from enum import IntEnum
 from typing import Any
 
 from refnce import logz
-from refnce.array import validation
 from refnce.array.backend import Array, all_true, array_namespace, device
 from refnce.array.backend import ignore_fp_errors
+from refnce.array.validation import check_arrays, invalid, shape_of
 from refnce.train.training import Training
 
 __all__ = ["State", "Stopped", "start", "step"]
@@ -94,16 +94,15 @@ def start(training: Training, theta: Array, F: Array | float) -> State:
     >>> train.start(training, np.zeros((5, 1)), 0.0).F
     array([0., 0., 0., 0., 0.])
     """
-    xp = validation.check_arrays(theta=theta)
+    xp = check_arrays(theta=theta)
     if isinstance(F, (int, float)):
         F = xp.full(theta.shape[:-1], F, dtype=theta.dtype, device=device(theta))
-    validation.check_arrays(theta=theta, F=F)
+    check_arrays(theta=theta, F=F)
     if theta.ndim == 0 or theta.shape[:-1] != F.shape:
-        got = f"shapes {tuple(theta.shape)} and {tuple(F.shape)}"
-        raise ValueError(f"theta must be (*runs, k) and F (*runs,); got {got}")
+        raise invalid("theta", "be (*runs, k) and F (*runs,)", shape_of(theta, F))
     for name, x in (("theta", theta), ("F", F)):
         if not all_true(xp.isfinite(x)):
-            raise ValueError(f"{name} must be finite; got NaN or an infinity")
+            raise invalid(name, "be finite", "NaN or an infinity")
     zeros = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
     return State(theta, F, (None, None), training, 0, zeros, zeros - 1)
 
@@ -152,17 +151,8 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     array([0.919, 0.919, 0.919, 0.919, 0.919])
     """
     training, F = state.training, state.F
-    xp = validation.check_arrays(theta=state.theta, x_data=x_data, x_noise=x_noise)
-    for name, x in (("x_data", x_data), ("x_noise", x_noise)):
-        if x.ndim < 2 or x.shape[-2] == 0:
-            shape = tuple(x.shape)
-            raise ValueError(f"{name} must be (..., n, d) with n >= 1; got {shape}")
-    r_data, r_noise, pullback = training.model(state.theta, x_data, x_noise)
-    if not r_data.shape[:-1] == r_noise.shape[:-1] == F.shape:
-        raise ValueError(
-            f"the model must give log-ratios (*{tuple(F.shape)}, n), of the runs of F; "
-            f"got {tuple(r_data.shape)} and {tuple(r_noise.shape)}"
-        )
+    r_data, r_noise, pullback = _log_ratios(state, x_data, x_noise)
+    xp = array_namespace(F)
     # At a finite F the loss is finite unless a datum has p = 0 or a noise sample
     # p = inf. Comparisons with NaN are false.
     good = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
@@ -173,17 +163,31 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     if training.method.F_first:
         F_next, F_opt_state = _update_F(state, r_data, r_noise, None)
         F_seen = xp.where(xp.isfinite(F_next), F_next, F)
-        dr_data, dr_noise = _grad_r(training, r_data, r_noise, F_seen)  # Eq. (13)
+        dr_data, dr_noise = _grad_r(training, r_data, r_noise, F_seen)
     else:
-        dr_data, dr_noise = _grad_r(training, r_data, r_noise, F)  # Eq. (13)
+        dr_data, dr_noise = _grad_r(training, r_data, r_noise, F)
         F_next, F_opt_state = _update_F(state, r_data, r_noise, (dr_data, dr_noise))
+    gradient, rate = pullback(dr_data, dr_noise), training.rate  # Eq. (13)
+    opt_state, change = training.optimizer(state.opt_state[0], gradient, rate=rate)
+
     if training.loss is not None:  # this loss may overflow where log-ratios do not
         good = good & xp.isfinite(xp.sum(dr_data, axis=-1) + xp.sum(dr_noise, axis=-1))
-    gradient, rate = pullback(dr_data, dr_noise), training.rate
-    opt_state, change = training.optimizer(state.opt_state[0], gradient, rate=rate)
     theta, states = state.theta + change, (opt_state, F_opt_state)
     after = replace(state, theta=theta, F=F_next, opt_state=states)
     return _mask_nonfinite(state, replace(after, count=state.count + 1), good)
+
+
+def _log_ratios(state: State, x_data: Array, x_noise: Array) -> Any:
+    """(r_data, r_noise, pullback) of the model; raise unless all is of one kind."""
+    check_arrays(theta=state.theta, x_data=x_data, x_noise=x_noise)
+    for name, x in (("x_data", x_data), ("x_noise", x_noise)):
+        if x.ndim < 2 or x.shape[-2] == 0:
+            raise invalid(name, "be (..., n, d) with n >= 1", shape_of(x))
+    r_data, r_noise, pullback = state.training.model(state.theta, x_data, x_noise)
+    if not r_data.shape[:-1] == r_noise.shape[:-1] == state.F.shape:
+        must = f"give log-ratios (*{tuple(state.F.shape)}, n), of the runs of F"
+        raise invalid("the model", must, shape_of(r_data, r_noise))
+    return r_data, r_noise, pullback
 
 
 def _grad_r(
@@ -209,14 +213,14 @@ def _update_F(
 ) -> tuple[Array, Any]:
     """(next F, next state of F's optimizer); ``dr`` is dL/dr at the F of ``state``."""
     training, method, F = state.training, state.training.method, state.F
-    xp, nu, opt_state = array_namespace(F), training.nu, state.opt_state[1]
+    xp, opt_state = array_namespace(F), state.opt_state[1]
+    options = {"nu": training.nu, "xtol": training.xtol}
     if callable(method.update):
         return method.update(r_data, r_noise, F), opt_state
     if method.update == "bisect":
-        return logz.bisect(r_data, r_noise, nu=nu, xtol=training.xtol).F, opt_state
+        return logz.bisect(r_data, r_noise, **options).F, opt_state
     if method.update == "newton":
-        root = logz.newton(r_data, r_noise, nu=nu, F0=F, xtol=training.xtol)
-        return root.F, opt_state
+        return logz.newton(r_data, r_noise, F0=F, **options).F, opt_state
     for _ in range(method.repeats):
         finite_F = xp.where(xp.isfinite(F), F, state.F)
         dr = dr or _grad_r(training, r_data, r_noise, finite_F)
@@ -228,8 +232,8 @@ def _update_F(
             slope = xp.log(data) - xp.log(noise)  # h(F) of Eq. (11)
             positive = (data > 0) & (noise > 0)
             if not all_true(positive):  # a class whose every sigmoid underflows
-                exact = finite_F - logz.bar_update(r_data, r_noise, finite_F, nu=nu)
-                slope = xp.where(positive, slope, exact)
+                update = logz.bar_update(r_data, r_noise, finite_F, nu=training.nu)
+                slope = xp.where(positive, slope, finite_F - update)
         slope = slope[..., None]
         opt_state, change = method.optimizer(opt_state, slope, rate=method.rate)
         F, dr = F + change[..., 0], None
