@@ -7,10 +7,10 @@ from functools import partial
 import numpy as np
 import pytest
 from hypothesis import given
-from numpy.random import PCG64, Generator
 
 from refnce import nn
 from refnce.array import backend
+from refnce.array.backend import make_rng as rng
 from refnce.nn.conv import average_pool, convolution
 from refnce.nn.layer import unbroadcast
 from refnce.nn.resnet import residual
@@ -19,10 +19,6 @@ from tests.libraries import OTHERS, or_skip
 from tests.strategies import seeds
 
 EPS = np.finfo(np.float64).eps
-
-
-def rng(seed):
-    return Generator(PCG64(seed))
 
 
 def conv_shapes(out, channels, k=3):

@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from numpy.random import PCG64, Generator
 
 from refnce import distributions, nn
-from refnce.array.backend import to_numpy
+from refnce.array.backend import make_rng, to_numpy
 from refnce.nn import resnet
 from refnce.nn.params import Flat
 from refnce.train import models
@@ -23,7 +22,7 @@ SHAPES = resnet.log_ratio_shapes(WIDTHS, features=7)
 
 def drawn(seed, n=3, runs=()):
     """Parameters of which none is zero, and images of side 9."""
-    g = Generator(PCG64(seed))
+    g = make_rng(seed)
     params = resnet.log_ratio_init_params(SHAPES, g, *runs)
     params = {k: p + 0.1 * g.normal(size=p.shape) for k, p in params.items()}
     return params, g.normal(size=(*runs, n, 81)), g
@@ -58,7 +57,7 @@ def test_resnet18_has_its_18_layers():
 
 
 def test_dtype_is_kept():
-    g = Generator(PCG64(0))
+    g = make_rng(0)
     params = resnet.log_ratio_init_params(SHAPES, g)
     params = {k: p.astype("float32") for k, p in params.items()}
     x = g.normal(size=(2, 784)).astype("float32")
@@ -71,7 +70,7 @@ def test_dtype_is_kept():
 def test_blocks_start_as_their_shortcuts():
     """Branches end in zeros, other weights have variance 2/fan-in, W is I/features."""
     shapes = resnet.log_ratio_shapes((16, 32, 32, 32), features=9)
-    params = resnet.log_ratio_init_params(shapes, Generator(PCG64(1)), 2)
+    params = resnet.log_ratio_init_params(shapes, make_rng(1), 2)
     for name, p in params.items():
         assert p.shape == (2, *shapes[name])
         if ".branch.3." in name or name.endswith("bias") or name == "2.b":

@@ -14,6 +14,7 @@ import pytest
 
 from refnce import nn, sampling
 from refnce.array import backend
+from refnce.array.backend import make_rng as rng
 from refnce.nn.params import Flat
 from refnce.sampling import effective_sample_size
 from refnce.train import models
@@ -24,10 +25,6 @@ HMC = sys.modules["refnce.sampling.hmc"]  # the package's ``hmc`` is the functio
 SIGMAS = 5.0  # a normal variable is further from its mean with probability 5.7e-7
 LEAPFROG = pytest.mark.parametrize("leapfrog", [10, 1], ids=["hmc", "mala"])
 MEAN, SCALE = np.asarray([1.0, -1.0]), np.asarray([1.0, 2.0])
-
-
-def rng(seed=0):
-    return np.random.Generator(np.random.PCG64(seed))
 
 
 def gaussian(x):
@@ -193,7 +190,7 @@ def test_leading_axes_are_runs():
 def test_progress_wraps_the_steps():
     counted, x = [], np.zeros((2, 2))
     options = {"progress": lambda ks: (counted.append(k) or k for k in ks)}
-    sampling.hmc(gaussian, x, rng(), steps=6, warmup=4, **options)
+    sampling.hmc(gaussian, x, rng(0), steps=6, warmup=4, **options)
     assert counted == list(range(10))
 
 
@@ -322,7 +319,7 @@ NUMBER = "must be a finite number > 0"
     ],
 )
 def test_invalid_argument_is_named(change, message):
-    arguments = {"density": gaussian, "x": np.zeros((2, 2)), "rng": rng()}
+    arguments = {"density": gaussian, "x": np.zeros((2, 2)), "rng": rng(0)}
     with pytest.raises((ValueError, TypeError)) as error:
         sampling.hmc(**arguments | {"steps": 5, "warmup": 5} | change)
     assert str(error.value).startswith(message)
