@@ -284,6 +284,9 @@ def test_proposal_that_overflows_is_rejected():
 
 
 NUMBER = "must be a finite number > 0"
+X_SHAPE = "x must be (..., chains, d) with chains >= 1 and d >= 1; "
+RNG = "rng must be a NumPy Generator; got int: pass numpy.random.default_rng(seed)"
+RETURN = "density must return shapes (2,) and (2, 2); got shapes (2,) and (2, 1)"
 
 
 @pytest.mark.parametrize(
@@ -301,21 +304,12 @@ NUMBER = "must be a finite number > 0"
         ({"target": "a"}, f"target {NUMBER}; got 'a'"),
         ({"target": 1.0}, "target must be < 1; got 1.0"),
         ({"target": 0.0}, f"target {NUMBER}; got 0.0"),
-        (
-            {"x": np.zeros(2)},
-            "x must be (..., chains, d) with chains >= 1 and d >= 1; ",
-        ),
-        ({"x": np.zeros((0, 2))}, "x must be (..., chains, d) with chains >= 1 and d"),
+        ({"x": np.zeros(2)}, X_SHAPE),
+        ({"x": np.zeros((0, 2))}, X_SHAPE),
         ({"x": np.zeros((4, 2), int)}, "x must hold float64 or float32 numbers; got"),
         ({"x": [[0.0, 0.0]]}, "x is a list; pass numpy.asarray"),
-        (
-            {"rng": 0},
-            "rng must be a NumPy Generator; got int: pass numpy.random.default",
-        ),
-        (
-            {"density": skewed},
-            "density must return shapes (2,) and (2, 2); got shapes (2,) and",
-        ),
+        ({"rng": 0}, RNG),
+        ({"density": skewed}, RETURN),
     ],
 )
 def test_invalid_argument_is_named(change, message):

@@ -255,45 +255,36 @@ NUMBER = "rate must be a finite number > 0; got"
 KNOWN = "update must be gradient, bar, bisect, newton or a function; got"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "error", "message"),
-    [
-        (("bars",), ValueError, f"{KNOWN} 'bars'"),
-        (("bar", 0.0), ValueError, f"{NUMBER} 0.0"),
-        (("bar", "x"), ValueError, f"{NUMBER} 'x'"),
-        (("bar", np.inf), ValueError, f"{NUMBER} inf"),
-        (("bar", 1.0, "first"), TypeError, "F_first must be True or False"),
-        (("bar", 1.0, True, True), ValueError, "repeats must be a whole number >= 1"),
-        (("bar", 1.0, True, 1.5), ValueError, "repeats must be a whole number >= 1"),
-        (("bar", 1.0, True, 1, None), TypeError, "optimizer must be a function"),
-        (("bar", 1.0, True, 1, "adam"), TypeError, "such as refnce.optim.sgd; got 'ad"),
-    ],
-)
-def test_invalid_method_raises(arguments, error, message):
-    with pytest.raises(error, match=message):
-        Method(*arguments)
-
-
-FIRST = {"method": Method("gradient")}
+BAR, FIRST = Method("bar"), {"method": Method("gradient")}
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "message"),
+    ("kind", "options", "error", "message"),
     [
-        ({"nu": 0}, ValueError, "nu must be"),
-        ({"nu": -1.0}, ValueError, "nu must be"),
-        ({"rate": -1.0}, ValueError, f"{NUMBER} -1.0"),
-        ({"xtol": -1.0}, ValueError, "xtol must be a finite number >= 0; got -1.0"),
-        ({"model": None}, TypeError, "model must be a function"),
-        ({"optimizer": "adam"}, TypeError, "optimizer must be a function"),
-        ({"method": (Method("bar"),)}, TypeError, "method must be a train.Method; got"),
-        ({"loss": ence}, ValueError, "update 'gradient' or a function; got nu 1.0 and"),
-        (FIRST | {"loss": ence, "nu": 2.0}, ValueError, "nu must be 1"),
+        (Method, {"update": "bars"}, ValueError, f"{KNOWN} 'bars'"),
+        (Method, {"rate": 0.0}, ValueError, f"{NUMBER} 0.0"),
+        (Method, {"rate": "x"}, ValueError, f"{NUMBER} 'x'"),
+        (Method, {"rate": np.inf}, ValueError, f"{NUMBER} inf"),
+        (Method, {"F_first": "first"}, TypeError, "F_first must be True or False"),
+        (Method, {"repeats": True}, ValueError, "repeats must be a whole number >= 1"),
+        (Method, {"repeats": 1.5}, ValueError, "repeats must be a whole number >= 1"),
+        (Method, {"optimizer": None}, TypeError, "optimizer must be a function"),
+        (Method, {"optimizer": "adam"}, TypeError, "such as refnce.optim.sgd; got 'ad"),
+        (Training, {"nu": 0}, ValueError, "nu must be"),
+        (Training, {"nu": -1.0}, ValueError, "nu must be"),
+        (Training, {"rate": -1.0}, ValueError, f"{NUMBER} -1.0"),
+        (Training, {"xtol": -1.0}, ValueError, "xtol must be a finite .* 0; got -1.0"),
+        (Training, {"model": None}, TypeError, "model must be a function"),
+        (Training, {"optimizer": "adam"}, TypeError, "optimizer must be a function"),
+        (Training, {"method": (BAR,)}, TypeError, "method must be a train.Method; got"),
+        (Training, {"loss": ence}, ValueError, "'gradient' or a function; got nu 1.0"),
+        (Training, FIRST | {"loss": ence, "nu": 2.0}, ValueError, "nu must be 1"),
     ],
 )
-def test_invalid_training_raises(options, error, message):
+def test_invalid_method_or_training_raises(kind, options, error, message):
+    valid = {Method: {"update": "bar"}, Training: {"model": MODEL, "method": BAR}}
     with pytest.raises(error, match=message):
-        Training(**({"model": MODEL, "method": Method("bar")} | options))
+        kind(**(valid[kind] | options))
 
 
 def test_invalid_start_raises():
