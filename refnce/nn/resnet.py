@@ -23,7 +23,7 @@ from refnce.nn.linear import linear
 from refnce.nn.params import Shapes
 from refnce.nn.quadratic_head import quadratic_head
 
-IDENTITY = chain()
+IDENTITY, PARTS = chain(), ["branch", "shortcut"]
 FULL, NARROW = (64, 128, 256, 512), (16, 32, 64, 128)
 
 
@@ -143,17 +143,16 @@ def residual(branch: Layer, shortcut: Layer = IDENTITY) -> Layer:
     """
 
     def layer(params: Params, x: Array) -> Output:
-        parts = split(params, ["branch", "shortcut"])
+        parts = split(params, PARTS)
         y, branch_pullback = branch(parts[0], x)
         skip, skip_pullback = shortcut(parts[1], x)
         y_shape, skip_shape = y.shape, skip.shape
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            halves, gradients = {"dx": dx, "dparams": dparams}, None
+            halves = {"dx": dx, "dparams": dparams}
             dbranch, of_branch = branch_pullback(unbroadcast(dy, y_shape), **halves)
             dskip, of_skip = skip_pullback(unbroadcast(dy, skip_shape), **halves)
-            if dparams:
-                gradients = join([of_branch, of_skip], ["branch", "shortcut"])
+            gradients = join([of_branch, of_skip], PARTS) if dparams else None
             return (dbranch + dskip if dx else None), gradients
 
         return y + skip, pullback
