@@ -18,9 +18,8 @@ from refnce.nn.params import Flat
 from refnce.train import models
 from tests.close import assert_close
 from tests.strategies import seeds
-from tests.test_layers import assert_same
+from tests.test_layers import EPS, assert_same
 
-EPS = np.finfo(np.float64).eps
 SHAPES = nn.mlp_shapes(2, 128, 64, 1)
 NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
 

@@ -249,7 +249,7 @@ def test_start_that_is_not_finite_is_refused_and_its_chains_named():
     def run(density, x):
         return sampling.hmc(density, np.asarray(x), rng(21), steps=10, warmup=0)
 
-    message = "where x, E and dE/dx are finite; {} do not: chains {}$"
+    message = "where x, E and dE/dx are finite; got {} that do not: chains {}$"
     for density, x, found in (
         (absolute, [[0.0], [1.0]], ("1 of 2", r"\[\[0\]\]")),
         (absolute, [[[1.0], [1.0]], [[1.0], [0.0]]], ("1 of 4", r"\[\[1, 1\]\]")),
