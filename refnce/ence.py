@@ -57,8 +57,6 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.6256
     """
-    ratios, F = samples(r_data, r_noise, F)
-    r_data, r_noise = ratios.pair
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
 
@@ -80,8 +78,6 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5))
     0.0
     """
-    ratios, F = samples(r_data, r_noise, F)
-    r_data, r_noise = ratios.pair
     data, noise, p = _sides(r_data, r_noise, F)
     return _times_exp(0.25 * (data - noise), p)  # its derivative
 
@@ -111,9 +107,8 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     r_data, r_noise = ratios.pair
     x_data, c_data = _exponent(r_data, F, +0.5)
     x_noise, c_noise = _exponent(r_noise, F, -0.5)
-    n, m = r_data.shape[-1], r_noise.shape[-1]
-    data = _times_exp(c_data * (-0.25 / n), x_data)
-    return data, _times_exp(c_noise * (0.25 / m), x_noise)
+    dr_data = _times_exp(c_data * (-0.25 / r_data.shape[-1]), x_data)
+    return dr_data, _times_exp(c_noise * (0.25 / r_noise.shape[-1]), x_noise)
 
 
 @interoperable
@@ -143,16 +138,19 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
 
 
 def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array]:
-    """(a, b, p): E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger
-    exponent."""
-    xp = array_namespace(F)
+    """Check the arguments and return (a, b, p).
+
+    E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger exponent.
+    """
+    ratios, F = samples(r_data, r_noise, F)
+    xp, (r_data, r_noise) = ratios.xp, ratios.pair
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     p = xp.maximum(p_data, p_noise)
     # Less than e^{floor} of the other side is lost in its rounding. The factor is not
     # 0, so that an infinite S stays infinite.
     floor = 0.5 * math.log(xp.finfo(p.dtype).smallest_normal)
-    scale = [xp.exp(xp.maximum(x - p, floor + 0.0 * p)) for x in (p_data, p_noise)]
+    scale = [xp.exp(xp.maximum(x - p, floor)) for x in (p_data, p_noise)]
     return S_data * scale[0], S_noise * scale[1], p
 
 
@@ -163,9 +161,8 @@ def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     """
     xp = array_namespace(r)
     x, c = _exponent(r, F, half)
-    huge = xp.full_like(x, xp.finfo(x.dtype).max / 4.0)  # -huge is the p of no term
-    x_finite = xp.maximum(xp.where(x < xp.inf, x, -huge), -huge)
-    p = xp.max(x_finite, axis=-1)
+    huge = float(xp.finfo(x.dtype).max) / 4.0  # -huge is the p of no term
+    p = xp.max(xp.maximum(xp.where(x < xp.inf, x, -huge), -huge), axis=-1)
     return last_sum(c * xp.exp(x - p[..., None])) / r.shape[-1], p
 
 
@@ -182,6 +179,5 @@ def _times_exp(c: Array, p: Array) -> Array:
     """c e^p: infinite only where that is too large, 0 only where it is too small."""
     xp = array_namespace(c)
     limit = math.log(xp.finfo(p.dtype).max) - 8.0  # neither factor is infinite or 0
-    limits = xp.full_like(p, limit)
-    h = xp.exp(xp.minimum(xp.maximum(0.5 * p, -limits), limits))
+    h = xp.exp(xp.minimum(xp.maximum(0.5 * p, -limit), limit))
     return (c * h) * h

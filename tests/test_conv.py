@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.random import PCG64, Generator
 
 from refnce import nn
+from refnce.array.backend import make_rng
 from refnce.nn import conv
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
 from tests import plain_conv
 from tests.close import assert_close
 from tests.strategies import seeds
+from tests.test_layers import EPS, assert_all_close, evaluated
 
 SIZES, FEW = st.integers(1, 17), st.integers(1, 5)
 strides = pytest.mark.parametrize("stride", [1, 2])
 
 
 def drawn(seed, n, channels, out, height, width):
-    g = Generator(PCG64(seed))
+    g = make_rng(seed)
     weight, bias = g.normal(size=(out, channels, 3, 3)), g.normal(size=out)
     x = g.normal(size=(n, channels, height, width))
     return {"weight": weight, "bias": bias}, x, g
@@ -32,8 +35,7 @@ def assert_agrees(got, right, terms, summands):
     ``terms`` is the sum of the terms' absolute values. Both sides are rounded.
     """
     assert got.shape == right.shape
-    error, eps = np.abs(got - right), np.finfo(float).eps
-    assert np.all(error <= (summands + 2) * eps * terms)
+    assert np.all(np.abs(got - right) <= (summands + 2) * EPS * terms)
 
 
 @strides
@@ -61,23 +63,17 @@ def test_conv3x3_is_the_definition(stride, n, C, O, H, W, seed):
 def test_blocks_of_rows(monkeypatch, stride):
     """In blocks of any number of rows the same output, and gradients that add up."""
     params, x, g = drawn(3, 7, 3, 2, 9, 6)
-    y, pullback = nn.conv3x3(params, x, stride=stride)
-    dy = g.normal(size=y.shape)
-    dx, dparams = pullback(dy)
-    row_size = 9 * 3 * 7 * y.shape[-1]
+    layer, arrays = partial(nn.conv3x3, stride=stride), params | {"x": x}
+    dy = g.normal(size=layer(params, x)[0].shape)
+    right = evaluated(layer, arrays, dy)
     for rows in (0, 1, 2, 4, 100):
-        monkeypatch.setattr(conv, "CACHE", rows * row_size)
-        y_blocks, back = nn.conv3x3(params, x, stride=stride)
-        dx_blocks, dparams_blocks = back(dy)
-        assert_close(y_blocks, y, scale=1e2)
-        assert_close(dx_blocks, dx, scale=1e2)
-        for k in params:
-            assert_close(dparams_blocks[k], dparams[k], scale=1e3)
+        monkeypatch.setattr(conv, "CACHE", rows * 9 * 3 * 7 * dy.shape[-1])
+        assert_all_close(evaluated(layer, arrays, dy), right, EPS / 8)
 
 
 @strides
 def test_conv1x1_is_a_matrix_product_at_each_pixel(stride):
-    g = Generator(PCG64(4))
+    g = make_rng(4)
     params = {"weight": g.normal(size=(3, 2, 1, 1)), "bias": g.normal(size=3)}
     weight, x = params["weight"][:, :, 0, 0], g.normal(size=(5, 6, 2, 4))
     y, pullback = convolution(stride)(params, x)
@@ -95,7 +91,7 @@ def test_conv1x1_is_a_matrix_product_at_each_pixel(stride):
 
 
 def test_average_pool():
-    g = Generator(PCG64(6))
+    g = make_rng(6)
     x = g.normal(size=(2, 3, 5, 7, 4))
     y, pullback = average_pool({}, x)
     dy = g.normal(size=y.shape)
@@ -107,7 +103,7 @@ def test_average_pool():
 
 def test_layouts():
     """Each is the inverse of the other, and the inner one is contiguous."""
-    x = Generator(PCG64(7)).normal(size=(2, 3, 4, 5, 6))
+    x = make_rng(7).normal(size=(2, 3, 4, 5, 6))
     inner = nchw_to_hwcn(x)
     assert inner[1, 4, 5, 3, 2] == x[1, 2, 3, 4, 5] and inner.flags.c_contiguous
     assert np.array_equal(hwcn_to_nchw(inner), x)
@@ -117,17 +113,14 @@ def test_layouts():
 def test_conv3x3_agrees_with_pytorch(stride):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     params, x, g = drawn(8, 3, 4, 5, 7, 10)
-    y, pullback = nn.conv3x3(params, x, stride=stride)
-    dy = g.normal(size=y.shape)
-    dx, dparams = pullback(dy)
-    arrays = x, params["weight"], params["bias"]
-    leaves = [torch.tensor(a, requires_grad=True) for a in arrays]
-    out = torch.nn.functional.conv2d(*leaves, stride=stride, padding=1)
+    arrays = {"x": x} | params
+    leaves = {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()}
+    out = torch.nn.functional.conv2d(*leaves.values(), stride=stride, padding=1)
+    dy = g.normal(size=out.shape)
     out.backward(torch.tensor(dy))
-    assert_close(y, out.detach().numpy(), scale=1e2)
-    results = dx, dparams["weight"], dparams["bias"]
-    for got, leaf in zip(results, leaves, strict=True):
-        assert_close(got, leaf.grad.numpy(), scale=1e3)
+    grads = {k: leaf.grad.numpy() for k, leaf in leaves.items()}
+    got = evaluated(partial(nn.conv3x3, stride=stride), arrays, dy)
+    assert_all_close(got, (out.detach().numpy(), grads), EPS / 8)
 
 
 def test_shape_mismatch_raises():

@@ -13,6 +13,8 @@ from refnce.train import models
 from refnce.train import Method, Stopped, Training
 from refnce.train.fit import Batches, fit
 from tests.close import assert_close
+from tests.test_train import not_plain_arrays
+from tests.test_train_stops import explosive
 
 DATA = distributions.UnitGaussian(np.asarray([1.0]))
 NOISE = distributions.UnitGaussian(np.asarray([0.0]))
@@ -204,19 +206,10 @@ def test_batches_of_other_runs_raise(runs, drawn):
         fit(line(runs=runs), Batches(DATA, NOISE, 3, drawn, 12, 9), 3)
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda x: np.ma.masked_array(np.where(x > 1, 1e6, x), x > 1),
-        lambda x: x + 0j,
-        lambda x: x.astype(str),
-        lambda x: x.tolist(),
-    ],
-    ids=["masked", "complex", "text", "list"],
-)
-def test_batches_that_are_not_plain_arrays_raise(change):
-    with pytest.raises(TypeError, match="x_data|x_noise") as error:
-        fit(line(), lambda k: (batches()(k)[0], change(batches()(k)[1])), 3)
+@not_plain_arrays
+def test_batches_that_are_not_plain_arrays_raise(change, message):
+    with pytest.raises(TypeError, match=message) as error:
+        fit(line(), lambda k: (change(batches()(k)[0]), batches()(k)[1]), 3)
     assert "\n" not in str(error.value)
 
 
@@ -233,13 +226,6 @@ def test_a_sample_that_is_nan_is_named():
 
 
 # Runs that stop
-
-
-def explosive(theta, x, y):
-    """The model r = theta x^2, nan for theta > 5 and infinite for theta > 3."""
-    r = [np.where(theta > 3, -np.inf, theta * z[:, 0] ** 2) for z in (x, y)]
-    r = [np.where(theta > 5, np.nan, one) for one in r]
-    return *r, lambda dr_data, dr_noise: dr_data @ x**2 + dr_noise @ y**2
 
 
 def shared(k):

@@ -61,15 +61,6 @@ def test_whiten_and_unwhiten():
     assert np.array_equal(LAW.sample(make_rng(9), 4), LAW.unwhiten(normal))
 
 
-def test_draws_depend_on_the_seed_alone_and_are_contiguous():
-    whole, rng = LAW.sample(make_rng(7), 4, 5), make_rng(7)
-    blocks = np.concatenate([LAW.sample(rng, 3, 5), LAW.sample(rng, 1, 5)])
-    assert_close(blocks, whole, scale=10.0)
-    assert whole.shape == (4, 5, D) and whole.flags.c_contiguous
-    assert np.array_equal(whole, LAW.sample(make_rng(7), 4, 5))
-    assert not np.array_equal(whole, LAW.sample(make_rng(8), 4, 5))
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", ["numpy", *OTHERS])
 def test_array_libraries_agree(name, dtype):

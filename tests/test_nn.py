@@ -11,22 +11,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.random import PCG64, Generator
 
 from refnce import distributions, nce, nn
+from refnce.array.backend import make_rng as rng
 from refnce.nn.params import Flat
 from refnce.train import models
 from tests.close import assert_close
 from tests.strategies import seeds
-from tests.test_layers import assert_same
+from tests.test_layers import EPS, assert_same
 
-EPS = np.finfo(np.float64).eps
 SHAPES = nn.mlp_shapes(2, 128, 64, 1)
 NOISE = distributions.DiagonalGaussian(np.zeros(2), np.full(2, 2.0))
-
-
-def rng(seed):
-    return Generator(PCG64(seed))
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=9), seeds)

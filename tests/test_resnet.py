@@ -1,4 +1,7 @@
-"""ResNet-18 and its log-ratio: shapes, first values, gradients, array libraries."""
+"""ResNet-18 and its log-ratio: shapes, first values, PyTorch.
+
+Runs, array libraries and dtypes are tested with every layer in test_layers.py.
+"""
 
 from __future__ import annotations
 
@@ -6,39 +9,26 @@ import math
 
 import numpy as np
 import pytest
-from numpy.random import PCG64, Generator
 
 from refnce import distributions, nn
-from refnce.array.backend import to_numpy
+from refnce.array.backend import make_rng
 from refnce.nn import resnet
 from refnce.nn.params import Flat
 from refnce.train import models
 from tests import torch_resnet
 from tests.close import assert_close
-from tests.libraries import OTHERS, or_skip
+from tests.test_layers import assert_all_close, evaluated
 
 WIDTHS = (3, 4, 5, 6)
 SHAPES = resnet.log_ratio_shapes(WIDTHS, features=7)
 
 
-def drawn(seed, n=3, runs=()):
+def drawn(seed, runs=()):
     """Parameters of which none is zero, and images of side 9."""
-    g = Generator(PCG64(seed))
+    g = make_rng(seed)
     params = resnet.log_ratio_init_params(SHAPES, g, *runs)
     params = {k: p + 0.1 * g.normal(size=p.shape) for k, p in params.items()}
-    return params, g.normal(size=(*runs, n, 81)), g
-
-
-def assert_all_close(got, right, ulps=1e3):
-    """(y, dx, dparams) within ``ulps`` of the largest number of each."""
-    pairs = [*zip(got[:2], right[:2], strict=True)]
-    for a, b in pairs + [(got[2][k], right[2][k]) for k in right[2]]:
-        assert_close(to_numpy(a), b, scale=np.max(np.abs(b)) + 1e-12, ulps=ulps)
-
-
-def evaluated(layer, params, x, dy):
-    y, pullback = layer(params, x)
-    return y, *pullback(dy)
+    return params, g.normal(size=(*runs, 3, 81)), g
 
 
 def test_resnet18_has_its_18_layers():
@@ -57,21 +47,10 @@ def test_resnet18_has_its_18_layers():
     assert resnet.log_ratio_shapes()["2.triangle"] == (128, 128)
 
 
-def test_dtype_is_kept():
-    g = Generator(PCG64(0))
-    params = resnet.log_ratio_init_params(SHAPES, g)
-    params = {k: p.astype("float32") for k, p in params.items()}
-    x = g.normal(size=(2, 784)).astype("float32")
-    y, pullback = resnet.log_ratio(WIDTHS)(params, x)
-    dx, dparams = pullback(np.ones_like(y))
-    assert y.shape == (2, 1) and dx.shape == x.shape
-    assert {a.dtype.name for a in (y, dx, *dparams.values())} == {"float32"}
-
-
 def test_blocks_start_as_their_shortcuts():
     """Branches end in zeros, other weights have variance 2/fan-in, W is I/features."""
     shapes = resnet.log_ratio_shapes((16, 32, 32, 32), features=9)
-    params = resnet.log_ratio_init_params(shapes, Generator(PCG64(1)), 2)
+    params = resnet.log_ratio_init_params(shapes, make_rng(1), 2)
     for name, p in params.items():
         assert p.shape == (2, *shapes[name])
         if ".branch.3." in name or name.endswith("bias") or name == "2.b":
@@ -92,14 +71,16 @@ def test_log_ratio_agrees_with_pytorch(sign, factor):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     params, x, g = drawn(2)
     dr = g.normal(size=(3, 1))
-    got = evaluated(resnet.log_ratio(WIDTHS, sign, side=9), params, x, dr)
-    assert list(got[2]) == list(params) == list(SHAPES)
+    layer = resnet.log_ratio(WIDTHS, sign, side=9)
+    got = evaluated(layer, params | {"x": x}, dr)
+    assert list(got[1]) == [*params, "x"] == [*SHAPES, "x"]
     leaves = {k: torch.tensor(p, requires_grad=True) for k, p in params.items()}
     image = torch.tensor(x, requires_grad=True)
     out = torch_resnet.log_ratio(torch, leaves, image, WIDTHS, factor)
     (out * torch.tensor(dr[:, 0])).sum().backward()
+    leaves["x"] = image
     grads = {k: leaf.grad.numpy() for k, leaf in leaves.items()}
-    assert_all_close(got, (out.detach().numpy()[:, None], image.grad.numpy(), grads))
+    assert_all_close(got, (out.detach().numpy()[:, None], grads))
 
 
 def test_network_without_noise_density_is_the_log_ratio():
@@ -115,46 +96,6 @@ def test_network_without_noise_density_is_the_log_ratio():
     law = distributions.DiagonalGaussian(np.zeros(81), np.ones(81))
     with_law, _, _ = models.network(layer, SHAPES, law)(theta, data, noise)
     assert_close(with_law, r_data - law.log_density(data), scale=scale)
-
-
-@pytest.mark.parametrize("shared", [(), ("x",), ("params",)])
-def test_runs_broadcast(shared):
-    """Each run by itself; the gradient of what runs share is the sum."""
-    layer, (params, x, g) = resnet.log_ratio(WIDTHS, side=9), drawn(4, runs=(2,))
-    alone = [({k: p[run] for k, p in params.items()}, x[run]) for run in range(2)]
-    if "params" in shared:
-        params = alone[0][0]
-        alone = [(params, x_one) for _, x_one in alone]
-    if "x" in shared:
-        x = x[0]
-        alone = [(params_one, x) for params_one, _ in alone]
-    dy = g.normal(size=(2, 3, 1))
-    y, dx, dparams = evaluated(layer, params, x, dy)
-    runs = [evaluated(layer, *alone[run], dy[run]) for run in range(2)]
-    joins = {name: sum if name in shared else np.stack for name in ("x", "params")}
-    right = {k: joins["params"]([run[2][k] for run in runs]) for k in SHAPES}
-    dx_right = joins["x"]([run[1] for run in runs])
-    y_right = np.stack([run[0] for run in runs])
-    assert_all_close((y, dx, dparams), (y_right, dx_right, right))
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_array_libraries_agree(name):
-    to, layer = or_skip(name), resnet.log_ratio(WIDTHS, side=9)
-    params, x, g = drawn(5)
-    dy = g.normal(size=(3, 1))
-    there = {k: to(p) for k, p in params.items()}
-    got = evaluated(layer, there, to(x), to(dy))
-    assert_all_close(got, evaluated(layer, params, x, dy))
-
-
-def test_no_images():
-    params, x, _ = drawn(6, n=0)
-    layer = resnet.log_ratio(WIDTHS, side=9)
-    y, dx, dparams = evaluated(layer, params, x, np.zeros((0, 1)))
-    assert y.shape == (0, 1) and dx.shape == (0, 81)
-    assert {k: p.shape for k, p in dparams.items()} == SHAPES
-    assert not any(p.any() for p in dparams.values())
 
 
 def test_images_of_another_size_are_refused():

@@ -14,6 +14,7 @@ import pytest
 
 from refnce import nn, sampling
 from refnce.array import backend
+from refnce.array.backend import make_rng as rng
 from refnce.nn.params import Flat
 from refnce.sampling import effective_sample_size
 from refnce.train import models
@@ -24,10 +25,6 @@ HMC = sys.modules["refnce.sampling.hmc"]  # the package's ``hmc`` is the functio
 SIGMAS = 5.0  # a normal variable is further from its mean with probability 5.7e-7
 LEAPFROG = pytest.mark.parametrize("leapfrog", [10, 1], ids=["hmc", "mala"])
 MEAN, SCALE = np.asarray([1.0, -1.0]), np.asarray([1.0, 2.0])
-
-
-def rng(seed=0):
-    return np.random.Generator(np.random.PCG64(seed))
 
 
 def gaussian(x):
@@ -193,7 +190,7 @@ def test_leading_axes_are_runs():
 def test_progress_wraps_the_steps():
     counted, x = [], np.zeros((2, 2))
     options = {"progress": lambda ks: (counted.append(k) or k for k in ks)}
-    sampling.hmc(gaussian, x, rng(), steps=6, warmup=4, **options)
+    sampling.hmc(gaussian, x, rng(0), steps=6, warmup=4, **options)
     assert counted == list(range(10))
 
 
@@ -252,7 +249,7 @@ def test_start_that_is_not_finite_is_refused_and_its_chains_named():
     def run(density, x):
         return sampling.hmc(density, np.asarray(x), rng(21), steps=10, warmup=0)
 
-    message = "where x, E and dE/dx are finite; {} do not: chains {}$"
+    message = "where x, E and dE/dx are finite; got {} that do not: chains {}$"
     for density, x, found in (
         (absolute, [[0.0], [1.0]], ("1 of 2", r"\[\[0\]\]")),
         (absolute, [[[1.0], [1.0]], [[1.0], [0.0]]], ("1 of 4", r"\[\[1, 1\]\]")),
@@ -287,6 +284,9 @@ def test_proposal_that_overflows_is_rejected():
 
 
 NUMBER = "must be a finite number > 0"
+X_SHAPE = "x must be (..., chains, d) with chains >= 1 and d >= 1; "
+RNG = "rng must be a NumPy Generator; got int: pass numpy.random.default_rng(seed)"
+RETURN = "density must return shapes (2,) and (2, 2); got shapes (2,) and (2, 1)"
 
 
 @pytest.mark.parametrize(
@@ -304,25 +304,16 @@ NUMBER = "must be a finite number > 0"
         ({"target": "a"}, f"target {NUMBER}; got 'a'"),
         ({"target": 1.0}, "target must be < 1; got 1.0"),
         ({"target": 0.0}, f"target {NUMBER}; got 0.0"),
-        (
-            {"x": np.zeros(2)},
-            "x must be (..., chains, d) with chains >= 1 and d >= 1; ",
-        ),
-        ({"x": np.zeros((0, 2))}, "x must be (..., chains, d) with chains >= 1 and d"),
+        ({"x": np.zeros(2)}, X_SHAPE),
+        ({"x": np.zeros((0, 2))}, X_SHAPE),
         ({"x": np.zeros((4, 2), int)}, "x must hold float64 or float32 numbers; got"),
         ({"x": [[0.0, 0.0]]}, "x is a list; pass numpy.asarray"),
-        (
-            {"rng": 0},
-            "rng must be a NumPy Generator; got int: pass numpy.random.default",
-        ),
-        (
-            {"density": skewed},
-            "density must return shapes (2,) and (2, 2); got shapes (2,) and",
-        ),
+        ({"rng": 0}, RNG),
+        ({"density": skewed}, RETURN),
     ],
 )
 def test_invalid_argument_is_named(change, message):
-    arguments = {"density": gaussian, "x": np.zeros((2, 2)), "rng": rng()}
+    arguments = {"density": gaussian, "x": np.zeros((2, 2)), "rng": rng(0)}
     with pytest.raises((ValueError, TypeError)) as error:
         sampling.hmc(**arguments | {"steps": 5, "warmup": 5} | change)
     assert str(error.value).startswith(message)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from refnce import optim, train
+from refnce.array.backend import make_rng
 from refnce.train import Method, Stopped, Training
 from refnce.train.training import UPDATES
 from tests.close import assert_close
-from tests.test_train import ENCE, make_rng, shifted
+from tests.test_train import ENCE, shifted
 
 
 def constant(data, noise):
@@ -23,11 +24,15 @@ def constant(data, noise):
     return model
 
 
+def explosive(theta, x, y):
+    """The model r = theta x^2, -inf where theta > 3, nan on data where theta > 5."""
+    r_data, r_noise, pullback = constant(-INF, -INF)(theta, x, y)
+    return np.where(theta > 5, np.nan, r_data), r_noise, pullback
+
+
 INF = np.inf
 LIMITS = [(-INF, -INF), (INF, INF), (INF, -INF), (-INF, INF), (np.nan, 0.0)]
 LIMITS += [(0.0, np.nan), (-3e3, 3e3), (3e3, -3e3)]
-
-
 LOSSES = [*((None, name) for name in UPDATES)]
 LOSSES += [(ENCE, "gradient"), (ENCE, ENCE.best_F)]
 
@@ -62,12 +67,8 @@ def test_no_run_stops_another(loss, update, limit):
 def test_a_run_that_is_not_finite_stops_and_the_others_train_on(update):
     """It keeps the theta and F of the step before and names what was not finite."""
 
-    def model(theta, x, y):
-        r_data, r_noise, pullback = constant(-INF, -INF)(theta, x, y)
-        return np.where(theta > 5, np.nan, r_data), r_noise, pullback
-
     theta, F = np.asarray([0.1, 4.0, 6.0, 0.2])[:, None], np.asarray([0, 0.5, 0.25, 0])
-    training = Training(model, Method(update, rate=0.1), rate=1e-3)
+    training = Training(explosive, Method(update, rate=0.1), rate=1e-3)
     groups = slice(None), [0, 3]
     state, alone = (train.start(training, theta[k], F[k]) for k in groups)
     for k in range(6):

@@ -1,4 +1,4 @@
-"""What the distributions share: the check of x, sums over coordinates, normal draws."""
+"""What the distributions share: log_density, the check of x, sums, normal draws."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from refnce.array.backend import Array, array_namespace, asarray, device
 from refnce.array.validation import check_arrays, invalid, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
+
+
+class Law:
+    """A distribution with ``energy`` and ``log_z``."""
+
+    def log_density(self: Any, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d)."""
+        return self.energy(x) - self.log_z
 
 
 def check_x(x: Array, d: int, *parameters: Array) -> list[Array]:

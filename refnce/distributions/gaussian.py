@@ -9,7 +9,7 @@ from typing import Any
 from refnce.array.backend import Array, all_true, array_namespace, device
 from refnce.array.backend import is_numpy, machine_eps
 from refnce.array.validation import check_arrays, invalid, shape_of
-from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
+from refnce.distributions.common import LOG_2PI, Law, check_x, normal, sum_last
 
 
 class _Independent:
@@ -183,7 +183,7 @@ class DiagonalGaussian(_Independent):
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class Gaussian(Law):
     """N(mean, covariance) with full covariance: the noise for MNIST, Section 4.3.
 
     Parameters
@@ -280,10 +280,6 @@ class Gaussian:
     def energy(self, x: Array) -> Array:
         """Return E(x) = -|z|^2/2 (...) of x (..., d)."""
         return -0.5 * sum_last(self.whiten(x) ** 2)
-
-    def log_density(self, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d)."""
-        return self.energy(x) - self.log_z
 
     def whiten(self, x: Array) -> Array:
         """Return z = L^-1 (x - mean) (..., d) of x (..., d)."""

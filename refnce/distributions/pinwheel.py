@@ -9,7 +9,7 @@ from typing import Any
 from refnce.array.backend import Array, array_namespace
 from refnce.array.special import logmeanexp
 from refnce.array.validation import invalid
-from refnce.distributions.common import LOG_2PI, check_x, normal
+from refnce.distributions.common import LOG_2PI, Law, check_x, normal
 
 # exp(80) is finite also in float32. At this radius the rotation is already lost to
 # rounding in float64, so larger radii may share its angle.
@@ -17,7 +17,7 @@ LARGEST_RADIUS = 80.0
 
 
 @dataclass(frozen=True)
-class Pinwheel:
+class Pinwheel(Law):
     """Gaussian petals in the plane, rotated by an angle that grows with the radius.
 
     Parameters
@@ -101,10 +101,6 @@ class Pinwheel:
             exponents.append(-0.5 * square)
         log_mean = logmeanexp(array_namespace(x).stack(exponents, axis=-1))
         return log_mean + math.log(self.petals)
-
-    def log_density(self, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., 2)."""
-        return self.energy(x) - self.log_z
 
     def _angle(self, u: Array, t: Array) -> Array:
         xp = array_namespace(u)

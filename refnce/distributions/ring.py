@@ -9,11 +9,11 @@ from typing import Any
 from refnce.array.backend import Array, array_namespace
 from refnce.array.special import logmeanexp
 from refnce.array.validation import invalid
-from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
+from refnce.distributions.common import LOG_2PI, Law, check_x, normal, sum_last
 
 
 @dataclass(frozen=True)
-class RingMixture:
+class RingMixture(Law):
     """Equal mixture of Gaussians N(mu_k, sd^2 I) whose means lie evenly on a circle.
 
     Parameters
@@ -89,7 +89,3 @@ class RingMixture:
         log_mean = logmeanexp((scale * self.radius) * xp.stack(inner, axis=-1))
         common = (0.5 * scale) * (sum_last(x**2) + self.radius**2)
         return log_mean + math.log(self.components) - common
-
-    def log_density(self, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d)."""
-        return self.energy(x) - self.log_z

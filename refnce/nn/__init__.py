@@ -12,15 +12,5 @@ from refnce.nn.params import init_params
 from refnce.nn.quadratic_head import quadratic_head
 from refnce.nn.resnet import resnet18, resnet18_shapes
 
-__all__ = [
-    "chain",
-    "conv3x3",
-    "init_params",
-    "leaky_relu",
-    "linear",
-    "mlp",
-    "mlp_shapes",
-    "quadratic_head",
-    "resnet18",
-    "resnet18_shapes",
-]
+__all__ = ["chain", "conv3x3", "init_params", "leaky_relu", "linear", "mlp"]
+__all__ += ["mlp_shapes", "quadratic_head", "resnet18", "resnet18_shapes"]

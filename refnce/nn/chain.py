@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from refnce.array.backend import Array
 from refnce.array.validation import invalid
 from refnce.nn.layer import Gradients, Layer, Output, Params
-
-Names = list[list[tuple[str, str]]]
 
 
 def chain(*layers: Layer) -> Layer:
@@ -40,39 +36,43 @@ def chain(*layers: Layer) -> Layer:
     array([[ 2.  ],
            [-0.02]])
     """
-
-    prefixes = tuple(map(str, range(len(layers))))
+    prefixes = [str(k) for k in range(len(layers))]
 
     def layer(params: Params, x: Array) -> Output:
-        names, pullbacks = names_by_prefix(tuple(params), prefixes), []
-        for pairs, inner in zip(names, layers, strict=True):
-            x, inner_pullback = inner({short: params[long] for short, long in pairs}, x)
+        parts, pullbacks = split(params, prefixes), []
+        for part, inner in zip(parts, layers, strict=True):
+            x, inner_pullback = inner(part, x)
             pullbacks.append(inner_pullback)
-        with_params = [k for k, pairs in enumerate(names) if pairs]
+        with_params = [k for k, part in enumerate(parts) if part]
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            gradients: Params = dict.fromkeys(params)
+            gradients: list[Params] = [{}] * len(layers)
             # Without dx the layers below all parameters are left out.
             first = 0 if dx else min(with_params, default=len(layers))
-            for k in range(len(layers) - 1, first - 1, -1):
-                dy, inner = pullbacks[k](dy, dx=dx or k > first, dparams=dparams)
-                if dparams:
-                    gradients |= {long: inner[short] for short, long in names[k]}
-            return (dy if dx else None), (gradients if dparams else None)
+            for k in reversed(range(first, len(layers))):
+                dy, gradients[k] = pullbacks[k](dy, dx=dx or k > first, dparams=dparams)
+            return (dy if dx else None), (
+                join(gradients, prefixes) if dparams else None
+            )
 
         return x, pullback
 
     return layer
 
 
-@lru_cache(maxsize=256)
-def names_by_prefix(params: tuple[str, ...], prefixes: tuple[str, ...]) -> Names:
-    """Return for each prefix the pairs (NAME, prefix.NAME) of names in ``params``."""
-    names: dict[str, list[tuple[str, str]]] = {prefix: [] for prefix in prefixes}
-    for long in params:
+def split(params: Params, prefixes: list[str]) -> list[Params]:
+    """Return for each prefix the parameters PREFIX.NAME of ``params`` by NAME."""
+    parts: dict[str, Params] = {prefix: {} for prefix in prefixes}
+    for long, value in params.items():
         prefix, _, short = long.partition(".")
-        if prefix not in names:
+        if prefix not in parts:
             must = f"be named PREFIX.NAME, PREFIX one of {', '.join(prefixes)}"
             raise invalid("params", must, repr(long))
-        names[prefix].append((short, long))
-    return list(names.values())
+        parts[prefix][short] = value
+    return list(parts.values())
+
+
+def join(parts: list[Params], prefixes: list[str]) -> Params:
+    """Return what ``split`` takes apart."""
+    named = zip(prefixes, parts, strict=True)
+    return {f"{prefix}.{k}": x for prefix, part in named for k, x in part.items()}

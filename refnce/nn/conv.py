@@ -10,8 +10,8 @@ from functools import partial
 
 from refnce.array.backend import Array, array_namespace, device, is_numpy
 from refnce.array.backend import matrix_transpose
-from refnce.array.validation import invalid, shape_of
-from refnce.nn.layer import Gradients, Layer, Output, Params, unbroadcast
+from refnce.array.validation import invalid, runs_shape, shape_of
+from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 
 CACHE = 1 << 18  # numbers in a block of columns on a CPU
 
@@ -83,36 +83,34 @@ def convolution(stride: int = 1) -> Layer:
         weight, bias = params["weight"], params["bias"]
         xp, (H, W, channels, n) = array_namespace(x, weight, bias), x.shape[-4:]
         height, width = -(-H // stride), -(-W // stride)
-        out, k, full = weight.shape[-4], weight.shape[-1], slice(None)
+        out, k = weight.shape[-4], weight.shape[-1]
         zeros = partial(xp.zeros, dtype=x.dtype, device=device(x))
         # (..., out, in, k, k) -> (..., 1, 1, out, k k in)
         matrix = xp.moveaxis(weight, -3, -1)
         matrix = xp.reshape(matrix, (*weight.shape[:-4], 1, 1, out, k * k * channels))
-        corners = matrix[..., 0, 0, 0, 0], bias[..., 0], zeros(x.shape[:-4])
-        runs = xp.broadcast_arrays(*corners)[0].shape
+        one = (..., 0, 0, 0, slice(None))
+        runs = runs_shape(x=x[one], weight=weight[one], bias=bias)
         padded = zeros((*x.shape[:-4], H + k - 1, W + k - 1, channels, n))
         inside = [slice(k // 2, k // 2 + size) for size in (H, W)]
-        padded[..., *inside, full, full] = x
+        padded[..., *inside, :, :] = x
         y = zeros((*runs, height, width, out, n))
         # On a CPU the columns of a block of rows fit in its cache.
         few = CACHE // max(1, width * k * k * channels * n) if is_numpy(x) else height
-        starts = range(0, height, max(1, few))
-        blocks = [slice(top, min(top + max(1, few), height)) for top in starts]
+        tops = range(0, height, max(1, few))
+        blocks = [slice(top, min(top + tops.step, height)) for top in tops]
         for rows in blocks:
             product = matrix @ im2col(padded, k, stride, rows, width)
             y[..., rows, :, :, :] = product + bias[..., None, None, :, None]
 
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            dinput = None
-            if dx:
-                dpadded = zeros((*runs, *padded.shape[-4:]))
-                for rows in blocks:
-                    dcolumns = matrix_transpose(matrix) @ dy[..., rows, :, :, :]
-                    col2im(dcolumns, dpadded, k, stride, rows)
-                dinput = xp.asarray(dpadded[..., *inside, full, full], copy=True)
-                dinput = unbroadcast(dinput, x.shape)
-            if not dparams:
-                return dinput, None
+        def x_vjp(dy: Array) -> Array:
+            dpadded = zeros((*runs, *padded.shape[-4:]))
+            for rows in blocks:
+                dcolumns = matrix_transpose(matrix) @ dy[..., rows, :, :, :]
+                col2im(dcolumns, dpadded, k, stride, rows)
+            dx = xp.asarray(dpadded[..., *inside, :, :], copy=True)
+            return unbroadcast(dx, x.shape)
+
+        def params_vjp(dy: Array) -> Params:
             dmatrix = zeros((*runs, k * k * channels, out))
             for rows in blocks:
                 columns = im2col(padded, k, stride, rows, width)
@@ -120,11 +118,10 @@ def convolution(stride: int = 1) -> Layer:
                 dmatrix += xp.sum(products, axis=(-4, -3))
             dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
             dweight = xp.moveaxis(dweight, (-1, -2), (-4, -3))
-            dweight = unbroadcast(dweight, weight.shape)
             dbias = unbroadcast(xp.sum(dy, axis=(-4, -3, -1)), bias.shape)
-            return dinput, {"weight": dweight, "bias": dbias}
+            return {"weight": unbroadcast(dweight, weight.shape), "bias": dbias}
 
-        return y, pullback
+        return output(y, x_vjp, params_vjp)
 
     return layer
 
@@ -145,10 +142,10 @@ def col2im(dcolumns: Array, dpadded: Array, k: int, stride: int, rows: slice) ->
 def _seen(padded: Array, k: int, stride: int, rows: slice, width: int) -> list[Array]:
     """k k views (..., rows, width, C, n): what each entry of the kernel multiplies."""
     top, bottom = stride * rows.start, stride * (rows.stop - 1) + 1
-    right, full = stride * (width - 1) + 1, slice(None)
+    right = stride * (width - 1) + 1
     down = [slice(top + i, bottom + i, stride) for i in range(k)]
     across = [slice(j, right + j, stride) for j in range(k)]
-    return [padded[..., i, j, full, full] for i in down for j in across]
+    return [padded[..., i, j, :, :] for i in down for j in across]
 
 
 def nchw_to_hwcn(x: Array) -> Array:
@@ -167,9 +164,8 @@ def average_pool(params: Params, x: Array) -> Output:
     """The mean over all pixels of images (..., H, W, C, n), a matrix (..., n, C)."""
     xp = array_namespace(x)
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+    def x_vjp(dy: Array) -> Array:
         share = matrix_transpose(dy) / (x.shape[-4] * x.shape[-3])
-        dinput = xp.broadcast_to(share[..., None, None, :, :], x.shape) if dx else None
-        return dinput, ({} if dparams else None)
+        return xp.broadcast_to(share[..., None, None, :, :], x.shape)
 
-    return matrix_transpose(xp.mean(x, axis=(-4, -3))), pullback
+    return output(matrix_transpose(xp.mean(x, axis=(-4, -3))), x_vjp)

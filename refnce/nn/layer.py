@@ -22,6 +22,19 @@ Gradients = tuple[Any, Any]  # (dx, dparams), None for a half that was not asked
 Pullback = Callable[..., Gradients]  # pullback(dy, *, dx=True, dparams=True)
 Output = tuple[Array, Pullback]  # (y, pullback)
 Layer = Callable[[Params, Array], Output]
+Half = Callable[[Array], Any]
+
+
+def output(y: Array, x_vjp: Half, params_vjp: Half = lambda dy: {}) -> Output:
+    """Return (y, pullback) with dx = x_vjp(dy) and dparams = params_vjp(dy).
+
+    Without ``params_vjp`` the layer has no parameters.
+    """
+
+    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
+        return (x_vjp(dy) if dx else None), (params_vjp(dy) if dparams else None)
+
+    return y, pullback
 
 
 def unbroadcast(gradient: Array, shape: tuple[int, ...]) -> Array:

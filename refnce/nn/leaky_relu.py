@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace
-from refnce.nn.layer import Gradients, Output, Params
+from refnce.nn.layer import Output, Params, output
 
 SLOPE = 0.01
 
@@ -44,12 +44,7 @@ def leaky_relu(params: Params, x: Array) -> Output:
     """
     xp, dtype = array_namespace(x), x.dtype
     positive = x > 0  # one byte per number, where x would be four or eight
-
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        dinput = dy * slope(positive, dtype) if dx else None
-        return dinput, ({} if dparams else None)
-
-    return xp.maximum(x, SLOPE * x), pullback
+    return output(xp.maximum(x, SLOPE * x), lambda dy: dy * slope(positive, dtype))
 
 
 def slope(positive: Array, dtype: Any) -> Array:

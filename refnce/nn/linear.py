@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
-from refnce.nn.layer import Gradients, Output, Params, unbroadcast
+from refnce.nn.layer import Output, Params, output, unbroadcast
 
 
 def linear(params: Params, x: Array) -> Output:
@@ -36,31 +36,16 @@ def linear(params: Params, x: Array) -> Output:
     """
     weight, bias = params["weight"], params["bias"]
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        dinput = unbroadcast(input_vjp(dy, weight), x.shape) if dx else None
-        if not dparams:
-            return dinput, None
-        dweight, dbias = param_vjp(dy, x, weight, bias)
-        return dinput, {"weight": dweight, "bias": dbias}
+    def x_vjp(dy: Array) -> Array:
+        # With one output an outer product is three times as fast as a matrix product.
+        dx = dy * weight if weight.shape[-2] == 1 else dy @ weight
+        return unbroadcast(dx, x.shape)
 
-    return affine(x, weight, bias), pullback
+    def params_vjp(dy: Array) -> Params:
+        xp, dy_T = array_namespace(dy), matrix_transpose(dy)
+        # The sum over samples as a matrix product: on a CPU the fastest.
+        ones = xp.ones((dy.shape[-2], 1), dtype=dy.dtype, device=device(dy))
+        dbias = unbroadcast((dy_T @ ones)[..., 0], bias.shape)
+        return {"weight": unbroadcast(dy_T @ x, weight.shape), "bias": dbias}
 
-
-def affine(x: Array, weight: Array, bias: Array) -> Array:
-    """Return x weight^T + bias."""
-    return x @ matrix_transpose(weight) + bias[..., None, :]
-
-
-def input_vjp(dy: Array, weight: Array) -> Array:
-    """Pull dy back to the input of ``affine``, before runs are summed."""
-    # With one output an outer product is three times as fast as a matrix product.
-    return dy * weight if weight.shape[-2] == 1 else dy @ weight
-
-
-def param_vjp(dy: Array, x: Array, weight: Array, bias: Array) -> tuple[Array, Array]:
-    """Pull dy back to the weight and bias of ``affine``."""
-    xp, dy_T = array_namespace(dy), matrix_transpose(dy)
-    # The sum over samples as a matrix product: on a CPU the fastest.
-    ones = xp.ones((dy.shape[-2], 1), dtype=dy.dtype, device=device(dy))
-    dbias = (dy_T @ ones)[..., 0]
-    return unbroadcast(dy_T @ x, weight.shape), unbroadcast(dbias, bias.shape)
+    return output(x @ matrix_transpose(weight) + bias[..., None, :], x_vjp, params_vjp)

@@ -6,9 +6,9 @@ from functools import lru_cache
 
 from refnce.array.backend import Array
 from refnce.array.validation import invalid
-from refnce.nn.layer import Gradients, Output, Params, unbroadcast
+from refnce.nn.layer import Gradients, Output, Params, Pullback
 from refnce.nn.leaky_relu import slope
-from refnce.nn.linear import affine, input_vjp, param_vjp
+from refnce.nn.linear import linear
 from refnce.nn.params import Shapes
 
 
@@ -49,25 +49,25 @@ def mlp(params: Params, x: Array) -> Output:
     >>> y.shape, dx.shape, dparams["2.weight"].shape
     ((5, 1), (5, 2), (64, 128))
     """
-    names = _names(tuple(params))
-    inputs, slopes = [x], []
-    for weight, bias in names[:-1]:
-        z = affine(inputs[-1], params[weight], params[bias])
-        slopes.append(slope(z > 0, z.dtype))
-        inputs.append(z * slopes[-1])
-    y = affine(inputs[-1], params[names[-1][0]], params[names[-1][1]])
+    names, y = _names(tuple(params)), x
+    pullbacks: list[Pullback] = []
+    slopes: list[Array] = []
+    for weight, bias in names:
+        if pullbacks:  # a rectifier, in place
+            slopes.append(slope(y > 0, y.dtype))
+            y *= slopes[-1]
+        y, inner = linear({"weight": params[weight], "bias": params[bias]}, y)
+        pullbacks.append(inner)
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        gradients = dict.fromkeys(params)
+        gradients: Params = {}
         for k, (weight, bias) in reversed(list(enumerate(names))):
+            dy, own = pullbacks[k](dy, dx=dx or k > 0, dparams=dparams)
             if dparams:
-                own = params[weight], params[bias]
-                gradients[weight], gradients[bias] = param_vjp(dy, inputs[k], *own)
+                gradients = {weight: own["weight"], bias: own["bias"]} | gradients
             if k > 0:
-                dy = input_vjp(dy, params[weight]) * slopes[k - 1]
-        first = params[names[0][0]]
-        dinput = unbroadcast(input_vjp(dy, first), x.shape) if dx else None
-        return dinput, (gradients if dparams else None)
+                dy *= slopes[k - 1]
+        return dy, (gradients if dparams else None)
 
     return y, pullback
 
@@ -75,8 +75,7 @@ def mlp(params: Params, x: Array) -> Output:
 @lru_cache(maxsize=16)
 def _names(params: tuple[str, ...]) -> list[tuple[str, str]]:
     names = [(f"{2 * k}.weight", f"{2 * k}.bias") for k in range(len(params) // 2)]
-    expected = [name for pair in names for name in pair]
-    if not expected or sorted(expected) != sorted(params):
+    if not names or {name for pair in names for name in pair} != set(params):
         must = "be named 0.weight, 0.bias, 2.weight, 2.bias and so on"
         raise invalid("params", must, ", ".join(params) or "none")
     return names

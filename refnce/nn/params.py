@@ -52,35 +52,31 @@ class Flat:
         if not shapes:
             raise invalid("shapes", "name at least one parameter", "none")
         self.shapes = dict(shapes)
-        self.slices, start = {}, 0
-        for name, shape in shapes.items():
-            self.slices[name] = slice(start, start + math.prod(shape))
-            start += math.prod(shape)
-        self.count = start
+        self.count = sum(math.prod(shape) for shape in shapes.values())
 
     def unravel(self, theta: Array) -> Params:
         """Return the parameters that theta (..., count) holds."""
         if theta.shape[-1:] != (self.count,):
             must = f"be (..., {self.count}) for parameters of these shapes"
             raise invalid("theta", must, shape_of(theta))
-        xp, runs = array_namespace(theta), theta.shape[:-1]
-        return {
-            name: xp.reshape(theta[..., self.slices[name]], (*runs, *shape))
-            for name, shape in self.shapes.items()
-        }
+        xp, params, start = array_namespace(theta), {}, 0
+        for name, shape in self.shapes.items():
+            part = theta[..., start : start + math.prod(shape)]
+            params[name] = xp.reshape(part, (*theta.shape[:-1], *shape))
+            start += math.prod(shape)
+        return params
 
     def ravel(self, params: Params) -> Array:
         """Return the theta (..., count) that holds ``params``."""
         if params.keys() != self.shapes.keys():
             must = f"be named {', '.join(self.shapes)}"
             raise invalid("params", must, ", ".join(params) or "none")
-        parts = []
+        xp, parts = array_namespace(*params.values()), []
         for name, shape in self.shapes.items():
             value = params[name]
-            runs = value.shape[: max(0, value.ndim - len(shape))]
+            runs = value.shape[: value.ndim - len(shape)]
             if value.shape != (*runs, *shape):
                 must = f"be (..., {', '.join(map(str, shape))})"
                 raise invalid(name, must, shape_of(value))
-            xp = array_namespace(value)
             parts.append(xp.reshape(value, (*runs, math.prod(shape))))
         return xp.concat(parts, axis=-1)

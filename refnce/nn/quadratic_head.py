@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
 from refnce.array.validation import invalid, shape_of
-from refnce.nn.layer import Gradients, Output, Params, unbroadcast
+from refnce.nn.layer import Output, Params, output, unbroadcast
 
 SIGNS = {"negative": -1.0, "positive": 1.0}
 
@@ -62,21 +62,20 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> Outpu
     diagonal = xp.exp(xp.linalg.diagonal(triangle))
     L = xp.tril(triangle, k=-1) + diagonal[..., None] * eye
     z = f @ L
-    square = xp.sum(z * z, axis=-1, keepdims=True)
-    r = factor * square + xp.sum(f * b[..., None, :], axis=-1, keepdims=True)
+    dsquare = 2.0 * factor * z
+    square = factor * xp.sum(z * z, axis=-1, keepdims=True)
 
-    def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-        dz, df = (2.0 * factor) * z * dy, None
-        if dx:
-            df = dz @ matrix_transpose(L) + dy * b[..., None, :]
-            df = unbroadcast(df, f.shape)
-        if not dparams:
-            return df, None
-        dL = matrix_transpose(f) @ dz
+    def f_vjp(dr: Array) -> Array:
+        df = (dsquare * dr) @ matrix_transpose(L) + dr * b[..., None, :]
+        return unbroadcast(df, f.shape)
+
+    def params_vjp(dr: Array) -> Params:
+        f_T = matrix_transpose(f)
+        dL = f_T @ (dsquare * dr)
         ddiagonal = diagonal * xp.linalg.diagonal(dL)
         dtriangle = xp.tril(dL, k=-1) + ddiagonal[..., None] * eye
-        dtriangle = unbroadcast(dtriangle, triangle.shape)
-        db = unbroadcast((matrix_transpose(f) @ dy)[..., 0], b.shape)
-        return df, {"triangle": dtriangle, "b": db}
+        db = unbroadcast((f_T @ dr)[..., 0], b.shape)
+        return {"triangle": unbroadcast(dtriangle, triangle.shape), "b": db}
 
-    return r, pullback
+    r = square + xp.sum(f * b[..., None, :], axis=-1, keepdims=True)
+    return output(r, f_vjp, params_vjp)

@@ -15,15 +15,15 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.array.validation import invalid, shape_of
-from refnce.nn.chain import chain, names_by_prefix
+from refnce.nn.chain import chain, join, split
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
-from refnce.nn.layer import Gradients, Layer, Output, Params, unbroadcast
+from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear
 from refnce.nn.params import Shapes
 from refnce.nn.quadratic_head import quadratic_head
 
-IDENTITY = chain()
+IDENTITY, PARTS = chain(), ["branch", "shortcut"]
 FULL, NARROW = (64, 128, 256, 512), (16, 32, 64, 128)
 
 
@@ -52,7 +52,7 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     >>> y.shape
     (5, 3)
     """
-    blocks = [_block(*block) for block in _blocks(widths)]
+    blocks = [_block(stride) for *_, stride in _blocks(widths)]
     inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
 
     def layer(params: Params, x: Array) -> Output:
@@ -72,7 +72,7 @@ def log_ratio(
 ) -> Layer:
     """Return the layer x (..., n, side^2) -> r (..., n, 1): ``resnet18`` and a head."""
     head = partial(quadratic_head, sign=sign)
-    return chain(_rows_to_images(side), resnet18(widths), head)
+    return chain(partial(_rows_to_images, side), resnet18(widths), head)
 
 
 def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
@@ -100,7 +100,7 @@ def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shap
     for k, (before, after, stride) in enumerate(_blocks(widths), 1):
         layers |= {f"{k}.branch.1": (after, before, 3, 3)}
         layers |= {f"{k}.branch.3": (after, after, 3, 3)}
-        if stride > 1 or before != after:
+        if stride > 1:
             layers |= {f"{k}.shortcut": (after, before, 1, 1)}
     layers |= {f"{2 * len(widths) + 3}": (features, widths[-1])}
     shapes: Shapes = {}
@@ -143,19 +143,16 @@ def residual(branch: Layer, shortcut: Layer = IDENTITY) -> Layer:
     """
 
     def layer(params: Params, x: Array) -> Output:
-        names = names_by_prefix(tuple(params), ("branch", "shortcut"))
-        parts = [{short: params[long] for short, long in pairs} for pairs in names]
+        parts = split(params, PARTS)
         y, branch_pullback = branch(parts[0], x)
         skip, skip_pullback = shortcut(parts[1], x)
         y_shape, skip_shape = y.shape, skip.shape
 
         def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            halves, gradients = {"dx": dx, "dparams": dparams}, None
+            halves = {"dx": dx, "dparams": dparams}
             dbranch, of_branch = branch_pullback(unbroadcast(dy, y_shape), **halves)
             dskip, of_skip = skip_pullback(unbroadcast(dy, skip_shape), **halves)
-            if dparams:
-                gradients = {f"branch.{name}": g for name, g in of_branch.items()}
-                gradients |= {f"shortcut.{name}": g for name, g in of_skip.items()}
+            gradients = join([of_branch, of_skip], PARTS) if dparams else None
             return (dbranch + dskip if dx else None), gradients
 
         return y + skip, pullback
@@ -171,22 +168,15 @@ def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
     return blocks
 
 
-def _block(before: int, after: int, stride: int) -> Layer:
+def _block(stride: int) -> Layer:
     branch = chain(leaky_relu, convolution(stride), leaky_relu, convolution())
-    changes = stride > 1 or before != after
-    return residual(branch, convolution(stride) if changes else IDENTITY)
+    return residual(branch, convolution(stride) if stride > 1 else IDENTITY)
 
 
-def _rows_to_images(side: int) -> Layer:
-    def layer(params: Params, x: Array) -> Output:
-        xp = array_namespace(x)
-        if x.shape[-1] != side * side:
-            must = f"be (..., n, {side * side}), rows of images of {side} x {side}"
-            raise invalid("x", must, shape_of(x))
-
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            return (xp.reshape(dy, x.shape) if dx else None), ({} if dparams else None)
-
-        return xp.reshape(x, (*x.shape[:-1], 1, side, side)), pullback
-
-    return layer
+def _rows_to_images(side: int, params: Params, x: Array) -> Output:
+    xp = array_namespace(x)
+    if x.shape[-1] != side * side:
+        must = f"be (..., n, {side * side}), rows of images of {side} x {side}"
+        raise invalid("x", must, shape_of(x))
+    images = xp.reshape(x, (*x.shape[:-1], 1, side, side))
+    return output(images, lambda dy: xp.reshape(dy, x.shape))

@@ -189,9 +189,8 @@ def _check_start(x, E, grad):
     if bad.any():
         chains = array_namespace(bad).argwhere(bad)[:5].tolist()
         must = "start each chain where x, E and dE/dx are finite"
-        raise ValueError(
-            f"x must {must}; {bad.sum()} of {bad.size} do not: chains {chains}"
-        )
+        got = f"{bad.sum()} of {bad.size} that do not: chains {chains}"
+        raise invalid("x", must, got)
 
 
 def _leapfrog(density, x, p, grad, size, length):

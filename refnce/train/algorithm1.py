@@ -16,12 +16,14 @@ from enum import IntEnum
 from typing import Any
 
 from refnce import logz
-from refnce.array import validation
 from refnce.array.backend import Array, all_true, array_namespace, device
 from refnce.array.backend import ignore_fp_errors
+from refnce.array.validation import check_arrays, invalid, shape_of
 from refnce.train.training import Training
 
 __all__ = ["State", "Stopped", "start", "step"]
+
+Pair = tuple[Array, Array]  # of data and of noise
 
 
 class Stopped(IntEnum):
@@ -94,16 +96,15 @@ def start(training: Training, theta: Array, F: Array | float) -> State:
     >>> train.start(training, np.zeros((5, 1)), 0.0).F
     array([0., 0., 0., 0., 0.])
     """
-    xp = validation.check_arrays(theta=theta)
+    xp = check_arrays(theta=theta)
     if isinstance(F, (int, float)):
         F = xp.full(theta.shape[:-1], F, dtype=theta.dtype, device=device(theta))
-    validation.check_arrays(theta=theta, F=F)
+    check_arrays(theta=theta, F=F)
     if theta.ndim == 0 or theta.shape[:-1] != F.shape:
-        got = f"shapes {tuple(theta.shape)} and {tuple(F.shape)}"
-        raise ValueError(f"theta must be (*runs, k) and F (*runs,); got {got}")
+        raise invalid("theta", "be (*runs, k) and F (*runs,)", shape_of(theta, F))
     for name, x in (("theta", theta), ("F", F)):
         if not all_true(xp.isfinite(x)):
-            raise ValueError(f"{name} must be finite; got NaN or an infinity")
+            raise invalid(name, "be finite", "NaN or an infinity")
     zeros = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
     return State(theta, F, (None, None), training, 0, zeros, zeros - 1)
 
@@ -151,75 +152,85 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     >>> train.step(state, x, y).F.round(3)
     array([0.919, 0.919, 0.919, 0.919, 0.919])
     """
-    training, F = state.training, state.F
-    xp = validation.check_arrays(theta=state.theta, x_data=x_data, x_noise=x_noise)
+    training, theta, F = state.training, state.theta, state.F
+    theta_state, F_state = state.opt_state
+    r, pullback, good = _log_ratios(state, x_data, x_noise)
+    if training.method.F_first:
+        F_next, F_state = _update_F(state, r, None)
+        dr = _grad_r(training, r, _finite_or(F_next, F))
+    else:
+        dr = _grad_r(training, r, F)
+        F_next, F_state = _update_F(state, r, dr)
+    gradient, rate = pullback(*dr), training.rate  # Eq. (13)
+    theta_state, change = training.optimizer(theta_state, gradient, rate=rate)
+    if training.loss is not None:  # this loss may overflow where log-ratios do not
+        xp = array_namespace(F)
+        good = good & xp.isfinite(xp.sum(dr[0], axis=-1) + xp.sum(dr[1], axis=-1))
+    states, count = (theta_state, F_state), state.count + 1
+    after = replace(
+        state, theta=theta + change, F=F_next, opt_state=states, count=count
+    )
+    return _mask_nonfinite(state, after, good)
+
+
+def _log_ratios(state: State, x_data: Array, x_noise: Array) -> tuple[Pair, Any, Array]:
+    """The log-ratios, their pullback, and which runs have a finite loss.
+
+    Raises unless the samples and log-ratios are of the runs and kind of the state.
+    """
+    xp = check_arrays(theta=state.theta, x_data=x_data, x_noise=x_noise)
     for name, x in (("x_data", x_data), ("x_noise", x_noise)):
         if x.ndim < 2 or x.shape[-2] == 0:
-            shape = tuple(x.shape)
-            raise ValueError(f"{name} must be (..., n, d) with n >= 1; got {shape}")
-    r_data, r_noise, pullback = training.model(state.theta, x_data, x_noise)
-    if not r_data.shape[:-1] == r_noise.shape[:-1] == F.shape:
-        raise ValueError(
-            f"the model must give log-ratios (*{tuple(F.shape)}, n), of the runs of F; "
-            f"got {tuple(r_data.shape)} and {tuple(r_noise.shape)}"
-        )
+            raise invalid(name, "be (..., n, d) with n >= 1", shape_of(x))
+    r_data, r_noise, pullback = state.training.model(state.theta, x_data, x_noise)
+    if not r_data.shape[:-1] == r_noise.shape[:-1] == state.F.shape:
+        must = f"give log-ratios (*{tuple(state.F.shape)}, n), of the runs of F"
+        raise invalid("the model", must, shape_of(r_data, r_noise))
     # At a finite F the loss is finite unless a datum has p = 0 or a noise sample
     # p = inf. Comparisons with NaN are false.
     good = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
     if not all_true(good):  # the solvers refuse NaN
         r_data = xp.where(xp.isnan(r_data), 0.0, r_data)
         r_noise = xp.where(xp.isnan(r_noise), 0.0, r_noise)
-
-    if training.method.F_first:
-        F_next, F_opt_state = _update_F(state, r_data, r_noise, None)
-        F_seen = xp.where(xp.isfinite(F_next), F_next, F)
-        dr_data, dr_noise = _grad_r(training, r_data, r_noise, F_seen)  # Eq. (13)
-    else:
-        dr_data, dr_noise = _grad_r(training, r_data, r_noise, F)  # Eq. (13)
-        F_next, F_opt_state = _update_F(state, r_data, r_noise, (dr_data, dr_noise))
-    if training.loss is not None:  # this loss may overflow where log-ratios do not
-        good = good & xp.isfinite(xp.sum(dr_data, axis=-1) + xp.sum(dr_noise, axis=-1))
-    gradient, rate = pullback(dr_data, dr_noise), training.rate
-    opt_state, change = training.optimizer(state.opt_state[0], gradient, rate=rate)
-    theta, states = state.theta + change, (opt_state, F_opt_state)
-    after = replace(state, theta=theta, F=F_next, opt_state=states)
-    return _mask_nonfinite(state, replace(after, count=state.count + 1), good)
+    return (r_data, r_noise), pullback, good
 
 
-def _grad_r(
-    training: Training, r_data: Array, r_noise: Array, F: Array
-) -> tuple[Array, Array]:
+def _finite_or(F: Array, F_before: Array) -> Array:
+    """F, and F_before in the runs that stop because F is not finite."""
+    xp = array_namespace(F)
+    return xp.where(xp.isfinite(F), F, F_before)
+
+
+def _grad_r(training: Training, r: Pair, F: Array) -> Pair:
     """(dL/dr_data, dL/dr_noise).
 
     For NCE this is ``nce.grad_r`` to rounding in r - F, with one exponential per sample
     and no checks. exp overflows to inf where a sigmoid is under 1e-308, which gives 0.
     """
     if training.loss is not None:
-        return training.loss.grad_r(r_data, r_noise, F)
+        return training.loss.grad_r(*r, F)
     xp, nu = array_namespace(F), training.nu
     u = (F + math.log(nu))[..., None]
     share = 1.0 / (1.0 + nu)
-    dr_data = (-share / r_data.shape[-1]) / (1.0 + xp.exp(r_data - u))
-    dr_noise = (nu * share / r_noise.shape[-1]) / (1.0 + xp.exp(u - r_noise))
+    dr_data = (-share / r[0].shape[-1]) / (1.0 + xp.exp(r[0] - u))
+    dr_noise = (nu * share / r[1].shape[-1]) / (1.0 + xp.exp(u - r[1]))
     return dr_data, dr_noise
 
 
-def _update_F(
-    state: State, r_data: Array, r_noise: Array, dr: tuple[Array, Array] | None
-) -> tuple[Array, Any]:
+def _update_F(state: State, r: Pair, dr: Pair | None) -> tuple[Array, Any]:
     """(next F, next state of F's optimizer); ``dr`` is dL/dr at the F of ``state``."""
     training, method, F = state.training, state.training.method, state.F
-    xp, nu, opt_state = array_namespace(F), training.nu, state.opt_state[1]
+    xp, opt_state = array_namespace(F), state.opt_state[1]
+    options = {"nu": training.nu, "xtol": training.xtol}
     if callable(method.update):
-        return method.update(r_data, r_noise, F), opt_state
+        return method.update(*r, F), opt_state
     if method.update == "bisect":
-        return logz.bisect(r_data, r_noise, nu=nu, xtol=training.xtol).F, opt_state
+        return logz.bisect(*r, **options).F, opt_state
     if method.update == "newton":
-        root = logz.newton(r_data, r_noise, nu=nu, F0=F, xtol=training.xtol)
-        return root.F, opt_state
+        return logz.newton(*r, F0=F, **options).F, opt_state
     for _ in range(method.repeats):
-        finite_F = xp.where(xp.isfinite(F), F, state.F)
-        dr = dr or _grad_r(training, r_data, r_noise, finite_F)
+        finite_F = _finite_or(F, state.F)
+        dr = dr or _grad_r(training, r, finite_F)
         # The loss depends on r - F alone, so dL/dF = -sum dL/dr.
         data, noise = -xp.sum(dr[0], axis=-1), xp.sum(dr[1], axis=-1)
         if method.update == "gradient":
@@ -228,7 +239,7 @@ def _update_F(
             slope = xp.log(data) - xp.log(noise)  # h(F) of Eq. (11)
             positive = (data > 0) & (noise > 0)
             if not all_true(positive):  # a class whose every sigmoid underflows
-                exact = finite_F - logz.bar_update(r_data, r_noise, finite_F, nu=nu)
+                exact = finite_F - logz.bar_update(*r, finite_F, nu=training.nu)
                 slope = xp.where(positive, slope, exact)
         slope = slope[..., None]
         opt_state, change = method.optimizer(opt_state, slope, rate=method.rate)

@@ -20,7 +20,7 @@ from typing import Any
 from refnce import nce, train
 from refnce.array import backend
 from refnce.array.backend import Array, all_true, array_namespace, to_numpy
-from refnce.array.validation import check_arrays, check_count
+from refnce.array.validation import check_arrays, check_count, invalid, shape_of
 from refnce.train.algorithm1 import State, Stopped
 
 __all__ = ["Batches", "Record", "evaluate", "fit"]
@@ -78,8 +78,8 @@ class Batches:
             _check_finite("data", self.data)
             need = math.prod((*self.runs, self.n))
             if self.data.ndim != 2 or self.data.shape[0] < need:
-                got = f"a step of all runs takes {need} rows; got {self.data.shape}"
-                raise ValueError(f"data must be (N, d): {got}")
+                must = f"be (N, d), of which a step of all runs takes {need} rows"
+                raise invalid("data", must, self.data.shape)
 
     def __call__(self, k: int) -> Pair:
         rng_data, rng_noise = (backend.make_rng(self.seed, k, i) for i in range(2))
@@ -211,16 +211,15 @@ def fit(
 
 def _record(rows: list[Any], state: State, over: bool) -> Record:
     np, runs = backend.load("numpy"), tuple(state.F.shape)
-    step, loss, F, seconds = ([row[i] for row in rows] for i in range(4))
+    step, loss, F, seconds = (np.asarray([row[k] for row in rows]) for k in range(4))
     stopped, stopped_at = to_numpy(state.stopped), to_numpy(state.stopped_at)
     causes = ", ".join(sorted({Stopped(int(code)).name for code in stopped.ravel()}))
     message = (
         f"every run has stopped, the last at step {stopped_at.max()}; not finite: "
         f"{causes}; try a smaller rate, float64, or F0 at the root of the first batch"
     )
-    step = np.asarray(step, "int64")
-    loss, F, seconds = (np.asarray(x, "float64") for x in (loss, F, seconds))
-    loss, F = loss.reshape(-1, *runs), F.reshape(-1, *runs)
+    loss, F = (x.reshape(-1, *runs).astype("float64") for x in (loss, F))
+    step = step.astype("int64")
     return Record(step, loss, F, seconds, stopped, stopped_at, message if over else "")
 
 
@@ -266,13 +265,12 @@ def evaluate(before: State, after: State, x_data: Array, x_noise: Array) -> Pair
 def _moved(pair: Any, like: State) -> Pair:
     """A batch as arrays of the state's library, dtype and device."""
     check_arrays(x_data=pair[0], x_noise=pair[1])
-    runs, shapes = tuple(like.F.shape), [tuple(x.shape) for x in pair]
-    if any(shape[:-2] not in ((), runs) for shape in shapes):
-        want = f"(*runs, n, d), runs the state's {runs}, or (n, d)"
-        raise ValueError(f"batches must be {want}; got {shapes[0]} and {shapes[1]}")
-    xp, dtype, where = array_namespace(like.F), like.F.dtype, backend.device(like.F)
-    x_data, x_noise = (backend.asarray(x, xp, dtype=dtype, device=where) for x in pair)
-    return x_data, x_noise
+    runs = tuple(like.F.shape)
+    if any(tuple(x.shape[:-2]) not in ((), runs) for x in pair):
+        must = f"be (*runs, n, d), runs the state's {runs}, or (n, d)"
+        raise invalid("batches", must, shape_of(*pair))
+    kind = array_namespace(like.F), like.F.dtype, backend.device(like.F)
+    return backend.asarray(pair[0], *kind), backend.asarray(pair[1], *kind)
 
 
 def _check_finite(name: str, x: Array) -> None:

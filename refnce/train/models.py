@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace, is_numpy, matrix_transpose
+from refnce.array.validation import invalid, shape_of
 from refnce.nn.layer import Layer
 from refnce.nn.params import Flat, Shapes
 
 __all__ = ["energy", "exponential_family", "network"]
 
-Model = Callable[
-    [Array, Array, Array], tuple[Array, Array, Callable[[Array, Array], Array]]
-]
+Pullback = Callable[[Array, Array], Array]
+Model = Callable[[Array, Array, Array], tuple[Array, Array, Pullback]]
 # Bytes of an activation. It then stays, with its derivative and its gradient, in a
 # core's second-level cache.
 CHUNK = 1 << 20
@@ -175,10 +175,8 @@ def energy(
 
     def function(x: Array) -> tuple[Array, Array]:
         if runs and tuple(x.shape[:-2]) != runs:
-            raise ValueError(
-                f"x must be (*runs, n, d) with theta's runs {runs}; "
-                f"got shape {tuple(x.shape)}"
-            )
+            must = f"be (*runs, n, d) with theta's runs {runs}"
+            raise invalid("x", must, shape_of(x))
         y, pullback = layer(params, x)
         dx, _ = pullback(array_namespace(y).ones_like(y), dparams=False)
         return y[..., 0], dx

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.array import validation
 from refnce.array.backend import Array
+from refnce.array.validation import check_count, check_nu, check_positive, invalid
 from refnce.optim import sgd
 from refnce.train.models import Model
 
@@ -54,12 +54,12 @@ class Method:
 
     def __post_init__(self) -> None:
         if not callable(self.update) and self.update not in UPDATES:
-            known = f"{', '.join(UPDATES)} or a function"
-            raise ValueError(f"update must be {known}; got {self.update!r}")
+            must = f"be {', '.join(UPDATES)} or a function"
+            raise invalid("update", must, repr(self.update))
         if not isinstance(self.F_first, bool):
             raise TypeError(f"F_first must be True or False; got {self.F_first!r}")
-        validation.check_positive("rate", self.rate)
-        validation.check_count("repeats", self.repeats, 1)
+        check_positive("rate", self.rate)
+        check_count("repeats", self.repeats, 1)
         _check_callable("optimizer", self.optimizer, "refnce.optim.sgd")
 
 
@@ -110,15 +110,14 @@ class Training:
         _check_callable("optimizer", self.optimizer, "refnce.optim.adam")
         if not isinstance(self.method, Method):
             raise TypeError(f"method must be a train.Method; got {self.method!r}")
-        validation.check_positive("rate", self.rate)
-        validation.check_positive("xtol", self.xtol, zero=True)
-        validation.check_nu(self.nu)
-        own = self.loss is not None
-        if own and (self.nu != 1.0 or self.method.update in UPDATES[1:]):
-            raise ValueError(
-                "with a loss other than NCE's nu must be 1 and update 'gradient' or a "
-                f"function; got nu {self.nu!r} and update {self.method.update!r}"
-            )
+        check_positive("rate", self.rate)
+        check_positive("xtol", self.xtol, zero=True)
+        check_nu(self.nu)
+        own, update = self.loss is not None, self.method.update
+        if own and (self.nu != 1.0 or update in UPDATES[1:]):
+            must = "be 1 and update 'gradient' or a function"
+            got = f"nu {self.nu!r} and update {update!r}"
+            raise invalid("with a loss other than NCE's nu", must, got)
 
 
 def _check_callable(name: str, value: Any, example: str) -> None:
