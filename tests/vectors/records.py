@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from fractions import Fraction
+from itertools import islice, repeat
 
 import mpmath
 import numpy as np
 
 from tests import certainty
+from tests.runs import split
 from tests.ulps import ulp
 
 INLINE = 2048  # numbers of an array that is written out; a larger one has a file
@@ -87,38 +90,37 @@ def _cells(x):
     return ",".join(map(str, x["shape"])), values
 
 
-def certified_sums(formula):
-    """The numbers of ``formula``, certain to 40 digits."""
-    return certainty.certify_all(lambda: [(x.value, x.size) for x in formula()])
+def certified(formula):
+    """The outputs {name: (shape, Exacts)} of ``formula() -> {name: Sized}``."""
+    shapes = {}
+
+    def pairs():
+        found = formula()
+        shapes.update({name: np.shape(x.value) for name, x in found.items()})
+        sides = [(np.ravel(x.value), np.ravel(x.size)) for x in found.values()]
+        return [pair for side in sides for pair in zip(*side, strict=True)]
+
+    exacts = iter(certainty.certify_all(pairs))
+    return {
+        name: (shape, list(islice(exacts, math.prod(shape))))
+        for name, shape in shapes.items()
+    }
 
 
-def certified_parts(formula):
-    """Each list of ``formula``, certain to 40 digits."""
-    sizes = {name: len(xs) for name, xs in formula().items()}
-    exacts = iter(certified_sums(lambda: sum(formula().values(), [])))
-    return {name: [next(exacts) for _ in range(size)] for name, size in sizes.items()}
+def over_runs(outputs, **ranks):
+    """The function that joins the outputs of each run of a batch.
 
-
-def over_leading(outputs, runs, shared=()):
-    """The outputs of each run of arrays whose first axis is runs, joined.
-
-    The arrays named in ``shared`` have no such axis.
+    ``ranks`` are the numbers of axes of an input in one run, 0 where not named.
     """
 
-    def of_run(k, inputs):
-        batched = {
-            name: x[k]
-            for name, x in inputs.items()
-            if isinstance(x, np.ndarray) and name not in shared
-        }
-        return outputs(**inputs | batched)
-
     def call(**inputs):
-        each = [of_run(k, inputs) for k in range(runs)]
-        return {
-            name: ((runs, *shape), [exact for run in each for exact in run[name][1]])
-            for name, (shape, _) in each[0].items()
-        }
+        runs, each = split(inputs.values(), map(ranks.get, inputs, repeat(0)))
+        answers = [outputs(**dict(zip(inputs, run, strict=True))) for run in each]
+        joined = {}
+        for name, (shape, _) in answers[0].items():
+            exacts = [exact for answer in answers for exact in answer[name][1]]
+            joined[name] = ((*runs, *shape), exacts)
+        return joined
 
     return call
 
