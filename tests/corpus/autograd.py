@@ -45,20 +45,17 @@ def _nce(r_data, r_noise, F, nu):
 class ence:
     """The exponential loss."""
 
-    @staticmethod
     def loss(r_data, r_noise, F):
         F = _number(F, r_data)
         _checked(r_data, r_noise, F)
         halves = 0.5 * (F[..., None] - r_data), 0.5 * (r_noise - F[..., None])
         return 0.5 * sum(torch.exp(half).mean(-1) for half in halves)
 
-    @staticmethod
     def grad_F(r_data, r_noise, F):
         runs = torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
         F = _number(F, r_data).expand(runs).clone().requires_grad_()
         return torch.autograd.grad(ence.loss(r_data, r_noise, F).sum(), F)[0]
 
-    @staticmethod
     def grad_r(r_data, r_noise, F):
         r = [x.clone().requires_grad_() for x in (r_data, r_noise)]
         return torch.autograd.grad(ence.loss(*r, F).sum(), r)
@@ -84,7 +81,7 @@ def _differentiated(f):
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         return f(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
 
-    return staticmethod(call)
+    return call
 
 
 class expfam:

@@ -32,20 +32,12 @@ class Sample:
         self.below = self.z >= 0
         q = np.exp(-np.abs(self.z))
         self.small = q / (1.0 + q)
+        self.bend = self.small * (1.0 - self.small)
 
-    def sides(self):
-        """The means of the small sides, one up and one down."""
-        up = np.where(self.below, 0.0, self.small).mean(-1)
-        return up, np.where(self.below, self.small, 0.0).mean(-1)
-
-    def bends(self):
-        """The derivatives of the two sums of small sides, one up and one down."""
-        bend = self.small * (1.0 - self.small)
-        up = np.where(self.below, 0.0, bend).mean(-1)
-        return up, np.where(self.below, bend, 0.0).mean(-1)
-
-    def bend(self):
-        return sum(self.bends())
+    def means(self, x):
+        """Two parts of the mean of x: from the samples above, and from those below."""
+        up, down = np.where(self.below, 0.0, x), np.where(self.below, x, 0.0)
+        return np.stack([up.mean(-1), down.mean(-1)])
 
     def deviation(self):
         """The deviation of the sigmoid, or of 1 - it, whichever is small for most.
@@ -82,26 +74,29 @@ class Contrast:
         return [Sample(np.asarray(F)[..., None] + np.log(self.nu) - r) for r in self.r]
 
     def rise_and_fall(self, F):
-        """Two positive numbers whose difference is A - nu B."""
+        """Two positive numbers whose difference is A - nu B, which is the third."""
         data, noise = self.at(F)
         n, m = (r.shape[-1] for r in self.r)
         counts = data.below.sum(-1), (~noise.below).sum(-1)
         count = (counts[0] * m - self.nu * counts[1] * n) / (n * m)
-        (up, down), (up_noise, down_noise) = data.sides(), noise.sides()
-        up, down = up + self.nu * up_noise, down + self.nu * down_noise
+        up, down = data.means(data.small) + self.nu * noise.means(noise.small)
         rise, fall = up + np.maximum(count, 0.0), down - np.minimum(count, 0.0)
         return rise, fall, count + (up - down)
+
+    def bends(self, F):
+        """The derivatives of rise and of -fall."""
+        data, noise = self.at(F)
+        return data.means(data.bend) + self.nu * noise.means(noise.bend)
 
     def slope(self, F):
         return self.rise_and_fall(F)[2] / (1.0 + self.nu)
 
     def curvature(self, F):
-        data, noise = self.at(F)
-        return (data.bend() + self.nu * noise.bend()) / (1.0 + self.nu)
+        return self.bends(F).sum(0) / (1.0 + self.nu)
 
     def move(self, F):
         """h(F) of the Bennett acceptance ratio."""
-        data, noise = self.at(F)
+        data, _ = self.at(F)
         A = np.where(data.below, 1.0 - data.small, data.small).mean(-1)
         return -np.log1p(-self.rise_and_fall(F)[2] / A)
 
@@ -126,7 +121,7 @@ class Contrast:
         limit, none = self.limits()
         F = np.where(none, 0.0, F)
         (n, m), (data, noise) = (r.shape[-1] for r in self.r), self.at(F)
-        bend = data.bend() + self.nu * noise.bend()
+        bend = self.bends(F).sum(0)
         error = data.deviation() / np.sqrt(n), noise.deviation() / np.sqrt(m)
         error = np.hypot(error[0], self.nu * error[1]) / bend
         error = np.where(none | (min(n, m) == 1) | (bend == 0), np.nan, error)
@@ -145,10 +140,8 @@ class Contrast:
             rise, fall, _ = self.rise_and_fall(F)
             phi = np.log(rise) - np.log(fall)
             lo, hi = np.where(phi <= 0, F, lo), np.where(phi >= 0, F, hi)
-            (up, down), (up_noise, down_noise) = (side.bends() for side in self.at(F))
-            step = -phi / (
-                (up + self.nu * up_noise) / rise + (down + self.nu * down_noise) / fall
-            )
+            up, down = self.bends(F)
+            step = -phi / (up / rise + down / fall)
             if np.all(np.minimum(np.abs(step), hi - lo) <= 1e-14 * (1.0 + np.abs(F))):
                 break
             good = np.isfinite(step) & (F + step > lo) & (F + step < hi) & (k % 3 < 2)
@@ -172,12 +165,10 @@ class Contrast:
 class nce:
     """The derivatives of Definition 3.1."""
 
-    @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         return Contrast(r_data, r_noise, nu).slope(F)
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         return Contrast(r_data, r_noise, nu).curvature(F)

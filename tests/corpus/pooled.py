@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tests.corpus import refuse
+from tests.corpus import over_runs
 
 Long = np.longdouble
 # Where a long double is a double, the rounding of r - F is lost.
@@ -36,11 +36,6 @@ class Pool:
         """A - nu B if every sigmoid were 0 or 1, with k numbers below F + log nu."""
         data, noise = int(self.data_below[k]), self.m - int(self.noise_below[k])
         return Fraction(data, self.n) - Fraction(self.nu) * Fraction(noise, self.m)
-
-    def sides(self, k, F):
-        """The small sides of the k numbers below F + log nu, and of those above."""
-        q = np.exp(-np.abs((F - self.r) + self.log_nu))
-        return q[:k] / (1 + q[:k]), q[k:] / (1 + q[k:])
 
     def excess(self, k, F):
         """A positive multiple of A - nu B: e to the smallest distance is a factor."""
@@ -84,15 +79,14 @@ class Pool:
 
     def sampling(self, F):
         """The standard error and the overlap at F."""
-        k, slope, error = self.below(F), Long(0), Long(0)
-        for is_data, share in ((True, Long(1)), (False, Long(self.nu))):
-            here = self.is_data == is_data
-            below, above = self.sides(k, F)
-            t = np.concatenate([below, above])[here]
+        below = np.arange(self.r.size) < self.below(F)
+        q = np.exp(-np.abs((F - self.r) + self.log_nu))
+        slope, error = Long(0), Long(0)
+        for here, share in ((self.is_data, Long(1)), (~self.is_data, Long(self.nu))):
+            t = (q / (1 + q))[here]
             slope += share * (t * (1 - t)).mean()
-            flip = 2 * here[:k].sum() > here.sum()
-            small = (np.arange(here.size) < k)[here] == flip
-            s = np.where(small, t, 1 - t)
+            most = 2 * below[here].sum() > here.sum()
+            s = np.where(below[here] == most, t, 1 - t)
             # Subtracting s[0] makes the variance of equal numbers exactly 0.
             error += share**2 * (s - s[0]).var() / here.sum()
         usable = min(self.n, self.m) > 1 and slope > 0
@@ -100,7 +94,8 @@ class Pool:
         return np.sqrt(error) / slope if usable else np.nan, overlap
 
 
-def _solve(data, noise, nu):
+@over_runs
+def _solve(data, noise, _, nu):
     pool = Pool(data, noise, nu)
     limit = pool.limit()
     if limit is not None:
@@ -110,16 +105,5 @@ def _solve(data, noise, nu):
 
 
 def newton(r_data, r_noise, *, nu=1.0):
-    shape = refuse(r_data, r_noise, nu=nu)
-    data, noise = (
-        np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
-        for r in (r_data, r_noise)
-    )
-    runs = [_solve(x, y, nu) for x, y in zip(data, noise, strict=True)]
-    fields = [
-        np.asarray(field, dtype=float).reshape(shape)
-        for field in zip(*runs, strict=True)
-    ]
-    return SimpleNamespace(
-        **dict(zip(("F", "status", "standard_error", "overlap"), fields, strict=True))
-    )
+    F, status, error, overlap = _solve(r_data, r_noise, nu=nu)
+    return SimpleNamespace(F=F, status=status, standard_error=error, overlap=overlap)

@@ -91,16 +91,14 @@ def _log_mean(r, F, nu, side):
 class nce:
     """Definition 3.1 and its derivatives."""
 
-    grad_F = staticmethod(over_runs(_grad_F))
+    grad_F = over_runs(_grad_F)
 
-    @staticmethod
     @over_runs
     def loss(data, noise, F, nu):
         loss_data = _mean(_softplus(data, F, nu, True))
         loss_noise = _mean(_softplus(noise, F, nu, False))
         return (loss_data + nu * loss_noise) / (1.0 + nu)
 
-    @staticmethod
     @over_runs
     def hess_F(data, noise, F, nu):
         bends = [
@@ -109,7 +107,6 @@ class nce:
         ]
         return (bends[0] + nu * bends[1]) / (1.0 + nu)
 
-    @staticmethod
     @over_runs
     def grad_r(data, noise, F, nu):
         w = 1.0 / (data.size * (1.0 + nu)), nu / (noise.size * (1.0 + nu))
