@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -132,13 +132,21 @@ def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
     return certify(formula)
 
 
-def grad_r(
-    r_data: Any, r_noise: Any, F: float, nu: float = 1.0
-) -> tuple[list[Exact], list[Exact]]:
+Pair = tuple[list[Exact], list[Exact]]
+
+
+def _each(one: Callable[[int, int, float], Exact], r_data: Any, r_noise: Any) -> Pair:
+    """``one(sign, n, r)`` of each number: sign -1 for data, 1 for noise."""
+    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
+    return [one(-1, len(data), r) for r in data], [one(1, len(noise), r) for r in noise]
+
+
+def grad_r(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Pair:
     """-s_data/(n (1 + nu)) and nu s_noise/(m (1 + nu)), each to an ulp of itself."""
     v = Fraction(float(nu))
 
-    def one(sign: int, weight: Fraction, r: float) -> Exact:
+    def one(sign: int, count: int, r: float) -> Exact:
+        weight = (-1 if sign < 0 else v) / (count * (1 + v))
         if math.isinf(r):
             share = weight if sign * r > 0 else Fraction(0)
             return certify(lambda: (rational(share),) * 2)
@@ -150,10 +158,7 @@ def grad_r(
 
         return certify(formula)
 
-    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
-    on_data = partial(one, -1, -1 / (len(data) * (1 + v)))
-    on_noise = partial(one, 1, v / (len(noise) * (1 + v)))
-    return [on_data(r) for r in data], [on_noise(r) for r in noise]
+    return _each(one, r_data, r_noise)
 
 
 # logz
@@ -374,7 +379,7 @@ def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
     return certify(formula, slack=1)
 
 
-def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[Exact]]:
+def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> Pair:
     """-e^{-(r - F)/2}/(4n) and e^{(r - F)/2}/(4m), each to one ulp of itself."""
 
     def one(sign: int, count: int, r: float) -> Exact:
@@ -387,5 +392,4 @@ def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[
 
         return certify(formula)
 
-    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
-    return [one(-1, len(data), r) for r in data], [one(1, len(noise), r) for r in noise]
+    return _each(one, r_data, r_noise)
