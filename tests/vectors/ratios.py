@@ -46,6 +46,12 @@ def _six_runs(suite, outputs, *names):
         suite.answer(flags, "six runs", outputs, inputs)
 
 
+def _three_runs(suite, outputs, r_data, r_noise, **given):
+    data, noise = (exact_inputs(r, suite.dtype) for r in (r_data, r_noise))
+    inputs = {"r_data": data, "r_noise": noise, **given}
+    suite.answer("Apart Batched Unequal", "three runs", outputs, inputs)
+
+
 # --- nce
 
 
@@ -59,13 +65,13 @@ def nce_outputs(r_data, r_noise, F, nu, each=False):
 
 def nce(suite):
     dtype = suite.dtype
-    for case in samples.finite(dtype):
+    for flags, case in samples.finite(dtype):
         root = certified.root(case.r_data, case.r_noise, case.nu).F.value
         root = float(exact_inputs(float(root), dtype))
-        for F in dict.fromkeys((*case.Fs, root)):
-            flags, each = case.flags + " NearRoot" * (F == root), case.size <= 16
-            inputs = case.r | {"F": F, "nu": case.nu}
-            suite.answer(flags, case.comment, nce_outputs, inputs, each=each)
+        for F in dict.fromkeys((*case.F, root)):
+            inputs, each = case.r | {"F": F, "nu": case.nu}, case.size <= 16
+            near = flags + " NearRoot" * (F == root)
+            suite.answer(near, case.name, nce_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5, nu=1.0):
         suite.answer("Infinite", "", nce_outputs, inputs, each=True)
     _six_runs(suite, nce_outputs, "r_data", "r_noise", "F", "nu")
@@ -75,14 +81,8 @@ def nce(suite):
     names, quantities = ("r_data", "r_noise", "F", "nu"), ("loss", "grad_F", "hess_F")
     _refuse(suite, names, *quantities, "grad_r_data", "bar_update")
     r_data, r_noise = samples.overlapping(dtype, 30, 3)
-    for data, noise in (
-        (r_data + APART[:, None], r_noise),
-        (r_data, r_noise - APART[:, None]),
-    ):
-        data, noise = exact_inputs(data, dtype), exact_inputs(noise, dtype)
-        inputs = {"r_data": data, "r_noise": noise, "F": 0.25, "nu": 1.0}
-        flags = "Apart Batched Unequal"
-        suite.answer(flags, "three runs", nce_outputs, inputs)
+    _three_runs(suite, nce_outputs, r_data + APART, r_noise, F=0.25, nu=1.0)
+    _three_runs(suite, nce_outputs, r_data, r_noise - APART, F=0.25, nu=1.0)
 
 
 # --- logz
@@ -114,9 +114,9 @@ def _solved(r_data, r_noise, nu):
 
 def logz(suite):
     dtype = suite.dtype
-    for case in samples.finite(dtype):
+    for flags, case in samples.finite(dtype):
         inputs = case.r | {"nu": case.nu}
-        suite.answer(case.flags, case.comment, logz_outputs, inputs)
+        suite.answer(flags, case.name, logz_outputs, inputs)
     for x in samples.infinite():
         for nu in (1.0, 3.0):
             none = certified.verdict(**x, nu=nu) is not None
@@ -130,13 +130,12 @@ def logz(suite):
     _refuse(suite, ("r_data", "r_noise", "nu"), "root")
     r_data, r_noise = samples.overlapping(dtype, 31, 3)
 
+    _three_runs(suite, logz_outputs, r_data + APART, r_noise + APART, nu=1.0)
+
     def add(flags, comment, outputs, data, noise):
         inputs = {"r_data": np.asarray(data), "r_noise": np.asarray(noise), "nu": 1.0}
         suite.answer(flags, comment, outputs, inputs)
 
-    moved = [exact_inputs(r + APART[:, None], dtype) for r in (r_data, r_noise)]
-    flags = "Apart Batched Unequal"
-    add(flags, "three runs", logz_outputs, *moved)
     both = [-INF, INF]
     some = (
         [[0.5, 1.0], both, [0.5, 1.0], [0.25, 2.0]],
@@ -201,18 +200,16 @@ def ence_outputs(r_data, r_noise, F, each=False):
 
 
 def ence(suite):
-    for case in samples.finite(suite.dtype):
-        if case.nu == 1.0 and "Huge" not in case.flags:
-            for F in case.Fs:
+    for flags, case in samples.finite(suite.dtype):
+        if case.nu == 1.0 and "Huge" not in flags:
+            for F in case.F:
                 inputs, each = case.r | {"F": F}, case.size <= 8
-                suite.answer(case.flags, case.comment, ence_outputs, inputs, each=each)
+                suite.answer(flags, case.name, ence_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5):
         suite.answer("Infinite", "", ence_outputs, inputs, each=True)
     _six_runs(suite, ence_outputs, "r_data", "r_noise", "F")
     names = ("r_data", "r_noise", "F")
     _refuse(suite, names, "loss", "grad_F", "grad_r_data", "log_z")
-    pair = samples.overlapping(suite.dtype, 32, 3)
-    r_data, r_noise = (exact_inputs(r + APART[:, None], suite.dtype) for r in pair)
-    inputs = {"r_data": r_data, "r_noise": r_noise, "F": APART + 0.5}
-    flags = "Apart Batched Unequal"
-    suite.answer(flags, "three runs", ence_outputs, inputs)
+    r_data, r_noise = samples.overlapping(suite.dtype, 32, 3)
+    moved = r_data + APART, r_noise + APART
+    _three_runs(suite, ence_outputs, *moved, F=APART[:, 0] + 0.5)
