@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb, ctx
 
-from tests.certainty import Exact, Uncertain, certify, limit, rational, total
+from tests.certainty import Balls, Exact, Uncertain, certify, limit, rational, total
 
 NAN, INF = math.nan, math.inf
 
@@ -85,51 +85,50 @@ class Parts:
         return self._sums(lambda s: s * (1 - s))
 
 
-# nce
+def value_of_run(f: Callable[..., Balls], slack: int = 0) -> Callable[..., Exact]:
+    """A function of arrays and numbers that certifies ``f(data, noise, F, nu)``."""
+
+    @wraps(f)
+    def call(r_data: Any, r_noise: Any, F: float = 0.0, nu: float = 1.0) -> Exact:
+        data, noise, exact_nu = _prepared(r_data, r_noise, nu)
+        return certify(lambda: f(data, noise, arb(float(F)), exact_nu), slack)
+
+    return call
 
 
 def _prepared(r_data: Any, r_noise: Any, nu: Any) -> tuple[Sample, Sample, Fraction]:
     return Sample(r_data), Sample(r_noise), Fraction(float(nu))
 
 
-def loss(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+# nce
+
+
+@value_of_run
+def loss(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 1; +inf where r_data = -inf or r_noise = +inf."""
-    data, noise, exact_nu = _prepared(r_data, r_noise, nu)
     if data.at_neg or noise.at_pos:
         return limit(INF)
-
-    def formula() -> tuple[arb, arb]:
-        v = rational(exact_nu)
-        t = v * arb(float(F)).exp()
-        L_data = total((t / e).log1p() for e in data.exps()) / data.n
-        L_noise = total((e / t).log1p() for e in noise.exps()) / noise.n
-        L = (L_data + v * L_noise) / (1 + v)
-        return L, L
-
-    return certify(formula)
+    v = rational(nu)
+    t = v * F.exp()
+    L_data = total((t / e).log1p() for e in data.exps()) / data.n
+    L_noise = total((e / t).log1p() for e in noise.exps()) / noise.n
+    L = (L_data + v * L_noise) / (1 + v)
+    return L, L
 
 
-def grad_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+@value_of_run
+def grad_F(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 3; its scale is max(|dL/dF|, T)."""
-    run = _prepared(r_data, r_noise, nu)
-
-    def formula() -> tuple[arb, arb]:
-        p, weight = Parts(*run, arb(float(F))), 1 + rational(run[2])
-        gradient = p.difference / weight
-        return gradient, abs(gradient).max((p.P + p.N) / weight)
-
-    return certify(formula)
+    p, weight = Parts(data, noise, nu, F), 1 + rational(nu)
+    gradient = p.difference / weight
+    return gradient, abs(gradient).max((p.P + p.N) / weight)
 
 
-def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+@value_of_run
+def hess_F(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 4."""
-    run = _prepared(r_data, r_noise, nu)
-
-    def formula() -> tuple[arb, arb]:
-        H = total(Parts(*run, arb(float(F))).slopes()) / (1 + rational(run[2]))
-        return H, H
-
-    return certify(formula)
+    H = total(Parts(data, noise, nu, F).slopes()) / (1 + rational(nu))
+    return H, H
 
 
 Pair = tuple[list[Exact], list[Exact]]
@@ -147,11 +146,11 @@ def grad_r(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Pair:
 
     def one(sign: int, count: int, r: float) -> Exact:
         weight = (-1 if sign < 0 else v) / (count * (1 + v))
-        if math.isinf(r):
-            share = weight if sign * r > 0 else Fraction(0)
-            return certify(lambda: (rational(share),) * 2)
 
-        def formula() -> tuple[arb, arb]:
+        def formula() -> Balls:
+            if math.isinf(r):
+                s = rational(weight if sign * r > 0 else 0)
+                return s, abs(s)
             x = sign * (arb(r) - arb(float(F)) - rational(v).log())
             s = rational(weight) / (1 + (-x).exp())
             return s, abs(s)
@@ -164,20 +163,16 @@ def grad_r(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Pair:
 # logz
 
 
-def bar_update(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+@partial(value_of_run, slack=1)
+def bar_update(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 10: F - log A + log B + log nu; infinite where A or B is 0, nan for both."""
-    data, noise, exact_nu = run = _prepared(r_data, r_noise, nu)
     no_A, no_B = data.at_pos == data.n, noise.at_neg == noise.n
     if no_A or no_B:
         return limit(NAN if no_A and no_B else INF if no_A else -INF)
-
-    def formula() -> tuple[arb, arb]:
-        p, x = Parts(*run, arb(float(F))), arb(float(F))
-        F_next = x - (p.A / (p.B * rational(exact_nu))).log()
-        # A value of 0 is judged by the slack, so that the scale must not vanish.
-        return F_next, abs(F_next).max(arb(2) ** -80)
-
-    return certify(formula, slack=1)
+    p = Parts(data, noise, nu, F)
+    F_next = F - (p.A / (p.B * rational(nu))).log()
+    # A value of 0 is judged by the slack, so that the scale must not vanish.
+    return F_next, abs(F_next).max(arb(2) ** -80)
 
 
 class Root(NamedTuple):
@@ -331,9 +326,9 @@ def root_F(r_data: Any, r_noise: Any, nu: float = 1.0) -> float:
 # ence
 
 
-def _half_exps(data: Sample, noise: Sample, F: float) -> tuple[arb, arb]:
+def _half_exps(data: Sample, noise: Sample, F: arb) -> tuple[arb, arb]:
     """E_p*[e^{-(r - F)/2}], E_q[e^{(r - F)/2}] (finite ratios)."""
-    half = (arb(float(F)) / 2).exp()
+    half = (F / 2).exp()
     a, b = (
         total((sign * arb(r) / 2).exp() for r in x.array.tolist()) / x.n
         for sign, x in ((-1, data), (1, noise))
@@ -341,42 +336,35 @@ def _half_exps(data: Sample, noise: Sample, F: float) -> tuple[arb, arb]:
     return half * a, b / half
 
 
-def ence_loss(r_data: Any, r_noise: Any, F: float) -> Exact:
+@value_of_run
+def ence_loss(data: Sample, noise: Sample, F: arb, _: Fraction) -> Balls:
     """Liu et al. 2021; +inf where r_data = -inf or r_noise = +inf."""
-    data, noise = Sample(r_data), Sample(r_noise)
     if data.at_neg or noise.at_pos:
         return limit(INF)
-    return certify(lambda: (total(_half_exps(data, noise, F)) / 2,) * 2)
+    L = total(_half_exps(data, noise, F)) / 2
+    return L, L
 
 
-def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
+@value_of_run
+def ence_grad_F(data: Sample, noise: Sample, F: arb, _: Fraction) -> Balls:
     """(a - b)/4 with the scale (a + b)/4."""
-    data, noise = Sample(r_data), Sample(r_noise)
     if data.at_neg or noise.at_pos:
         both = data.at_neg and noise.at_pos
         return limit(NAN if both else INF if data.at_neg else -INF)
-
-    def formula() -> tuple[arb, arb]:
-        a, b = _half_exps(data, noise, F)
-        return (a - b) / 4, (a + b) / 4
-
-    return certify(formula)
+    a, b = _half_exps(data, noise, F)
+    return (a - b) / 4, (a + b) / 4
 
 
-def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
+@partial(value_of_run, slack=1)
+def ence_log_z(data: Sample, noise: Sample, F: arb, _: Fraction) -> Balls:
     """log E_q[e^{r/2}] - log E_p*[e^{-r/2}]."""
-    data, noise = Sample(r_data), Sample(r_noise)
     b = INF if noise.at_pos else -INF if noise.at_neg == noise.n else 0.0
     a = INF if data.at_neg else -INF if data.at_pos == data.n else 0.0
     if a or b:
         return limit(b - a)
-
-    def formula() -> tuple[arb, arb]:
-        x, y = _half_exps(data, noise, 0.0)
-        F = (y / x).log()
-        return F, abs(F).max(arb(2) ** -80)
-
-    return certify(formula, slack=1)
+    x, y = _half_exps(data, noise, arb(0))
+    log_z = (y / x).log()
+    return log_z, abs(log_z).max(arb(2) ** -80)
 
 
 def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> Pair:
