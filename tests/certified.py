@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from flint import arb, ctx
 
-from tests.certainty import Balls, Exact, Uncertain, certify, limit, rational, total
+from tests.certainty import Balls, Exact, Uncertain, certify, certify_all
+from tests.certainty import limit, rational, total
 
 NAN, INF = math.nan, math.inf
 
@@ -270,22 +271,6 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
     data, noise, exact_nu = run = _prepared(*samples, nu)
     guess = _guess(*run)
 
-    @lru_cache(maxsize=None)
-    def at(prec: int) -> tuple[arb, arb]:
-        """The root and the slope of A - nu B there."""
-        F = _root(*run, guess)
-        return F, total(Parts(*run, F).slopes())
-
-    def root_formula() -> tuple[arb, arb]:
-        F, least = at(ctx.prec)[0], arb(2) ** -80
-        # A root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell.
-        return (F if bool(abs(F.mid()) > least) else F.mid()), abs(F.mid()).max(least)
-
-    def overlap_formula() -> tuple[arb, arb]:
-        v = rational(exact_nu)
-        value = (1 + v) / v * at(ctx.prec)[1]
-        return value, value
-
     def variance(sample: Sample, F: arb) -> arb:
         # var s = var(1 - s): take the one that is small for most of the sample.
         t, u = rational(exact_nu) * F.exp(), float(F.mid()) + math.log(exact_nu)
@@ -296,17 +281,23 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
         mean = total(s) / sample.n
         return total((x - mean) * (x - mean) for x in s) / sample.n
 
-    def error_formula() -> tuple[arb, arb]:
-        (F, slope), v = at(ctx.prec), rational(exact_nu)
+    def formula() -> list[Balls]:
+        F, v, least = _root(*run, guess), rational(exact_nu), arb(2) ** -80
+        size = abs(F.mid()).max(least)
+        # A root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell.
+        value = F if bool(abs(F.mid()) > least) else F.mid()
+        slope = total(Parts(*run, F).slopes())
+        overlap = (1 + v) / v * slope
+        if min(data.n, noise.n) == 1:
+            return [(value, size), limit(NAN), (overlap, overlap)]
         var = variance(data, F) / data.n + v * v * variance(noise, F) / noise.n
         # Tied samples have no spread.
         spread = arb(0, var.upper().sqrt()) if 0 in var else var.sqrt()
         error = spread / slope
-        return error, abs(error).max(arb(2) ** -80)
+        return [(value, size), (error, abs(error).max(least)), (overlap, overlap)]
 
-    one = min(data.n, noise.n) == 1
-    error = limit(NAN) if one else certify(error_formula)
-    return Root(certify(root_formula, slack=1), True, error, certify(overlap_formula))
+    F, error, overlap = certify_all(formula)
+    return Root(F._replace(slack=1), True, error, overlap)
 
 
 def root(r_data: Any, r_noise: Any, nu: float = 1.0) -> Root:
