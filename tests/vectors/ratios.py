@@ -66,8 +66,7 @@ def nce_outputs(r_data, r_noise, F, nu, each=False):
 def nce(suite):
     dtype = suite.dtype
     for flags, case in samples.finite(dtype):
-        root = certified.root(case.r_data, case.r_noise, case.nu).F.value
-        root = float(exact_inputs(float(root), dtype))
+        root = float(exact_inputs(certified.root_F(**case.r, nu=case.nu), dtype))
         for F in dict.fromkeys((*case.F, root)):
             inputs, each = case.r | {"F": F, "nu": case.nu}, case.size <= 16
             near = flags + " NearRoot" * (F == root)
@@ -78,8 +77,8 @@ def nce(suite):
     if dtype == "float64":
         inputs = {**samples.large(20, 1.0, 1.0), "F": 0.25, "nu": 0.5}
         suite.answer(*LARGE, nce_outputs, inputs)
-    names, quantities = ("r_data", "r_noise", "F", "nu"), ("loss", "grad_F", "hess_F")
-    _refuse(suite, names, *quantities, "grad_r_data", "bar_update")
+    quantities = ("loss", "grad_F", "hess_F", "grad_r_data", "bar_update")
+    _refuse(suite, ("r_data", "r_noise", "F", "nu"), *quantities)
     r_data, r_noise = samples.overlapping(dtype, 30, 3)
     _three_runs(suite, nce_outputs, r_data + APART, r_noise, F=0.25, nu=1.0)
     _three_runs(suite, nce_outputs, r_data, r_noise - APART, F=0.25, nu=1.0)

@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import math
-from fractions import Fraction
 from itertools import islice, repeat
 
 import mpmath
@@ -39,9 +38,8 @@ class Suite:
         case = {"id": name, "flags": flags.split(), "comment": comment}
         answers = {"refused": list(refused)} if refused else {"outputs": outputs}
         self.cases.append(case | {"inputs": inputs} | answers)
-        rows = [("in", key, *_cells(x), "") for key, x in inputs.items()]
-        for key, x in outputs.items():
-            rows.append(("out", key, *_cells(x), " ".join(x["unit"])))
+        rows = [("in", key, *_cells(x)) for key, x in inputs.items()]
+        rows += [("out", key, *_cells(x)) for key, x in outputs.items()]
         rows += [("out", key, "", "refused", "") for key in refused]
         flags = ",".join(case["flags"])
         self.rows += ["\t".join([name, *row, flags]) for row in rows]
@@ -83,11 +81,11 @@ class Suite:
 
 
 def _cells(x):
-    """The shape and the values of an input or an output."""
+    """The shape, the values and the units of an input or an output."""
     if isinstance(x, str):
-        return "text", x
+        return "text", x, ""
     values = f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
-    return ",".join(map(str, x["shape"])), values
+    return ",".join(map(str, x["shape"])), values, " ".join(x.get("unit", ()))
 
 
 def certified(formula):
@@ -144,25 +142,19 @@ def digits(x):
     return mpmath.libmp.to_str(x._mpf_, certainty.DIGITS)
 
 
-def exact(x):
-    sign, man, exp, _ = x._mpf_
-    return Fraction(-int(man) if sign else int(man)) * Fraction(2) ** int(exp)
-
-
 def nearest(x, dtype):
     """The nearest number of ``dtype``, ties to even."""
     x = written(x)
     if not mpmath.isfinite(x):
         return float(x)
-    spacing = exact(ulp(x, dtype))
-    rounded = round(exact(x) / spacing) * spacing
-    if abs(rounded) <= Fraction(float(np.finfo(dtype).max)):
-        return float(rounded)
-    return float("inf" if rounded > 0 else "-inf")
+    exponent = mpmath.frexp(ulp(x, dtype))[1] - 1  # frexp(1) is (0.5, 1)
+    rounded = mpmath.ldexp(mpmath.nint(mpmath.ldexp(x, -exponent)), exponent)
+    beyond = abs(rounded) > float(np.finfo(dtype).max)
+    return float(mpmath.sign(x) * mpmath.inf if beyond else rounded)
 
 
 def upward(x):
     """A unit as a double, not under it."""
-    unit = exact(min(x, mpmath.ldexp(1, 1023)))
+    unit = min(x, mpmath.ldexp(1, 1023))
     value = float(unit)
-    return value if Fraction(value) >= unit else float(np.nextafter(value, np.inf))
+    return value if value >= unit else float(np.nextafter(value, np.inf))
