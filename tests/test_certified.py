@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests import certified, in_mpmath
 from tests.regimes import rng
 from tests.strategies import infinite_samples, moderate, nus, pairs
-from tests.ulps import eps, error_in_units, ulp
+from tests.ulps import eps, ulp
 
 INF = math.inf
 TEN = mpmath.mpf(10)
@@ -114,18 +114,3 @@ def test_ulp_is_numpys_spacing(dtype):
         x = np.dtype(dtype).type(x)
         assert float(ulp(float(x), dtype)) == float(np.spacing(abs(x)))
     assert float(eps(dtype)) == float(info.eps)
-
-
-@pytest.mark.parametrize(
-    ("got", "exact", "error"),
-    [
-        (1.0 + 2.0**-52, 1, 1.0),
-        (math.nan, 1, INF),
-        (0.0, math.nan, INF),
-        (INF, 1, INF),
-        (-INF, INF, INF),
-        (INF, TEN**400, 0.0),
-    ],
-)
-def test_error_in_units_excuses_no_wrong_kind(got, exact, error):
-    assert error_in_units(got, mpmath.mpf(exact), ulp(mpmath.mpf(1))) == error

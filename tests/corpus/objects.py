@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -22,21 +22,11 @@ SKIP = (
 CONVERGED, NO_ROOT, MAX_UPDATES = 0, 2, 4
 
 
-@dataclass(frozen=True)
-class Solution:
-    """What a solver returns."""
-
-    F: np.ndarray
-    status: np.ndarray
-    standard_error: np.ndarray
-    overlap: np.ndarray
-
-
 class Contrast:
     """The log-ratios of data and noise in one array, and the weight of each."""
 
-    def __init__(self, r_data, r_noise, nu=1.0):
-        self.nu, self.shape = nu, refuse(r_data, r_noise, nu=nu)
+    def __init__(self, r_data, r_noise, nu=1.0, F=0.0):
+        self.nu, self.shape = nu, refuse(r_data, r_noise, F, nu)
         self.n, self.m = r_data.shape[-1], r_noise.shape[-1]
         pair = (
             np.broadcast_to(r, self.shape + r.shape[-1:]) for r in (r_data, r_noise)
@@ -110,8 +100,10 @@ class Contrast:
         unknown = none | (min(n, m) == 1) | (bend == 0)
         error = np.where(unknown, np.nan, error / bend)
         overlap = np.where(none, np.nan, (1.0 + self.nu) / self.nu * bend)
-        status = np.where(none, NO_ROOT, status)
-        return Solution(np.where(none, limit, F), status, error, overlap)
+        F, status = np.where(none, limit, F), np.where(none, NO_ROOT, status)
+        return SimpleNamespace(
+            F=F, status=status, standard_error=error, overlap=overlap
+        )
 
     def newton(self, F0=None):
         """Newton's method on log rise - log fall.
@@ -161,12 +153,10 @@ class nce:
     """The derivatives of Definition 3.1."""
 
     def grad_F(r_data, r_noise, F, *, nu=1.0):
-        refuse(r_data, r_noise, F, nu)
-        return Contrast(r_data, r_noise, nu).slope(F)
+        return Contrast(r_data, r_noise, nu, F).slope(F)
 
     def hess_F(r_data, r_noise, F, *, nu=1.0):
-        refuse(r_data, r_noise, F, nu)
-        return Contrast(r_data, r_noise, nu).curvature(F)
+        return Contrast(r_data, r_noise, nu, F).curvature(F)
 
 
 def newton(r_data, r_noise, *, nu=1.0, F0=None):

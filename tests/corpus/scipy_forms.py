@@ -46,10 +46,7 @@ def _brentq(data, noise, nu):
 
 
 def _find_root(data, noise, nu):
-    def h(Fs):
-        found = [_h(data, noise, F, nu) for F in np.atleast_1d(Fs)]
-        return np.reshape(found, np.shape(Fs))
-
+    h = np.vectorize(partial(_h, data, noise, nu=nu))
     return float(elementwise.find_root(h, _bracket(data, noise)).x)
 
 
