@@ -221,13 +221,6 @@ def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
     return lo + (hi - lo) / 2
 
 
-def _sign(data: Sample, noise: Sample, nu: Fraction, F: arb) -> int:
-    difference = Parts(data, noise, nu, F.mid()).difference
-    if not difference.is_finite() or 0 in difference:
-        raise Uncertain
-    return 1 if bool(difference > 0) else -1
-
-
 def _radius(F: arb) -> arb:
     """2**-140 at 192 bits, times |F| where |F| < 1 (2**-60 near 0)."""
     size = abs(F).max(arb(2) ** -60).min(arb(1))
@@ -256,8 +249,9 @@ def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
         if bool(abs(step.mid()) < _radius(F)):
             break
     radius = _radius(F)
-    low, high = (_sign(data, noise, nu, x) for x in (F - radius, F + radius))
-    if not low < 0 < high:
+    ends = ((F + x).mid() for x in (-radius, radius))
+    low, high = (Parts(data, noise, nu, end).difference for end in ends)
+    if not (bool(low < 0) and bool(high > 0)):
         raise Uncertain
     return F + arb(0, radius)
 

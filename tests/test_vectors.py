@@ -46,10 +46,9 @@ def test_the_text_says_what_the_json_says(path):
     lines = path.with_suffix(".tsv").read_text().splitlines()[1:]
     expected = []
     for case in json.loads(path.read_text())["cases"]:
-        rows = [["in", name, *_cells(x)] for name, x in case["inputs"].items()]
-        rows += [
-            ["out", name, *_cells(x)] for name, x in case.get("outputs", {}).items()
-        ]
+        inputs, outputs = case["inputs"], case.get("outputs", {})
+        rows = [["in", name, *_cells(x)] for name, x in inputs.items()]
+        rows += [["out", name, *_cells(x)] for name, x in outputs.items()]
         rows += [["out", name, "", "refused", ""] for name in case.get("refused", [])]
         expected += [[case["id"], *row, ",".join(case["flags"])] for row in rows]
     assert [line.split("\t") for line in lines] == expected

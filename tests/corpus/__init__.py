@@ -26,6 +26,14 @@ def refuse(r_data, r_noise, F=0.0, nu=1.0):
     return np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1], np.shape(F))
 
 
+def without_root(r_data, r_noise, nu):
+    """Whether there is no finite root, and where F goes then: inf, -inf or nan."""
+    low = (r_data == -np.inf).mean(-1) < nu * (r_noise > -np.inf).mean(-1)
+    high = (r_data < np.inf).mean(-1) > nu * (r_noise == np.inf).mean(-1)
+    limit = np.where(low, np.inf, np.where(high, -np.inf, np.nan))
+    return ~(low & high), limit
+
+
 def over_runs(f):
     """Call ``f(data, noise, F, nu)`` for each run.
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tests.corpus import refuse
+from tests.corpus import refuse, without_root
 
 LEVEL = "C"  # the rounding of r - F is lost
 SKIP = (
@@ -72,15 +72,6 @@ class Contrast:
         A = np.where(below, 1.0 - small, small)[..., : self.n].mean(-1)
         return -np.log1p(-self.rise_and_fall(F)[2] / A)
 
-    def limits(self):
-        """Where there is no finite root: F, else 0; and whether."""
-        a, b = self.r[..., : self.n], self.r[..., self.n :]
-        low = (a == -np.inf).mean(-1) < self.nu * (b > -np.inf).mean(-1)
-        high = (a < np.inf).mean(-1) > self.nu * (b == np.inf).mean(-1)
-        none = ~(low & high)
-        F = np.where(low, np.inf, np.where(high, -np.inf, np.nan))
-        return np.where(none, F, 0.0), none
-
     def bracket(self):
         finite = np.isfinite(self.r)
         lo = np.where(finite, self.r, np.inf).min(-1)
@@ -89,10 +80,11 @@ class Contrast:
         return lo - 10.0, hi + 10.0
 
     def finish(self, F, status):
-        limit, none = self.limits()
+        n, m = self.n, self.m
+        none, limit = without_root(self.r[..., :n], self.r[..., n:], self.nu)
         F = np.where(none, 0.0, F)
         below, small = self.at(F)
-        bend, n, m = sum(self.bends(F)), self.n, self.m
+        bend = sum(self.bends(F))
         error = np.hypot(
             _deviation(below[..., :n], small[..., :n]) / np.sqrt(n),
             _deviation(below[..., n:], small[..., n:]) / np.sqrt(m) * self.nu,

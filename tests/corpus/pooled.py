@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tests.corpus import over_runs
+from tests.corpus import over_runs, without_root
 
 Long = np.longdouble
 # Where a long double is a double, the rounding of r - F is lost.
@@ -47,14 +47,6 @@ class Pool:
         size = Long(count.numerator) / Long(count.denominator) if count else Long(0)
         size *= np.exp(np.minimum(M, Long(11000)))
         return (q[k:].sum() - q[:k].sum()) + size
-
-    def limit(self):
-        """F where there is no finite root, or None."""
-        low = self.count(int(np.searchsorted(self.r, -np.inf, side="right"))) < 0
-        high = self.count(int(np.searchsorted(self.r, np.inf))) > 0
-        if low and high:
-            return None
-        return np.nan if low == high else np.inf if low else -np.inf
 
     def below(self, F):
         return int(np.searchsorted(self.r - self.log_nu, F, side="right"))
@@ -96,10 +88,10 @@ class Pool:
 
 @over_runs
 def _solve(data, noise, _, nu):
-    pool = Pool(data, noise, nu)
-    limit = pool.limit()
-    if limit is not None:
+    none, limit = without_root(data, noise, nu)
+    if none:
         return limit, 2, np.nan, np.nan
+    pool = Pool(data, noise, nu)
     F = pool.root()
     return F, 0, *pool.sampling(F)
 

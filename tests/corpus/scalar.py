@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-import numpy as np
-
-from tests.corpus import over_runs
+from tests.corpus import over_runs, without_root
 
 LEVEL = "A"
 SKIP = ("Large",)  # a loop of Python over 30 thousand numbers, for each halving
@@ -112,10 +110,9 @@ def bar_update(data, noise, F, nu):
 
 @over_runs
 def _bisect(data, noise, xtol, nu):
-    low = np.mean(data == -math.inf) < nu * np.mean(noise > -math.inf)
-    high = np.mean(data < math.inf) > nu * np.mean(noise == math.inf)
-    if not low or not high:
-        return math.nan if low == high else (math.inf if low else -math.inf)
+    none, limit = without_root(data, noise, nu)
+    if none:
+        return limit
     finite = [x for r in (data, noise) for x in r.tolist() if math.isfinite(x)]
     # More than the log of any ratio of counts here
     reach = 0.0 if len(finite) == data.size + noise.size else 50.0

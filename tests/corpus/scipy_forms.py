@@ -61,8 +61,8 @@ class nce:
     def loss(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         logit = np.asarray(F)[..., None] + np.log(nu)
-        data, noise = special.log_expit(r_data - logit), logit - r_noise
-        noise = special.log_expit(noise)
+        sides = r_data - logit, logit - r_noise
+        data, noise = map(special.log_expit, sides)
         return -(data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
 

@@ -139,7 +139,6 @@ def optim(suite):
     g, h = rng(5000), rng(5500)
     tiny, huge = 2.0 ** (-600 if double else -90), 2.0 ** (664 if double else 90)
     size, scale = np.asarray([1e-4, 1.0, 1e4]), np.asarray([[1.0], [100.0]])
-    five, four = "five gradients of three numbers", g.normal(size=(5, 3))
     still = h.normal(size=(3, 2, 3))
     still[:, 1] = 0.0
     sparse = [
@@ -150,7 +149,7 @@ def optim(suite):
         [-0.5, 0.0, 1.0],
     ]
     for flag, comment, gradients in (
-        ("Normal Runs", five, four),
+        ("Normal Runs", "five gradients of three numbers", g.normal(size=(5, 3))),
         ("Normal Runs", "one number", g.normal(size=(4, 1))),
         ("Normal Runs", "sizes from 1e-4 to 1e4", g.normal(size=(5, 3)) * size),
         ("Squares Runs", "squares underflow", g.normal(size=(3, 2)) * tiny),
