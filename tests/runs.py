@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 
+Shape = tuple[int, ...]
 Arrays = tuple[Any, ...]
 
 
-def split(
-    arrays: Iterable[Any], ranks: Iterable[int]
-) -> tuple[tuple[int, ...], list[Arrays]]:
+def split(arrays: Iterable[Any], ranks: Iterable[int]) -> tuple[Shape, list[Arrays]]:
     """The shape of the runs, and the arrays of each run.
 
     In one run an array has as many axes as ``ranks`` says; those before broadcast.

@@ -61,13 +61,11 @@ def _derivatives(T_data, T_noise, theta, *rest):
     *F, offset_data, offset_noise, nu = rest
     r = T_data @ theta + offset_data, T_noise @ theta + offset_noise
     run = *r, F[0] if F else in_mpmath.root(*r, nu), nu
-    T = np.concatenate([T_data, T_noise])
-    T = np.insert(T, theta.size, -1, axis=1)
+    T = np.insert(np.concatenate([T_data, T_noise]), theta.size, -1, axis=1)
     g, counts = np.concatenate(in_mpmath.grad_r(*run)), (len(T_data), len(T_noise))
-    largest = np.repeat([-1 / (1 + nu), nu / (1 + nu)], counts) / np.repeat(
-        counts, counts
-    )
-    bends = abs(g) * (1 - g / largest)
+    shares, sizes = np.repeat([-1, nu], counts), np.repeat(counts, counts)
+    s = g * sizes * (1 + nu) / shares
+    bends = abs(g) * (1 - s)
     return in_mpmath.loss(*run), g @ T, (bends[:, None] * T).T @ T
 
 

@@ -28,10 +28,10 @@ class Contrast:
     def __init__(self, r_data, r_noise, nu=1.0, F=0.0):
         self.nu, self.shape = nu, refuse(r_data, r_noise, F, nu)
         self.n, self.m = r_data.shape[-1], r_noise.shape[-1]
-        pair = (
-            np.broadcast_to(r, self.shape + r.shape[-1:]) for r in (r_data, r_noise)
+        self.r = np.concatenate(
+            [np.broadcast_to(r, self.shape + r.shape[-1:]) for r in (r_data, r_noise)],
+            axis=-1,
         )
-        self.r = np.concatenate([*pair], axis=-1)
         self.is_data = np.arange(self.n + self.m) < self.n
         self.weight = np.where(self.is_data, 1.0 / self.n, nu / self.m)
 
@@ -42,7 +42,7 @@ class Contrast:
         return z >= 0, q / (1.0 + q)
 
     def sums(self, below, x):
-        """The weighted sums of x over the samples above F + log nu, and below it."""
+        """The weighted sums of x: over the samples above F + log nu, over the rest."""
         x = self.weight * x
         return np.where(below, 0.0, x).sum(-1), np.where(below, x, 0.0).sum(-1)
 
