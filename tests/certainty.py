@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -31,7 +32,8 @@ class Uncertain(ArithmeticError):
     """The present precision does not decide; take more."""
 
 
-Ball = Callable[[], tuple[arb, arb]]  # a value and its scale, at the present precision
+# A value and its scale at the present precision, or what needs no balls
+Balls = tuple[arb, arb] | Exact
 
 
 def to_mpf(x: arb) -> mpmath.mpf:
@@ -49,47 +51,46 @@ def total(xs: Iterable[arb]) -> arb:
     return sum(xs, arb(0))
 
 
-def _certain(ball: arb, scale: arb) -> mpmath.mpf | None:
-    """The value if 40 digits are certain, or it is 0 to 2**-256 of the scale."""
+def _certain(ball: arb, scale: arb) -> bool:
+    """Whether 40 digits are certain, or the value is 0 to 2**-256 of the scale."""
     if not ball.is_finite() or not scale.is_finite():
-        return None
-    value, small = to_mpf(ball), ball.rad() * arb(2) ** 256
+        return False
+    small = ball.rad() * arb(2) ** 256
     if ball.rad() == 0:
-        return value
+        return True
     if 0 in ball:
-        return mpmath.mpf(0) if bool(small <= scale) else None
-    if _digits(to_mpf(ball.lower())) == _digits(to_mpf(ball.upper())):
-        return value
+        return bool(small <= scale)
     # A value half-way between two decimals, such as a dyadic number of 41 digits, is
     # known but never rounds with certainty.
-    return value if bool(small <= abs(ball).lower()) else None
+    known = bool(small <= abs(ball).lower())
+    return known or _digits(ball.lower()) == _digits(ball.upper())
 
 
-def _digits(x: mpmath.mpf) -> str:
-    return mpmath.libmp.to_str(x._mpf_, DIGITS)
+def _digits(x: arb) -> str:
+    return mpmath.libmp.to_str(to_mpf(x)._mpf_, DIGITS)
 
 
-def certify(formula: Ball, slack: int = 0) -> Exact:
+def _exact(found: Balls, slack: int) -> Exact:
+    if isinstance(found, Exact):
+        return found
+    ball, scale = found
+    if not _certain(ball, scale):
+        raise Uncertain
+    value = mpmath.mpf(0) if 0 in ball else to_mpf(ball)
+    return Exact(value, to_mpf(scale), slack)
+
+
+def certify(formula: Callable[[], Balls], slack: int = 0) -> Exact:
     """Double the precision until formula() -> (value, scale) is certain."""
     return certify_all(lambda: [formula()], slack)[0]
 
 
-def certify_all(
-    formula: Callable[[], list[tuple[arb, arb]]], slack: int = 0
-) -> list[Exact]:
+def certify_all(formula: Callable[[], list[Balls]], slack: int = 0) -> list[Exact]:
     """The same for several values that are computed together."""
     prec = START
     while prec <= STOP:
-        with ctx.workprec(prec):
-            try:
-                balls = formula()
-                values = [_certain(*pair) for pair in balls]
-            except Uncertain:
-                values = [None]
-            if None not in values:
-                scales = [to_mpf(scale) for _, scale in balls]
-                pairs = zip(values, scales, strict=True)
-                return [Exact(value, scale, slack) for value, scale in pairs]
+        with ctx.workprec(prec), suppress(Uncertain):
+            return [_exact(found, slack) for found in formula()]
         prec *= 2
     raise ArithmeticError(f"not certain at {STOP} bits")
 

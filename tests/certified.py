@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import lru_cache, partial, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
 from flint import arb, ctx
 
-from tests.certainty import Exact, Uncertain, certify, limit, rational, total
+from tests.certainty import Balls, Exact, Uncertain, certify, certify_all
+from tests.certainty import limit, rational, total
 
 NAN, INF = math.nan, math.inf
 
@@ -85,94 +86,94 @@ class Parts:
         return self._sums(lambda s: s * (1 - s))
 
 
-# nce
+def value_of_run(f: Callable[..., Balls], slack: int = 0) -> Callable[..., Exact]:
+    """A function of arrays and numbers that certifies ``f(data, noise, F, nu)``."""
+
+    @wraps(f)
+    def call(r_data: Any, r_noise: Any, F: float = 0.0, nu: float = 1.0) -> Exact:
+        data, noise, exact_nu = _prepared(r_data, r_noise, nu)
+        return certify(lambda: f(data, noise, arb(float(F)), exact_nu), slack)
+
+    return call
 
 
 def _prepared(r_data: Any, r_noise: Any, nu: Any) -> tuple[Sample, Sample, Fraction]:
     return Sample(r_data), Sample(r_noise), Fraction(float(nu))
 
 
-def loss(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+# nce
+
+
+@value_of_run
+def loss(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 1; +inf where r_data = -inf or r_noise = +inf."""
-    data, noise, exact_nu = _prepared(r_data, r_noise, nu)
     if data.at_neg or noise.at_pos:
         return limit(INF)
-
-    def formula() -> tuple[arb, arb]:
-        v = rational(exact_nu)
-        t = v * arb(float(F)).exp()
-        L_data = total((t / e).log1p() for e in data.exps()) / data.n
-        L_noise = total((e / t).log1p() for e in noise.exps()) / noise.n
-        L = (L_data + v * L_noise) / (1 + v)
-        return L, L
-
-    return certify(formula)
+    v = rational(nu)
+    t = v * F.exp()
+    L_data = total((t / e).log1p() for e in data.exps()) / data.n
+    L_noise = total((e / t).log1p() for e in noise.exps()) / noise.n
+    L = (L_data + v * L_noise) / (1 + v)
+    return L, L
 
 
-def grad_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+@value_of_run
+def grad_F(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 3; its scale is max(|dL/dF|, T)."""
-    run = _prepared(r_data, r_noise, nu)
-
-    def formula() -> tuple[arb, arb]:
-        p, weight = Parts(*run, arb(float(F))), 1 + rational(run[2])
-        gradient = p.difference / weight
-        return gradient, abs(gradient).max((p.P + p.N) / weight)
-
-    return certify(formula)
+    p, weight = Parts(data, noise, nu, F), 1 + rational(nu)
+    gradient = p.difference / weight
+    return gradient, abs(gradient).max((p.P + p.N) / weight)
 
 
-def hess_F(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+@value_of_run
+def hess_F(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 4."""
-    run = _prepared(r_data, r_noise, nu)
-
-    def formula() -> tuple[arb, arb]:
-        H = total(Parts(*run, arb(float(F))).slopes()) / (1 + rational(run[2]))
-        return H, H
-
-    return certify(formula)
+    H = total(Parts(data, noise, nu, F).slopes()) / (1 + rational(nu))
+    return H, H
 
 
-def grad_r(
-    r_data: Any, r_noise: Any, F: float, nu: float = 1.0
-) -> tuple[list[Exact], list[Exact]]:
+Pair = tuple[list[Exact], list[Exact]]
+
+
+def _each(one: Callable[[int, int, float], Exact], r_data: Any, r_noise: Any) -> Pair:
+    """``one(sign, n, r)`` of each number: sign -1 for data, 1 for noise."""
+    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
+    return [one(-1, len(data), r) for r in data], [one(1, len(noise), r) for r in noise]
+
+
+def grad_r(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Pair:
     """-s_data/(n (1 + nu)) and nu s_noise/(m (1 + nu)), each to an ulp of itself."""
     v = Fraction(float(nu))
 
-    def one(sign: int, weight: Fraction, r: float) -> Exact:
-        if math.isinf(r):
-            share = weight if sign * r > 0 else Fraction(0)
-            return certify(lambda: (rational(share),) * 2)
+    def one(sign: int, count: int, r: float) -> Exact:
+        weight = (-1 if sign < 0 else v) / (count * (1 + v))
 
-        def formula() -> tuple[arb, arb]:
+        def formula() -> Balls:
+            if math.isinf(r):
+                s = rational(weight if sign * r > 0 else 0)
+                return s, abs(s)
             x = sign * (arb(r) - arb(float(F)) - rational(v).log())
             s = rational(weight) / (1 + (-x).exp())
             return s, abs(s)
 
         return certify(formula)
 
-    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
-    on_data = partial(one, -1, -1 / (len(data) * (1 + v)))
-    on_noise = partial(one, 1, v / (len(noise) * (1 + v)))
-    return [on_data(r) for r in data], [on_noise(r) for r in noise]
+    return _each(one, r_data, r_noise)
 
 
 # logz
 
 
-def bar_update(r_data: Any, r_noise: Any, F: float, nu: float = 1.0) -> Exact:
+@partial(value_of_run, slack=1)
+def bar_update(data: Sample, noise: Sample, F: arb, nu: Fraction) -> Balls:
     """Eq. 10: F - log A + log B + log nu; infinite where A or B is 0, nan for both."""
-    data, noise, exact_nu = run = _prepared(r_data, r_noise, nu)
     no_A, no_B = data.at_pos == data.n, noise.at_neg == noise.n
     if no_A or no_B:
         return limit(NAN if no_A and no_B else INF if no_A else -INF)
-
-    def formula() -> tuple[arb, arb]:
-        p, x = Parts(*run, arb(float(F))), arb(float(F))
-        F_next = x - (p.A / (p.B * rational(exact_nu))).log()
-        # A value of 0 is judged by the slack, so that the scale must not vanish.
-        return F_next, abs(F_next).max(arb(2) ** -80)
-
-    return certify(formula, slack=1)
+    p = Parts(data, noise, nu, F)
+    F_next = F - (p.A / (p.B * rational(nu))).log()
+    # A value of 0 is judged by the slack, so that the scale must not vanish.
+    return F_next, abs(F_next).max(arb(2) ** -80)
 
 
 class Root(NamedTuple):
@@ -220,13 +221,6 @@ def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
     return lo + (hi - lo) / 2
 
 
-def _sign(data: Sample, noise: Sample, nu: Fraction, F: arb) -> int:
-    difference = Parts(data, noise, nu, F.mid()).difference
-    if not difference.is_finite() or 0 in difference:
-        raise Uncertain
-    return 1 if bool(difference > 0) else -1
-
-
 def _radius(F: arb) -> arb:
     """2**-140 at 192 bits, times |F| where |F| < 1 (2**-60 near 0)."""
     size = abs(F).max(arb(2) ** -60).min(arb(1))
@@ -255,8 +249,9 @@ def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
         if bool(abs(step.mid()) < _radius(F)):
             break
     radius = _radius(F)
-    low, high = (_sign(data, noise, nu, x) for x in (F - radius, F + radius))
-    if not low < 0 < high:
+    ends = ((F + x).mid() for x in (-radius, radius))
+    low, high = (Parts(data, noise, nu, end).difference for end in ends)
+    if not (bool(low < 0) and bool(high > 0)):
         raise Uncertain
     return F + arb(0, radius)
 
@@ -270,22 +265,6 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
     data, noise, exact_nu = run = _prepared(*samples, nu)
     guess = _guess(*run)
 
-    @lru_cache(maxsize=None)
-    def at(prec: int) -> tuple[arb, arb]:
-        """The root and the slope of A - nu B there."""
-        F = _root(*run, guess)
-        return F, total(Parts(*run, F).slopes())
-
-    def root_formula() -> tuple[arb, arb]:
-        F, least = at(ctx.prec)[0], arb(2) ** -80
-        # A root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell.
-        return (F if bool(abs(F.mid()) > least) else F.mid()), abs(F.mid()).max(least)
-
-    def overlap_formula() -> tuple[arb, arb]:
-        v = rational(exact_nu)
-        value = (1 + v) / v * at(ctx.prec)[1]
-        return value, value
-
     def variance(sample: Sample, F: arb) -> arb:
         # var s = var(1 - s): take the one that is small for most of the sample.
         t, u = rational(exact_nu) * F.exp(), float(F.mid()) + math.log(exact_nu)
@@ -296,17 +275,23 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
         mean = total(s) / sample.n
         return total((x - mean) * (x - mean) for x in s) / sample.n
 
-    def error_formula() -> tuple[arb, arb]:
-        (F, slope), v = at(ctx.prec), rational(exact_nu)
+    def formula() -> list[Balls]:
+        F, v, least = _root(*run, guess), rational(exact_nu), arb(2) ** -80
+        size = abs(F.mid()).max(least)
+        # A root within 2**-80 of 0 is 0 as far as its unit (ulp + eps) can tell.
+        value = F if bool(abs(F.mid()) > least) else F.mid()
+        slope = total(Parts(*run, F).slopes())
+        overlap = (1 + v) / v * slope
+        if min(data.n, noise.n) == 1:
+            return [(value, size), limit(NAN), (overlap, overlap)]
         var = variance(data, F) / data.n + v * v * variance(noise, F) / noise.n
         # Tied samples have no spread.
         spread = arb(0, var.upper().sqrt()) if 0 in var else var.sqrt()
         error = spread / slope
-        return error, abs(error).max(arb(2) ** -80)
+        return [(value, size), (error, abs(error).max(least)), (overlap, overlap)]
 
-    one = min(data.n, noise.n) == 1
-    error = limit(NAN) if one else certify(error_formula)
-    return Root(certify(root_formula, slack=1), True, error, certify(overlap_formula))
+    F, error, overlap = certify_all(formula)
+    return Root(F._replace(slack=1), True, error, overlap)
 
 
 def root(r_data: Any, r_noise: Any, nu: float = 1.0) -> Root:
@@ -326,9 +311,9 @@ def root_F(r_data: Any, r_noise: Any, nu: float = 1.0) -> float:
 # ence
 
 
-def _half_exps(data: Sample, noise: Sample, F: float) -> tuple[arb, arb]:
+def _half_exps(data: Sample, noise: Sample, F: arb) -> tuple[arb, arb]:
     """E_p*[e^{-(r - F)/2}], E_q[e^{(r - F)/2}] (finite ratios)."""
-    half = (arb(float(F)) / 2).exp()
+    half = (F / 2).exp()
     a, b = (
         total((sign * arb(r) / 2).exp() for r in x.array.tolist()) / x.n
         for sign, x in ((-1, data), (1, noise))
@@ -336,45 +321,38 @@ def _half_exps(data: Sample, noise: Sample, F: float) -> tuple[arb, arb]:
     return half * a, b / half
 
 
-def ence_loss(r_data: Any, r_noise: Any, F: float) -> Exact:
+@value_of_run
+def ence_loss(data: Sample, noise: Sample, F: arb, _: Fraction) -> Balls:
     """Liu et al. 2021; +inf where r_data = -inf or r_noise = +inf."""
-    data, noise = Sample(r_data), Sample(r_noise)
     if data.at_neg or noise.at_pos:
         return limit(INF)
-    return certify(lambda: (total(_half_exps(data, noise, F)) / 2,) * 2)
+    L = total(_half_exps(data, noise, F)) / 2
+    return L, L
 
 
-def ence_grad_F(r_data: Any, r_noise: Any, F: float) -> Exact:
+@value_of_run
+def ence_grad_F(data: Sample, noise: Sample, F: arb, _: Fraction) -> Balls:
     """(a - b)/4 with the scale (a + b)/4."""
-    data, noise = Sample(r_data), Sample(r_noise)
     if data.at_neg or noise.at_pos:
         both = data.at_neg and noise.at_pos
         return limit(NAN if both else INF if data.at_neg else -INF)
-
-    def formula() -> tuple[arb, arb]:
-        a, b = _half_exps(data, noise, F)
-        return (a - b) / 4, (a + b) / 4
-
-    return certify(formula)
+    a, b = _half_exps(data, noise, F)
+    return (a - b) / 4, (a + b) / 4
 
 
-def ence_log_z(r_data: Any, r_noise: Any) -> Exact:
+@partial(value_of_run, slack=1)
+def ence_log_z(data: Sample, noise: Sample, F: arb, _: Fraction) -> Balls:
     """log E_q[e^{r/2}] - log E_p*[e^{-r/2}]."""
-    data, noise = Sample(r_data), Sample(r_noise)
     b = INF if noise.at_pos else -INF if noise.at_neg == noise.n else 0.0
     a = INF if data.at_neg else -INF if data.at_pos == data.n else 0.0
     if a or b:
         return limit(b - a)
-
-    def formula() -> tuple[arb, arb]:
-        x, y = _half_exps(data, noise, 0.0)
-        F = (y / x).log()
-        return F, abs(F).max(arb(2) ** -80)
-
-    return certify(formula, slack=1)
+    x, y = _half_exps(data, noise, arb(0))
+    log_z = (y / x).log()
+    return log_z, abs(log_z).max(arb(2) ** -80)
 
 
-def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[Exact]]:
+def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> Pair:
     """-e^{-(r - F)/2}/(4n) and e^{(r - F)/2}/(4m), each to one ulp of itself."""
 
     def one(sign: int, count: int, r: float) -> Exact:
@@ -387,5 +365,4 @@ def ence_grad_r(r_data: Any, r_noise: Any, F: float) -> tuple[list[Exact], list[
 
         return certify(formula)
 
-    data, noise = np.ravel(r_data).tolist(), np.ravel(r_noise).tolist()
-    return [one(-1, len(data), r) for r in data], [one(1, len(noise), r) for r in noise]
+    return _each(one, r_data, r_noise)

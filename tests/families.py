@@ -9,7 +9,7 @@ from flint import arb, ctx
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tests.vectors.balls import sized, vector
+from tests.vectors.balls import sized
 from tests.vectors.family import Family
 
 ARGUMENTS = ("T_data", "T_noise", "theta", "F", "offset_data", "offset_noise")
@@ -62,16 +62,16 @@ def exact(name: str, b: Batch) -> tuple[list[arb], np.ndarray]:
     with ctx.workprec(400):
         samples = [b[key] for key in ("T_data", "T_noise", *ARGUMENTS[4:])]
         F = None if name.startswith("profile") else sized(b["F"])
-        family = Family(*samples, vector(b["theta"]), F, b["nu"])
+        family = Family(*samples, sized(b["theta"]), F, b["nu"])
         found = getattr(family, name)()
-        sizes = np.asarray([float(x.size) for x in found])
+        values, sizes = np.ravel(found.value), np.ravel(found.size).astype(float)
         if name == "profile_hessian":  # a sum of products of T less its mean, Eq. (16)
             T = np.vstack(samples[:2])
             bends = family.bends(family.root_reach)
-            w, size = (np.asarray([float(x[k]) for x in bends]) for k in (0, 1))
+            w, size = bends.value.astype(float), bends.size.astype(float)
             D = np.abs(T - w @ T / w.sum())
             sizes = np.einsum("i,ij,ik->jk", size, D, D).ravel()
-    return [x.value for x in found], sizes
+    return values.tolist(), sizes
 
 
 def units_off(impl: Any, name: str, b: Batch) -> float:

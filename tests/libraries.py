@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 import types
+from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -43,20 +45,20 @@ def or_skip(name: str) -> Library:
         pytest.skip(str(error))
 
 
+def function(name: str) -> Any:
+    """``function("nce.loss")`` is ``nce.loss``."""
+    space, _, function = name.partition(".")
+    return getattr(MODULES[space], function)
+
+
 def call(name: str, *args: Any, **kwargs: Any) -> Any:
-    """``call("nce.loss", ...)`` is ``nce.loss(...)``."""
-    space, function = name.split(".")
-    return getattr(MODULES[space], function)(*args, **kwargs)
+    return function(name)(*args, **kwargs)
 
 
 def names_of(name: str) -> list[str]:
     """The names of the array arguments of a function."""
-    space, function = name.split(".")
-    if space == "expfam":
-        F = [] if "profile" in function else ["F"]
-        return ["T_data", "T_noise", "theta", *F, "offset_data", "offset_noise"]
-    without_F = ("log_z", "bar", "bisect", "newton")
-    return ["r_data", "r_noise", *([] if function in without_F else ["F"])]
+    parameters = inspect.signature(function(name)).parameters.values()
+    return [x.name for x in parameters if x.kind is x.POSITIONAL_OR_KEYWORD]
 
 
 def arguments(name: str, dtype: str = "float64") -> list[Any]:
@@ -111,21 +113,16 @@ class Foreign:
 
     def __init__(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         if name == "minimal":
-            self.xp = types.ModuleType("minimal")
-            self.xp.from_dlpack = lambda x: Minimal(np.from_dlpack(x))
-            monkeypatch.setitem(sys.modules, name, self.xp)
-            self.kind, self.to, self.back = Minimal, Minimal, lambda x: x.x
-            self.at = lambda x: x.x.ctypes.data
-            return
-        self.xp = import_or_skip(name)
-        if name == "torch":
-            self.kind, self.to = self.xp.Tensor, self.xp.from_numpy
-            self.back, self.at = self.xp.Tensor.numpy, self.xp.Tensor.data_ptr
+            xp = types.ModuleType("minimal")
+            xp.from_dlpack = lambda x: Minimal(np.from_dlpack(x))
+            monkeypatch.setitem(sys.modules, name, xp)
+            found = Minimal, Minimal, lambda x: x.x, lambda x: x.x.ctypes.data
+        elif name == "torch":
+            xp = import_or_skip(name)
+            found = xp.Tensor, xp.from_numpy, xp.Tensor.numpy, xp.Tensor.data_ptr
         else:
-            self.xp.config.update("jax_enable_x64", True)
-            self.kind, self.to, self.back = (
-                self.xp.Array,
-                self.xp.device_put,
-                np.asarray,
-            )
-            self.at = lambda x: x.unsafe_buffer_pointer()
+            xp = import_or_skip(name)
+            xp.config.update("jax_enable_x64", True)
+            address = methodcaller("unsafe_buffer_pointer")
+            found = xp.Array, xp.device_put, np.asarray, address
+        self.kind, self.to, self.back, self.at = found

@@ -63,17 +63,14 @@ def compare(what, values, truths, units, sizes=None):
     What is less than 2^-60 of its unit may be 0 there; what overflows is infinite.
     """
     sizes = sizes or {}
+
+    def agree(name):
+        unit, size = units.get(name, 0), sizes.get(name, 0)
+        return np.all(agrees(low[name], high[name], truths[name], unit, size))
+
     for precisions in PRECISIONS:
         low, high = (_at(digits, values) for digits in precisions)
-        wrong = [
-            name
-            for name, truth in truths.items()
-            if not np.all(
-                agrees(
-                    low[name], high[name], truth, units.get(name, 0), sizes.get(name, 0)
-                )
-            )
-        ]
+        wrong = [name for name in truths if not agree(name)]
         if not wrong:
             return
     computed = {name: high[name] for name in wrong}
@@ -109,9 +106,7 @@ def slope(f, inputs, name, along):
 
 def bend(f, inputs, name, along):
     """The second derivative of f along a direction of one input."""
-    h, x = mpmath.mpf(10) ** -(mpmath.mp.dps // 4), inputs[name]
-    values = [f({**inputs, name: x + sign * h * along}) for sign in (1, 0, -1)]
-    return (values[0] - 2 * values[1] + values[2]) / h**2
+    return slope(lambda x: slope(f, x, name, along), inputs, name, along)
 
 
 def direction(shape):

@@ -21,6 +21,14 @@ class Case(NamedTuple):
     nu: float
     F: tuple[float, ...]
 
+    @property
+    def r(self) -> dict[str, np.ndarray]:
+        return {"r_data": self.r_data, "r_noise": self.r_noise}
+
+    @property
+    def size(self) -> int:
+        return self.r_data.size + self.r_noise.size
+
 
 # name -> a function that yields the cases of the regime
 REGIMES: dict[str, Callable[[], Iterator[Case]]] = {}

@@ -58,11 +58,10 @@ def assert_passes(name, functions):
     It needs each flag that it skips, and declines few cases. Returns this in words.
     """
     module = importlib.import_module(f"tests.corpus.{name}")
-    implementation = getattr(module, "implementation", module)
-    report = report_on(implementation, module.LEVEL, module.SKIP)
+    report = report_on(module, module.LEVEL, module.SKIP)
     assert not report.failures, report.text()
     assert named(functions) == set(report.by_function())
-    whole = report_on(implementation, module.LEVEL) if module.SKIP else report
+    whole = report_on(module, module.LEVEL) if module.SKIP else report
     failing = {flag for verdict in whole.failures for flag in verdict.flags}
     assert set(module.SKIP) <= failing
     declined = sum(count for what, count in report.missing.items() if ": " in what)

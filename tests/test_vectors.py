@@ -12,6 +12,7 @@ import pytest
 from refnce.conformance import cases
 from refnce.conformance.cases import InputError
 from refnce.conformance.score import error_in_units
+from tests import ulps
 from tests.vectors import generate
 
 PATHS = cases.shipped()
@@ -45,10 +46,9 @@ def test_the_text_says_what_the_json_says(path):
     lines = path.with_suffix(".tsv").read_text().splitlines()[1:]
     expected = []
     for case in json.loads(path.read_text())["cases"]:
-        rows = [["in", name, *_cells(x)] for name, x in case["inputs"].items()]
-        rows += [
-            ["out", name, *_cells(x)] for name, x in case.get("outputs", {}).items()
-        ]
+        inputs, outputs = case["inputs"], case.get("outputs", {})
+        rows = [["in", name, *_cells(x)] for name, x in inputs.items()]
+        rows += [["out", name, *_cells(x)] for name, x in outputs.items()]
         rows += [["out", name, "", "refused", ""] for name in case.get("refused", [])]
         expected += [[case["id"], *row, ",".join(case["flags"])] for row in rows]
     assert [line.split("\t") for line in lines] == expected
@@ -79,9 +79,11 @@ def test_every_number_is_the_nearest_to_its_digits(path):
 NAN, INF = math.nan, math.inf
 
 
+@pytest.mark.parametrize("error_in_units", [error_in_units, ulps.error_in_units])
 @pytest.mark.parametrize(
     "got, dec, unit, dtype, error",
     [
+        (1.0 + 2.0**-52, "1.0", 2.0**-52, "float64", 1.0),
         (0.0, "0.0", 5e-324, "float64", 0.0),
         (5e-324, "0.0", 5e-324, "float64", 1.0),
         (5e-324, "1e-400", 5e-324, "float64", 1.0),
@@ -94,11 +96,12 @@ NAN, INF = math.nan, math.inf
         (1e300, "inf", 1.0, "float64", INF),
         (-1.0, "-inf", 1.0, "float64", INF),
         (INF, "1.8e308", 2.0**970, "float64", 0.0),
+        (INF, "1e400", 2.0**970, "float64", 0.0),
         (INF, "3.5e38", 2.0**104, "float32", 0.0),
         (-INF, "1.8e308", 2.0**970, "float64", INF),
     ],
 )
-def test_error_in_units(got, dec, unit, dtype, error):
+def test_error_in_units(error_in_units, got, dec, unit, dtype, error):
     assert error_in_units(got, dec, unit, dtype) == error
 
 

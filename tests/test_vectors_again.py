@@ -13,9 +13,8 @@ import mpmath
 import numpy as np
 import pytest
 
-from tests import plain_conv
-from tests.in_mpmath import at_root, balance, ence, exp, loss, nce, root
-from tests.in_mpmath import sides, sqrt, to_mp
+from tests import in_mpmath, plain_conv
+from tests.in_mpmath import at_root, balance, exp, loss, root, sides, sqrt, to_mp
 from tests.rederive import AGREE, PRECISIONS, bend, compare, direction, expected
 from tests.rederive import expected_of, load, runs_of, slope
 
@@ -39,13 +38,25 @@ def _digits():
         yield
 
 
-@pytest.mark.parametrize("formulas", [nce, ence])
-def test_losses(formulas, dtype):
-    names = "loss", "grad_F", "hess_F", "bar_update", "log_z", *GRAD_R
-    for case in load(dtype, formulas.__name__):
+def losses(prefix, names, *run):
+    found = {name: getattr(in_mpmath, prefix + name)(*run) for name in names}
+    sides = getattr(in_mpmath, f"{prefix}grad_r")(*run)
+    return found | dict(zip(GRAD_R, sides, strict=True))
+
+
+@pytest.mark.parametrize(
+    "suite, prefix, names",
+    [
+        ("nce", "", ("loss", "grad_F", "hess_F", "bar_update")),
+        ("ence", "ence_", ("loss", "grad_F", "log_z")),
+    ],
+)
+def test_losses(suite, prefix, names, dtype):
+    for case in load(dtype, suite):
         for run, x in runs_of(case, r_data=1, r_noise=1):
-            truths = expected_of(case, run, *names)
-            compare(f"{case.id} {run}", partial(formulas, **x), *truths)
+            truths = expected_of(case, run, *names, *GRAD_R)
+            values = partial(losses, prefix, names, *x.values())
+            compare(f"{case.id} {run}", values, *truths)
 
 
 def test_logz(dtype):

@@ -45,54 +45,44 @@ def _nce(r_data, r_noise, F, nu):
 class ence:
     """The exponential loss."""
 
-    @staticmethod
     def loss(r_data, r_noise, F):
         F = _number(F, r_data)
         _checked(r_data, r_noise, F)
         halves = 0.5 * (F[..., None] - r_data), 0.5 * (r_noise - F[..., None])
         return 0.5 * sum(torch.exp(half).mean(-1) for half in halves)
 
-    @staticmethod
     def grad_F(r_data, r_noise, F):
         runs = torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
         F = _number(F, r_data).expand(runs).clone().requires_grad_()
         return torch.autograd.grad(ence.loss(r_data, r_noise, F).sum(), F)[0]
 
-    @staticmethod
     def grad_r(r_data, r_noise, F):
         r = [x.clone().requires_grad_() for x in (r_data, r_noise)]
         return torch.autograd.grad(ence.loss(*r, F).sum(), r)
 
 
-def _family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
-    """The loss as a function of [theta, F] in one vector, and that vector."""
-    if theta.ndim > 1:
-        raise NotImplementedError("several runs of a family")
+def _family(derivative):
+    """``derivative(loss, x)`` of the loss as a function of [theta, F] in one vector."""
 
-    def loss(x):
-        r_data, r_noise = T_data @ x[:-1] + offset_data, T_noise @ x[:-1] + offset_noise
-        return _nce(r_data, r_noise, x[-1], nu)
-
-    return loss, torch.cat([theta, _number(F, theta)[None]])
-
-
-def _loss(loss, at):
-    return loss(at)
-
-
-def _differentiated(f):
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        return f(*_family(T_data, T_noise, theta, F, offset_data, offset_noise, nu))
+        if theta.ndim > 1:
+            raise NotImplementedError("several runs of a family")
 
-    return staticmethod(call)
+        def loss(x):
+            r_data = T_data @ x[:-1] + offset_data
+            return _nce(r_data, T_noise @ x[:-1] + offset_noise, x[-1], nu)
+
+        return derivative(loss, torch.cat([theta, _number(F, theta)[None]]))
+
+    return call
 
 
 class expfam:
     """Equations 12 to 14, of which only the first is written down."""
 
-    loss = _differentiated(_loss)
-    gradient = _differentiated(torch.autograd.functional.jacobian)
-    hessian = _differentiated(torch.autograd.functional.hessian)
+    loss = _family(lambda loss, x: loss(x))
+    gradient = _family(torch.autograd.functional.jacobian)
+    hessian = _family(torch.autograd.functional.hessian)
 
 
 def _pulled(f, params, x):

@@ -27,13 +27,11 @@ def _sides(r_data, r_noise, F, nu):
 class nce:
     """Definition 3.1 and its derivatives."""
 
-    @staticmethod
     def loss(r_data, r_noise, F, *, nu=1.0):
         sides = _sides(r_data, r_noise, F, nu)
         data, noise = (_lse(np.log(np.logaddexp(0.0, z))) for z in sides)
         return (np.exp(data) + np.exp(np.log(nu) + noise)) / (1.0 + nu)
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
         sides = map(np.abs, _sides(r_data, r_noise, F, nu))
         bends = [_lse(-z - 2.0 * np.log1p(np.exp(-z))) for z in sides]
@@ -49,11 +47,9 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
 class ence:
     """The exponential loss."""
 
-    @staticmethod
     def loss(r_data, r_noise, F):
         return np.exp(np.logaddexp(*_halves(r_data, r_noise, F)) - np.log(2.0))
 
-    @staticmethod
     def grad_F(r_data, r_noise, F):
         """The larger of the two exponentials goes in front of their difference."""
         data, noise = _halves(r_data, r_noise, F)
@@ -61,7 +57,6 @@ class ence:
         difference = sign * np.exp(top) * -np.expm1(-np.abs(data - noise))
         return np.where(top == -np.inf, 0.0, difference)
 
-    @staticmethod
     def log_z(r_data, r_noise):
         refuse(r_data, r_noise)
         return _lse(0.5 * r_noise) - _lse(-0.5 * r_data)

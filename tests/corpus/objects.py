@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import numpy as np
 
-from tests.corpus import refuse
+from tests.corpus import refuse, without_root
 
 LEVEL = "C"  # the rounding of r - F is lost
 SKIP = (
@@ -22,117 +22,80 @@ SKIP = (
 CONVERGED, NO_ROOT, MAX_UPDATES = 0, 2, 4
 
 
-@dataclass
-class Sample:
-    """One side at one F: which samples lie below F + log nu, and the small sides."""
-
-    z: np.ndarray
-
-    def __post_init__(self):
-        self.below = self.z >= 0
-        q = np.exp(-np.abs(self.z))
-        self.small = q / (1.0 + q)
-
-    def sides(self):
-        """The means of the small sides, one up and one down."""
-        up = np.where(self.below, 0.0, self.small).mean(-1)
-        return up, np.where(self.below, self.small, 0.0).mean(-1)
-
-    def bends(self):
-        """The derivatives of the two sums of small sides, one up and one down."""
-        bend = self.small * (1.0 - self.small)
-        up = np.where(self.below, 0.0, bend).mean(-1)
-        return up, np.where(self.below, bend, 0.0).mean(-1)
-
-    def bend(self):
-        return sum(self.bends())
-
-    def deviation(self):
-        """The deviation of the sigmoid, or of 1 - it, whichever is small for most.
-
-        It is computed in units of the largest, since squares may underflow.
-        """
-        most = self.below.mean(-1, keepdims=True) > 0.5
-        s = np.where(self.below == most, self.small, 1.0 - self.small)
-        top = s.max(-1, keepdims=True)
-        return top[..., 0] * (s / np.where(top > 0, top, 1.0)).std(-1)
-
-
-@dataclass(frozen=True)
-class Solution:
-    """What a solver returns."""
-
-    F: np.ndarray
-    status: np.ndarray
-    standard_error: np.ndarray
-    overlap: np.ndarray
-
-
 class Contrast:
-    """Log-ratios of data and noise, and their weight."""
+    """The log-ratios of data and noise in one array, and the weight of each."""
 
-    def __init__(self, r_data, r_noise, nu=1.0):
-        shape = refuse(r_data, r_noise, nu=nu)
-        self.r = tuple(
-            np.broadcast_to(r, (*shape, r.shape[-1])) for r in (r_data, r_noise)
+    def __init__(self, r_data, r_noise, nu=1.0, F=0.0):
+        self.nu, self.shape = nu, refuse(r_data, r_noise, F, nu)
+        self.n, self.m = r_data.shape[-1], r_noise.shape[-1]
+        self.r = np.concatenate(
+            [np.broadcast_to(r, self.shape + r.shape[-1:]) for r in (r_data, r_noise)],
+            axis=-1,
         )
-        self.nu, self.shape = nu, shape
+        self.is_data = np.arange(self.n + self.m) < self.n
+        self.weight = np.where(self.is_data, 1.0 / self.n, nu / self.m)
 
     def at(self, F):
-        return [Sample(np.asarray(F)[..., None] + np.log(self.nu) - r) for r in self.r]
+        """Which log-ratios lie below F + log nu, and the small sides."""
+        z = np.asarray(F)[..., None] + np.log(self.nu) - self.r
+        q = np.exp(-np.abs(z))
+        return z >= 0, q / (1.0 + q)
+
+    def sums(self, below, x):
+        """The weighted sums of x: over the samples above F + log nu, over the rest."""
+        x = self.weight * x
+        return np.where(below, 0.0, x).sum(-1), np.where(below, x, 0.0).sum(-1)
 
     def rise_and_fall(self, F):
-        """Two positive numbers whose difference is A - nu B."""
-        data, noise = self.at(F)
-        n, m = (r.shape[-1] for r in self.r)
-        counts = data.below.sum(-1), (~noise.below).sum(-1)
-        count = (counts[0] * m - self.nu * counts[1] * n) / (n * m)
-        (up, down), (up_noise, down_noise) = data.sides(), noise.sides()
-        up, down = up + self.nu * up_noise, down + self.nu * down_noise
+        """Two positive numbers whose difference is A - nu B, which is the third."""
+        below, small = self.at(F)
+        data, noise = (below & self.is_data).sum(-1), (~below & ~self.is_data).sum(-1)
+        count = (data * self.m - self.nu * noise * self.n) / (self.n * self.m)
+        up, down = self.sums(below, small)
         rise, fall = up + np.maximum(count, 0.0), down - np.minimum(count, 0.0)
         return rise, fall, count + (up - down)
+
+    def bends(self, F):
+        """The derivatives of rise and of -fall."""
+        below, small = self.at(F)
+        return self.sums(below, small * (1.0 - small))
 
     def slope(self, F):
         return self.rise_and_fall(F)[2] / (1.0 + self.nu)
 
     def curvature(self, F):
-        data, noise = self.at(F)
-        return (data.bend() + self.nu * noise.bend()) / (1.0 + self.nu)
+        return sum(self.bends(F)) / (1.0 + self.nu)
 
     def move(self, F):
         """h(F) of the Bennett acceptance ratio."""
-        data, noise = self.at(F)
-        A = np.where(data.below, 1.0 - data.small, data.small).mean(-1)
+        below, small = self.at(F)
+        A = np.where(below, 1.0 - small, small)[..., : self.n].mean(-1)
         return -np.log1p(-self.rise_and_fall(F)[2] / A)
 
-    def limits(self):
-        """Where there is no finite root: F, else 0; and whether."""
-        a, b = self.r
-        low = (a == -np.inf).mean(-1) < self.nu * (b > -np.inf).mean(-1)
-        high = (a < np.inf).mean(-1) > self.nu * (b == np.inf).mean(-1)
-        none = ~(low & high)
-        F = np.where(low, np.inf, np.where(high, -np.inf, np.nan))
-        return np.where(none, F, 0.0), none
-
     def bracket(self):
-        pool = np.concatenate(self.r, axis=-1)
-        finite = np.isfinite(pool)
-        lo = np.where(finite, pool, np.inf).min(-1)
-        hi = np.where(finite, pool, -np.inf).max(-1)
+        finite = np.isfinite(self.r)
+        lo = np.where(finite, self.r, np.inf).min(-1)
+        hi = np.where(finite, self.r, -np.inf).max(-1)
         lo, hi = (np.where(np.isfinite(end), end, 0.0) for end in (lo, hi))
         return lo - 10.0, hi + 10.0
 
     def finish(self, F, status):
-        limit, none = self.limits()
+        n, m = self.n, self.m
+        none, limit = without_root(self.r[..., :n], self.r[..., n:], self.nu)
         F = np.where(none, 0.0, F)
-        (n, m), (data, noise) = (r.shape[-1] for r in self.r), self.at(F)
-        bend = data.bend() + self.nu * noise.bend()
-        error = data.deviation() / np.sqrt(n), noise.deviation() / np.sqrt(m)
-        error = np.hypot(error[0], self.nu * error[1]) / bend
-        error = np.where(none | (min(n, m) == 1) | (bend == 0), np.nan, error)
+        below, small = self.at(F)
+        bend = sum(self.bends(F))
+        error = np.hypot(
+            _deviation(below[..., :n], small[..., :n]) / np.sqrt(n),
+            _deviation(below[..., n:], small[..., n:]) / np.sqrt(m) * self.nu,
+        )
+        unknown = none | (min(n, m) == 1) | (bend == 0)
+        error = np.where(unknown, np.nan, error / bend)
         overlap = np.where(none, np.nan, (1.0 + self.nu) / self.nu * bend)
-        status = np.where(none, NO_ROOT, status)
-        return Solution(np.where(none, limit, F), status, error, overlap)
+        F, status = np.where(none, limit, F), np.where(none, NO_ROOT, status)
+        return SimpleNamespace(
+            F=F, status=status, standard_error=error, overlap=overlap
+        )
 
     def newton(self, F0=None):
         """Newton's method on log rise - log fall.
@@ -145,10 +108,8 @@ class Contrast:
             rise, fall, _ = self.rise_and_fall(F)
             phi = np.log(rise) - np.log(fall)
             lo, hi = np.where(phi <= 0, F, lo), np.where(phi >= 0, F, hi)
-            (up, down), (up_noise, down_noise) = (side.bends() for side in self.at(F))
-            step = -phi / (
-                (up + self.nu * up_noise) / rise + (down + self.nu * down_noise) / fall
-            )
+            up, down = self.bends(F)
+            step = -phi / (up / rise + down / fall)
             if np.all(np.minimum(np.abs(step), hi - lo) <= 1e-14 * (1.0 + np.abs(F))):
                 break
             good = np.isfinite(step) & (F + step > lo) & (F + step < hi) & (k % 3 < 2)
@@ -169,18 +130,25 @@ class Contrast:
         return self.finish(F, np.where(arrived, CONVERGED, MAX_UPDATES))
 
 
+def _deviation(below, small):
+    """The deviation of the sigmoid, or of 1 - it, whichever is small for most.
+
+    It is computed in units of the largest, since squares may underflow.
+    """
+    most = below.mean(-1, keepdims=True) > 0.5
+    s = np.where(below == most, small, 1.0 - small)
+    top = s.max(-1, keepdims=True)
+    return top[..., 0] * (s / np.where(top > 0, top, 1.0)).std(-1)
+
+
 class nce:
     """The derivatives of Definition 3.1."""
 
-    @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
-        refuse(r_data, r_noise, F, nu)
-        return Contrast(r_data, r_noise, nu).slope(F)
+        return Contrast(r_data, r_noise, nu, F).slope(F)
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
-        refuse(r_data, r_noise, F, nu)
-        return Contrast(r_data, r_noise, nu).curvature(F)
+        return Contrast(r_data, r_noise, nu, F).curvature(F)
 
 
 def newton(r_data, r_noise, *, nu=1.0, F0=None):

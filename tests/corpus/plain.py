@@ -42,23 +42,19 @@ def _sides(r_data, r_noise, F, nu):
 class nce:
     """Definition 3.1 and its derivatives."""
 
-    @staticmethod
     def loss(r_data, r_noise, F, *, nu=1.0):
         data, noise = map(_softplus, _sides(r_data, r_noise, F, nu))
         return (data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
-    @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
         s_data, s_noise = map(_sigmoid, _sides(r_data, r_noise, F, nu))
         return (s_data.mean(-1) - nu * s_noise.mean(-1)) / (1.0 + nu)
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
         sides = _sides(r_data, r_noise, F, nu)
         data, noise = (_sigmoid(z) * _sigmoid(-z) for z in sides)
         return (data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
-    @staticmethod
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         s_data, s_noise = map(_sigmoid, _sides(r_data, r_noise, F, nu))
         n, m = r_data.shape[-1], r_noise.shape[-1]
@@ -68,17 +64,14 @@ class nce:
 class ence:
     """The exponential loss, in numbers that may overflow."""
 
-    @staticmethod
     def loss(r_data, r_noise, F):
         data, noise = _halves(r_data, r_noise, F)
         return 0.5 * (data.mean(-1) + noise.mean(-1))
 
-    @staticmethod
     def grad_F(r_data, r_noise, F):
         data, noise = _halves(r_data, r_noise, F)
         return 0.25 * (data.mean(-1) - noise.mean(-1))
 
-    @staticmethod
     def grad_r(r_data, r_noise, F):
         data, noise = _halves(r_data, r_noise, F)
         return -0.25 / r_data.shape[-1] * data, 0.25 / r_noise.shape[-1] * noise
@@ -92,19 +85,16 @@ def _halves(r_data, r_noise, F):
 class expfam:
     """Equations 12 to 14, with the column -1 of F beside the statistics."""
 
-    @staticmethod
     def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         r = _ratio(T_data, theta, offset_data), _ratio(T_noise, theta, offset_noise)
         return nce.loss(*r, F, nu=nu)
 
-    @staticmethod
     def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         r = _ratio(T_data, theta, offset_data), _ratio(T_noise, theta, offset_noise)
         w_data, w_noise = nce.grad_r(*r, F, nu=nu)
         data = np.einsum("...i,...ij->...j", w_data, _with_F(T_data))
         return data + np.einsum("...i,...ij->...j", w_noise, _with_F(T_noise))
 
-    @staticmethod
     def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
         H = 0.0
         data, noise = (T_data, offset_data, 1.0), (T_noise, offset_noise, nu)

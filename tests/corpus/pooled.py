@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from tests.corpus import refuse
+from tests.corpus import over_runs, without_root
 
 Long = np.longdouble
 # Where a long double is a double, the rounding of r - F is lost.
@@ -37,11 +37,6 @@ class Pool:
         data, noise = int(self.data_below[k]), self.m - int(self.noise_below[k])
         return Fraction(data, self.n) - Fraction(self.nu) * Fraction(noise, self.m)
 
-    def sides(self, k, F):
-        """The small sides of the k numbers below F + log nu, and of those above."""
-        q = np.exp(-np.abs((F - self.r) + self.log_nu))
-        return q[:k] / (1 + q[:k]), q[k:] / (1 + q[k:])
-
     def excess(self, k, F):
         """A positive multiple of A - nu B: e to the smallest distance is a factor."""
         z = (F - self.r) + self.log_nu
@@ -52,14 +47,6 @@ class Pool:
         size = Long(count.numerator) / Long(count.denominator) if count else Long(0)
         size *= np.exp(np.minimum(M, Long(11000)))
         return (q[k:].sum() - q[:k].sum()) + size
-
-    def limit(self):
-        """F where there is no finite root, or None."""
-        low = self.count(int(np.searchsorted(self.r, -np.inf, side="right"))) < 0
-        high = self.count(int(np.searchsorted(self.r, np.inf))) > 0
-        if low and high:
-            return None
-        return np.nan if low == high else np.inf if low else -np.inf
 
     def below(self, F):
         return int(np.searchsorted(self.r - self.log_nu, F, side="right"))
@@ -84,15 +71,14 @@ class Pool:
 
     def sampling(self, F):
         """The standard error and the overlap at F."""
-        k, slope, error = self.below(F), Long(0), Long(0)
-        for is_data, share in ((True, Long(1)), (False, Long(self.nu))):
-            here = self.is_data == is_data
-            below, above = self.sides(k, F)
-            t = np.concatenate([below, above])[here]
+        below = np.arange(self.r.size) < self.below(F)
+        q = np.exp(-np.abs((F - self.r) + self.log_nu))
+        slope, error = Long(0), Long(0)
+        for here, share in ((self.is_data, Long(1)), (~self.is_data, Long(self.nu))):
+            t = (q / (1 + q))[here]
             slope += share * (t * (1 - t)).mean()
-            flip = 2 * here[:k].sum() > here.sum()
-            small = (np.arange(here.size) < k)[here] == flip
-            s = np.where(small, t, 1 - t)
+            most = 2 * below[here].sum() > here.sum()
+            s = np.where(below[here] == most, t, 1 - t)
             # Subtracting s[0] makes the variance of equal numbers exactly 0.
             error += share**2 * (s - s[0]).var() / here.sum()
         usable = min(self.n, self.m) > 1 and slope > 0
@@ -100,26 +86,16 @@ class Pool:
         return np.sqrt(error) / slope if usable else np.nan, overlap
 
 
-def _solve(data, noise, nu):
-    pool = Pool(data, noise, nu)
-    limit = pool.limit()
-    if limit is not None:
+@over_runs
+def _solve(data, noise, _, nu):
+    none, limit = without_root(data, noise, nu)
+    if none:
         return limit, 2, np.nan, np.nan
+    pool = Pool(data, noise, nu)
     F = pool.root()
     return F, 0, *pool.sampling(F)
 
 
 def newton(r_data, r_noise, *, nu=1.0):
-    shape = refuse(r_data, r_noise, nu=nu)
-    data, noise = (
-        np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
-        for r in (r_data, r_noise)
-    )
-    runs = [_solve(x, y, nu) for x, y in zip(data, noise, strict=True)]
-    fields = [
-        np.asarray(field, dtype=float).reshape(shape)
-        for field in zip(*runs, strict=True)
-    ]
-    return SimpleNamespace(
-        **dict(zip(("F", "status", "standard_error", "overlap"), fields, strict=True))
-    )
+    F, status, error, overlap = _solve(r_data, r_noise, nu=nu)
+    return SimpleNamespace(F=F, status=status, standard_error=error, overlap=overlap)

@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
-import numpy as np
-
-from tests.corpus import over_runs
+from tests.corpus import over_runs, without_root
 
 LEVEL = "A"
 SKIP = ("Large",)  # a loop of Python over 30 thousand numbers, for each halving
 MOST = 2000
 
 
-def _small(r, F, nu, M=0.0):
-    """Of each r: whether it lies below F + log nu, the distance, e^(M - distance).
+def _small(r, F, nu, side=1, M=0.0):
+    """Of each z, F + log nu - r times the side: whether z >= 0, |z|, e^(M - |z|).
 
-    The exponential is corrected for the rounding of the distance.
+    The side is 1 for data and -1 for noise. The exponential is corrected for the
+    rounding of z.
     """
     if r.size > MOST:
         raise ValueError(f"{r.size} numbers are too many")
@@ -27,63 +26,47 @@ def _small(r, F, nu, M=0.0):
         known = math.isfinite(z) and abs(z) < 1e15
         lost = math.fsum([F, log_nu, -x, -z]) if known else 0.0
         q = math.exp(min(M - abs(z), 700.0))
-        found.append((z >= 0, abs(z), q * (1.0 + (-lost if z >= 0 else lost))))
+        q *= 1.0 + (-lost if z >= 0 else lost)
+        found.append((side * z >= 0, abs(z), q))
     return found
 
 
 def _sigmoids(r, F, nu, side):
-    """The sigmoids of data (side True) or of noise."""
-    small = _small(r, F, nu)
-    return [(1.0 if below == side else q) / (1.0 + q) for below, _, q in small]
+    small = _small(r, F, nu, side)
+    return [(1.0 if up else q) / (1.0 + q) for up, _, q in small]
 
 
 def _softplus(r, F, nu, side):
-    """softplus(z) of data (side True), softplus(-z) of noise."""
-    terms = []
-    for below, z, q in _small(r, F, nu):
-        terms.append((z if below == side else 0.0) + math.log1p(q))
-    return terms
+    small = _small(r, F, nu, side)
+    return [(z if up else 0.0) + math.log1p(q) for up, z, q in small]
 
 
 def _mean(x):
     return math.inf if math.inf in x else math.fsum(x) / len(x)
 
 
-def _nearest(data, noise, F, nu):
-    M = min(z for r in (data, noise) for _, z, _ in _small(r, F, nu))
-    return M if math.isfinite(M) else 0.0
-
-
 def _parts(data, noise, F, nu, M=0.0):
     """The part of A - nu B from the counts, exactly, and the rest times e^M."""
-    scale, terms, counts = math.exp(-min(M, 745.2)), [], []
-    for r, weight in ((data, 1.0), (noise, nu)):
-        small = _small(r, F, nu, M)
-        counts.append(sum(below for below, _, _ in small))
+    scale, count, terms = math.exp(-min(M, 745.2)), Fraction(0), []
+    for r, weight, side in ((data, 1.0, 1), (noise, -nu, -1)):
+        small = _small(r, F, nu, side, M)
+        count += Fraction(weight) * Fraction(sum(up for up, _, _ in small), r.size)
         terms += [
-            (-weight if below else weight) * (q / (1.0 + q * scale)) / r.size
-            for below, _, q in small
+            (-weight if up else weight) * (q / (1.0 + q * scale)) / r.size
+            for up, _, q in small
         ]
-    above = Fraction(noise.size - counts[1], noise.size)
-    return Fraction(counts[0], data.size) - Fraction(nu) * above, math.fsum(terms)
-
-
-def _grad_F(data, noise, F, nu):
-    count, rest = _parts(data, noise, F, nu)
-    return (float(count) + rest) / (1.0 + nu)
+    return count, math.fsum(terms)
 
 
 def _log_mean(r, F, nu, side):
     """log mean sigmoid, the largest term taken out."""
-    small = _small(r, F, nu)
-    any_large = any(below == side for below, _, _ in small)
-    M = 0.0 if any_large else min(z for _, z, _ in small)
+    small = _small(r, F, nu, side)
+    M = 0.0 if any(up for up, _, _ in small) else min(z for _, z, _ in small)
     if math.isinf(M):
         return -M, 0.0
     scale = math.exp(-M)
     terms = [
-        (1.0 if below == side else q) / (1.0 + q * scale)
-        for below, _, q in _small(r, F, nu, M)
+        (1.0 if up else q) / (1.0 + q * scale) for up, _, q in _small(r, F, nu, side, M)
     ]
     return -M, math.log(math.fsum(terms) / r.size)
 
@@ -91,16 +74,17 @@ def _log_mean(r, F, nu, side):
 class nce:
     """Definition 3.1 and its derivatives."""
 
-    grad_F = staticmethod(over_runs(_grad_F))
+    @over_runs
+    def grad_F(data, noise, F, nu):
+        count, rest = _parts(data, noise, F, nu)
+        return (float(count) + rest) / (1.0 + nu)
 
-    @staticmethod
     @over_runs
     def loss(data, noise, F, nu):
-        loss_data = _mean(_softplus(data, F, nu, True))
-        loss_noise = _mean(_softplus(noise, F, nu, False))
+        loss_data = _mean(_softplus(data, F, nu, 1))
+        loss_noise = _mean(_softplus(noise, F, nu, -1))
         return (loss_data + nu * loss_noise) / (1.0 + nu)
 
-    @staticmethod
     @over_runs
     def hess_F(data, noise, F, nu):
         bends = [
@@ -109,28 +93,26 @@ class nce:
         ]
         return (bends[0] + nu * bends[1]) / (1.0 + nu)
 
-    @staticmethod
     @over_runs
     def grad_r(data, noise, F, nu):
         w = 1.0 / (data.size * (1.0 + nu)), nu / (noise.size * (1.0 + nu))
-        w_data = [-w[0] * s for s in _sigmoids(data, F, nu, True)]
-        return w_data, [w[1] * s for s in _sigmoids(noise, F, nu, False)]
+        w_data = [-w[0] * s for s in _sigmoids(data, F, nu, 1)]
+        return w_data, [w[1] * s for s in _sigmoids(noise, F, nu, -1)]
 
 
 @over_runs
 def bar_update(data, noise, F, nu):
-    M, log_A = _log_mean(data, F, nu, True)
-    N, log_B = _log_mean(noise, F, nu, False)
+    M, log_A = _log_mean(data, F, nu, 1)
+    N, log_B = _log_mean(noise, F, nu, -1)
     far = [F, math.log(nu), -M, N, -log_A, log_B]
     return math.fsum(far) if all(map(math.isfinite, far)) else sum(far)
 
 
 @over_runs
 def _bisect(data, noise, xtol, nu):
-    low = np.mean(data == -math.inf) < nu * np.mean(noise > -math.inf)
-    high = np.mean(data < math.inf) > nu * np.mean(noise == math.inf)
-    if not low or not high:
-        return math.nan if low == high else (math.inf if low else -math.inf)
+    none, limit = without_root(data, noise, nu)
+    if none:
+        return limit
     finite = [x for r in (data, noise) for x in r.tolist() if math.isfinite(x)]
     # More than the log of any ratio of counts here
     reach = 0.0 if len(finite) == data.size + noise.size else 50.0
@@ -139,7 +121,9 @@ def _bisect(data, noise, xtol, nu):
         middle = 0.5 * lo + 0.5 * hi
         if hi - lo <= max(xtol, math.ulp(middle), 2.0**-52):
             return middle
-        M = _nearest(data, noise, middle, nu)
+        sides = _small(data, middle, nu) + _small(noise, middle, nu)
+        M = min(z for _, z, _ in sides)
+        M = M if math.isfinite(M) else 0.0
         count, rest = _parts(data, noise, middle, nu, M)
         if count == 0 or abs(math.log(abs(count)) + M) < 700.0:
             rest += float(count) * math.exp(M) if count else 0.0

@@ -46,64 +46,55 @@ def _brentq(data, noise, nu):
 
 
 def _find_root(data, noise, nu):
-    def h(Fs):
-        found = [_h(data, noise, F, nu) for F in np.atleast_1d(Fs)]
-        return np.reshape(found, np.shape(Fs))
-
+    h = np.vectorize(partial(_h, data, noise, nu=nu))
     return float(elementwise.find_root(h, _bracket(data, noise)).x)
 
 
-def _solver(find):
-    solve = over_runs(lambda data, noise, _, nu: find(data, noise, nu))
-    return lambda r_data, r_noise, *, nu=1.0: solve(r_data, r_noise, nu=nu)
-
-
-newton, bisect = _solver(_find_root), _solver(_brentq)
+newton = over_runs(lambda data, noise, _, nu: _find_root(data, noise, nu))
+bisect = over_runs(lambda data, noise, _, nu: _brentq(data, noise, nu))
 bar_update = over_runs(lambda data, noise, F, nu: F - _h(data, noise, F, nu))
 
 
 class nce:
     """Definition 3.1, as the cross-entropy of two labels."""
 
-    @staticmethod
     def loss(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         logit = np.asarray(F)[..., None] + np.log(nu)
-        data, noise = special.log_expit(r_data - logit), logit - r_noise
-        noise = special.log_expit(noise)
+        sides = r_data - logit, logit - r_noise
+        data, noise = map(special.log_expit, sides)
         return -(data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
 
-def _sides(T_data, T_noise, theta, offset_data, offset_noise):
-    refuse(offset_data, offset_noise)
-    return T_data @ theta + offset_data, T_noise @ theta + offset_noise
+def _profile(f):
+    """``f`` at the log-ratios and the root of each run."""
+
+    @over_families
+    def call(T_data, T_noise, theta, offset_data, offset_noise, nu):
+        r = T_data @ theta + offset_data, T_noise @ theta + offset_noise
+        return f(T_data, T_noise, *r, _brentq(*r, nu), nu)
+
+    return call
 
 
 class expfam:
     """The profile of the loss over F (Equations 15, 16)."""
 
-    @staticmethod
-    @over_families
-    def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-        r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
-        return nce.loss(*r, _brentq(*r, nu), nu=nu)
+    @_profile
+    def profile_loss(T_data, T_noise, r_data, r_noise, F, nu):
+        return nce.loss(r_data, r_noise, F, nu=nu)
 
-    @staticmethod
-    @over_families
-    def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-        r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
-        z = _brentq(*r, nu) + np.log(nu)
-        A, B = special.expit(z - r[0]) / r[0].size, special.expit(r[1] - z) / r[1].size
+    @_profile
+    def profile_gradient(T_data, T_noise, r_data, r_noise, F, nu):
+        z, n, m = F + np.log(nu), r_data.size, r_noise.size
+        A, B = special.expit(z - r_data) / n, special.expit(r_noise - z) / m
         return (nu * B @ T_noise - A @ T_data) / (1.0 + nu)
 
-    @staticmethod
-    @over_families
-    def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
-        r = _sides(T_data, T_noise, theta, offset_data, offset_noise)
-        z = _brentq(*r, nu) + np.log(nu)
-        n, m = r[0].size, r[1].size
+    @_profile
+    def profile_hessian(T_data, T_noise, r_data, r_noise, F, nu):
+        n, m = r_data.size, r_noise.size
         shares = np.repeat([1.0 / n, nu / m], [n, m]) / (1.0 + nu)
-        z = z - np.concatenate(r)
+        z = F + np.log(nu) - np.concatenate([r_data, r_noise])
         w, T = shares * special.expit(z) * special.expit(-z), [T_data, T_noise]
         covariance = np.cov(np.concatenate(T).T, aweights=w / w.sum(), ddof=0)
         return w.sum() * np.atleast_2d(covariance)

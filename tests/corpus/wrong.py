@@ -8,8 +8,6 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import NamedTuple
 
-from scipy.special import expit
-
 from refnce import optim
 from refnce.conformance.surface import SOLVERS, SURFACE
 
@@ -34,7 +32,6 @@ class Wrong(NamedTuple):
     def implementation(self):
         """The wrong function, right ones of its namespace, and a right optimizer."""
         patched = ModuleType(self.right.__name__)
-        vars(patched)["expit"] = expit
         source = Path(self.right.__file__).read_text()
         for old, new in self.patches:
             assert old in source, f"{old!r} is not in {self.module}"
@@ -44,15 +41,13 @@ class Wrong(NamedTuple):
         functions = {}
         for name in SURFACE[space]:
             module = patched if name == wrong else self.right
-            module = getattr(module, "implementation", module)
             function = getattr(getattr(module, space, module), name, None)
             beside = self.patches and name not in SOLVERS  # those are slow
             if function and (name == wrong or beside):
                 functions[name] = function
-        spaces = {"optim": {"sgd": optim.sgd}, space: functions}
-        return SimpleNamespace(
-            **{space: SimpleNamespace(**each) for space, each in spaces.items()}
-        )
+        spaces = {"optim": SimpleNamespace(sgd=optim.sgd)}
+        spaces[space] = SimpleNamespace(**functions)
+        return SimpleNamespace(**spaces)
 
 
 def _parsed(text):

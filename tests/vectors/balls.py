@@ -1,4 +1,4 @@
-"""Values of ball arithmetic with a size, which rounding errors are relative to.
+"""Arrays of balls with a size, which rounding errors are relative to.
 
 A number of a network or of a training is a sum of products, and nobody can compute it
 nearer than a few ulps of its largest term. ``Sized`` carries that size along: sizes add
@@ -7,16 +7,23 @@ where values add, and multiply where they multiply.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from flint import arb
 
 from tests.certainty import Uncertain
 
+balls = np.frompyfunc(arb, 1, 1)
 
-class Sized(NamedTuple):
-    value: arb
-    size: arb
+
+@dataclass(frozen=True)
+class Sized:
+    """Values and sizes: two object arrays of balls, or two balls."""
+
+    value: Any
+    size: Any
 
     def __add__(self, other):
         return Sized(self.value + other.value, self.size + other.size)
@@ -24,53 +31,50 @@ class Sized(NamedTuple):
     def __mul__(self, other):
         return Sized(self.value * other.value, self.size * other.size)
 
+    def __matmul__(self, other):
+        return Sized(self.value @ other.value, self.size @ other.size)
+
     def __neg__(self):
         return Sized(-self.value, self.size)
 
+    def __getitem__(self, index):
+        return Sized(self.value[index], self.size[index])
 
-ZERO = Sized(arb(0), arb(0))
+    def __setitem__(self, index, x):
+        self.value[index], self.size[index] = x.value, x.size
+
+    @property
+    def mT(self):
+        return Sized(self.value.mT, self.size.mT)
+
+    def sum(self, axis):
+        return Sized(self.value.sum(axis), self.size.sum(axis))
 
 
 def sized(x):
-    ball = arb(x)
-    return Sized(ball, abs(ball))
+    """Numbers or balls that are one term each: their size is their absolute value."""
+    value = balls(x)
+    return Sized(value, abs(value))
 
 
-def vector(xs):
-    return [sized(float(x)) for x in xs]
+def stacked(xs):
+    return Sized(np.stack([x.value for x in xs]), np.stack([x.size for x in xs]))
 
 
-def matrix(rows):
-    return [vector(row) for row in rows]
+def einsum(subscripts, a, b):
+    values, sizes = (a.value, b.value), (a.size, b.size)
+    return Sized(np.einsum(subscripts, *values), np.einsum(subscripts, *sizes))
 
 
-def total(xs):
-    return sum(xs, ZERO)
-
-
-def dot(xs, ys):
-    return total(x * y for x, y in zip(xs, ys, strict=True))
-
-
-def transposed(rows):
-    return [list(column) for column in zip(*rows, strict=True)]
-
-
-def matmul(a, b):
-    return [[dot(row, column) for column in transposed(b)] for row in a]
-
-
-def times(a, b):
-    """The products of the elements."""
-    return [
-        [x * y for x, y in zip(u, v, strict=True)] for u, v in zip(a, b, strict=True)
-    ]
+@np.vectorize
+def _positive(value, size):
+    if value.rad() != 0 and 0 in value:
+        raise Uncertain
+    if value != 0 and not bool(abs(value) > size * arb(2) ** -16):
+        raise AssertionError("an input too near a kink for float32")
+    return bool(value > 0)
 
 
 def positive(x):
     """Whether x > 0. Inputs are chosen so that rounding cannot change the answer."""
-    if x.value.rad() != 0 and 0 in x.value:
-        raise Uncertain
-    if x.value != 0 and not bool(abs(x.value) > x.size * arb(2) ** -16):
-        raise AssertionError("an input too near a kink for float32")
-    return bool(x.value > 0)
+    return _positive(x.value, x.size)

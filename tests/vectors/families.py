@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+from functools import partial
 
 import numpy as np
 
 from tests.regimes import rng
 from tests.vectors import family
-from tests.vectors.balls import sized, vector
-from tests.vectors.records import certified_sums, over_leading
+from tests.vectors.balls import sized
+from tests.vectors.records import certified, over_runs
 from tests.vectors.samples import exact_inputs, flagged
 
 
+@partial(over_runs, T_data=2, T_noise=2, offset_data=1, offset_noise=1, theta=1)
 def outputs(theta, F, nu, **samples):
-    def at(F):
-        point = vector(theta), None if F is None else sized(F)
-        return family.Family(**samples, theta=point[0], F=point[1], nu=nu)
+    def formula():
+        found = {}
+        for prefix, at in (("", sized(F)), ("profile_", None)):
+            here = family.Family(**samples, theta=sized(theta), F=at, nu=nu)
+            for name in ("loss", "gradient", "hessian"):
+                found[prefix + name] = getattr(here, prefix + name)()
+        return found
 
-    found = {}
-    for prefix, point, k in (("", F, theta.size + 1), ("profile_", None, theta.size)):
-        shapes = {"loss": (), "gradient": (k,), "hessian": (k, k)}
-        for name, shape in shapes.items():
-            name = f"{prefix}{name}"
-            exacts = certified_sums(lambda: getattr(at(point), name)())
-            found[name] = (shape, exacts)
-    return found
+    return certified(formula)
 
 
 def expfam(suite):
@@ -66,8 +65,7 @@ def expfam(suite):
             inputs[name] = exact_inputs(x + mean, dtype)
         inputs["nu"] = nu
         comment = f"{runs} runs" + ", one noise" * bool(shared)
-        flags = flagged("Batched Unequal", 1, 1, nu)
-        suite.answer(flags, comment, over_leading(outputs, runs, shared), inputs)
+        suite.answer(flagged("Batched Unequal", 1, 1, nu), comment, outputs, inputs)
 
 
 TRAJECTORIES = (
@@ -103,11 +101,7 @@ def trajectory(suite):
             "update": update,
             "order": order,
         }
-        exacts = certified_sums(lambda case=case: sum(family.trajectory(case), []))
-        found = {
-            "theta": ((steps, k), exacts[: steps * k]),
-            "F": ((steps,), exacts[steps * k :]),
-        }
+        found = certified(partial(family.trajectory, case))
         damped = (" Undamped" if update == "root" else " Rate") if rate_F != 1.0 else ""
         flag = f"{update.capitalize()} {order.capitalize()}{damped}"
         suite.add(flagged(flag, n, n, nu), f"{update}, {order}", case, found)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
 from tests.regimes import rng
 from tests.vectors import network
-from tests.vectors.balls import matrix
-from tests.vectors.records import certified_parts, certified_sums, over_leading
+from tests.vectors.records import certified
 from tests.vectors.samples import exact_inputs
 
 # Fast convolutions (Winograd's, Fourier's) add larger terms than the definition does:
@@ -27,17 +26,6 @@ def _normal(dtype, seed, runs, shapes, size=1.0):
     }
 
 
-def _outputs(formula, y):
-    """The output ``y`` of a layer, and what dy pulls back to each of its inputs."""
-
-    def call(**inputs):
-        parts = certified_parts(lambda: formula(**inputs)).items()
-        of = {name: "dy" if name == y else name.removeprefix("d") for name, _ in parts}
-        return {name: (inputs[of[name]].shape, exacts) for name, exacts in parts}
-
-    return call
-
-
 def _refuse(suite, y, good, changes):
     for comment, change in changes.items():
         suite.add("BadInput", comment, good | change, refused=(y,))
@@ -46,35 +34,27 @@ def _refuse(suite, y, good, changes):
 # --- The perceptron
 
 
-def mlp_inputs(dtype, seed, runs, widths, n):
-    shapes = {}
-    for k, (before, after) in enumerate(pairwise(widths)):
-        shapes |= {f"{2 * k}.weight": (after, before), f"{2 * k}.bias": (after,)}
-    shapes |= {"x": (n, widths[0]), "dy": (n, widths[-1])}
-    inputs = _normal(dtype, seed, runs, shapes)
-    return {k: 0.5 * x if k.endswith("bias") else x for k, x in inputs.items()}
-
-
-mlp_outputs = _outputs(network.mlp, "y")
-
-
 def mlp(suite):
-    for seed, widths, n, flag in (
-        (1, (2, 5, 1), 3, "Normal"),
-        (2, (3, 8, 5, 1), 4, "Normal"),
-        (3, (2, 6, 4, 2), 3, "Normal"),
-        (5, (3, 4, 4, 1), 3, "Normal"),
-        (4, (2, 3, 1), 2, "Kink"),
+    for seed, runs, widths, n, flag in (
+        (4001, (), (2, 5, 1), 3, "Normal"),
+        (4002, (), (3, 8, 5, 1), 4, "Normal"),
+        (4003, (), (2, 6, 4, 2), 3, "Normal"),
+        (4005, (), (3, 4, 4, 1), 3, "Normal"),
+        (4004, (), (2, 3, 1), 2, "Kink"),
+        (4501, (2,), (2, 4, 1), 3, "Batched"),
+        (4502, (3,), (3, 4, 4, 2), 4, "Batched"),
     ):
-        inputs = mlp_inputs(suite.dtype, 4000 + seed, (), widths, n)
+        shapes = {}
+        for k, (before, after) in enumerate(pairwise(widths)):
+            shapes |= {f"{2 * k}.weight": (after, before), f"{2 * k}.bias": (after,)}
+        shapes |= {"x": (n, widths[0]), "dy": (n, widths[-1])}
+        inputs = _normal(suite.dtype, seed, runs, shapes)
+        inputs |= {k: 0.5 * x for k, x in inputs.items() if k.endswith("bias")}
         if flag == "Kink":
             inputs["x"][0], inputs["0.bias"][1] = 0.0, 0.0
-        comment = f"widths {widths}, {n} samples"
-        suite.answer(flag, comment, mlp_outputs, inputs)
-    for seed, runs, widths, n in ((1, 2, (2, 4, 1), 3), (2, 3, (3, 4, 4, 2), 4)):
-        inputs = mlp_inputs(suite.dtype, 4500 + seed, (runs,), widths, n)
-        comment = f"{runs} runs, widths {widths}, {n} samples"
-        suite.answer("Batched", comment, over_leading(mlp_outputs, runs), inputs)
+        comment = "".join(f"{count} runs, " for count in runs)
+        comment += f"widths {widths}, {n} samples"
+        suite.add(flag, comment, inputs, certified(partial(network.mlp, **inputs)))
 
 
 # --- The 3x3 convolution
@@ -86,40 +66,31 @@ def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride):
     return _normal(dtype, seed, runs, shapes) | {"stride": stride}
 
 
-def conv_outputs(**inputs):
-    found = _outputs(network.conv3x3, "y")(**inputs)
-    for name, (shape, exacts) in found.items():
-        # The scale of a 0 to which no product was added is the largest of its array.
-        largest = max(exact.scale for exact in exacts)
-        scaled = [x._replace(scale=FAST * (x.scale or largest)) for x in exacts]
-        found[name] = (shape, scaled)
-    return found
-
-
 def conv(suite):
-    for seed, (flag, *sizes) in enumerate(
-        [
-            ("Normal", 2, 2, 3, 5, 6, 1),
-            ("Normal", 1, 3, 2, 8, 4, 1),
-            ("Normal", 2, 3, 3, 7, 7, 1),
-            ("Normal", 3, 1, 2, 4, 9, 1),
-            ("Stride", 2, 2, 3, 5, 6, 2),
-            ("Stride", 1, 3, 3, 8, 7, 2),
-            ("Narrow", 2, 2, 2, 1, 1, 1),
-            ("Narrow", 1, 2, 3, 1, 5, 1),
-            ("Narrow", 2, 2, 2, 2, 2, 1),
-            ("Narrow Stride", 1, 2, 2, 4, 1, 2),
-        ]
+    for seed, runs, flag, *sizes in (
+        (7000, (), "Normal", 2, 2, 3, 5, 6, 1),
+        (7001, (), "Normal", 1, 3, 2, 8, 4, 1),
+        (7002, (), "Normal", 2, 3, 3, 7, 7, 1),
+        (7003, (), "Normal", 3, 1, 2, 4, 9, 1),
+        (7004, (), "Stride", 2, 2, 3, 5, 6, 2),
+        (7005, (), "Stride", 1, 3, 3, 8, 7, 2),
+        (7006, (), "Narrow", 2, 2, 2, 1, 1, 1),
+        (7007, (), "Narrow", 1, 2, 3, 1, 5, 1),
+        (7008, (), "Narrow", 2, 2, 2, 2, 2, 1),
+        (7009, (), "Narrow Stride", 1, 2, 2, 4, 1, 2),
+        (7100, (2,), "Batched", 2, 2, 3, 5, 4, 1),
+        (7101, (3,), "Batched Stride", 2, 2, 3, 5, 4, 2),
     ):
-        inputs = conv_inputs(suite.dtype, 7000 + seed, (), *sizes)
+        inputs = conv_inputs(suite.dtype, seed, runs, *sizes)
         n, C, O, H, W, _ = sizes
-        comment = f"{n} images of {C} x {H} x {W} to {O} channels"
-        suite.answer(flag, comment, conv_outputs, inputs)
-    for seed, (runs, stride) in enumerate([(2, 1), (3, 2)]):
-        sizes = 2, 2, 3, 5, 4, stride
-        inputs = conv_inputs(suite.dtype, 7100 + seed, (runs,), *sizes)
-        flags = "Batched" + " Stride" * (stride > 1)
-        suite.answer(flags, f"{runs} runs", over_leading(conv_outputs, runs), inputs)
+        images = f"{n} images of {C} x {H} x {W} to {O} channels"
+        outputs = certified(partial(network.conv3x3, **inputs))
+        for name, (shape, exacts) in outputs.items():
+            # The scale of a 0 to which nothing was added is the largest of its array.
+            largest = max(exact.scale for exact in exacts)
+            scaled = [x._replace(scale=FAST * (x.scale or largest)) for x in exacts]
+            outputs[name] = (shape, scaled)
+        suite.add(flag, f"{runs[0]} runs" if runs else images, inputs, outputs)
     good = conv_inputs(suite.dtype, 7200, (), 1, 2, 2, 3, 3, 1)
     changes = {
         "channels that differ": {"x": good["x"][:, :1]},
@@ -137,19 +108,20 @@ def head_inputs(dtype, seed, runs, n, k, sign):
     return _normal(dtype, seed, runs, shapes, 0.75) | {"sign": sign}
 
 
-head_outputs = _outputs(network.quadratic_head, "r")
-
-
 def head(suite):
-    sizes = ("Normal", 3, 3), ("Normal", 4, 5), ("Sign", 3, 4), ("Small", 2, 1)
-    for seed, (flag, n, k) in enumerate(sizes):
-        sign = "positive" if flag == "Sign" else "negative"
-        inputs = head_inputs(suite.dtype, 8000 + seed, (), n, k, sign)
-        suite.answer(flag, f"{n} samples of {k} features", head_outputs, inputs)
-    for seed, sign in enumerate(("negative", "positive")):
-        inputs = head_inputs(suite.dtype, 8100 + seed, (2,), 3, 3, sign)
-        flags = "Batched" + " Sign" * (sign == "positive")
-        suite.answer(flags, "two runs", over_leading(head_outputs, 2), inputs)
+    for seed, runs, n, k, flag in (
+        (8000, (), 3, 3, "Normal"),
+        (8001, (), 4, 5, "Normal"),
+        (8002, (), 3, 4, "Sign"),
+        (8003, (), 2, 1, "Small"),
+        (8100, (2,), 3, 3, "Batched"),
+        (8101, (2,), 3, 3, "Batched Sign"),
+    ):
+        sign = "positive" if "Sign" in flag else "negative"
+        inputs = head_inputs(suite.dtype, seed, runs, n, k, sign)
+        comment = "two runs" if runs else f"{n} samples of {k} features"
+        outputs = certified(partial(network.quadratic_head, **inputs))
+        suite.add(flag, comment, inputs, outputs)
     good = head_inputs(suite.dtype, 8200, (), 2, 3, "negative")
     changes = {
         "a triangle of another size": {"triangle": good["triangle"][:2, :2]},
@@ -167,7 +139,6 @@ def optim(suite):
     g, h = rng(5000), rng(5500)
     tiny, huge = 2.0 ** (-600 if double else -90), 2.0 ** (664 if double else 90)
     size, scale = np.asarray([1e-4, 1.0, 1e4]), np.asarray([[1.0], [100.0]])
-    five, four = "five gradients of three numbers", g.normal(size=(5, 3))
     still = h.normal(size=(3, 2, 3))
     still[:, 1] = 0.0
     sparse = [
@@ -178,7 +149,7 @@ def optim(suite):
         [-0.5, 0.0, 1.0],
     ]
     for flag, comment, gradients in (
-        ("Normal Runs", five, four),
+        ("Normal Runs", "five gradients of three numbers", g.normal(size=(5, 3))),
         ("Normal Runs", "one number", g.normal(size=(4, 1))),
         ("Normal Runs", "sizes from 1e-4 to 1e4", g.normal(size=(5, 3)) * size),
         ("Squares Runs", "squares underflow", g.normal(size=(3, 2)) * tiny),
@@ -192,17 +163,7 @@ def optim(suite):
         kept = exact_inputs(gradients, suite.dtype)
         # The squares in Adam are 0 beside eps, or overflow, but not to the last digit.
         names = ("sgd", "ngd") if "Squares" in flag else ("sgd", "ngd", "adam")
-        found = {name: (kept.shape, _steps(name, kept)) for name in names}
-        suite.add(flag, comment, {"gradients": kept, "rate": RATE}, found)
-
-
-def _steps(name, gradients):
-    """The steps (steps, [runs,] k) in C order."""
-    k = gradients.shape[-1]
-    by_run = gradients.reshape(len(gradients), -1, k)
-    runs = [
-        certified_sums(lambda: getattr(network, name)(matrix(by_run[:, i]), RATE))
-        for i in range(by_run.shape[1])
-    ]
-    starts = range(0, len(runs[0]), k)
-    return [x for start in starts for run in runs for x in run[start : start + k]]
+        outputs = {}
+        for name in names:
+            outputs |= certified(lambda: {name: getattr(network, name)(kept, RATE)})
+        suite.add(flag, comment, {"gradients": kept, "rate": RATE}, outputs)

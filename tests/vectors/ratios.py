@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 
 import mpmath
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from tests import certified
 from tests.certainty import Exact
 from tests.vectors import samples
+from tests.vectors.records import over_runs
 from tests.vectors.samples import APART, INF, exact_inputs, flagged
 
 # A standard error and an overlap are statistics: their units are 2^10 times the ulps.
@@ -16,6 +18,7 @@ STATISTIC = 2**10
 XTOL = 2.0**-10
 GRAD_R = ("grad_r_data", "grad_r_noise")
 LARGE = "Large Unequal Weight", "20000 and 10000"
+of_runs = partial(over_runs, r_data=1, r_noise=1)
 
 
 def _one(exact):
@@ -25,22 +28,6 @@ def _one(exact):
 def _grad_r(grad_r, given):
     exacts = grad_r(*given)
     return {name: (r.shape, x) for name, r, x in zip(GRAD_R, given, exacts)}
-
-
-def over_runs(outputs):
-    """The outputs, numbers, of each run of a batch, joined. Runs may share F and nu."""
-
-    def call(r_data, r_noise, **given):
-        shape = np.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
-        data, noise = (
-            np.broadcast_to(r, (*shape, r.shape[-1])).reshape(-1, r.shape[-1])
-            for r in (r_data, r_noise)
-        )
-        rest = [np.broadcast_to(x, shape).ravel().tolist() for x in given.values()]
-        runs = [outputs(*run) for run in zip(data, noise, *rest, strict=True)]
-        return {name: (shape, [run[name][1][0] for run in runs]) for name in runs[0]}
-
-    return call
 
 
 def _refuse(suite, names, *quantities):
@@ -56,12 +43,19 @@ def _six_runs(suite, outputs, *names):
     for nu in (1.0, 0.5) if "nu" in names else (1.0,):
         inputs = {name: (arrays | {"nu": nu})[name] for name in names}
         flags = flagged("Batched Unequal", 1, 1, nu)
-        suite.answer(flags, "six runs", over_runs(outputs), inputs)
+        suite.answer(flags, "six runs", outputs, inputs)
+
+
+def _three_runs(suite, outputs, r_data, r_noise, **given):
+    data, noise = (exact_inputs(r, suite.dtype) for r in (r_data, r_noise))
+    inputs = {"r_data": data, "r_noise": noise, **given}
+    suite.answer("Apart Batched Unequal", "three runs", outputs, inputs)
 
 
 # --- nce
 
 
+@of_runs
 def nce_outputs(r_data, r_noise, F, nu, each=False):
     given = r_data, r_noise, F, nu
     names = ("loss", "grad_F", "hess_F", "bar_update")
@@ -71,35 +65,29 @@ def nce_outputs(r_data, r_noise, F, nu, each=False):
 
 def nce(suite):
     dtype = suite.dtype
-    for case in samples.finite(dtype):
-        root = certified.root(case.r_data, case.r_noise, case.nu).F.value
-        root = float(exact_inputs(float(root), dtype))
-        for F in dict.fromkeys((*case.Fs, root)):
-            flags, each = case.flags + " NearRoot" * (F == root), case.size <= 16
-            inputs = case.r | {"F": F, "nu": case.nu}
-            suite.answer(flags, case.comment, nce_outputs, inputs, each=each)
+    for flags, case in samples.finite(dtype):
+        root = float(exact_inputs(certified.root_F(**case.r, nu=case.nu), dtype))
+        for F in dict.fromkeys((*case.F, root)):
+            inputs, each = case.r | {"F": F, "nu": case.nu}, case.size <= 16
+            near = flags + " NearRoot" * (F == root)
+            suite.answer(near, case.name, nce_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5, nu=1.0):
         suite.answer("Infinite", "", nce_outputs, inputs, each=True)
     _six_runs(suite, nce_outputs, "r_data", "r_noise", "F", "nu")
     if dtype == "float64":
         inputs = {**samples.large(20, 1.0, 1.0), "F": 0.25, "nu": 0.5}
         suite.answer(*LARGE, nce_outputs, inputs)
-    names, quantities = ("r_data", "r_noise", "F", "nu"), ("loss", "grad_F", "hess_F")
-    _refuse(suite, names, *quantities, "grad_r_data", "bar_update")
+    quantities = ("loss", "grad_F", "hess_F", "grad_r_data", "bar_update")
+    _refuse(suite, ("r_data", "r_noise", "F", "nu"), *quantities)
     r_data, r_noise = samples.overlapping(dtype, 30, 3)
-    for data, noise in (
-        (r_data + APART[:, None], r_noise),
-        (r_data, r_noise - APART[:, None]),
-    ):
-        data, noise = exact_inputs(data, dtype), exact_inputs(noise, dtype)
-        inputs = {"r_data": data, "r_noise": noise, "F": 0.25, "nu": 1.0}
-        flags = "Apart Batched Unequal"
-        suite.answer(flags, "three runs", over_runs(nce_outputs), inputs)
+    _three_runs(suite, nce_outputs, r_data + APART, r_noise, F=0.25, nu=1.0)
+    _three_runs(suite, nce_outputs, r_data, r_noise - APART, F=0.25, nu=1.0)
 
 
 # --- logz
 
 
+@of_runs
 def logz_outputs(r_data, r_noise, nu):
     root = certified.root(r_data, r_noise, nu)
     found = {"root": _one(root.F)}
@@ -116,17 +104,18 @@ def _converged(told):
     return (), [Exact(mpmath.mpf(int(told)), mpmath.mpf(1))]
 
 
+@of_runs
 def _solved(r_data, r_noise, nu):
     has_root = certified.verdict(r_data, r_noise, nu) is None
-    outputs = logz_outputs(r_data, r_noise, nu)
+    outputs = logz_outputs(r_data=r_data, r_noise=r_noise, nu=nu)
     return outputs | {"converged": _converged(has_root)}
 
 
 def logz(suite):
     dtype = suite.dtype
-    for case in samples.finite(dtype):
+    for flags, case in samples.finite(dtype):
         inputs = case.r | {"nu": case.nu}
-        suite.answer(case.flags, case.comment, logz_outputs, inputs)
+        suite.answer(flags, case.name, logz_outputs, inputs)
     for x in samples.infinite():
         for nu in (1.0, 3.0):
             none = certified.verdict(**x, nu=nu) is not None
@@ -140,27 +129,26 @@ def logz(suite):
     _refuse(suite, ("r_data", "r_noise", "nu"), "root")
     r_data, r_noise = samples.overlapping(dtype, 31, 3)
 
+    _three_runs(suite, logz_outputs, r_data + APART, r_noise + APART, nu=1.0)
+
     def add(flags, comment, outputs, data, noise):
         inputs = {"r_data": np.asarray(data), "r_noise": np.asarray(noise), "nu": 1.0}
         suite.answer(flags, comment, outputs, inputs)
 
-    moved = [exact_inputs(r + APART[:, None], dtype) for r in (r_data, r_noise)]
-    flags = "Apart Batched Unequal"
-    add(flags, "three runs", over_runs(logz_outputs), *moved)
     both = [-INF, INF]
     some = (
         [[0.5, 1.0], both, [0.5, 1.0], [0.25, 2.0]],
         [[0.25, -1.0], both, [-INF, -INF], [1.0, 0.0]],
     )
     comment = "two of four runs have no root, one of them no limit either"
-    add("Batched NoRoot Infinite", comment, over_runs(logz_outputs), *some)
+    add("Batched NoRoot Infinite", comment, logz_outputs, *some)
     for nu in (1.0, 0.5):
         inputs = {"r_data": r_data[0], "r_noise": r_noise[0], "nu": nu}
         flags = flagged("Status Unequal", 1, 1, nu)
         suite.answer(flags, "an easy root", _solved, inputs)
     for sides in (([0.5], [-INF]), (both, both), ([INF, INF], [0.5])):
         add("Status NoRoot Infinite", "", _solved, *sides)
-    add("Status Batched NoRoot Infinite", "", over_runs(_solved), *some)
+    add("Status Batched NoRoot Infinite", "", _solved, *some)
     _options(suite, r_data, r_noise)
 
 
@@ -169,7 +157,7 @@ def _options(suite, r_data, r_noise):
 
     def add(comment, *r, told=True, **given):
         inputs = {"r_data": r[0], "r_noise": r[1], "nu": 1.0}
-        outputs = over_runs(_solved)(**inputs)
+        outputs = _solved(**inputs)
         shape, exacts = outputs["root"]
         if "xtol" in given:  # it is one unit; statistics at the root are not asked for
             units = round(given["xtol"] / float(np.finfo(suite.dtype).eps))
@@ -199,6 +187,7 @@ def _options(suite, r_data, r_noise):
 # --- ence
 
 
+@of_runs
 def ence_outputs(r_data, r_noise, F, each=False):
     given = r_data, r_noise, F
     found = {
@@ -210,18 +199,16 @@ def ence_outputs(r_data, r_noise, F, each=False):
 
 
 def ence(suite):
-    for case in samples.finite(suite.dtype):
-        if case.nu == 1.0 and "Huge" not in case.flags:
-            for F in case.Fs:
+    for flags, case in samples.finite(suite.dtype):
+        if case.nu == 1.0 and "Huge" not in flags:
+            for F in case.F:
                 inputs, each = case.r | {"F": F}, case.size <= 8
-                suite.answer(case.flags, case.comment, ence_outputs, inputs, each=each)
+                suite.answer(flags, case.name, ence_outputs, inputs, each=each)
     for inputs in samples.infinite(F=0.5):
         suite.answer("Infinite", "", ence_outputs, inputs, each=True)
     _six_runs(suite, ence_outputs, "r_data", "r_noise", "F")
     names = ("r_data", "r_noise", "F")
     _refuse(suite, names, "loss", "grad_F", "grad_r_data", "log_z")
-    pair = samples.overlapping(suite.dtype, 32, 3)
-    r_data, r_noise = (exact_inputs(r + APART[:, None], suite.dtype) for r in pair)
-    inputs = {"r_data": r_data, "r_noise": r_noise, "F": APART + 0.5}
-    flags = "Apart Batched Unequal"
-    suite.answer(flags, "three runs", over_runs(ence_outputs), inputs)
+    r_data, r_noise = samples.overlapping(suite.dtype, 32, 3)
+    moved = r_data + APART, r_noise + APART
+    _three_runs(suite, ence_outputs, *moved, F=APART[:, 0] + 0.5)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from fractions import Fraction
+import math
+from itertools import islice, repeat
 
 import mpmath
 import numpy as np
 
 from tests import certainty
+from tests.runs import split
 from tests.ulps import ulp
 
 INLINE = 2048  # numbers of an array that is written out; a larger one has a file
@@ -36,9 +38,8 @@ class Suite:
         case = {"id": name, "flags": flags.split(), "comment": comment}
         answers = {"refused": list(refused)} if refused else {"outputs": outputs}
         self.cases.append(case | {"inputs": inputs} | answers)
-        rows = [("in", key, *_cells(x), "") for key, x in inputs.items()]
-        for key, x in outputs.items():
-            rows.append(("out", key, *_cells(x), " ".join(x["unit"])))
+        rows = [("in", key, *_cells(x)) for key, x in inputs.items()]
+        rows += [("out", key, *_cells(x)) for key, x in outputs.items()]
         rows += [("out", key, "", "refused", "") for key in refused]
         flags = ",".join(case["flags"])
         self.rows += ["\t".join([name, *row, flags]) for row in rows]
@@ -80,45 +81,44 @@ class Suite:
 
 
 def _cells(x):
-    """The shape and the values of an input or an output."""
+    """The shape, the values and the units of an input or an output."""
     if isinstance(x, str):
-        return "text", x
+        return "text", x, ""
     values = f"@{x['npy']}" if "npy" in x else " ".join(x["hex"])
-    return ",".join(map(str, x["shape"])), values
+    return ",".join(map(str, x["shape"])), values, " ".join(x.get("unit", ()))
 
 
-def certified_sums(formula):
-    """The numbers of ``formula``, certain to 40 digits."""
-    return certainty.certify_all(lambda: [(x.value, x.size) for x in formula()])
+def certified(formula):
+    """The outputs {name: (shape, Exacts)} of ``formula() -> {name: Sized}``."""
+    shapes = {}
+
+    def pairs():
+        found = formula()
+        shapes.update({name: np.shape(x.value) for name, x in found.items()})
+        sides = [(np.ravel(x.value), np.ravel(x.size)) for x in found.values()]
+        return [pair for side in sides for pair in zip(*side, strict=True)]
+
+    exacts = iter(certainty.certify_all(pairs))
+    return {
+        name: (shape, list(islice(exacts, math.prod(shape))))
+        for name, shape in shapes.items()
+    }
 
 
-def certified_parts(formula):
-    """Each list of ``formula``, certain to 40 digits."""
-    sizes = {name: len(xs) for name, xs in formula().items()}
-    exacts = iter(certified_sums(lambda: sum(formula().values(), [])))
-    return {name: [next(exacts) for _ in range(size)] for name, size in sizes.items()}
+def over_runs(outputs, **ranks):
+    """The function that joins the outputs of each run of a batch.
 
-
-def over_leading(outputs, runs, shared=()):
-    """The outputs of each run of arrays whose first axis is runs, joined.
-
-    The arrays named in ``shared`` have no such axis.
+    ``ranks`` are the numbers of axes of an input in one run, 0 where not named.
     """
 
-    def of_run(k, inputs):
-        batched = {
-            name: x[k]
-            for name, x in inputs.items()
-            if isinstance(x, np.ndarray) and name not in shared
-        }
-        return outputs(**inputs | batched)
-
     def call(**inputs):
-        each = [of_run(k, inputs) for k in range(runs)]
-        return {
-            name: ((runs, *shape), [exact for run in each for exact in run[name][1]])
-            for name, (shape, _) in each[0].items()
-        }
+        runs, each = split(inputs.values(), map(ranks.get, inputs, repeat(0)))
+        answers = [outputs(**dict(zip(inputs, run, strict=True))) for run in each]
+        joined = {}
+        for name, (shape, _) in answers[0].items():
+            exacts = [exact for answer in answers for exact in answer[name][1]]
+            joined[name] = ((*runs, *shape), exacts)
+        return joined
 
     return call
 
@@ -142,25 +142,19 @@ def digits(x):
     return mpmath.libmp.to_str(x._mpf_, certainty.DIGITS)
 
 
-def exact(x):
-    sign, man, exp, _ = x._mpf_
-    return Fraction(-int(man) if sign else int(man)) * Fraction(2) ** int(exp)
-
-
 def nearest(x, dtype):
     """The nearest number of ``dtype``, ties to even."""
     x = written(x)
     if not mpmath.isfinite(x):
         return float(x)
-    spacing = exact(ulp(x, dtype))
-    rounded = round(exact(x) / spacing) * spacing
-    if abs(rounded) <= Fraction(float(np.finfo(dtype).max)):
-        return float(rounded)
-    return float("inf" if rounded > 0 else "-inf")
+    exponent = mpmath.frexp(ulp(x, dtype))[1] - 1  # frexp(1) is (0.5, 1)
+    rounded = mpmath.ldexp(mpmath.nint(mpmath.ldexp(x, -exponent)), exponent)
+    beyond = abs(rounded) > float(np.finfo(dtype).max)
+    return float(mpmath.sign(x) * mpmath.inf if beyond else rounded)
 
 
 def upward(x):
     """A unit as a double, not under it."""
-    unit = exact(min(x, mpmath.ldexp(1, 1023)))
+    unit = min(x, mpmath.ldexp(1, 1023))
     value = float(unit)
-    return value if Fraction(value) >= unit else float(np.nextafter(value, np.inf))
+    return value if value >= unit else float(np.nextafter(value, np.inf))

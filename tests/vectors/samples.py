@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from tests import regimes
-from tests.regimes import rng
+from tests.regimes import Case, rng
 
 OF_REGIME = {
     "good overlap": "Normal",
@@ -63,26 +61,7 @@ INVALID = (
         {"r_data": np.zeros((2, 3)), "r_noise": np.zeros((3, 3))},
     ),
 )
-APART = np.asarray([0.0, 2000.0, -2000.0])
-
-
-class Samples(NamedTuple):
-    """Finite samples that are exact in a dtype, and values of F to ask for."""
-
-    flags: str
-    comment: str
-    r_data: np.ndarray
-    r_noise: np.ndarray
-    nu: float
-    Fs: tuple[float, ...]
-
-    @property
-    def r(self):
-        return {"r_data": self.r_data, "r_noise": self.r_noise}
-
-    @property
-    def size(self):
-        return self.r_data.size + self.r_noise.size
+APART = np.asarray([[0.0], [2000.0], [-2000.0]])
 
 
 def exact_inputs(x, dtype):
@@ -95,25 +74,26 @@ def flagged(flag, n, m, nu):
 
 
 def finite(dtype):
+    """Finite samples that are exact in a dtype, and the flags of each."""
     for name, flag in OF_REGIME.items():
         if dtype == "float32" and flag in NOT_FLOAT32.split():
             continue
         for case in regimes.REGIMES[name]():
             samples = [case.r_data, case.r_noise]
-            if sum(r.size for r in samples) > SMALL and case.name not in LARGER:
+            if case.size > SMALL and case.name not in LARGER:
                 if name not in THINNED.split(", "):
                     continue
                 samples = [r[:: max(1, r.size // THIN)] for r in samples]
             r_data, r_noise = (exact_inputs(r, dtype) for r in samples)
             nu, *Fs = (float(exact_inputs(x, dtype)) for x in (case.nu, *case.F))
             flags = flagged(flag, r_data.size, r_noise.size, nu)
-            yield Samples(flags, case.name, r_data, r_noise, nu, tuple(Fs))
+            yield flags, Case(case.name, r_data, r_noise, nu, tuple(Fs))
     kind = np.dtype(dtype).type
     for x in map(kind, EDGES[dtype]):
         for edge in (np.nextafter(x, kind(-INF)), x, np.nextafter(x, kind(INF))):
             r = np.asarray([float(edge)])
-            yield Samples("Edge", f"at {float(edge)!r}", r, -r, 1.0, (0.0,))
-            yield Samples("Edge", f"at {-float(edge)!r}", -r, r, 1.0, (0.0,))
+            yield "Edge", Case(f"at {float(edge)!r}", r, -r, 1.0, (0.0,))
+            yield "Edge", Case(f"at {-float(edge)!r}", -r, r, 1.0, (0.0,))
 
 
 def infinite(**given):
