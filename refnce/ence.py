@@ -104,7 +104,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     ([-0.097, -0.059], [0.195])
     """
     ratios, F = samples(r_data, r_noise, F)
-    r_data, r_noise = ratios.pair
+    (r_data, r_noise), F = ratios.pair, ratios.to_device(F)
     x_data, c_data = _exponent(r_data, F, +0.5)
     x_noise, c_noise = _exponent(r_noise, F, -0.5)
     dr_data = _times_exp(c_data * (-0.25 / r_data.shape[-1]), x_data)
@@ -131,7 +131,7 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     0.5
     """
     ratios, F = samples(r_data, r_noise, 0.0)
-    r_data, r_noise = ratios.pair
+    (r_data, r_noise), F = ratios.pair, ratios.to_device(F)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     return (p_noise - p_data) + array_namespace(F).log(S_noise / S_data)  # the best F
@@ -143,7 +143,7 @@ def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array
     E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger exponent.
     """
     ratios, F = samples(r_data, r_noise, F)
-    xp, (r_data, r_noise) = ratios.xp, ratios.pair
+    xp, (r_data, r_noise), F = ratios.xp, ratios.pair, ratios.to_device(F)
     S_data, p_data = _mean_exp(r_data, F, +0.5)
     S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
     p = xp.maximum(p_data, p_noise)

@@ -27,7 +27,7 @@ from refnce import logz, nce
 from refnce.array.backend import array_namespace, where
 from refnce.array.family import check_finite, family
 from refnce.array.interop import interoperable
-from refnce.array.ratios import Ratios
+from refnce.array.validation import samples
 
 __all__ = [
     "gradient",
@@ -264,7 +264,7 @@ def _moment(T, w):
 def _weights(r_data, r_noise, F, nu):
     """The curvature weights of data and noise, scaled to sum 1 (0 if all are)."""
     xp = array_namespace(F)
-    w_data, w_noise = nce.curvature_weights(Ratios(xp, (r_data, r_noise), nu), F)
+    w_data, w_noise = nce.curvature_weights(*samples(r_data, r_noise, F, nu))
     total = sum(xp.sum(w, axis=-1, keepdims=True) for w in (w_data, w_noise))
     total = where(total > 0.0, total, 1.0)
     return w_data / total, w_noise / total

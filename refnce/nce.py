@@ -32,7 +32,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.array.backend import array_namespace, as_float, machine_eps, where
+from refnce.array.backend import all_true, array_namespace, as_float, host
+from refnce.array.backend import machine_eps, where
 from refnce.array.interop import interoperable
 from refnce.array.ratios import over_blocks, where_certified
 from refnce.array.special import dot, last_sum, log_double_double
@@ -91,10 +92,11 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         rest = where(large, e, 0.0) + ratios.xp.log1p(q)
         return [last_sum(where(large, d, 0.0) + rest)]
 
-    signs = zip(ratios.pair, (1, -1))
-    (data,), (noise,) = (over_blocks(softplus, r, F, sign) for r, sign in signs)
+    r_data, r_noise = ratios.pair
+    (data,) = ratios.over(lambda r, F: softplus(r, F, 1), r_data, F)
+    (noise,) = ratios.over(lambda r, F: softplus(r, F, -1), r_noise, F)
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
-    return w_data * data + w_noise * noise  # Eq. (1)
+    return ratios.to_device(w_data * data + w_noise * noise)  # Eq. (1)
 
 
 @interoperable
@@ -116,7 +118,7 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     -0.0952
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    return residual(ratios, F, order=0).value  # Eq. (3)
+    return ratios.to_device(residual(ratios, F, order=0).value)  # Eq. (3)
 
 
 @interoperable
@@ -146,13 +148,13 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
-        yield (U + D) * ratios.xp.exp(-M)
+        yield (U + D) * host.exp(-M)
 
     (data,), (noise,) = ratios.over_odds(F, quick, quick)
     value = w_data * data + w_noise * noise  # Eq. (4)
     certified = is_certified(value, F, ratios.nu)
     (value,) = where_certified(certified, (value,), exact, ratios, F)
-    return value
+    return ratios.to_device(value)
 
 
 @interoperable
@@ -236,17 +238,17 @@ def exact_sides(r, F, nu, M):
 
 def each(f_data, f_noise, ratios, F):
     """A formula of the odds S and E for every data and every noise sample."""
-    xp, formulas = ratios.xp, (f_data, f_noise)
-    S = (xp.exp(F) * ratios.nu)[..., None]
-    values = tuple(f(S, xp.exp(r)) for f, r in zip(formulas, ratios.pair))
-    least = xp.minimum(*(xp.min(x, axis=-1) for x in values))
-
-    def exact(ratios, F):
-        for f, r in zip(formulas, ratios.pair):
-            below, _, _, q = split(r, F, ratios.nu, 0.0 * F)
-            yield f(xp.where(below, 1.0, q), xp.where(below, q, 1.0))
-
-    return where_certified(is_certified(least, F, ratios.nu), values, exact, ratios, F)
+    xp, both = ratios.xp, list(zip((f_data, f_noise), ratios.pair))
+    S = ratios.to_device(host.exp(F) * ratios.nu)[..., None]
+    values = [f(S, xp.exp(r)) for f, r in both]
+    least = host.minimum(*ratios.to_host([xp.min(x, axis=-1) for x in values]))
+    if all_true(is_certified(least, F, ratios.nu)):
+        return values
+    F, values = ratios.to_device(F), []
+    for f, r in both:
+        below, _, _, q = split(r, F, ratios.nu, 0.0 * F)
+        values.append(f(xp.where(below, 1.0, q), xp.where(below, q, 1.0)))
+    return values
 
 
 def is_certified(value, F, nu):
@@ -297,9 +299,13 @@ def exact_sums(ratios, F, order):
         below, t, scale = exact_sides(r, F, ratios.nu, M)
         return sums_of(below, t, scale, order)
 
-    distances = [nearest(r, F, ratios.nu) for r in ratios.pair]
-    both = zip(ratios.pair, distances)
-    return [over_blocks(sums, r, F, M) for r, M in both], distances
+    F, both, distances = ratios.to_device(F), [], []
+    for r in ratios.pair:
+        M = nearest(r, F, ratios.nu)
+        *part, M = ratios.to_host([*over_blocks(sums, r, F, M), M])
+        both.append(part)
+        distances.append(M)
+    return both, distances
 
 
 def two_powers(p):
@@ -332,19 +338,19 @@ class Residual(NamedTuple):
 
 def combined(ratios, sums, distances):
     """Return c, M, U and D from the sums of data and noise, each times its own e^M."""
-    xp, M = ratios.xp, ratios.xp.minimum(*distances)
+    M = host.minimum(*distances)
     w = zip(weights(*ratios.sizes, ratios.nu), distances)
-    w_data, w_noise = (w * xp.exp(M - own) for w, own in w)
+    w_data, w_noise = (w * host.exp(M - own) for w, own in w)
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
     c = count_difference(k_data, k_noise, ratios.sizes, ratios.nu)
     U = [x - below for x, below in zip(total[::2], total[1::2])]
-    return xp.astype(c, M.dtype, copy=False), M, *U, *total[1::2]
+    return c.astype(M.dtype), M, *U, *total[1::2]
 
 
 def residual(ratios, F, order):
     """Return the residual at F and its derivatives up to ``order``, at most 2."""
-    xp, zero = ratios.xp, 0.0 * F
+    zero = 0.0 * F
 
     def quick(E, S):
         below, t = quick_sides(E, S)
@@ -359,6 +365,6 @@ def residual(ratios, F, order):
     c, M, *parts = where_certified(certified, values, exact, ratios, F)
     U, D = parts[: order + 1], parts[order + 1 :]
     difference = U[0] - D[0]
-    counts = where(c == 0, 0.0, c * xp.exp(M))
-    value = c + difference * xp.exp(-M)
+    counts = where(c == 0, 0.0, c * host.exp(M))
+    value = c + difference * host.exp(-M)
     return Residual(value, counts + difference, counts, U, D)

@@ -16,6 +16,7 @@ import numpy
 Array = Any
 Namespace = Any
 
+host = numpy  # the namespace of numbers per run, and of all arrays on a CPU
 NAMES = ("numpy", "cupy")
 STRICT = "array_api_strict"
 MODULES = {"cupy": "array_api_compat.cupy"}
@@ -87,11 +88,6 @@ def is_numpy(x: Array) -> bool:
 def device(x: Array) -> Any:
     """Return the device of array ``x``."""
     return "cpu" if is_numpy(x) else x.device
-
-
-def is_async_device(x: Array) -> bool:
-    """Whether reading a number of ``x`` waits for a GPU: loops then look less often."""
-    return not is_numpy(x) and array_api_compat.is_cupy_array(x)
 
 
 def matrix_transpose(x: Array) -> Array:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from refnce.array.backend import BLOCK, all_true, array_namespace, is_numpy
+from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device
+from refnce.array.backend import host, is_numpy, to_numpy
 from refnce.array.special import last_sum
 
 
 class Ratios:
     """Checked log-ratios of data and noise, and the weight nu.
+
+    Samples stay on their device. What is one number per run, such as F and sums over
+    samples, is on the host: a GPU would take longer to start a kernel for it.
 
     Attributes
     ----------
@@ -28,18 +32,41 @@ class Ratios:
         self.sizes = tuple(r.shape[-1] for r in pair)
         self.E: Any = None
 
-    def keep_exponentials(self) -> Ratios:
+    def keep_exponentials(self) -> None:
         """Make e^r once for every F that follows."""
         self.E = tuple(self.xp.exp(r) for r in self.pair)
-        return self
+
+    def to_device(self, x):
+        """NumPy's ``x`` beside the samples."""
+        if self.xp is host:
+            return x
+        return asarray(x, self.xp, device=device(self.pair[0]))
+
+    def to_host(self, arrays):
+        """The arrays over the runs as NumPy's, in one transfer."""
+        if self.xp is host:
+            return arrays
+        xp, arrays = self.xp, self.xp.broadcast_arrays(*arrays)
+        every = to_numpy(xp.stack([xp.astype(x, xp.float64) for x in arrays]))
+        short = [x.dtype == xp.float32 for x in arrays]
+        return [x.astype(host.float32) if y else x for x, y in zip(every, short)]
+
+    def over(self, f, r, *runs):
+        """The sums that f(r, *runs) returns, of data or of noise."""
+        return self.to_host(over_blocks(f, r, *map(self.to_device, runs)))
 
     def over_odds(self, F, f_data, f_noise):
         """For data and for noise the sums that f(E, S) returns, S = nu e^F, E = e^r."""
-        S = (self.xp.exp(F) * self.nu)[..., None]
-        parts, exp = zip((f_data, f_noise), self.E or self.pair), self.xp.exp
+        S, exp = self.to_device(host.exp(F) * self.nu)[..., None], self.xp.exp
         if self.E is not None:
-            return [over_blocks(f, E, S) for f, E in parts]
-        return [over_blocks(lambda r, S: f(exp(r), S), r, S) for f, r in parts]
+            data, noise = map(over_blocks, (f_data, f_noise), self.E, (S, S))
+        else:
+            data, noise = (
+                over_blocks(lambda r, S: f(exp(r), S), r, S)
+                for f, r in zip((f_data, f_noise), self.pair)
+            )
+        sums = self.to_host([*data, *noise])
+        return sums[: len(data)], sums[len(data) :]
 
     def over_sigmoids(self, F, f):
         """The sums that f(s) returns for s_data, and for s_noise."""
@@ -74,8 +101,9 @@ def where_certified(certified, values, exact, ratios, F):
         return values
     if F.ndim == 0:
         return exact(ratios, F)
-    xp, hard = ratios.xp, ~certified
-    pair = [xp.broadcast_to(r, (*hard.shape, r.shape[-1]))[hard] for r in ratios.pair]
+    xp, hard, runs = ratios.xp, ~certified, certified.shape
+    mask = ratios.to_device(hard)
+    pair = [xp.broadcast_to(r, (*runs, r.shape[-1]))[mask] for r in ratios.pair]
     for value, part in zip(values, exact(Ratios(xp, pair, ratios.nu), F[hard])):
         value[hard] = part
     return values

@@ -13,7 +13,7 @@ from functools import lru_cache
 import array_api_compat
 import numpy
 
-from refnce.array.backend import all_true, array_namespace, device
+from refnce.array.backend import all_true, array_namespace, device, to_numpy
 from refnce.array.ratios import Ratios
 
 LARGEST = sys.float_info.max
@@ -65,7 +65,7 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
     -------
     ratios : Ratios
         With contiguous samples.
-    F : array over the runs (a NumPy scalar for one run), or None
+    F : NumPy array over the runs (a scalar for one run), or None
 
     Raises
     ------
@@ -92,6 +92,7 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
             must = f"be a number or broadcast to the runs {runs}"
             raise invalid("F0", must, shape_of(F))
         F = F if F.shape == with_F else xp.broadcast_to(F, with_F)
+        F = to_numpy(F)[()]
     return Ratios(xp, (rows(r_data), rows(r_noise)), nu), F
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 
 from refnce import nce
-from refnce.array.backend import all_true, device, machine_eps, where
+from refnce.array.backend import all_true, host, machine_eps, where
 from refnce.array.interop import interoperable
 from refnce.array.ratios import where_certified
 from refnce.array.special import log_double_double, two_sum
 from refnce.array.validation import check_count, check_positive, invalid, samples
 from refnce.logz.bracket import bracket
-from refnce.logz.result import Status, make_result
+from refnce.logz.result import Status, completed, make_result
 
 FEW = 16  # samples in all: their sums do not average rounding errors
 CYCLE, MAX_UPDATES = int(Status.CYCLE), int(Status.MAX_UPDATES)
@@ -54,7 +54,8 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     >>> round(float(logz.bar_update(r_data, r_noise, 0.0)), 3)
     0.684
     """
-    return _update(*samples(r_data, r_noise, F, nu))[0]
+    ratios, F = samples(r_data, r_noise, F, nu)
+    return ratios.to_device(_update(ratios, F)[0])
 
 
 @interoperable
@@ -106,25 +107,26 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     check_count("max_updates", max_updates, 1)
     check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
-    xp, start = ratios.keep_exponentials().xp, bracket(ratios)
+    ratios.keep_exponentials()
+    start = bracket(ratios)
     lo, hi = start.lo, start.hi
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
-    eps = machine_eps(lo.dtype, xp)
+    eps = machine_eps(lo.dtype, host)
     margin = min(xtol, 0.5)  # the distance is right to first order
     least = max(margin - margin**2, 2.0 * eps)
     running = ~start.no_root
-    count = turns = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
+    count = turns = host.zeros(lo.shape, dtype=host.int64)[()]
     status, last = count + MAX_UPDATES, 0.0 * lo
     for update in range(max_updates + 1):
         F_next, h, distance = _update(ratios, F)
         if step != 1.0:
             F_next = F - step * h
-        F_next = where(xp.isfinite(F_next), F_next, 0.5 * lo + 0.5 * hi)
+        F_next = where(host.isfinite(F_next), F_next, 0.5 * lo + 0.5 * hi)
         count = where(running, count + 1, count)
-        lo = where(running & (h < 0), xp.maximum(lo, F), lo)
-        hi = where(running & (h > 0), xp.minimum(hi, F), hi)
+        lo = where(running & (h < 0), host.maximum(lo, F), lo)
+        hi = where(running & (h > 0), host.minimum(hi, F), hi)
         # In a gap between samples the distance is nearly 1, however far the root is.
-        tol = xp.maximum(xp.minimum(eps * abs(F), 0.25), least)
+        tol = host.maximum(host.minimum(eps * abs(F), 0.25), least)
         done = running & (distance <= tol)
         status = where(done, 0, status)
         running = running & ~done
@@ -133,26 +135,27 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
         turns, last = where(turned, turns + 1, 0), move
         cycle = running & (turns >= 4)
         status = where(cycle, CYCLE, status)
-        lo = where(cycle, xp.minimum(F, F_next), lo)
-        hi = where(cycle, xp.maximum(F, F_next), hi)
+        lo = where(cycle, host.minimum(F, F_next), lo)
+        hi = where(cycle, host.maximum(F, F_next), hi)
         if update < max_updates:
             F = where(running, F_next, F)
         running = running & ~cycle
         if all_true(~running):
             break
     slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
-    lo, hi = xp.minimum(lo, F) - slack, xp.maximum(hi, F) + slack
-    return make_result(start, ratios, (F, status, count + 1, lo, hi))
+    lo, hi = host.minimum(lo, F) - slack, host.maximum(hi, F) + slack
+    fields = completed(start, ratios, F, status, count + 1, lo, hi)
+    return make_result(ratios, fields)
 
 
 def _update(ratios, F):
     """Return F - h, h and the distance to the root that Newton's method sees."""
-    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
+    nu, (n, m) = ratios.nu, ratios.sizes
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
     scaled = B * (nu * n / m)
-    h = xp.log1p((A - scaled) / scaled)  # Eq. (10)
+    h = host.log1p((A - scaled) / scaled)  # Eq. (10)
     slope = 2.0 - A_square / A - B_square / B
-    certified = nce.is_certified(xp.minimum(A / n, B / m), F, nu)
+    certified = nce.is_certified(host.minimum(A / n, B / m), F, nu)
     certified = certified & (abs(h) <= 1.0) & (slope >= 0.5) & (n + m > FEW)
     values = F - h, h, abs(h) / slope
     return where_certified(certified, values, _exact_update, ratios, F)
@@ -160,7 +163,7 @@ def _update(ratios, F):
 
 def _exact_update(ratios, F):
     """``_update`` without cancellation and underflow."""
-    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
+    nu, (n, m) = ratios.nu, ratios.sizes
     sums, distances = nce.exact_sums(ratios, F, order=1)
     (k_data, T_data, D_data, *_), (k_noise, T_noise, D_noise, *_) = sums
     counts = k_data, m - k_noise
@@ -168,13 +171,13 @@ def _exact_update(ratios, F):
     # A, B = V e^-K. If every sigmoid is small there is no count, only e^-M.
     K_data, K_noise = (where(k == 0, M, 0.0) for k, M in zip(counts, distances))
     parts = zip(counts, smalls, (K_data, K_noise), distances, (n, m))
-    V_data, V_noise = ((k + x * xp.exp(K - M)) / n for k, x, K, M, n in parts)
+    V_data, V_noise = ((k + x * host.exp(K - M)) / n for k, x, K, M, n in parts)
     # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
-    high, low = log_double_double(nu, machine_eps(F.dtype, xp))
+    high, low = log_double_double(nu, machine_eps(F.dtype, host))
     ratio = V_noise / V_data
-    log_ratio = xp.log(ratio)
-    rest = ratio * xp.exp(-log_ratio) - 1.0  # lost in rounding the logarithm
+    log_ratio = host.log(ratio)
+    rest = ratio * host.exp(-log_ratio) - 1.0  # lost in rounding the logarithm
     total, error = F, low + where(abs(log_ratio) < math.inf, rest, 0.0)
     for term in (high, K_data, -K_noise, log_ratio):
         total, e = two_sum(total, term + 0.0 * F)
@@ -183,10 +186,11 @@ def _exact_update(ratios, F):
     # Near the root h comes from the exact difference (A - nu B)/A.
     c, M, U, slope_U, D, slope_D = nce.combined(ratios, sums, distances)
     by_M, by_A = (
-        where(c == 0, 0.0, c * xp.exp(K)) + (U - D) * xp.exp(K - M) for K in (M, K_data)
+        where(c == 0, 0.0, c * host.exp(K)) + (U - D) * host.exp(K - M)
+        for K in (M, K_data)
     )
-    near = -xp.log1p(-by_A * (1.0 + nu) / V_data)
+    near = -host.log1p(-by_A * (1.0 + nu) / V_data)
     close = abs(F - far) < 0.5
     distance = abs(by_M) / (slope_U + slope_D)
     values = where(close, F - near, far), where(close, near, F - far), distance
-    return tuple(xp.astype(x, F.dtype, copy=False) for x in values)
+    return tuple(x.astype(F.dtype) for x in values)

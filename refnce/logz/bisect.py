@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import (
-    all_true,
-    device,
-    is_async_device,
-    machine_eps,
-    where,
-)
+from refnce.array.backend import all_true, host, machine_eps, where
 from refnce.array.interop import interoperable
 from refnce.array.special import last_sum
 from refnce.array.validation import check_positive, samples
 from refnce.logz.bracket import bracket
-from refnce.logz.result import make_result
+from refnce.logz.result import completed, make_result
 from refnce.nce import limits, residual
 
 # Plain sums of sigmoids are right to less than this many eps.
@@ -61,17 +55,18 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     """
     check_positive("xtol", xtol, zero=True)
     ratios, _ = samples(r_data, r_noise, None, nu, start=True)
-    xp, start = ratios.keep_exponentials().xp, bracket(ratios)
+    ratios.keep_exponentials()
+    start = bracket(ratios)
     lo, hi = start.lo, start.hi
-    eps = machine_eps(lo.dtype, xp)
-    width = float(xp.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
+    eps = machine_eps(lo.dtype, host)
+    width = float(host.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
     halvings = max(0, math.ceil(halvings))
-    is_async, in_doubt = is_async_device(lo), False
+    in_doubt = False
     for _ in range(halvings):
         middle = 0.5 * lo + 0.5 * hi
-        wide = hi - lo > xp.maximum(abs(middle) * (0.5 * eps), max(xtol, eps))
-        if not is_async and all_true(~wide):
+        wide = hi - lo > host.maximum(abs(middle) * (0.5 * eps), max(xtol, eps))
+        if all_true(~wide):
             break
         if not in_doubt:
             sign, in_doubt = _plain_sign(ratios, middle)
@@ -81,9 +76,9 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
         hi = where(wide & (sign >= 0), middle, hi)
     F = 0.5 * lo + 0.5 * hi
     slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
-    count = xp.full(lo.shape, halvings + 1, dtype=xp.int64, device=device(lo))
-    found = F, 0 * count, count, lo - slack, hi + slack
-    return make_result(start, ratios, found)
+    count = host.full(lo.shape, halvings + 1)
+    fields = completed(start, ratios, F, 0 * count, count, lo - slack, hi + slack)
+    return make_result(ratios, fields)
 
 
 def _plain_sign(ratios, F):
@@ -92,9 +87,9 @@ def _plain_sign(ratios, F):
     def sums(E, S):
         return [last_sum(S / (S + E))]
 
-    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
+    nu, (n, m) = ratios.nu, ratios.sizes
     (data,), (noise,) = ratios.over_odds(F, sums, sums)
     A, nu_B = data / n, nu * (1.0 - noise / m)
-    blur = BLUR * machine_eps(F.dtype, xp) * (A + nu_B + nu)
-    in_range = abs(F + math.log(nu)) <= limits(F.dtype, xp)[0]
+    blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu)
+    in_range = abs(F + math.log(nu)) <= limits(F.dtype, host)[0]
     return A - nu_B, not all_true(in_range & (abs(A - nu_B) > blur))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-from refnce.array.backend import all_true, array_namespace, where
+from refnce.array.backend import all_true, array_namespace, host, where
 from refnce.array.special import two_product
 
 
@@ -30,34 +30,37 @@ def bracket(ratios):
     which is a_minus < nu (1 - b_minus), and W - tau > 0, which is 1 - a_plus > nu
     b_plus. Neither is then below 2^-106/(n m), which bounds the logit.
     """
-    xp, (r_data, r_noise), (n, m), nu = ratios.xp, ratios.pair, ratios.sizes, ratios.nu
-    lo = xp.minimum(xp.min(r_data, axis=-1), xp.min(r_noise, axis=-1))
-    hi = xp.maximum(xp.max(r_data, axis=-1), xp.max(r_noise, axis=-1))
+    (r_data, r_noise), (n, m), nu = ratios.pair, ratios.sizes, ratios.nu
+    lo_data, hi_data = ratios.to_host(_extremes(r_data))
+    lo_noise, hi_noise = ratios.to_host(_extremes(r_noise))
+    lo, hi = host.minimum(lo_data, lo_noise), host.maximum(hi_data, hi_noise)
     if all_true((lo > -math.inf) & (hi < math.inf)):
-        return Bracket(lo, hi, lo != lo, xp.zeros_like(lo))
-    a_minus, a_plus, lo_data, hi_data = _infinite(r_data)
-    b_minus, b_plus, lo_noise, hi_noise = _infinite(r_noise)
+        return Bracket(lo, hi, lo != lo, 0.0 * lo)
+    lo_data, hi_data, a_minus, a_plus = ratios.to_host(_finite(r_data))
+    lo_noise, hi_noise, b_minus, b_plus = ratios.to_host(_finite(r_noise))
     # tau n m and (W - tau) n m, from counts and an exact product: either may be 0.
     product, rest = two_product(nu, n * (m - b_minus))
-    above = xp.astype((product - m * a_minus) + rest, lo.dtype)
+    above = (product - m * a_minus) + rest
     product, rest = two_product(nu, n * b_plus)
-    below = xp.astype((m * (n - a_plus) - product) - rest, lo.dtype)
+    below = (m * (n - a_plus) - product) - rest
     finite = (above > 0) & (below > 0)
     shift = 74.0 + math.log(n * m) + 2.0 * abs(math.log(nu))
-    lo = where(finite, xp.minimum(lo_data, lo_noise) - shift, 0.0)
-    hi = where(finite, xp.maximum(hi_data, hi_noise) + shift, 0.0)
-    inf = xp.full_like(lo, math.inf)
-    limit = where(above > 0, inf, where(below > 0, -inf, math.nan))
+    lo = where(finite, host.minimum(lo_data, lo_noise) - shift, 0.0)
+    hi = where(finite, host.maximum(hi_data, hi_noise) + shift, 0.0)
+    limit = where(above > 0, math.inf, where(below > 0, 0.0 * lo - math.inf, math.nan))
     return Bracket(lo, hi, ~finite, where(finite, 0.0, limit))
 
 
-def _infinite(r):
-    """The numbers of -inf and +inf in r, the least and the greatest finite value."""
+def _extremes(r):
+    xp = array_namespace(r)
+    return xp.min(r, axis=-1), xp.max(r, axis=-1)
+
+
+def _finite(r):
+    """The least and the greatest finite value, the numbers of -inf and +inf in r."""
     xp = array_namespace(r)
     finite = xp.isfinite(r)
-    minus, plus = (
-        xp.astype(xp.count_nonzero(r == x, axis=-1), xp.float64)
-        for x in (-math.inf, math.inf)
-    )
-    least = xp.min(where(finite, r, math.inf), axis=-1)
-    return minus, plus, least, xp.max(where(finite, r, -math.inf), axis=-1)
+    infinite = (xp.count_nonzero(r == x, axis=-1) for x in (-math.inf, math.inf))
+    minus, plus = (xp.astype(x, xp.float64) for x in infinite)
+    lo, hi = xp.where(finite, r, math.inf), xp.where(finite, r, -math.inf)
+    return xp.min(lo, axis=-1), xp.max(hi, axis=-1), minus, plus

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 
-from refnce.array.backend import all_true, device
-from refnce.array.backend import is_async_device, machine_eps, where
+from refnce.array.backend import all_true, host, machine_eps, where
 from refnce.array.validation import runs_shape
 from refnce.logz.bracket import bracket
-from refnce.logz.result import Status, make_result
+from refnce.logz.result import Status, completed
 from refnce.nce import residual
 
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
@@ -25,49 +24,51 @@ def bracketed(ratios, F0, xtol, passes):
     the last but one, is replaced by bisection. A step of Chebyshev's method from the
     Newton step w misses the root by at most |w|^3.
     """
-    xp, start = ratios.keep_exponentials().xp, bracket(ratios)
+    ratios.keep_exponentials()
+    start = bracket(ratios)
     lo, hi = start.lo, start.hi
-    eps = machine_eps(lo.dtype, xp)
+    eps = machine_eps(lo.dtype, host)
     F = _pooled_quantile(ratios) if F0 is None else F0
-    inside = xp.isfinite(F) & (F >= lo) & (F <= hi)
+    inside = host.isfinite(F) & (F >= lo) & (F <= hi)
     F = where(inside, F, 0.5 * lo + 0.5 * hi)
     running = ~start.no_root
-    count = xp.zeros(lo.shape, dtype=xp.int64, device=device(lo))
+    count = host.zeros(lo.shape, dtype=host.int64)[()]
     step = before = 0.0 * F + math.inf
-    for k in range(MAX_PASSES):
+    for _ in range(MAX_PASSES):
         g = residual(ratios, F, order=2)
         sign, counts = g.scaled, g.counts
         count = where(running, count + 1, count)
         lo = where(running & (sign <= 0), F, lo)
         hi = where(running & (sign >= 0), F, hi)
-        P = g.U[0] + xp.maximum(counts, 0.0)
-        N = g.D[0] + xp.maximum(-counts, 0.0)
-        phi = where(abs(sign) < 0.5 * N, xp.log1p(sign / N), xp.log(P) - xp.log(N))
+        P = g.U[0] + host.maximum(counts, 0.0)
+        N = g.D[0] + host.maximum(-counts, 0.0)
+        phi = where(
+            abs(sign) < 0.5 * N, host.log1p(sign / N), host.log(P) - host.log(N)
+        )
         p, q = g.U[1] / P, g.D[1] / N
         slope = p + q
         w = -phi / slope
         curvature = (g.U[2] / P - p * p) - (g.D[2] / N - q * q)
         move = w - 0.5 * w * w * curvature / slope  # Chebyshev
-        inside = (F + move >= lo) & (F + move <= hi) & xp.isfinite(move)
+        inside = (F + move >= lo) & (F + move <= hi) & host.isfinite(move)
         good = inside & (abs(move) <= 0.5 * before)
         move = where(good, move, 0.5 * lo + 0.5 * hi - F)
         move = where(sign == 0, 0.0, move)
-        tol = xp.maximum(abs(F) * (0.5 * eps), max(xtol, eps))
+        tol = host.maximum(abs(F) * (0.5 * eps), max(xtol, eps))
         # The bound holds near F: a step beyond 1, the width of the logistic, is not
         # known to an ulp of a huge F.
-        near = xp.minimum(tol, max(xtol, 1.0))
+        near = host.minimum(tol, max(xtol, 1.0))
         done = (sign == 0) | (good & (abs(w) ** 3 <= near)) | (hi - lo <= 2.0 * tol)
         F = where(running, F + move, F)
         before, step = abs(step), where(running, move, step)
         running = running & ~done
-        if (not is_async_device(F) or k % 8 == 7) and all_true(~running):
+        if all_true(~running):
             break
     reach = 2.0 * abs(step) + 4.0 * (max(xtol, eps) + eps * abs(F))
     slack = 4.0 * (eps + eps * abs(F))
-    lo, hi = xp.maximum(lo - slack, F - reach), xp.minimum(hi + slack, F + reach)
+    lo, hi = host.maximum(lo - slack, F - reach), host.minimum(hi + slack, F + reach)
     status = where(running, int(Status.MAX_UPDATES), 0 * count)
-    found = F, status, count + (1 + passes), lo, hi
-    return make_result(start, ratios, found)
+    return completed(start, ratios, F, status, count + (1 + passes), lo, hi)
 
 
 def _pooled_quantile(ratios):
@@ -88,4 +89,4 @@ def _pooled_quantile(ratios):
         at = xp.minimum(xp.count_nonzero(below < least, axis=-1), k + j - 1)[..., None]
         at = xp.take_along_axis(order, at, axis=-1)
         F = F + 0.5 * xp.take_along_axis(pooled, at, axis=-1)[..., 0]
-    return F
+    return ratios.to_host([F])[0]

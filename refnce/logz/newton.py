@@ -14,17 +14,16 @@ from __future__ import annotations
 import math
 
 from refnce import nce
-from refnce.array.backend import BLOCK, all_true, device
-from refnce.array.backend import is_async_device, is_numpy, machine_eps, where
+from refnce.array.backend import BLOCK, all_true, host, is_numpy
+from refnce.array.backend import machine_eps, where
 from refnce.array.interop import interoperable
 from refnce.array.ratios import Ratios, where_certified
 from refnce.array.special import dot, last_sum
 from refnce.array.validation import check_positive, samples
 from refnce.logz.bracketed import bracketed
-from refnce.logz.result import NARROW, LogZ, error_and_overlap
+from refnce.logz.result import NARROW, error_and_overlap, make_result
 
 PASSES = 6
-BLIND_PASSES = 2  # on an accelerator, before the host first waits for a result
 FEW = 16  # samples in all, for which phi is seldom nearly linear
 
 
@@ -69,34 +68,32 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     if sum(ratios.sizes) <= FEW:
-        return bracketed(ratios, F0, xtol, 0)
+        return make_result(ratios, bracketed(ratios, F0, xtol, 0))
     start, is_reversed = (F0, False) if F0 is not None else _start(ratios)
     ordered = Ratios(ratios.xp, ratios.pair[::-1], nu) if is_reversed else ratios
     found, certified, passes = _quick(ordered, start, xtol, int(F0 is None))
 
     def safeguarded(ratios, start):
-        z = bracketed(ratios, None if F0 is None else start, xtol, passes)
-        return z.F, z.status, z.evaluations, *z.bracket, z.standard_error, z.overlap
+        return bracketed(ratios, None if F0 is None else start, xtol, passes)
 
     found = where_certified(certified, found, safeguarded, ratios, start)
-    F, status, count, lo, hi, error, overlap = found
-    return LogZ(F, status, count, (lo, hi), error, overlap)
+    return make_result(ratios, found)
 
 
 def _quick(ratios, F, xtol, passes):
     """Return the fields of a LogZ, where they are certified, and the passes."""
-    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
-    eps, (largest, tiny) = machine_eps(F.dtype, xp), nce.limits(F.dtype, xp)
+    nu, (n, m) = ratios.nu, ratios.sizes
+    eps, (largest, tiny) = machine_eps(F.dtype, host), nce.limits(F.dtype, host)
     tol, log_nu = max(xtol, eps), math.log(nu)
     # Standard error and overlap are extrapolated over the last step, to its cube.
     longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
-    is_async = is_async_device(F)
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
     near, shift, shifted = abs(F + log_nu) <= largest, 0.0, ratios
     if not all_true(near):
         shift = where(near, 0.0, F)
-        shifted = Ratios(xp, [r - shift[..., None] for r in ratios.pair], nu)
+        c = ratios.to_device(shift)[..., None]
+        shifted = Ratios(ratios.xp, [r - c for r in ratios.pair], nu)
         F = F - shift
     if max(n, m) <= BLOCK:
         shifted.keep_exponentials()
@@ -106,15 +103,14 @@ def _quick(ratios, F, xtol, passes):
         slope = a[0] + b[0]
         # log A - log B - log nu from the difference, which near the root is exact.
         scaled = B[0] * (nu * n / m)
-        w = -xp.log1p((A[0] - scaled) / scaled) / slope
+        w = -host.log1p((A[0] - scaled) / scaled) / slope
         c2, c3 = 0.5 * (a[1] - b[1]) / slope, (a[2] + b[2]) / (6.0 * slope)
         step = w - w * w * (c2 - w * (2.0 * c2 * c2 - c3))
         # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
         missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) ** 2
         certified = (missed <= tol) & (abs(step) <= longest)
         hopeful = (slope >= 0.5) & (A[0] >= n * tiny) & (B[0] >= m * tiny)
-        may_wait = not is_async or passes >= BLIND_PASSES
-        if may_wait and all_true(certified | ~hopeful):
+        if all_true(certified | ~hopeful):
             break
         F = F + step
     in_range = abs(F + log_nu) <= largest
@@ -131,7 +127,7 @@ def _quick(ratios, F, xtol, passes):
         exact, _ = error_and_overlap(ratios, where(certified, F, 0.0))
         error = where(has_digits, error, exact)
     reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
-    count = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
+    count = host.zeros(F.shape, dtype=host.int64)[()]
     fields = F, count, count + passes, F - reach, F + reach, error, overlap
     return fields, certified, passes
 
@@ -145,11 +141,12 @@ def _start(ratios):
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
     pair = [_sixteenth(r) if is_long else r for r in pair]
-    data, noise = (last_sum(r) / r.shape[-1] for r in pair)
+    sums = ratios.to_host([last_sum(r) for r in pair])
+    data, noise = (x / r.shape[-1] for x, r in zip(sums, pair))
     F = 0.5 * (data + noise - math.log(nu))
     if is_long:
         F = newton(*pair, nu=nu, xtol=1e-3).F
-    is_reversed = nu == 1.0 and is_numpy(F) and all_true(data < noise)
+    is_reversed = nu == 1.0 and all_true(data < noise)
     return where(abs(F) < math.inf, F, 0.0), is_reversed
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from refnce import nce
-from refnce.array.backend import Array, where
-from refnce.array.ratios import over_blocks, where_certified
+from refnce.array.backend import Array, host, where
+from refnce.array.ratios import where_certified
 from refnce.array.special import last_sum
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
@@ -81,16 +81,21 @@ class LogZ:
         return self.converged & (self.overlap >= TRUSTED_OVERLAP) & finite
 
 
-def make_result(start, ratios, found):
-    """The LogZ of a solve that found (F, status, evaluations, lo, hi).
+def make_result(ratios, fields):
+    """The LogZ of NumPy's arrays (F, status, evaluations, lo, hi, error, overlap)."""
+    F, status, evaluations, lo, hi, *rest = map(ratios.to_device, fields)
+    return LogZ(F, status, evaluations, (lo, hi), *rest)
+
+
+def completed(start, ratios, F, status, evaluations, lo, hi):
+    """The fields of a LogZ.
 
     A run without a root gets its limit as F and the whole line as bracket.
     """
-    F, status, evaluations, lo, hi = found
     F = where(start.no_root, start.limit, F)
     status = where(start.no_root, int(Status.NO_ROOT), status)
-    ends = where(start.no_root, -math.inf, lo), where(start.no_root, math.inf, hi)
-    return LogZ(F, status, evaluations, ends, *error_and_overlap(ratios, F))
+    lo, hi = where(start.no_root, -math.inf, lo), where(start.no_root, math.inf, hi)
+    return F, status, evaluations, lo, hi, *error_and_overlap(ratios, F)
 
 
 def error_and_overlap(ratios, F):
@@ -100,14 +105,16 @@ def error_and_overlap(ratios, F):
     with denominator n (or m). It is nan where n or m is 1, F is not finite, or the
     denominator is 0.
     """
-    xp, nu, (n, m) = ratios.xp, ratios.nu, ratios.sizes
+    nu, (n, m) = ratios.nu, ratios.sizes
     finite = abs(F) < math.inf
     F = where(finite, F, 0.0)
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
     u_data, u_noise = A - A_square, B - B_square
     v_data, v_noise = A_square - A * A / n, B_square - B * B / m
     hess = u_data / n + nu * u_noise / m
-    values = xp.sqrt(v_data / n**2 + v_noise * (nu / m) ** 2) / hess, hess / (1.0 + nu)
+    values = host.sqrt(v_data / n**2 + v_noise * (nu / m) ** 2) / hess, hess / (
+        1.0 + nu
+    )
     kept = [u_data > NARROW * A, u_noise > NARROW * B]
     kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
     certified = kept[0] & kept[1] & kept[2] & kept[3] & nce.is_certified(hess, F, nu)
@@ -127,9 +134,9 @@ def _exact_error(ratios, F):
     for r, (k, total, below, *_), own, w in parts:
         n = r.shape[-1]
         # Where all samples are on one side of F, s or s - 1 is taken, times e^own.
-        two_sided = xp.astype((k > 0) & (k < n), F.dtype)
-        factor = xp.exp(-own * two_sided)
-        mean = (xp.astype(k, F.dtype) * two_sided + (total - 2.0 * below) * factor) / n
+        two_sided = ((k > 0) & (k < n)).astype(F.dtype)
+        factor = host.exp(-own * two_sided)
+        mean = (k.astype(F.dtype) * two_sided + (total - 2.0 * below) * factor) / n
 
         def squares(r, F, M, *runs):
             two_sided, factor, mean = (x[..., None] for x in runs)
@@ -137,9 +144,11 @@ def _exact_error(ratios, F):
             s = xp.where(b, two_sided - factor * t, factor * t) - mean
             return [last_sum(s * s), last_sum(s)]
 
-        square, rest = over_blocks(squares, r, F, own, two_sided, factor, mean)
-        variance = xp.maximum(square / n - (rest / n) ** 2, 0.0)
-        deviations.append(w * n**0.5 * xp.sqrt(variance) * (xp.exp(M - own) / factor))
+        square, rest = ratios.over(squares, r, F, own, two_sided, factor, mean)
+        variance = host.maximum(square / n - (rest / n) ** 2, 0.0)
+        deviations.append(
+            w * n**0.5 * host.sqrt(variance) * (host.exp(M - own) / factor)
+        )
     hess = U + D
-    error = where(hess > 0, xp.hypot(*deviations) / hess, math.nan)
-    return error, hess * xp.exp(-M)
+    error = where(hess > 0, host.hypot(*deviations) / hess, math.nan)
+    return error, hess * host.exp(-M)
