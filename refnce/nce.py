@@ -338,7 +338,7 @@ class Residual(NamedTuple):
 
 def combined(ratios, sums, distances):
     """Return c, M, U and D from the sums of data and noise, each times its own e^M."""
-    M = host.minimum(*distances)
+    M = where(distances[0] < distances[1], *distances)
     w = zip(weights(*ratios.sizes, ratios.nu), distances)
     w_data, w_noise = (w * host.exp(M - own) for w, own in w)
     (k_data, *data), (k_noise, *noise) = sums

@@ -148,9 +148,9 @@ def test_samples_returns_what_it_checked():
     assert (F_runs, F_runs.dtype, F_runs.shape) == (0.5, "float64", ())
     assert ratios.nu == 2.0 and type(ratios.nu) is float
     assert validation.samples(r_data, r_noise, 0.5)[1].tolist() == [0.5] * 3
-    assert validation.samples(r_data[0], r_noise, F)[1] is F
+    assert validation.samples(r_data[0], r_noise, F)[1].tolist() == F.tolist()
     assert validation.samples(r_data[0], r_noise, None, start=True)[1] is None
-    assert validation.samples(r_data, r_noise, F, start=True)[1] is F
+    assert validation.samples(r_data, r_noise, F, start=True)[1].tolist() == F.tolist()
     with pytest.raises(ValueError, match=r"F0 must .* broadcast to the runs \(\)"):
         validation.samples(r_data[0], r_noise, F, start=True)
     flipped = np.asarray(r_data.T, order="C").T

@@ -21,8 +21,8 @@ NAMES = ("numpy", "cupy")
 STRICT = "array_api_strict"
 MODULES = {"cupy": "array_api_compat.cupy"}
 PACKAGES = {"cupy": "'refnce[cuda12]' or 'refnce[cuda13]'"}
-# 256 KiB of float64: a block and a few temporaries stay in the second-level cache.
-BLOCK = 32768
+# 512 KiB of float64: a block and a few temporaries stay in the second-level cache.
+BLOCK = 65536
 
 
 class BackendError(RuntimeError):

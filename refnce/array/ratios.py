@@ -57,7 +57,8 @@ class Ratios:
 
     def over_odds(self, F, f_data, f_noise):
         """For data and for noise the sums that f(E, S) returns, S = nu e^F, E = e^r."""
-        S, exp = self.to_device(host.exp(F) * self.nu)[..., None], self.xp.exp
+        S, exp = self.to_device(host.exp(F) * self.nu), self.xp.exp
+        S = S[..., None] if S.ndim else S
         if self.E is not None:
             data, noise = map(over_blocks, (f_data, f_noise), self.E, (S, S))
         else:
@@ -101,9 +102,15 @@ def where_certified(certified, values, exact, ratios, F):
         return values
     if F.ndim == 0:
         return exact(ratios, F)
-    xp, hard, runs = ratios.xp, ~certified, certified.shape
+    hard = ~certified
     mask = ratios.to_device(hard)
-    pair = [xp.broadcast_to(r, (*runs, r.shape[-1]))[mask] for r in ratios.pair]
-    for value, part in zip(values, exact(Ratios(xp, pair, ratios.nu), F[hard])):
-        value[hard] = part
+
+    def chosen(arrays):
+        runs = ((*hard.shape, x.shape[-1]) for x in arrays)
+        return tuple(ratios.xp.broadcast_to(*x)[mask] for x in zip(arrays, runs))
+
+    part = Ratios(ratios.xp, chosen(ratios.pair), ratios.nu)
+    part.E = ratios.E and chosen(ratios.E)
+    for value, x in zip(values, exact(part, F[hard])):
+        value[hard] = x
     return values

@@ -7,7 +7,7 @@ import struct
 from decimal import Context, Decimal
 from functools import lru_cache
 
-from refnce.array.backend import array_namespace, ignore_fp_errors, is_numpy
+from refnce.array.backend import array_namespace, host, ignore_fp_errors, is_numpy
 
 
 @ignore_fp_errors()
@@ -48,11 +48,10 @@ def veltkamp_split(a):
 
 
 def last_sum(x):
-    """Return the sum over the last axis (in NumPy by blocks of 128 terms).
-
-    NumPy's method takes half the time of its function.
-    """
-    return x.sum(-1) if is_numpy(x) else array_namespace(x).sum(x, axis=-1)
+    """Return the sum over the last axis (in NumPy by blocks of 128 terms)."""
+    if is_numpy(x):
+        return host.add.reduce(x, axis=-1)  # less than half the time of host.sum
+    return array_namespace(x).sum(x, axis=-1)
 
 
 def dot(x, y):
@@ -61,10 +60,9 @@ def dot(x, y):
     Long ones are cut into rows of 512. BLAS adds the terms of a row one after another
     in some 32 sums, so for equal terms its rounding errors would accumulate.
     """
-    n, row = x.shape[-1], 512
-    if n <= row and x.ndim == 1 and is_numpy(x):
-        return x.dot(y)
-    xp = array_namespace(x)
+    if x.ndim == 1 and isinstance(x, host.ndarray) and x.size <= 512:
+        return x.dot(y)  # a third of the time of vecdot
+    n, row, xp = x.shape[-1], 512, array_namespace(x)
     if n <= row or not is_numpy(x):
         return xp.vecdot(x, y)
     cut = n - n % row

@@ -6,6 +6,7 @@ import math
 
 from refnce.array.backend import all_true, host, machine_eps, where
 from refnce.array.interop import interoperable
+from refnce.array.ratios import where_certified
 from refnce.array.special import last_sum
 from refnce.array.validation import check_positive, samples
 from refnce.logz.bracket import bracket
@@ -13,7 +14,7 @@ from refnce.logz.result import completed, make_result
 from refnce.nce import limits, residual
 
 # Plain sums of sigmoids are right to less than this many eps.
-BLUR = 32.0
+BLUR = 16.0
 
 
 @interoperable
@@ -68,10 +69,10 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
         wide = hi - lo > host.maximum(abs(middle) * (0.5 * eps), max(xtol, eps))
         if all_true(~wide):
             break
-        if not in_doubt:
-            sign, in_doubt = _plain_sign(ratios, middle)
         if in_doubt:
             sign = residual(ratios, middle, order=0).scaled
+        else:
+            sign, in_doubt = _sign(ratios, middle)
         lo = where(wide & (sign <= 0), middle, lo)
         hi = where(wide & (sign >= 0), middle, hi)
     F = 0.5 * lo + 0.5 * hi
@@ -81,15 +82,23 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     return make_result(ratios, fields)
 
 
-def _plain_sign(ratios, F):
-    """Return A - nu B from plain sums, and whether its sign is in doubt in any run."""
+def _sign(ratios, F):
+    """Return a number of the sign of A - nu B, and whether all runs are in doubt.
 
-    def sums(E, S):
+    It comes from plain sums where these leave no doubt.
+    """
+
+    def plain(E, S):
         return [last_sum(S / (S + E))]
 
+    def exact(ratios, F):
+        return (residual(ratios, F, order=0).scaled,)
+
     nu, (n, m) = ratios.nu, ratios.sizes
-    (data,), (noise,) = ratios.over_odds(F, sums, sums)
+    (data,), (noise,) = ratios.over_odds(F, plain, plain)
     A, nu_B = data / n, nu * (1.0 - noise / m)
     blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu)
-    in_range = abs(F + math.log(nu)) <= limits(F.dtype, host)[0]
-    return A - nu_B, not all_true(in_range & (abs(A - nu_B) > blur))
+    certain = abs(F + math.log(nu)) <= limits(F.dtype, host)[0]
+    certain = certain & (abs(A - nu_B) > blur)
+    (sign,) = where_certified(certain, (A - nu_B,), exact, ratios, F)
+    return sign, all_true(~certain)

@@ -133,14 +133,14 @@ def _quick(ratios, F, xtol, passes):
 
 
 def _start(ratios):
-    """Halfway between the means; for long samples the root of a sixteenth of them.
+    """Halfway between the means; for long samples the root of a part of them.
 
     Also return whether the data lie below the noise and the two may be exchanged, as
     samples of equal weight may be. phi' is then above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
-    pair = [_sixteenth(r) if is_long else r for r in pair]
+    pair = [_part(r) if is_long else r for r in pair]
     sums = ratios.to_host([last_sum(r) for r in pair])
     data, noise = (x / r.shape[-1] for x, r in zip(sums, pair))
     F = 0.5 * (data + noise - math.log(nu))
@@ -150,13 +150,13 @@ def _start(ratios):
     return where(abs(F) < math.inf, F, 0.0), is_reversed
 
 
-def _sixteenth(r):
-    """The middle 256 of every 4096 neighbours, which are all parts of a sorted r."""
+def _part(r):
+    """The middle 64 of every 4096 neighbours, which are all parts of a sorted r."""
     n, stretch = r.shape[-1], 4096
     if n <= stretch:
         return r
     rows = r[..., : n - n % stretch].reshape((*r.shape[:-1], -1, stretch))
-    return rows[..., 1920:2176].reshape((*r.shape[:-1], -1))
+    return rows[..., 2016:2080].reshape((*r.shape[:-1], -1))
 
 
 def _powers(p):
