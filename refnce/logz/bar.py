@@ -80,7 +80,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     Returns
     -------
     LogZ
-        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 2 eps)
+        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 3 eps)
         (at most 0.25): the step that Newton's method would still take. The last update
         itself can be small without convergence, where h' is small. CYCLE: the updates
         alternate in sign with
@@ -113,7 +113,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, host)
     margin = min(xtol, 0.5)  # the distance is right to first order
-    least = max(margin - margin**2, 2.0 * eps)
+    least = max(margin - margin**2, 3.0 * eps)
     running = ~start.no_root
     count = turns = host.zeros(lo.shape, dtype=host.int64)[()]
     status, last = count + MAX_UPDATES, 0.0 * lo

@@ -112,12 +112,11 @@ def error_and_overlap(ratios, F):
     u_data, u_noise = A - A_square, B - B_square
     v_data, v_noise = A_square - A * A / n, B_square - B * B / m
     hess = u_data / n + nu * u_noise / m
-    values = host.sqrt(v_data / n**2 + v_noise * (nu / m) ** 2) / hess, hess / (
-        1.0 + nu
-    )
+    error = host.hypot(host.sqrt(v_data) / n, host.sqrt(v_noise) * (nu / m)) / hess
     kept = [u_data > NARROW * A, u_noise > NARROW * B]
     kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
     certified = kept[0] & kept[1] & kept[2] & kept[3] & nce.is_certified(hess, F, nu)
+    values = error, hess / (1.0 + nu)
     error, hess = where_certified(certified, values, _exact_error, ratios, F)
     usable = finite & (min(n, m) > 1)
     overlap = (1.0 + nu) ** 2 / nu * hess  # Eq. (4), normalised
@@ -146,9 +145,8 @@ def _exact_error(ratios, F):
 
         square, rest = ratios.over(squares, r, F, own, two_sided, factor, mean)
         variance = host.maximum(square / n - (rest / n) ** 2, 0.0)
-        deviations.append(
-            w * n**0.5 * host.sqrt(variance) * (host.exp(M - own) / factor)
-        )
+        scale = host.exp(M - own * (1.0 - two_sided))
+        deviations.append(w * n**0.5 * host.sqrt(variance) * scale)
     hess = U + D
     error = where(hess > 0, host.hypot(*deviations) / hess, math.nan)
     return error, hess * host.exp(-M)
