@@ -18,8 +18,6 @@ Namespace = Any
 
 NAMES = ("numpy", "cupy")
 STRICT = "array_api_strict"
-MODULES = {"cupy": "array_api_compat.cupy"}
-PACKAGES = {"cupy": "'refnce[cuda12]' or 'refnce[cuda13]'"}
 # 256 KiB of float64: a block and a few temporaries stay in the second-level cache.
 BLOCK = 32768
 
@@ -38,10 +36,11 @@ def load(name: str) -> Namespace:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
     try:
         if name == "cupy":
-            _check_cupy(importlib.import_module("cupy"))
-        return importlib.import_module(MODULES.get(name, name))
+            _check_cupy(importlib.import_module(name))
+            return importlib.import_module("array_api_compat.cupy")
+        return importlib.import_module(name)
     except ImportError as error:
-        package = PACKAGES.get(name, name)
+        package = "'refnce[cuda12]' or 'refnce[cuda13]'" if name == "cupy" else name
         raise BackendError(f"{name} is not installed; pip install {package}") from error
 
 
