@@ -335,6 +335,6 @@ def test_every_method_of_a_figure_sees_the_same_batches():
         seen.append((before.count, float(x.sum() + y.sum())))
         return {"theta": after.theta}
 
-    paths = recording.record(states, batches, list(range(20)), point=point)
+    paths = recording.record(settings, "", states, batches, list(range(20)), point)
     assert paths["bar"]["theta"].shape == (20, 2, 1)
     assert len(set(seen)) == 20 and len(seen) == 40
