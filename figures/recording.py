@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,7 @@ def fixed(
     settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int
 ) -> Batches:
     """One batch of data and noise, again and again."""
-    x, y = (
-        settings.array(law.sample(rng, *shape))
-        for law, rng in zip((data, noise), streams, strict=True)
-    )
-    while True:
-        yield x, y
+    return repeat(next(fresh(settings, data, noise, streams, *shape)))
 
 
 def concatenate_runs(*sources: Batches) -> Batches:

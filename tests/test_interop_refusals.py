@@ -45,7 +45,6 @@ def test_arrays_that_are_refused(monkeypatch):
     masked = r"is a masked array; pass what is not masked, r_\w+.compress"
     refused(np.ma.array(x), masked)
     refused(x.view(Quantity), "is a Quantity; pass its values without the unit")
-    refused(x.astype(">f8"), "must hold float64 or float32 numbers; got >f8: convert")
     refused(np.ones(3, complex), "must hold float64 or float32 numbers; got complex128")
     frame = type("Series", (), {"to_numpy": None, "__module__": "pandas.core.series"})
     refused(frame(), r"is a Series; pass r_\w+.to_numpy\(\)$")
@@ -56,7 +55,6 @@ def test_tensors_that_are_refused(torch):
     x = torch.ones(3, dtype=torch.float64)
     refused(x.requires_grad_(), r"cannot be viewed .* grad.* tensor.detach\(\)")
     refused(torch.ones(3, dtype=torch.bfloat16), "cannot be viewed .*BFloat16")
-    refused(torch.ones(3, dtype=torch.int64), "must be arrays of one library|must hold")
     with pytest.raises(TypeError, match="r_data must hold float64 .* got int64"):
         nce.loss(torch.ones(3, dtype=torch.int64), torch.ones(3), 0.0)
 
