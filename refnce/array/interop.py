@@ -119,9 +119,9 @@ def _view(library: str, x: Any) -> Array:
 
 def _back(library: str, result: Any, device: Any) -> Any:
     """``result``, arrays in nested tuples, in ``library`` and on its ``device``."""
-    xp: Any = sys.modules[library]
     if library in INSIDE:
         return result
+    xp: Any = sys.modules[library]
     if library == "jax":
         return _back_jax(xp, result, device)
     on_cpu = library == "torch" and device.type == "cpu"
