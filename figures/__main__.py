@@ -49,7 +49,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
         prog="python -m figures",
         description="Make the figures of the paper: NAME.png and NAME.json.",
     )
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(AVAILABLE))
+    known = ", ".join(AVAILABLE)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=known)
     add, whole = parser.add_argument, _whole_number
     add("--backend", default="numpy", metavar="NAME", help="numpy (default) or cupy")
     add("--seed", type=whole(0), default=0, metavar="N", help="default 0")
@@ -65,7 +66,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     for name in options.names:
         if name not in AVAILABLE:
-            known = ", ".join(AVAILABLE)
             parser.error(f"unknown figure {name!r}; the names are {known}")
     named = list(dict.fromkeys(options.names))
     options.names = named or list(AVAILABLE)
@@ -134,23 +134,14 @@ def make(name: str, settings: Settings, out: Path, command: str) -> float:
 
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
-    settings = Settings(
-        options.backend,
-        options.seed,
-        options.runs,
-        options.quick,
-        progress=True,
-        mnist=options.mnist,
-        width=options.width,
-        steps=options.steps,
-        work=options.out / "mnist",
-        resume=options.resume,
-    )
+    asked = vars(options)
+    names, out = asked.pop("names"), asked.pop("out")
+    settings = Settings(progress=True, work=out / "mnist", **asked)
     command = shlex.join(["python", "-m", "figures", *arguments])
     try:
-        for name in options.names:
-            seconds = make(name, settings, options.out, command)
-            say(f"{options.out / name}.png  {seconds:.1f} s")
+        for name in names:
+            seconds = make(name, settings, out, command)
+            say(f"{out / name}.png  {seconds:.1f} s")
     except KeyboardInterrupt:
         say("figures: interrupted; the files written so far are whole", sys.stderr)
         return 130
@@ -158,7 +149,7 @@ def main(arguments: list[str]) -> int:
         say(f"figures: {' '.join(str(error).split())}", sys.stderr)
         return 2
     except OSError as error:
-        place = error.filename or options.out
+        place = error.filename or out
         say(f"figures: cannot write {place}: {error.strerror}", sys.stderr)
         return 2
     return 0

@@ -124,6 +124,10 @@ def ways(
     }
 
 
+def reached(before: Any, after: train.State, *batch: Any) -> dict[str, Any]:
+    return {"theta": after.theta, "stopped": after.stopped}
+
+
 def walked(
     settings: Settings,
     label: str,
@@ -133,13 +137,8 @@ def walked(
     optimum: Any,
 ) -> dict[str, Any]:
     """What ``judged`` says of the path of theta of each way, on the same batches."""
-    paths = recording.record(
-        states,
-        batches,
-        list(range(steps)),
-        lambda blocks: settings.track(blocks, label),
-        lambda before, after, x, y: {"theta": after.theta, "stopped": after.stopped},
-    )
+    keep = list(range(steps))
+    paths = recording.record(settings, label, states, batches, keep, reached)
     found = {}
     for name, path in paths.items():
         lost = (path["stopped"] != 0) | np.any(~(np.abs(path["theta"]) < 1e6), axis=-1)

@@ -9,8 +9,6 @@ import numpy as np
 from figures import style, toy2d
 from figures.settings import Settings
 
-WINDOW = 5  # recorded losses, each of one batch, are averaged over so many
-
 
 def compute(settings: Settings, system: str) -> dict[str, Any]:
     """The numbers of ``toy2d.experiment`` that this picture shows."""
@@ -69,27 +67,17 @@ def table(numbers: dict[str, Any]) -> str:
         return "{:.3f} / {:.3f} / {:.2f}".format(*means)
 
     stops = numbers["setting"]["stops"]
-    rows = [[numbers["system"], *(f"{stop} steps" for stop in stops)]]
-    rows.append(["---"] * (len(stops) + 1))
+    titles, rows = [numbers["system"], *(f"{stop} steps" for stop in stops)], []
     for name in toy2d.METHODS:
         curve = numbers["main"][name]
         rows.append([name, *(cell(curve, k) for k in range(len(stops)))])
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join(line.replace(" --- ", "---") for line in lines)
-
-
-def smooth(values: Any) -> Any:
-    """Means over WINDOW neighbours along the first axis."""
-    values = np.asarray(values, dtype=float)
-    total = np.cumsum(np.concatenate([np.zeros_like(values[:1]), values]), axis=0)
-    return (total[WINDOW:] - total[:-WINDOW]) / WINDOW
+    return style.markdown(titles, rows)
 
 
 def _losses(axis: Any, curves: dict[str, Any], names: Any, what: str = "loss") -> None:
-    step = np.asarray(curves["step"], dtype=float)
-    step = smooth(step[:, None])[:, 0] + 1
+    step = style.smooth(curves["step"]) + 1
     for name in names:
-        loss = smooth(curves[name][what])
+        loss = style.smooth(curves[name][what])
         if what == "excess":
             style.band(axis, step, np.maximum(loss, 1e-5), name, log=True, zigzag=False)
         else:

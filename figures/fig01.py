@@ -61,10 +61,10 @@ def compute(settings: Settings) -> dict[str, Any]:
             numbers |= {"root": root, "newton_evaluations": to_numpy(counted)}
             slow, fast = "NCE", "NCE, F rate 10x"
             paths = {
-                "BAR": bar_path(settings, *ratios, 0.0, UPDATES),
+                "BAR": iterates(settings, logz.bar_update, ratios, UPDATES),
                 "binary search": search_path(settings, *ratios, 60),
-                slow: descent_path(settings, *ratios, 1.0, SHOWN[slow]),
-                fast: descent_path(settings, *ratios, 10.0, SHOWN[fast]),
+                slow: iterates(settings, descent(1.0), ratios, SHOWN[slow]),
+                fast: iterates(settings, descent(10.0), ratios, SHOWN[fast]),
             }
             for name, path in paths.items():
                 numbers["trajectories"][name] = shown(path, SHOWN[name], root)
@@ -73,7 +73,7 @@ def compute(settings: Settings) -> dict[str, Any]:
                     row = count(name, n, F0, kind, paths[name], root)
                     numbers["updates"].append(row)
         for F0 in STARTS:
-            path = bar_path(settings, *ratios, F0, UPDATES)
+            path = iterates(settings, logz.bar_update, ratios, UPDATES, F0)
             rows = [count("BAR", n, F0, kind, path, root) for kind in KINDS]
             numbers["updates"] += rows
     return numbers
@@ -120,24 +120,19 @@ def under(histogram: dict[Any, int], limit: int) -> float:
     return few / sum(histogram.values())
 
 
-def bar_path(
-    settings: Settings, r_data: Any, r_noise: Any, F0: float, updates: int
+def iterates(
+    settings: Settings, update: Any, ratios: Any, updates: int, F0: float = 0.0
 ) -> Any:
-    """F (updates + 1, runs) under repeated BAR updates, Equation 9."""
-    path = [settings.array(np.full(r_data.shape[:-1], F0))]
+    """F (updates + 1, runs) from F0 on under F <- update(r_data, r_noise, F)."""
+    path = [settings.array(np.full(ratios[0].shape[:-1], F0))]
     for _ in range(updates):
-        path.append(logz.bar_update(r_data, r_noise, path[-1]))
+        path.append(update(*ratios, path[-1]))
     return np.stack([to_numpy(F) for F in path])
 
 
-def descent_path(
-    settings: Settings, r_data: Any, r_noise: Any, rate: float, updates: int
-) -> Any:
-    """F under gradient descent on the NCE loss, Equation 3."""
-    path = [settings.array(np.zeros(r_data.shape[:-1]))]
-    for _ in range(updates):
-        path.append(path[-1] - rate * nce.grad_F(r_data, r_noise, path[-1]))
-    return np.stack([to_numpy(F) for F in path])
+def descent(rate: float) -> Any:
+    """The update of gradient descent on the NCE loss, Equation 3."""
+    return lambda r_data, r_noise, F: F - rate * nce.grad_F(r_data, r_noise, F)
 
 
 def search_path(settings: Settings, r_data: Any, r_noise: Any, halvings: int) -> Any:

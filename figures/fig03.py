@@ -80,9 +80,7 @@ def curves(
     }
     batches = recording.fresh(settings, data, noise, streams[1:], runs, BATCH)
     keep, label = recording.kept(steps, 60), f"fig03 rate {rate:g}, {start} start"
-    paths = recording.record(
-        states, batches, keep, lambda blocks: settings.track(blocks, label)
-    )
+    paths = recording.record(settings, label, states, batches, keep)
     result: dict[str, Any] = {"step": np.asarray(keep)}
     for name, path in paths.items():
         off_theta = np.linalg.norm(path["theta"] - data.theta[:, 0], axis=-1)

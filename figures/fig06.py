@@ -10,7 +10,6 @@ from figures import style
 from figures.mnist import experiment
 from figures.settings import Settings
 
-WINDOW = 5  # the geometric mean of so many recorded losses is drawn, each of one batch
 LOWEST = 1e-30
 LOSSES = ("loss", "held_loss", "held_best")
 
@@ -30,7 +29,7 @@ def draw(numbers: dict[str, Any]) -> Any:
     for name in experiment.METHODS:
         own = {what: _array(values) for what, values in curves[name].items()}
         log = {what: np.log10(np.maximum(own[what], LOWEST)) for what in LOSSES}
-        _band(axes[0, 0], _smooth(step), _smooth(log["loss"]), name)
+        _band(axes[0, 0], style.smooth(step), style.smooth(log["loss"]), name)
         _band(axes[0, 1], stops, log["held_loss"], name)
         _band(axes[0, 2], stops, log["held_best"], name)
         _band(axes[1, 0], step, own["F"], name)
@@ -71,7 +70,7 @@ def late(numbers: dict[str, Any], name: str) -> Any:
 
 def table(numbers: dict[str, Any]) -> str:
     """Batches of the second half, then held-out samples at the end, as Markdown."""
-    titles = (
+    rows, titles = [], [
         "log10 loss, by seed",
         "median batch",
         "worst batch",
@@ -79,8 +78,7 @@ def table(numbers: dict[str, Any]) -> str:
         "held-out, F at their root",
         "F",
         "its held-out root",
-    )
-    rows = ["| " + " | ".join(titles) + " |", "|---" * len(titles) + "|"]
+    ]
     for name in experiment.METHODS:
         batches, curve = late(numbers, name), numbers["curves"][name]
         ends = {
@@ -90,8 +88,8 @@ def table(numbers: dict[str, Any]) -> str:
         cells += [np.log10(ends["held_loss"]), np.log10(ends["held_best"])]
         cells += [ends["F"], ends["held_root"]]
         texts = [", ".join(f"{x:.1f}" for x in cell) for cell in cells]
-        rows.append("| " + " | ".join([name, *texts]) + " |")
-    return "\n".join(rows)
+        rows.append([name, *texts])
+    return style.markdown(titles, rows)
 
 
 def _varied(axis: Any, varied: dict[str, Any], steps: int) -> None:
@@ -110,12 +108,6 @@ def _varied(axis: Any, varied: dict[str, Any], steps: int) -> None:
 def _array(values: Any) -> Any:
     """Numbers (K, runs); null in the file, for a number not finite, becomes nan."""
     return np.asarray(values, dtype=float)
-
-
-def _smooth(values: Any) -> Any:
-    width = min(WINDOW, len(values))
-    windows = (values[k : k + width] for k in range(len(values) - width + 1))
-    return np.stack([window.mean(axis=0) for window in windows])
 
 
 def _band(axis: Any, x: Any, values: Any, method: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from figures import style
-from figures.fig01 import bar_path, first, histogram
+from figures.fig01 import first, histogram, iterates
 from figures.settings import Settings
 from refnce import distributions, logz, nce
 from refnce.array.backend import to_numpy
@@ -36,10 +36,10 @@ def log_ratios(settings: Settings, runs: int) -> tuple[Any, Any]:
 
 def compute(settings: Settings) -> dict[str, Any]:
     runs = settings.runs or RUNS
-    r_data, r_noise = log_ratios(settings, runs)
+    ratios = r_data, r_noise = log_ratios(settings, runs)
     root = logz.newton(r_data, r_noise).F
     F_root = to_numpy(root)
-    path = bar_path(settings, r_data, r_noise, 0.0, UPDATES)
+    path = iterates(settings, logz.bar_update, ratios, UPDATES)
     error = path - F_root
     A = -2.0 * settings.xp.sum(nce.grad_r(r_data, r_noise, root)[0], axis=-1)
     slope = to_numpy(2.0 * nce.hess_F(r_data, r_noise, root) / A)

@@ -37,8 +37,7 @@ class Job:
 
     settings: Settings
     method: str
-    theta: Any
-    F: Any
+    learnt: Any  # theta and F
     start: Any
     place: int
 
@@ -48,19 +47,14 @@ def compute(settings: Settings) -> dict[str, Any]:
     _, held, noise = experiment.sources(settings)
     real, again = (held.sample(make_rng(seed, 2, k), CHAINS) for k in range(2))
     start, learnt = noise.sample(make_rng(seed, 2, 2), CHAINS), numbers["thetas"]
-    jobs = []
-    for k, name in enumerate(SAMPLED):
-        theta, F = learnt[name]
-        jobs.append(Job(settings, name, theta, F, start, k))
+    jobs = [Job(settings, x, learnt[x], start, k) for k, x in enumerate(SAMPLED)]
     found = parallel_map(sample, jobs, settings.backend)
     samplers = dict(zip(SAMPLED, found, strict=True))
     pictures = {"digits": real, "noise": start}
     pictures |= {name: own.pop("x") for name, own in samplers.items()}
-    steps, warmup, leapfrog = lengths(settings)
-    hmc = {"steps": steps, "warmup": warmup, "leapfrog": leapfrog}
     more = {"chains": CHAINS, "coordinates": "whitened by the noise"}
     return {
-        "setting": numbers["setting"] | hmc | more,
+        "setting": numbers["setting"] | lengths(settings) | more,
         "samplers": samplers,
         "nearest_error": {k: nearest_error(x, again) for k, x in pictures.items()},
         "pictures": {
@@ -72,18 +66,18 @@ def compute(settings: Settings) -> dict[str, Any]:
 
 def sample(job: Job) -> dict[str, Any]:
     """Run the chains of one energy; x (chains, 784) is where they end."""
-    settings, place = job.settings, job.place
+    settings, (theta, F) = job.settings, job.learnt
     _, _, noise = experiment.sources(settings)
-    log_density = density(settings, noise, settings.array(job.theta, "float32"))
+    log_density = density(settings, noise, settings.array(theta, "float32"))
     z = settings.array(noise.whiten(job.start), "float32")
-    steps, warmup, leapfrog = lengths(settings)
+    options: Any = lengths(settings)
 
     def progress(each: Any) -> Any:
-        return settings.track(each, f"HMC, {job.method}", warmup + steps)
+        total = options["warmup"] + options["steps"]
+        return settings.track(each, f"HMC, {job.method}", total)
 
-    rng = make_rng(settings.seed, 3, place)
-    options: Any = {"step_size": 0.01, "progress": progress}
-    options |= {"steps": steps, "warmup": warmup, "leapfrog": leapfrog}
+    rng = make_rng(settings.seed, 3, job.place)
+    options |= {"step_size": 0.01, "progress": progress}
     chains = sampling.hmc(log_density, z, rng, **options)
     r_hat, ess = diagnose(chains.samples)
     x = noise.unwhiten(to_numpy(chains.samples[-1, ...]).astype(float))
@@ -91,7 +85,7 @@ def sample(job: Job) -> dict[str, Any]:
     half_square = 0.5 * np.sum(to_numpy(z) ** 2, axis=-1)
     return {
         "x": x,
-        "F": float(job.F),
+        "F": float(F),
         "acceptance": float(np.mean(to_numpy(chains.acceptance))),
         "step_size": chains.step_size,
         "r_hat_max": float(np.max(r_hat)),
@@ -101,9 +95,10 @@ def sample(job: Job) -> dict[str, Any]:
     }
 
 
-def lengths(settings: Settings) -> tuple[int, int, int]:
+def lengths(settings: Settings) -> dict[str, int]:
     """Steps, steps of warm-up, longest trajectory."""
-    return (4, 2, 3) if settings.quick else (STEPS, WARMUP, LEAPFROG)
+    long = (4, 2, 3) if settings.quick else (STEPS, WARMUP, LEAPFROG)
+    return dict(zip(("steps", "warmup", "leapfrog"), long, strict=True))
 
 
 def density(settings: Settings, noise: Any, theta: Any) -> Any:

@@ -63,9 +63,7 @@ def setting(
         for name, method in METHODS.items()
     }
     keep, label = recording.kept(steps, count), f"distance {distance:g}"
-    paths = recording.record(
-        states, batches, keep, lambda blocks: settings.track(blocks, label)
-    )
+    paths = recording.record(settings, label, states, batches, keep)
     optimum = float(data.theta[0]), float(data.log_z)
     result: dict[str, Any] = {
         "setting": {
@@ -83,22 +81,19 @@ def setting(
         "step": np.asarray(keep),
     }
 
-    def curves(theta: Any, F: Any) -> dict[str, Any]:
+    bar = paths["BAR"]
+    paths["BAR, mean of 2 steps"] = {
+        name: (bar[name] + bar[f"{name}_next"]) / 2 for name in ("theta", "F")
+    }
+
+    def curves(path: dict[str, Any], rows: slice) -> dict[str, Any]:
+        theta, F = path["theta"][:, rows], path["F"][:, rows]
         distance = np.hypot(theta[..., 0] - optimum[0], F - optimum[1])
-        return {"distance": distance, "theta": theta[:, 0, 0], "F": F[:, 0]}
+        loss = {"loss": path["loss"][:, rows]} if "loss" in path else {}
+        return {"distance": distance, "theta": theta[:, 0, 0], "F": F[:, 0]} | loss
 
     for name, rows in (("fresh", slice(0, runs)), ("fixed", slice(runs, None))):
-        own = {
-            method: {field: values[:, rows] for field, values in path.items()}
-            for method, path in paths.items()
-        }
-        result[name] = {
-            method: {**curves(path["theta"], path["F"]), "loss": path["loss"]}
-            for method, path in own.items()
-        }
-        bar = own["BAR"]
-        theta, F = ((bar[a] + bar[f"{a}_next"]) / 2 for a in ("theta", "F"))
-        result[name]["BAR, mean of 2 steps"] = curves(theta, F)
+        result[name] = {method: curves(path, rows) for method, path in paths.items()}
     return result
 
 
@@ -109,7 +104,5 @@ def longer(settings: Settings, distance: float, steps: int) -> dict[str, Any]:
     batches = recording.fresh(settings, *laws(distance), streams, runs, BATCH)
     states = {"BAR": start(settings, distance, METHODS["BAR"], runs)}
     keep = recording.kept(steps, 60)
-    paths = recording.record(
-        states, batches, keep, lambda blocks: settings.track(blocks, label)
-    )
+    paths = recording.record(settings, label, states, batches, keep)
     return {"step": np.asarray(keep), "theta": paths["BAR"]["theta"][..., 0]}

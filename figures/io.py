@@ -46,10 +46,9 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 def provenance(settings: Settings, command: str, seconds: float) -> dict[str, Any]:
     """Seed, versions, backend, device, command, wall time and the source's commit."""
-    names = ("array-api-compat", "matplotlib", "refnce")
     versions: dict[str, Any] = {"python": platform.python_version()}
-    versions["numpy"] = np.__version__
-    versions |= {name: _version(name) for name in names}
+    for name in ("numpy", "array-api-compat", "matplotlib", "refnce"):
+        versions[name] = _version(name)
     if settings.backend != "numpy":
         # The distribution of CuPy is called cupy-cuda12x or the like.
         versions[settings.backend] = getattr(settings.xp, "__version__", None)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from itertools import islice, repeat
 from typing import Any
 
 import numpy as np
@@ -37,12 +37,7 @@ def fixed(
     settings: Settings, data: Any, noise: Any, streams: list[Any], *shape: int
 ) -> Batches:
     """One batch of data and noise, again and again."""
-    x, y = (
-        settings.array(law.sample(rng, *shape))
-        for law, rng in zip((data, noise), streams, strict=True)
-    )
-    while True:
-        yield x, y
+    return repeat(next(fresh(settings, data, noise, streams, *shape)))
 
 
 def concatenate_runs(*sources: Batches) -> Batches:
@@ -81,20 +76,21 @@ def point(before: train.State, after: train.State, x: Any, y: Any) -> dict[str, 
 
 
 def record(
+    settings: Settings,
+    label: str,
     states: dict[str, train.State],
     batches: Batches,
     keep: list[int],
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     point: Callable[..., dict[str, Any]] = point,
 ) -> dict[str, dict[str, Any]]:
-    """Train each method from its state on the same batches.
+    """Train each method from its state on the same batches, with a progress bar.
 
     Returns, for each method, what ``point`` gives at the steps in ``keep`` as host
     arrays (K, ...); nan after the last run has stopped.
     """
     states, stop, wanted = dict(states), keep[-1] + 1, set(keep)
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in states}
-    for start in progress(range(0, stop, BLOCK)):
+    for start in settings.track(range(0, stop, BLOCK), label):
         end = min(start + BLOCK, stop)
         block = dict(zip(range(start, end), islice(batches, end - start), strict=True))
         for name, own in rows.items():

@@ -54,5 +54,4 @@ class Settings:
     ) -> Iterable[Any]:
         # None shows no bar where standard error is not a terminal.
         hidden = None if self.progress else True
-        options: Any = {"mininterval": 0.2, "ncols": 88, "total": total}
-        return tqdm(steps, desc=label, disable=hidden, **options)
+        return tqdm(steps, label, total, mininterval=0.2, ncols=88, disable=hidden)

@@ -27,6 +27,7 @@ COLOURS = {
     "BAR, by Adam 10x": "#9467bd",
 }
 OPTIMUM = "#ff8c00"
+WINDOW = 5  # recorded losses, each of one batch, are averaged over so many
 SMALLEST = 1e-300  # a loss of exactly 0 is drawn here on a logarithmic axis
 
 RC = {
@@ -54,6 +55,20 @@ def canvas(
     figure = Figure(figsize=(width, height))
     figure.suptitle(title, fontsize=11)
     return figure, figure.subplots(*shape, squeeze=False)
+
+
+def smooth(values: Any) -> Any:
+    """Means over WINDOW neighbours along the first axis."""
+    values = np.asarray(values, dtype=float)
+    window = min(WINDOW, len(values))
+    return np.lib.stride_tricks.sliding_window_view(values, window, axis=0).mean(-1)
+
+
+def markdown(titles: list[str], rows: list[list[str]]) -> str:
+    """A table of Markdown."""
+    lines = ["| " + " | ".join(row) + " |" for row in (titles, *rows)]
+    lines.insert(1, "|---" * len(titles) + "|")
+    return "\n".join(lines)
 
 
 def legend_below(figure: Any, axis: Any, columns: int | None = None) -> None:

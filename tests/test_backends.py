@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-import types
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -79,28 +80,22 @@ def test_names_of_libraries(monkeypatch):
         backend.load(backend.STRICT)
 
 
-def fake_cupy(available, zeros):
-    """A module in CuPy's place, on a machine with or without a device."""
-    module = types.ModuleType("cupy")
-    module.cuda = types.SimpleNamespace(is_available=lambda: available)
-    module.zeros = zeros
-    return module
+def fake_cupy(available, error):
+    """In CuPy's place, with or without a device; an allocation raises the error."""
+    cuda = SimpleNamespace(is_available=lambda: available)
+    return SimpleNamespace(cuda=cuda, zeros=Mock(side_effect=error))
 
 
-def no_allocation(*args):
-    raise AssertionError("nothing may be allocated where there is no device")
-
-
-def no_toolkit(*args):
-    raise RuntimeError("cannot find libnvrtc.so.12")
+NO_ALLOCATION = AssertionError("nothing may be allocated where there is no device")
+NO_TOOLKIT = RuntimeError("cannot find libnvrtc.so.12")
 
 
 @pytest.mark.parametrize(
     ("module", "message"),
     [
         (None, r"cupy is not installed; pip install 'refnce\[cuda12\]'"),
-        (fake_cupy(False, no_allocation), "finds no CUDA device; check the driver"),
-        (fake_cupy(True, no_toolkit), r"toolkit is incomplete \(cannot find .*\[ctk\]"),
+        (fake_cupy(False, NO_ALLOCATION), "finds no CUDA device; check the driver"),
+        (fake_cupy(True, NO_TOOLKIT), r"toolkit is incomplete \(cannot find .*\[ctk\]"),
     ],
     ids=["not installed", "no device", "no toolkit"],
 )

@@ -5,17 +5,19 @@ rerun with the same seed shows that these come from this code. Averages over pha
 a training are used rather than end points.
 """
 
+import itertools
+
 import numpy as np
 import pytest
 
 from tests.gallery import SOLVED, THREE, committed, common_steps, listed
 from tests.gallery import appendix_C, experiment, section_4_2
 
-from figures import fig03, gaussian1d
+from figures import fig03, gaussian1d, recording
 from figures.settings import Settings
 from refnce import optim, train
 from refnce.train import models
-from refnce.train.fit import Batches, fit
+from refnce.train.fit import Batches
 
 SHORT = 40
 # A rerun on another CPU differs by rounding, which a few steps hardly magnify.
@@ -40,15 +42,14 @@ def phase(numbers, methods, start, stop, data="fresh"):
     return {m: np.asarray(curves[m]["distance"])[kept].mean(axis=0) for m in methods}
 
 
-def matches(rerun, numbers):
+def matches(rerun, numbers, methods, data=None):
     """The rerun's distances at its kept steps are the committed ones."""
     here, there = common_steps(rerun, numbers)
     assert len(here) >= 12
-    for key, curve in rerun.items():
-        if isinstance(curve, dict) and "distance" in curve:
-            a, b = curve["distance"], numbers[key]["distance"]
-            a, b = np.asarray(a)[here], np.asarray(b)[there]
-            np.testing.assert_allclose(a, b, rtol=DIGITS, atol=DIGITS)
+    ours, theirs = (x[data] if data else x for x in (rerun, numbers))
+    for method in methods:
+        a, b = (np.asarray(x[method]["distance"]) for x in (ours, theirs))
+        np.testing.assert_allclose(a[here], b[there], rtol=DIGITS, atol=DIGITS)
 
 
 @pytest.mark.parametrize("distance", [1, 4, 16])
@@ -58,10 +59,7 @@ def test_line_reruns(line, distance):
     assert line[distance]["setting"] == rerun["setting"] | whole
     for numbers in (line[distance], *([committed("fig02")] if distance == 16 else [])):
         for data in ("fresh", "fixed"):
-            steps = {"step": rerun["step"]}, {"step": numbers["step"]}
-            assert set(gaussian1d.METHODS) <= set(rerun[data])
-            curves = {m: rerun[data][m] for m in gaussian1d.METHODS}
-            matches(steps[0] | curves, steps[1] | numbers[data])
+            matches(rerun, numbers, gaussian1d.METHODS, data)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +72,7 @@ def test_line_reruns(line, distance):
 )
 def test_sixteen_dimensions_rerun(panel, rate, start, stream):
     rerun = fig03.curves(Settings(), fig03.RUNS, SHORT, rate, start, stream=stream)
-    assert set(fig03.methods(rate)) <= set(rerun)
-    matches(rerun, committed("fig03")[panel])
+    matches(rerun, committed("fig03")[panel], fig03.methods(rate))
 
 
 @section_4_2(
@@ -209,19 +206,20 @@ def test_figure_nine(line, evidence):
     assert gap.mean() > 2.0 * error
 
 
-def distances_of_a_training(method, start, steps, batches, **options):
+def distances(methods, start, steps, batches, **options):
     """|[theta, F] - [theta*, F*]| (steps, runs) where theta's gradient is taken."""
-    data, noise = batches.data, batches.noise
-    model = models.exponential_family(data, noise)
-    state = train.start(train.Training(model, method, **options), *start)
-    thetas, Fs = [], []
-
-    def keep(before, after, x, y):
-        thetas.append(before.theta[:, 0])
-        Fs.append(after.F if method.F_first else before.F)
-
-    fit(state, batches, steps, record_every=(), callback=keep)
-    return np.hypot(np.stack(thetas) - data.theta[0], np.stack(Fs) - data.log_z)
+    model = models.exponential_family(batches.data, batches.noise)
+    states = {
+        name: train.start(train.Training(model, method, **options), *start)
+        for name, method in methods.items()
+    }
+    source, keep = map(batches, itertools.count()), list(range(steps))
+    paths = recording.record(Settings(), "", states, source, keep)
+    theta_star, F_star = batches.data.theta[0], batches.data.log_z
+    return {
+        name: np.hypot(path["theta"][..., 0] - theta_star, path["F"] - F_star)
+        for name, path in paths.items()
+    }
 
 
 def noise_floor(distance, runs, steps, first):
@@ -232,12 +230,9 @@ def noise_floor(distance, runs, steps, first):
     """
     batches = Batches(*gaussian1d.laws(distance), 9, (runs,), 512, 512)
     start = np.full((runs, 1), batches.data.theta), np.full(runs, batches.data.log_z)
-    work, found = (start, steps, batches), []
-    for name in SOLVED:
-        method, xtol = gaussian1d.METHODS[name], gaussian1d.XTOL
-        distances = distances_of_a_training(method, *work, xtol=xtol)
-        found.append(distances[first:].mean(axis=0))
-    return np.stack(found, axis=1)
+    methods = {name: gaussian1d.METHODS[name] for name in SOLVED}
+    found = distances(methods, start, steps, batches, xtol=gaussian1d.XTOL)
+    return np.stack([found[name][first:].mean(axis=0) for name in SOLVED], axis=1)
 
 
 @experiment(
@@ -296,12 +291,12 @@ def test_sixteen_dimensions(evidence):
 @pytest.mark.parametrize(("optimizer", "rate"), [(optim.adam, 0.05), (optim.ngd, 0.1)])
 def test_other_optimizers(evidence, distance, optimizer, rate):
     batches = Batches(*gaussian1d.laws(distance), 7, (5,), 512, 512)
-    work = (np.zeros((5, 1)), np.zeros(5)), 200, batches
-    root, total = train.Method("newton", F_first=True), {}
+    start = np.zeros((5, 1)), np.zeros(5)
+    methods = {name: train.Method(name) for name in ("gradient", "bar")}
+    methods["newton"] = train.Method("newton", F_first=True)
     options = {"optimizer": optimizer, "rate": rate, "xtol": 1e-9}
-    for method in (train.Method("gradient"), train.Method("bar"), root):
-        found = distances_of_a_training(method, *work, **options)
-        total[method.update] = found.mean(axis=0)
+    found = distances(methods, start, 200, batches, **options)
+    total = {name: values.mean(axis=0) for name, values in found.items()}
     label = f"{optimizer.__name__}, distance {distance:g}, mean over 200 steps: "
     evidence(label + listed(total, ".4g"))
     assert all(np.all(total[m] < total["gradient"]) for m in ("bar", "newton"))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -121,18 +122,11 @@ def test_without_mnist(tmp_path, monkeypatch, capsys):
 # Files
 
 
-def failing(error):
-    def replace(*_):
-        raise error
-
-    return replace
-
-
 FULL = OSError(28, "No space left on device")
 
 
 def test_a_folder_that_turns_unwritable(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(figures_io.os, "replace", failing(FULL))
+    monkeypatch.setattr(figures_io.os, "replace", Mock(side_effect=FULL))
     arguments = ["fig07", "--quick", "--runs", "1", "--out", str(tmp_path)]
     assert command.main(arguments) == 2
     err = capsys.readouterr().err
@@ -144,7 +138,7 @@ def test_a_folder_that_turns_unwritable(tmp_path, capsys, monkeypatch):
 def test_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch, error):
     target = tmp_path / "fig01.json"
     figures_io.write_atomic(target, b"old")
-    monkeypatch.setattr(figures_io.os, "replace", failing(error))
+    monkeypatch.setattr(figures_io.os, "replace", Mock(side_effect=error))
     with pytest.raises(BaseException):  # noqa: B017, PT011
         figures_io.write_atomic(target, b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["fig01.json"]
@@ -161,7 +155,8 @@ def test_the_numbers_are_written_before_the_picture_is_drawn(tmp_path, monkeypat
     from figures import fig07
 
     (tmp_path / "fig07.png").write_bytes(b"of other numbers")
-    monkeypatch.setattr(fig07, "draw", failing(RuntimeError("no picture")))
+    draw = Mock(side_effect=RuntimeError("no picture"))
+    monkeypatch.setattr(fig07, "draw", draw)
     with pytest.raises(RuntimeError, match="no picture"):
         run(tmp_path, "fig07", "--runs", "1")
     assert [p.name for p in tmp_path.iterdir()] == ["fig07.json"]
@@ -179,13 +174,10 @@ def test_the_environment_of_a_notebook_does_not_matter(tmp_path):
 
 
 def test_printing_never_ends_the_work():
-    class Full(io.StringIO):
-        def write(self, text):
-            raise FULL
-
+    full = Mock(encoding="utf-8", write=Mock(side_effect=FULL))
     closed = io.StringIO()
     closed.close()
-    for output in (closed, Full()):
+    for output in (closed, full):
         command.say("text", output)
 
 
@@ -335,6 +327,6 @@ def test_every_method_of_a_figure_sees_the_same_batches():
         seen.append((before.count, float(x.sum() + y.sum())))
         return {"theta": after.theta}
 
-    paths = recording.record(states, batches, list(range(20)), point=point)
+    paths = recording.record(settings, "", states, batches, list(range(20)), point)
     assert paths["bar"]["theta"].shape == (20, 2, 1)
     assert len(set(seen)) == 20 and len(seen) == 40

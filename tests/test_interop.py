@@ -17,10 +17,9 @@ from refnce.array.interop import interoperable
 from tests.libraries import FUNCTIONS, Foreign, Minimal, arguments, call, parts
 
 DOCS = Path(__file__).parent.parent / "docs" / "interoperability.md"
-LIBRARIES = ["torch", "jax", "minimal"]
 
 
-@pytest.fixture(params=LIBRARIES)
+@pytest.fixture(params=["torch", "jax", "minimal"])
 def foreign(request, monkeypatch):
     return Foreign(request.param, monkeypatch)
 

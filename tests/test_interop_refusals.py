@@ -28,13 +28,14 @@ class Quantity(np.ndarray):
 
 
 class Metal(Minimal):
-    __module__ = "numpy"  # a library with from_dlpack
+    __module__ = "minimal"
 
     def __dlpack__(self, **options):
         raise BufferError("on Metal")
 
 
-def test_arrays_that_are_refused():
+def test_arrays_that_are_refused(monkeypatch):
+    Foreign("minimal", monkeypatch)  # a library with from_dlpack
     x = np.ones(3)
     refused([1.0], r"is a list; pass numpy.asarray\(r_\w+\)$")
     refused((1.0,), "is a tuple; pass numpy.asarray")
@@ -44,7 +45,6 @@ def test_arrays_that_are_refused():
     masked = r"is a masked array; pass what is not masked, r_\w+.compress"
     refused(np.ma.array(x), masked)
     refused(x.view(Quantity), "is a Quantity; pass its values without the unit")
-    refused(x.astype(">f8"), "must hold float64 or float32 numbers; got >f8: convert")
     refused(np.ones(3, complex), "must hold float64 or float32 numbers; got complex128")
     frame = type("Series", (), {"to_numpy": None, "__module__": "pandas.core.series"})
     refused(frame(), r"is a Series; pass r_\w+.to_numpy\(\)$")
@@ -53,9 +53,8 @@ def test_arrays_that_are_refused():
 
 def test_tensors_that_are_refused(torch):
     x = torch.ones(3, dtype=torch.float64)
-    refused(x.requires_grad_(), r"records gradients; pass r_\w+.detach\(\)")
+    refused(x.requires_grad_(), r"cannot be viewed .* grad.* tensor.detach\(\)")
     refused(torch.ones(3, dtype=torch.bfloat16), "cannot be viewed .*BFloat16")
-    refused(torch.ones(3, dtype=torch.int64), "must be arrays of one library|must hold")
     with pytest.raises(TypeError, match="r_data must hold float64 .* got int64"):
         nce.loss(torch.ones(3, dtype=torch.int64), torch.ones(3), 0.0)
 
@@ -65,7 +64,7 @@ def test_each_argument_that_records_gradients_is_named(torch, name):
     for argument in names_of(name):
         pairs = zip(names_of(name), arguments(name), strict=True)
         args = [torch.from_numpy(x).requires_grad_(k == argument) for k, x in pairs]
-        message = rf"{argument} records gradients; pass {argument}.detach\(\)"
+        message = rf"{argument} cannot be viewed .* grad.* tensor.detach\(\)"
         with pytest.raises(TypeError, match=message):
             call(name, *args)
 
@@ -140,7 +139,8 @@ assert "is spread over several devices" in error(jax.device_put(x[0], spread), b
 jax.config.update("jax_enable_x64", True)
 wide = jax.device_put(x[0].astype(float))
 jax.config.update("jax_enable_x64", False)
-assert "r_data is float64 while JAX makes float32" in error(wide, wide)
+assert "r_data cannot be viewed" in error(wide, wide)
+assert "it is float64 while JAX makes float32" in error(wide, wide)
 """
 
 

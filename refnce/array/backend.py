@@ -19,8 +19,6 @@ Namespace = Any
 host = numpy  # the namespace of numbers per run, and of all arrays on a CPU
 NAMES = ("numpy", "cupy")
 STRICT = "array_api_strict"
-MODULES = {"cupy": "array_api_compat.cupy"}
-PACKAGES = {"cupy": "'refnce[cuda12]' or 'refnce[cuda13]'"}
 # 512 KiB of float64: a block and a few temporaries stay in the second-level cache.
 BLOCK = 65536
 
@@ -39,10 +37,11 @@ def load(name: str) -> Namespace:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
     try:
         if name == "cupy":
-            _check_cupy(importlib.import_module("cupy"))
-        return importlib.import_module(MODULES.get(name, name))
+            _check_cupy(importlib.import_module(name))
+            return importlib.import_module("array_api_compat.cupy")
+        return importlib.import_module(name)
     except ImportError as error:
-        package = PACKAGES.get(name, name)
+        package = "'refnce[cuda12]' or 'refnce[cuda13]'" if name == "cupy" else name
         raise BackendError(f"{name} is not installed; pip install {package}") from error
 
 

@@ -36,10 +36,8 @@ def shape_of(*arrays):
 
 def shown(value):
     """Return ``repr(value)``, which Python refuses to write for a huge integer."""
-    try:
-        return repr(value)
-    except ValueError:
-        return "a huge integer"
+    is_huge = isinstance(value, int) and abs(value) > LARGEST
+    return "a huge integer" if is_huge else repr(value)
 
 
 def is_number(value, kind=(int, float)):
@@ -86,12 +84,10 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
     runs = runs_shape(**arrays)
     if not (start and F is None):
         name = "F0" if start else "F"
-        F = check_F(F, r_data, xp, name=name)
-        with_F = runs_shape(**arrays, **{name: F[..., None]})
-        if start and with_F != runs:
+        F = over_runs(name, "r_data", xp, **arrays, **{name: F})
+        if start and F.shape != runs:
             must = f"be a number or broadcast to the runs {runs}"
-            raise invalid("F0", must, shape_of(F))
-        F = F if F.shape == with_F else xp.broadcast_to(F, with_F)
+            raise invalid("F0", must, f"one that makes them {F.shape}")
         F = to_numpy(F)[()]
     return Ratios(xp, (rows(r_data), rows(r_noise)), nu), F
 
@@ -123,7 +119,7 @@ def check_count(name, value, least):
 
 def check_positive(name, value, *, zero=False):
     """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
-    if not is_number(value) or not 0 <= value <= LARGEST or (value == 0 and not zero):
+    if not (is_number(value) and (0 < value <= LARGEST or (zero and value == 0))):
         must = f"be a finite number {'>=' if zero else '>'} 0"
         raise invalid(name, must, shown(value))
 
@@ -152,34 +148,24 @@ def _refusal(kind):
 
 def check_arrays(**arrays):
     """Return the namespace of ``arrays``, of one device and real floating dtype."""
-    for x in arrays.values():
-        if type(x) is not numpy.ndarray or x.dtype != FLOAT64:
-            return _check_arrays(arrays)
-    return numpy
-
-
-def _check_arrays(arrays):
+    if all(type(x) is numpy.ndarray and x.dtype == FLOAT64 for x in arrays.values()):
+        return numpy
+    xp, (first, one) = None, next(iter(arrays.items()))
     for name, x in arrays.items():
         check_kind(name, x.__class__)
-        if not hasattr(x, "dtype"):
-            got, remedy = type(x).__name__, "convert it with asarray"
-            raise invalid(name, "be an array", got, remedy, TypeError)
-    try:
-        xp = array_namespace(*arrays.values())
-    except TypeError:
-        kinds = [type(x).__module__.partition(".")[0] for x in arrays.values()]
-        names, must = " and ".join(arrays), "be all of NumPy or all of CuPy"
-        got = " and ".join(kinds)
-        raise invalid(names, must, got, "convert them", TypeError) from None
-    (first, one), *_ = arrays.items()
-    for name, x in arrays.items():
+        try:
+            space = array_namespace(x)
+        except TypeError:
+            must, got = "be a NumPy or CuPy array", type(x).__name__
+            raise invalid(name, must, got, "convert it", TypeError) from None
+        both = (first, name)
+        xp = xp or space
+        check_same(both, "be arrays of one library", xp.__name__, space.__name__)
         if x.dtype not in (xp.float64, xp.float32):
             must = "hold float64 or float32 numbers"
             raise invalid(name, must, x.dtype, "convert it first", TypeError)
-        check_same((first, name), "have one dtype", one.dtype, x.dtype)
-        check_same(
-            (first, name), "be on one device", device(one), device(x), ValueError
-        )
+        check_same(both, "have one dtype", one.dtype, x.dtype)
+        check_same(both, "be on one device", device(one), device(x), ValueError)
     return xp
 
 
@@ -192,24 +178,21 @@ def check_same(names, must, a, b, kind=TypeError):
 
 def check_samples(**arrays):
     """Check that each is (..., n), n >= 1, without NaN; a GPU is awaited once."""
-    bad = False
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
             must = "have at least one sample along its last axis"
             raise invalid(name, must, shape_of(x))
-        if 0 not in x.shape:
-            least = array_namespace(x).min(x)  # a NaN wins
-            bad = (least != least) | bad
-    if bad:
+    # The least of samples with a NaN is NaN.
+    least = [array_namespace(x).min(x) for x in arrays.values() if 0 not in x.shape]
+    if any(x != x for x in least):
         for name, x in arrays.items():
-            remedy = "drop or repair those samples"
-            check_none(name, array_namespace(x).isnan(x), "NaN", remedy)
+            bad = array_namespace(x).isnan(x)
+            check_none(name, bad, "NaN", "drop or repair those samples")
 
 
 def check_none(name, bad, what, remedy):
     """Check that the boolean array ``bad`` is true nowhere."""
-    if not all_true(~bad):
-        count = int(array_namespace(bad).count_nonzero(bad))
+    if count := int(array_namespace(bad).count_nonzero(bad)):
         raise ValueError(f"{name} holds {count} {what} in {shape_of(bad)}; {remedy}")
 
 
@@ -225,11 +208,12 @@ def runs_shape(**arrays):
         ) from None
 
 
-def check_F(F, like, xp, name="F", beside="r_data"):
-    """Return ``F``, a finite number or array over the runs, as an array like ``like``.
+def over_runs(name, beside, xp, **arrays):
+    """Return F, the argument called ``name``, as an array over the runs of ``arrays``.
 
-    ``beside`` is the name of ``like`` for messages.
+    It is a finite number or array, of the dtype and device of the array ``beside``.
     """
+    F, like = arrays[name], arrays[beside]
     if is_number(F):
         finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
         F = xp.asarray(F if finite else 0.0, dtype=like.dtype, device=device(like))
@@ -242,7 +226,8 @@ def check_F(F, like, xp, name="F", beside="r_data"):
     if not finite:
         got = "NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)"
         raise invalid(name, "be finite", got)
-    return F
+    runs = runs_shape(**arrays | {name: F[..., None]})
+    return F if F.shape == runs else xp.broadcast_to(F, runs)
 
 
 def rows(x):
