@@ -3,8 +3,6 @@
 Figures 6 and 13 train on MNIST and have options of their own.
 """
 
-from __future__ import annotations
-
 import argparse
 import contextlib
 import importlib

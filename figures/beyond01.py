@@ -9,8 +9,6 @@ logarithm of the loss). Liu et al. normalise by the norm of the whole gradient, 
 included; where F has a rule of its own, by that of theta's.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any
 

@@ -3,8 +3,6 @@
 Its metadata hold the identity of the training, its numbers and a digest of everything.
 """
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """The picture of Figures 4 and 11: log loss, and what the loss does not show."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The picture of Figures 5 and 12: learnt densities beside the truth, and samples."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

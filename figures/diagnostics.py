@@ -1,7 +1,5 @@
 """Whether to trust the chains of a sampler."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -6,8 +6,6 @@ kind of its tolerance: F0 = 0 and rate 1 (and 10) here, and the counts of update
 given for absolute and relative tolerance, for several n and F0.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

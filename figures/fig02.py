@@ -1,7 +1,5 @@
 """Figure 2: parameter distance for Gaussians on the line 16 apart, over 5 runs."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

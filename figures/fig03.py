@@ -7,8 +7,6 @@ batches of 1024, F rate 10 and 100 times theta's, and rate 1 for BAR. Two more p
 change one of these each: theta and F drawn from N(0, 1), and rate 1.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

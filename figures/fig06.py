@@ -1,7 +1,5 @@
 """Figure 6: the NCE loss of all methods on MNIST, and of held-out digits."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

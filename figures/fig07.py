@@ -5,8 +5,6 @@ is sought), 512 + 512 samples, F0 = 0; d runs from 4 to 16. Near the root an upd
 multiplies the error by 1 - h'(root), with h' = 2 d2L/dF2/A at the root.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

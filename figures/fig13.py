@@ -7,8 +7,6 @@ nearest-neighbour classifier between samples and held-out digits, 1/2 for sample
 same law, 0 for samples that are told at once.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

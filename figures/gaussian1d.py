@@ -5,8 +5,6 @@ of 512, 1000 steps, 5 runs. Half of the runs see fresh batches, half one fixed b
 the paper does not say which it used.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A figure's files: atomic writes, JSON of plain numbers, and their provenance."""
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -9,14 +7,12 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from figures.settings import Settings
 from refnce.array import backend
-
-if TYPE_CHECKING:
-    from figures.settings import Settings
 
 DIGITS = 7
 

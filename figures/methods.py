@@ -1,7 +1,5 @@
 """The methods of Section 4.3, which Figures 4 to 6 and 11 to 13 compare on networks."""
 
-from __future__ import annotations
-
 from refnce import optim
 from refnce.train import Method
 

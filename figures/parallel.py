@@ -3,8 +3,6 @@
 A small network gains nothing from several threads.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

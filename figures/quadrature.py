@@ -1,7 +1,5 @@
 """Losses of log-ratios by quadrature, and the logarithm of a loss, for beyond01."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

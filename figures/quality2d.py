@@ -1,7 +1,5 @@
 """The two systems in the plane, and how far a learnt density is from the truth."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Train several methods on the same batches and keep the points that a figure plots."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from itertools import islice, repeat
 from typing import Any

@@ -1,7 +1,5 @@
 """What a figure is asked for, with its random streams and progress bar."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path

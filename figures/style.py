@@ -1,7 +1,5 @@
 """How the figures look: a colour for each method, means with a band, quiet axes."""
 
-from __future__ import annotations
-
 import os
 from typing import Any
 

@@ -8,8 +8,6 @@ batch before theta's gradient. One more method shows what the gain is made of: N
 F starts at the first batch's root and then moves like vanilla NCE's.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any

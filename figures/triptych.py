@@ -3,8 +3,6 @@
 Fresh batches above, one fixed batch below.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

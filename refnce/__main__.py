@@ -4,8 +4,6 @@ The exit status is 0 if the solver converged or all answers are right, 1 if not,
 for bad input, which is named in one line on standard error.
 """
 
-from __future__ import annotations
-
 import argparse
 import gzip
 import json

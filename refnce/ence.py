@@ -16,8 +16,6 @@ exponential. The power e^p enters last, as (e^{p/2})^2: the result is infinite o
 where it exceeds the largest float.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

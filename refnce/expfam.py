@@ -19,8 +19,6 @@ complement of d2L/dF2 in the Hessian. As a weighted covariance it is positive
 semidefinite as computed, and nothing cancels.
 """
 
-from __future__ import annotations
-
 from math import nan
 
 from refnce import logz, nce

@@ -25,8 +25,6 @@ where A and B are both near 1. There are two ways to t:
   the nearest sample, so that they do not underflow.
 """
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from functools import lru_cache

@@ -5,8 +5,6 @@ is (..., k), leading axes being independent runs. The state before the first ste
 None. Afterwards it is None, an array, a step counter, or a tuple, list or dict of them.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace

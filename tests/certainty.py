@@ -1,7 +1,5 @@
 """Numbers certain to 40 digits, by ball arithmetic of doubling precision."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from fractions import Fraction

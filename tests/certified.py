@@ -11,8 +11,6 @@ summed and the rest is an integer count:  A - nu B = c + P - N,  where c is rati
 increases in F and N decreases.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from fractions import Fraction

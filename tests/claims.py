@@ -1,7 +1,5 @@
 """Claims of the paper: how tests declare them, what a run says, and CLAIMS.md."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field

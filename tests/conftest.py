@@ -1,7 +1,5 @@
 """Options and fixtures: ``pytest [--backend X | --impl MODULE] [--write-claims]``."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from typing import Any
 

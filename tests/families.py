@@ -1,7 +1,5 @@
 """Exponential families for tests: arguments of refnce.expfam, and exact values."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

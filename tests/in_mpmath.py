@@ -1,7 +1,5 @@
 """The functions of log-ratios by their formulas, on arrays of mpmath's numbers."""
 
-from __future__ import annotations
-
 from fractions import Fraction
 
 import mpmath

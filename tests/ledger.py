@@ -1,7 +1,5 @@
 """The pytest plugin that keeps the ledger of claims and CLAIMS.md."""
 
-from __future__ import annotations
-
 import difflib
 import pickle
 from collections import Counter, defaultdict

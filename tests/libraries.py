@@ -1,7 +1,5 @@
 """Array libraries to test on, and arguments for every function of log-ratios."""
 
-from __future__ import annotations
-
 import inspect
 import sys
 import types

@@ -1,7 +1,5 @@
 """The pytest plugin of the conformance run: its options, and its closing table."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -3,8 +3,6 @@
 The independent oracle of ``refnce.nn.conv3x3``.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 Array = np.ndarray

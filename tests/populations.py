@@ -1,7 +1,5 @@
 """Populations: laws on a few atoms, and expectations under normal laws."""
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

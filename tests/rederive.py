@@ -1,8 +1,5 @@
 """How the test vectors are compared with values at two precisions of mpmath."""
 
-from __future__ import annotations
-
-
 import mpmath
 import numpy as np
 

@@ -1,7 +1,5 @@
 """Seeded samples of log-ratios for every regime in which accuracy is promised."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 

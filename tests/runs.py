@@ -1,7 +1,5 @@
 """Batches of runs, one run at a time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Hypothesis strategies, named by what they draw."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,8 +1,6 @@
 """The promise of accuracy: each value within 4 units of its certified one, in every
 regime. A unit is defined by certainty.Exact."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from functools import lru_cache, partial
 

@@ -3,8 +3,6 @@
 CONTRIBUTING.md has the rule for changes of the surface.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import importlib
 import inspect

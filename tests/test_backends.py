@@ -1,7 +1,5 @@
 """Every function of log-ratios on NumPy, CuPy and array-api-strict, and its errors."""
 
-from __future__ import annotations
-
 import sys
 from types import SimpleNamespace
 from unittest.mock import Mock

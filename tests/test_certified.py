@@ -1,7 +1,5 @@
 """The certified values themselves, against mpmath and closed forms; and the units."""
 
-from __future__ import annotations
-
 import math
 
 import mpmath

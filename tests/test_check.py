@@ -1,7 +1,5 @@
 """``python -m refnce check``: the verdicts on results as text, from any language."""
 
-from __future__ import annotations
-
 import json
 import shutil
 import subprocess

@@ -1,7 +1,5 @@
 """Checkpoints: the same bits after any cut, nothing of another training or damaged."""
 
-from __future__ import annotations
-
 import functools
 import json
 import os

@@ -1,7 +1,5 @@
 """Theory of the Bennett acceptance ratio: Equations 6 to 11, Lemma B.1, Section 4.1."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

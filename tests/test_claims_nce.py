@@ -3,8 +3,6 @@
 Definition 3.1 is Equation 1. The chain rule into a model and symmetries follow.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -1,8 +1,6 @@
 """Theory of the log-partition solvers: the unique root of Section 3.3, and how far off
 bisection, BAR and Newton stop (Sections 3.3, 3.5, 4, Figure 7)."""
 
-from __future__ import annotations
-
 import math
 from collections import defaultdict
 from functools import partial

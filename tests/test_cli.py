@@ -1,7 +1,5 @@
 """``python -m refnce solve``: output, exit status, and one line for each bad input."""
 
-from __future__ import annotations
-
 import gzip
 import io
 import json

@@ -1,7 +1,5 @@
 """The conformance run: on refnce, on other modules, and by ``pytest --impl``."""
 
-from __future__ import annotations
-
 import importlib
 import json
 import sys

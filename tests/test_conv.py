@@ -1,7 +1,5 @@
 """The convolution is the definition's and PyTorch's."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

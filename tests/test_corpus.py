@@ -3,8 +3,6 @@
 The right ones are written in many styles; a wrong one is a right one with a change.
 """
 
-from __future__ import annotations
-
 import importlib
 from collections import Counter
 from functools import lru_cache

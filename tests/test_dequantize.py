@@ -1,7 +1,5 @@
 """Dequantization and the moments, against exact arithmetic and draws."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 from types import SimpleNamespace

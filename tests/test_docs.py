@@ -1,7 +1,5 @@
 """The documentation builds without a warning, and names what exists."""
 
-from __future__ import annotations
-
 import importlib
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """The exponential loss of Liu et al. (2021): values, best F, limits, Gaussians."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 

@@ -1,7 +1,5 @@
 """Exponential families: Equations 12 to 16 on samples, and convexity (Appendix A)."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

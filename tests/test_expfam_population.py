@@ -1,7 +1,5 @@
 """Exponential families in the population: Equations 2, 13, 14 and Section 3.1."""
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """Inputs that once broke a promise: far starts, ties, extreme nu, largest floats."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The training loop: its batches, its steps, its record, and what stops it."""
 
-from __future__ import annotations
-
 import array_api_strict as strict
 import numpy as np
 import pytest

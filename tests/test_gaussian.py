@@ -1,7 +1,5 @@
 """The Gaussian of full covariance: whitening, array libraries, invalid covariances."""
 
-from __future__ import annotations
-
 import math
 import pickle
 

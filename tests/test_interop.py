@@ -1,7 +1,5 @@
 """Arrays of PyTorch, JAX and other DLPack libraries at the public surface."""
 
-from __future__ import annotations
-
 import contextlib
 import inspect
 import re

@@ -1,7 +1,5 @@
 """Arrays that cannot be viewed: the argument, what came and the remedy in one line."""
 
-from __future__ import annotations
-
 import os
 import re
 import subprocess

@@ -1,7 +1,5 @@
 """What holds for every layer: gradients, no state, runs, libraries."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The ledger of claims: verdicts, CLAIMS.md, and runs on other implementations."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from types import SimpleNamespace
 

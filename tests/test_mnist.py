@@ -3,8 +3,6 @@
 Most tests use small files made here; those of the real files need REFNCE_MNIST.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import gzip

@@ -3,8 +3,6 @@
 Gradients, runs and array libraries are tested with every layer in test_layers.py.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """How many passes over the samples Newton's method makes: bounds, not exact counts."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

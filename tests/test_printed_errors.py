@@ -7,8 +7,6 @@ for these analytic integrands, which vanish at both ends, and math.fsum adds exa
 "close" means to a few ulps. What fails, fails by numbers of order 1, not 1e-3.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -3,8 +3,6 @@
 See test_printed_errors for the tolerances.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

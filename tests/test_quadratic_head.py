@@ -3,8 +3,6 @@
 Its gradients, runs and array libraries are tested with every layer in test_nn.py.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,7 +1,5 @@
 """README.md is true: its blocks run, its tables name what exists and hold."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import re

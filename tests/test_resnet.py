@@ -3,8 +3,6 @@
 Runs, array libraries and dtypes are tested with every layer in test_layers.py.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Runs are independent: a batch of very different runs gives what each gives alone."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -4,8 +4,6 @@ Statistical tests have fixed seeds; each states how often a correct sampler woul
 it on a fresh seed. With leapfrog=1 hmc is the Metropolis-adjusted Langevin algorithm.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 

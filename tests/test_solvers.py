@@ -1,7 +1,5 @@
 """What the docstrings of the solvers promise: statuses, starts, brackets, dtypes."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

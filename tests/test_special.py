@@ -1,7 +1,5 @@
 """Logarithms of means and error-free sums against mpmath and exact fractions."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 
@@ -11,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refnce.array.special import log_double_double, logmeanexp, last_sum
+from refnce.array.special import log_double_double, last_sum
 from refnce.array.special import two_product, two_sum
+from refnce.distributions.common import logmeanexp
 from tests.regimes import rng
 from tests.strategies import log_ratios, nus
 from tests.ulps import eps, error_in_units, ulp

@@ -1,7 +1,5 @@
 """Format, lint, types and import floors, each by its tool (setup.cfg)."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What the functions of log-ratios ask of their arguments, and the checks."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

@@ -1,7 +1,5 @@
 """The test vectors: regenerated bit for bit, in their schema, refused when damaged."""
 
-from __future__ import annotations
-
 import json
 import math
 import shutil

@@ -5,8 +5,6 @@ formula of a derivative, only differences. Samples of 10^4 numbers and infinite
 log-ratios are left out; the limits of those are tested in test_certified.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 import mpmath

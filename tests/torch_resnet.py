@@ -1,7 +1,5 @@
 """``nn.resnet.log_ratio`` in PyTorch, with the same parameters by the same names."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from refnce.nn.leaky_relu import SLOPE

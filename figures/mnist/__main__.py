@@ -1,7 +1,5 @@
 """``python -m figures.mnist [--mnist DIR | --download]``: check or fetch MNIST."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

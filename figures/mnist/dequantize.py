@@ -3,8 +3,6 @@
 The paper says no more than "dequantized": x = (pixel + U[0, 1))/256, without a logit.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

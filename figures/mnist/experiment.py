@@ -13,8 +13,6 @@ method is judged on held-out digits and noise too: with its own F, and with F at
 root, which tells what a wrong F costs from what the network does not know.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path

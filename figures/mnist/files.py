@@ -1,7 +1,5 @@
 """Find, download and read MNIST's four IDX files; sizes and checksums are verified."""
 
-from __future__ import annotations
-
 import gzip
 import hashlib
 import math

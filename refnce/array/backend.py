@@ -4,8 +4,6 @@ CuPy is imported here alone. array-api-strict, the third library, stands for CuP
 tests without a GPU. Nothing is global: there is no current backend.
 """
 
-from __future__ import annotations
-
 import functools
 import importlib
 from typing import Any

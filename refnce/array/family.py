@@ -1,7 +1,5 @@
 """What the functions of an exponential family ask of their arguments."""
 
-from __future__ import annotations
-
 from refnce.array.backend import array_namespace
 from refnce.array.validation import check_arrays, check_none, check_nu
 from refnce.array.validation import check_samples, invalid, over_runs, shape_of

@@ -5,8 +5,6 @@ arrays as NumPy arrays (on a CPU) or CuPy arrays (on a CUDA device) without a co
 gives the results back in the caller's library, dtype and device.
 """
 
-from __future__ import annotations
-
 import functools
 import inspect
 import sys

@@ -3,8 +3,6 @@
 Leading axes are runs, the last axis is samples.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device

@@ -1,26 +1,11 @@
-"""Error-free sums and products, dot products, log-mean-exp, on any namespace."""
-
-from __future__ import annotations
+"""Error-free sums and products, dot products, on any namespace."""
 
 import math
 import struct
 from decimal import Context, Decimal
 from functools import lru_cache
 
-from refnce.array.backend import array_namespace, host, ignore_fp_errors, is_numpy
-
-
-@ignore_fp_errors()
-def logmeanexp(x):
-    """Return log(mean(exp(x))) over the last axis, x (..., n) -> (...).
-
-    It is -inf where all terms are -inf, and +inf where one is +inf.
-    """
-    xp = array_namespace(x)
-    top = xp.max(x, axis=-1, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    mean = xp.mean(xp.exp(x - top), axis=-1)
-    return xp.squeeze(top, axis=-1) + xp.log(mean)
+from refnce.array.backend import array_namespace, host, is_numpy
 
 
 def two_sum(a, b):

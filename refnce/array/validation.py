@@ -4,8 +4,6 @@
 check one thing each. Every message names the argument, what came and the remedy.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from functools import lru_cache

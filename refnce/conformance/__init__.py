@@ -5,8 +5,6 @@
 expected value was computed by ball arithmetic, not by refnce.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from refnce.conformance import cases

@@ -1,7 +1,5 @@
 """How the functions of the surface are called with the inputs of a case."""
 
-from __future__ import annotations
-
 import inspect
 from contextlib import suppress
 from operator import attrgetter

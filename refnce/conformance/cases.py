@@ -1,7 +1,5 @@
 """The test vectors: what a case holds, and how the files are read."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Results that a program in any language wrote as lines of text."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The report of a conformance run: a table by function and flag."""
 
-from __future__ import annotations
-
 from argparse import ArgumentTypeError
 from collections import Counter, defaultdict
 from collections.abc import Iterable

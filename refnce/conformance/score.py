@@ -1,7 +1,5 @@
 """The error of an answer in units, and the verdict on one quantity of one case."""
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Iterator

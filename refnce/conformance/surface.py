@@ -1,7 +1,5 @@
 """The oracle surface, and how an implementation of it is called with NumPy arrays."""
 
-from __future__ import annotations
-
 import importlib
 import inspect
 import pkgutil

@@ -1,7 +1,5 @@
 """Algorithm 1 on an exponential family as one function of plain arrays."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 from refnce import train

@@ -1,11 +1,10 @@
-"""What the distributions share: log_density, the check of x, sums, normal draws."""
-
-from __future__ import annotations
+"""What the distributions share: log_density, the check of x, sums, draws."""
 
 import math
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace, asarray, device
+from refnce.array.backend import ignore_fp_errors
 from refnce.array.validation import check_arrays, invalid, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -38,3 +37,16 @@ def normal(rng: Any, *shape: int) -> Array:
         return rng.standard_normal(shape)
     *runs, n, d = shape
     return rng.standard_normal((*runs, d, n)).swapaxes(-1, -2)
+
+
+@ignore_fp_errors()
+def logmeanexp(x: Array) -> Array:
+    """Return log(mean(exp(x))) over the last axis, x (..., n) -> (...).
+
+    It is -inf where all terms are -inf, and +inf where one is +inf.
+    """
+    xp = array_namespace(x)
+    top = xp.max(x, axis=-1, keepdims=True)
+    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
+    mean = xp.mean(xp.exp(x - top), axis=-1)
+    return xp.squeeze(top, axis=-1) + xp.log(mean)

@@ -1,7 +1,5 @@
 """Gaussians of unit, diagonal and full covariance: families and noises of Section 4."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any

@@ -1,15 +1,19 @@
 """A mixture of Gaussians on a ring: Figure 1 and the 8-Gaussians of Section 4.3."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace
-from refnce.array.special import logmeanexp
 from refnce.array.validation import invalid
-from refnce.distributions.common import LOG_2PI, Law, check_x, normal, sum_last
+from refnce.distributions.common import (
+    check_x,
+    Law,
+    LOG_2PI,
+    logmeanexp,
+    normal,
+    sum_last,
+)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """The Bennett acceptance ratio: one update (Eqs. 10, 11), its fixed point (Eq. 9)."""
 
-from __future__ import annotations
-
 import math
 
 from refnce import nce

@@ -1,7 +1,5 @@
 """Binary search for F (Section 3.3), on the sign of A - nu B."""
 
-from __future__ import annotations
-
 import math
 
 from refnce.array.backend import all_true, host, machine_eps, where

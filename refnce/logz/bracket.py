@@ -1,7 +1,5 @@
 """Where the root is before any solving: the bracket, and runs without a finite root."""
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

@@ -1,7 +1,5 @@
 """Newton's method with a bracket, on the exact residual: it solves every run."""
 
-from __future__ import annotations
-
 import math
 
 from refnce.array.backend import all_true, host, machine_eps, where

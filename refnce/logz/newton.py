@@ -9,8 +9,6 @@ derivatives, so three passes over the samples are usually enough.
 noise, samples far from each other or from 0, few distinct values.
 """
 
-from __future__ import annotations
-
 import math
 
 from refnce import nce

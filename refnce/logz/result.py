@@ -1,7 +1,5 @@
 """What a solver returns, and the sampling error that goes with it."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from enum import IntEnum

@@ -1,7 +1,5 @@
 """Layers one after another."""
 
-from __future__ import annotations
-
 from refnce.array.backend import Array
 from refnce.array.validation import invalid
 from refnce.nn.layer import Gradients, Layer, Output, Params

@@ -4,8 +4,6 @@ Inside a network images are (..., H, W, C, n). The numbers of one pixel, all cha
 of all n images, are then contiguous, and im2col copies blocks of that size.
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from refnce.array.backend import Array, array_namespace, device, is_numpy

@@ -10,8 +10,6 @@ Leading axes of params and x are independent runs, and broadcast. The gradient o
 array that was broadcast is the sum over the runs that shared it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The leaky rectifier."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from refnce.array.backend import Array, array_namespace

@@ -1,7 +1,5 @@
 """The affine layer."""
 
-from __future__ import annotations
-
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
 from refnce.nn.layer import Output, Params, output, unbroadcast
 

@@ -1,7 +1,5 @@
 """The multilayer perceptron of Section 4.3."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 from refnce.array.backend import Array

@@ -1,7 +1,5 @@
 """Parameters: their first values, and as one vector, as an optimizer takes them."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The quadratic head of Section 4.3: features to a log-ratio."""
 
-from __future__ import annotations
-
 from refnce.array.backend import Array, array_namespace, device, matrix_transpose
 from refnce.array.validation import invalid, shape_of
 from refnce.nn.layer import Output, Params, output, unbroadcast

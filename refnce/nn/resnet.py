@@ -7,8 +7,6 @@ sample's output must not depend on the other samples. A stem, four stages of two
 over pixels, an affine layer to the features.
 """
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any

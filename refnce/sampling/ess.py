@@ -1,7 +1,5 @@
 """The effective sample size of correlated samples (Geyer 1992; Vehtari et al. 2021)."""
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

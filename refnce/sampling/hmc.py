@@ -1,7 +1,5 @@
 """Hamiltonian Monte Carlo on an unnormalised log-density, for many chains at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial

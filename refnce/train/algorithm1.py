@@ -8,8 +8,6 @@ see ``refnce.train.models``. Leading axes are independent runs:
 Nothing is drawn here; ``refnce.train.fit`` draws batches, repeats and records.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from enum import IntEnum

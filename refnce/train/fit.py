@@ -8,8 +8,6 @@ The batch of step k is a function of the seed and of k. So different methods see
 same samples, and a training that was interrupted resumes to the same bits.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass

@@ -6,8 +6,6 @@ r = log p~(x) - log q(x), (..., n), and ``pullback(dr_data, dr_noise)``, which m
 dL/dr to dL/dtheta (..., k). An exponential family and a network differ in nothing else.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

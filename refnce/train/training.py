@@ -1,7 +1,5 @@
 """What stays the same in a training: the model, how F moves, how theta moves."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

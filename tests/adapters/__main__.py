@@ -1,7 +1,5 @@
 """``python -m tests.adapters``: the table of docs/conformance.md."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.metadata
 import importlib.util

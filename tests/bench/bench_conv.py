@@ -6,8 +6,6 @@ network on 64 + 64 images: forward, BAR update of F, gradient, Adam; PyTorch's e
 with its autograd. One thread, interleaved, medians; the outputs are compared.
 """
 
-from __future__ import annotations
-
 import resource
 from typing import Any
 

@@ -7,8 +7,6 @@ over theirs (smaller is better), or theirs over ours where the row says "faster"
 are medians over interleaved rounds (``timing``).
 """
 
-from __future__ import annotations
-
 from functools import partial
 
 from tests.bench.timing import ratios, row

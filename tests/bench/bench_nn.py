@@ -10,8 +10,6 @@ The flop limit is the time that the step's matrix products would take at the spe
 the largest of them, which is measured beside it.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 from tests.bench.timing import ratios, row

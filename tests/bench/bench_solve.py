@@ -13,8 +13,6 @@ system, as glibc's does by default, the naive evaluation spends more than half i
 on fresh pages.
 """
 
-from __future__ import annotations
-
 import logging
 from typing import Any
 

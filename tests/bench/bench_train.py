@@ -8,8 +8,6 @@ tolerance. Both see the same batches, each in the layout that it is fast with (a
 and contiguous), and end at the same F. One thread; interleaved blocks; medians.
 """
 
-from __future__ import annotations
-
 from itertools import cycle
 from typing import Any
 

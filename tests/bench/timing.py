@@ -4,8 +4,6 @@ Absolute times on a shared machine mean nothing. Import this module before NumPy
 sets the number of threads.
 """
 
-from __future__ import annotations
-
 import os
 import statistics
 from collections.abc import Callable

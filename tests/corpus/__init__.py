@@ -6,8 +6,6 @@ such as ``nce`` is a namespace: its functions are called on the class itself. Th
 has what they share: the refusals, and the loops over runs.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

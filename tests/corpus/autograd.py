@@ -3,8 +3,6 @@
 nce and nn.mlp are in tests/adapters/pytorch.py in this style.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

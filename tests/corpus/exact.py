@@ -1,7 +1,5 @@
 """The formulas in mpmath at 100 digits, each result rounded once."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import mpmath as mp

@@ -1,7 +1,5 @@
 """Everything by its logarithm, so that nothing under- or overflows on the way."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tests.corpus import refuse

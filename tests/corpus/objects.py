@@ -1,7 +1,5 @@
 """Classes: a contrast of data with noise whose methods are the sums and solvers."""
 
-from __future__ import annotations
-
 from types import SimpleNamespace
 
 import numpy as np

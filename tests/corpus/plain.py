@@ -4,8 +4,6 @@
 lost, at most half an ulp of 2000 and 512 units of a sigmoid: level C.
 """
 
-from __future__ import annotations
-
 import numpy as np
 
 from tests.corpus import refuse

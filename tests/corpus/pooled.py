@@ -3,8 +3,6 @@
 Between two neighbours of the pooled sample the counts do not change.
 """
 
-from __future__ import annotations
-
 from fractions import Fraction
 from types import SimpleNamespace
 

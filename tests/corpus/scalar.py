@@ -1,7 +1,5 @@
 """One number at a time, as in C, with every sum by ``math.fsum``."""
 
-from __future__ import annotations
-
 import math
 from fractions import Fraction
 

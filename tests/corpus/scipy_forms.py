@@ -1,7 +1,5 @@
 """SciPy's ``log_expit``, ``logsumexp``, and root finders that take a bracket."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Implementations with one bug each: right ones with a change of ``wrong.diff``."""
 
-from __future__ import annotations
-
 import importlib
 from itertools import groupby
 from pathlib import Path

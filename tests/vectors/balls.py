@@ -5,8 +5,6 @@ nearer than a few ulps of its largest term. ``Sized`` carries that size along: s
 where values add, and multiply where they multiply.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The suites expfam and trajectory: exponential families."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import numpy as np

@@ -5,8 +5,6 @@ log-ratios r = T theta + offset, so that a sigmoid is known to its slope times t
 largest term of r - F - log nu, which is called its reach. Sizes carry that along.
 """
 
-from __future__ import annotations
-
 from functools import cached_property
 
 import numpy as np

@@ -1,7 +1,5 @@
 """``python -m tests.vectors.generate [--check]``: write or compare the vectors."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The suites mlp, conv, head and optim: layers and optimizers."""
 
-from __future__ import annotations
-
 from functools import partial
 from itertools import pairwise
 

@@ -3,8 +3,6 @@
 Arguments may have leading axes for runs.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from flint import arb
 

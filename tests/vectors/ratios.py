@@ -1,7 +1,5 @@
 """The suites nce, logz and ence: functions of log-ratios."""
 
-from __future__ import annotations
-
 from functools import partial
 
 import mpmath

@@ -1,7 +1,5 @@
 """Suites of cases, and how they are written: as JSON and as tab-separated text."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import json

@@ -1,7 +1,5 @@
 """Samples of log-ratios for the suites nce, logz and ence."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from tests import regimes
