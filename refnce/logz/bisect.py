@@ -76,8 +76,8 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     F = 0.5 * lo + 0.5 * hi
     slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
     count = host.full(lo.shape, halvings + 1)
-    fields = completed(start, ratios, F, 0 * count, count, lo - slack, hi + slack)
-    return make_result(ratios, fields)
+    fields = F, 0 * count, count, lo - slack, hi + slack
+    return make_result(ratios, completed(start, ratios, *fields))
 
 
 def _sign(ratios, F):

@@ -2,8 +2,7 @@
 
 import math
 
-from refnce.array.backend import all_true, host, machine_eps, where
-from refnce.array.validation import runs_shape
+from refnce.array.backend import all_true, host, machine_eps, to_numpy, where
 from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, completed
 from refnce.nce import residual
@@ -74,17 +73,14 @@ def _pooled_quantile(ratios):
 
     Less log nu; from some thousand samples. In a gap between samples it is the middle.
     """
-    xp, nu = ratios.xp, ratios.nu
-    data, noise = (r[..., :: max(1, r.shape[-1] // SUBSET)] for r in ratios.pair)
-    k, j, runs = data.shape[-1], noise.shape[-1], runs_shape(r_data=data, r_noise=noise)
-    parts = xp.broadcast_to(data, (*runs, k)), xp.broadcast_to(noise, (*runs, j))
-    pooled = xp.concat(parts, axis=-1)
-    order = xp.argsort(pooled, axis=-1)
-    weights = xp.where(order < k, xp.full_like(pooled, 1.0 / k), nu / j)
-    below = xp.cumulative_sum(weights, axis=-1)
-    slack, F = nu * (k + j) * machine_eps(pooled.dtype, xp), -math.log(nu)
-    for least in (nu - slack, nu + slack):
-        at = xp.minimum(xp.count_nonzero(below < least, axis=-1), k + j - 1)[..., None]
-        at = xp.take_along_axis(order, at, axis=-1)
-        F = F + 0.5 * xp.take_along_axis(pooled, at, axis=-1)[..., 0]
-    return ratios.to_host([F])[0]
+    nu, steps = ratios.nu, [n // SUBSET or 1 for n in ratios.sizes]
+    data, noise = (to_numpy(r[..., ::k]) for r, k in zip(ratios.pair, steps))
+    k, j = data.shape[-1], noise.shape[-1]
+    runs = host.broadcast_shapes(data.shape[:-1], noise.shape[:-1])
+    pooled = host.empty((*runs, k + j), data.dtype)
+    pooled[..., :k], pooled[..., k:] = data, noise
+    slack = (k + j) * machine_eps(data.dtype, host)
+    q = host.minimum(host.asarray([1.0 - slack, 1.0 + slack]) * nu / (1.0 + nu), 1.0)
+    w = host.repeat([1.0 / k, nu / j], [k, j])
+    ends = host.quantile(pooled, q, axis=-1, method="inverted_cdf", weights=w)
+    return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)
