@@ -81,20 +81,30 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     0.3377
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    where = ratios.xp.where
+    xp, (w_data, w_noise) = ratios.xp, weights(*ratios.sizes, ratios.nu)
+    normal = float(xp.finfo(ratios.pair[0].dtype).smallest_normal)
+
+    def quick_data(E, S):  # an E below ``normal`` has lost digits
+        return [last_sum(xp.log1p(xp.where(E < normal, math.inf, S / E)))]
+
+    def quick_noise(E, S):
+        return [last_sum(xp.log1p(E / S))]
 
     def softplus(r, F, sign):
-        """The sum of softplus(z) of data (sign 1), of softplus(-z) of noise (-1)."""
         below, d, e, q = split(r, F, nu, 0.0 * F)
         large = below if sign > 0 else ~below
-        rest = where(large, e, 0.0) + ratios.xp.log1p(q)
-        return [last_sum(where(large, d, 0.0) + rest)]
+        rest = xp.where(large, e, 0.0) + xp.log1p(q)
+        return [last_sum(xp.where(large, d, 0.0) + rest)]
 
-    r_data, r_noise = ratios.pair
-    (data,) = ratios.over(lambda r, F: softplus(r, F, 1), r_data, F)
-    (noise,) = ratios.over(lambda r, F: softplus(r, F, -1), r_noise, F)
-    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
-    return ratios.to_device(w_data * data + w_noise * noise)  # Eq. (1)
+    def exact(ratios, F):
+        r_data, r_noise = ratios.pair
+        (data,) = ratios.over(lambda r, F: softplus(r, F, 1), r_data, F)
+        (noise,) = ratios.over(lambda r, F: softplus(r, F, -1), r_noise, F)
+        yield w_data * data + w_noise * noise
+
+    (data,), (noise,) = ratios.over_odds(F, quick_data, quick_noise)
+    value = w_data * data + w_noise * noise  # Eq. (1)
+    return _certified(value, exact, ratios, F)
 
 
 @interoperable
@@ -150,9 +160,7 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     (data,), (noise,) = ratios.over_odds(F, quick, quick)
     value = w_data * data + w_noise * noise  # Eq. (4)
-    certified = is_certified(value, F, ratios.nu)
-    (value,) = where_certified(certified, (value,), exact, ratios, F)
-    return ratios.to_device(value)
+    return _certified(value, exact, ratios, F)
 
 
 @interoperable
@@ -186,6 +194,12 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
     data, noise = each(lambda S, E: S / (S + E), lambda S, E: E / (S + E), ratios, F)
     return -w_data * data, w_noise * noise
+
+
+def _certified(value, exact, ratios, F):
+    certified = is_certified(value, F, ratios.nu)
+    (value,) = where_certified(certified, (value,), exact, ratios, F)
+    return ratios.to_device(value)
 
 
 def curvature_weights(ratios, F):
