@@ -4,6 +4,7 @@ from collections.abc import Callable, Generator
 from typing import Any
 
 import hypothesis
+import numpy as np
 import pytest
 
 from refnce.array import backend
@@ -85,8 +86,12 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 def on_library(name: str) -> Impl:
     """Return refnce itself on the array library ``name``, in the dtypes it is given."""
-    library = Library(name)
-    return Impl(name, REFNCE, lambda x: library(x, str(x.dtype)))
+    library, smallest = Library(name), np.finfo("float32").smallest_normal
+    impl = Impl(name, REFNCE, lambda x: library(x, str(x.dtype)))
+    half = library(np.full(1, smallest), "float32") / 2.0
+    if not backend.to_numpy(half).all():
+        impl.floor = float(smallest)
+    return impl
 
 
 @pytest.hookimpl(wrapper=True)

@@ -50,7 +50,7 @@ def judge_formulas(impl, worst, case, pair, F, dtype):
         exact = getattr(certified, name)(case.r_data, case.r_noise, F, case.nu)
         got = getattr(getattr(impl, space), name)(*pair, F, nu=case.nu)
         right = got.dtype == dtype and got.shape == ()
-        error = units_off(got, exact, dtype) if right else np.inf
+        error = units_off(got, exact, dtype, impl.floor) if right else np.inf
         worst.add(name, error, f"{case.name}, F = {F!r}, {got.dtype} {got.shape}")
 
 
@@ -63,7 +63,9 @@ def judge_solvers(impl, worst, case, pair, dtype):
         if name == "bar" and z.status in (CYCLE, MAX_UPDATES):
             continue  # it does not claim a root
         assert z.status == CONVERGED, f"{name} at {case.name}: status {z.status}"
-        error = units_off(z.F, root.F, dtype) if z.F.dtype == dtype else np.inf
+        error = (
+            units_off(z.F, root.F, dtype, impl.floor) if z.F.dtype == dtype else np.inf
+        )
         worst.add(name, error, case.name)
         lo, hi = map(float, z.bracket)
         bracket = f"{name} at {case.name}: {z.bracket} of {z.F}, root {root.F.value}"

@@ -42,6 +42,13 @@ def error_in_units(got: Any, exact: Any, unit: Any, dtype: str = "float64") -> f
         return float(abs(mpmath.mpf(got) - exact) / unit)
 
 
-def units_off(got: Any, exact: Any, dtype: str = "float64") -> float:
-    """The error of ``got`` in units of a certified value (see certainty.Exact)."""
-    return error_in_units(got, exact.value, exact.unit(dtype), dtype)
+def units_off(
+    got: Any, exact: Any, dtype: str = "float64", floor: float = 0.0
+) -> float:
+    """The error of ``got`` in units of a certified value (see certainty.Exact).
+
+    In float32 a unit is at least ``floor`` (see conformance.surface.Impl).
+    """
+    unit = exact.unit(dtype)
+    unit = max(unit, floor) if dtype == "float32" else unit
+    return error_in_units(got, exact.value, unit, dtype)

@@ -51,11 +51,12 @@ def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
     return 0.0 if right else math.inf
 
 
-def score_array(case, function, quantity, got, dtype) -> Verdict:
+def score_array(case, function, quantity, got, dtype, floor=0.0) -> Verdict:
     """Return the verdict on ``got`` for ``quantity`` of ``case``.
 
     got: an array of floats; where the inputs were refused, text that tells how. NaN for
-    every number is a refusal too; no numbers at all are none.
+    every number is a refusal too; no numbers at all are none. A unit is at least
+    ``floor``.
     """
     verdict = partial(Verdict, case.id, case.flags, function, quantity)
     if isinstance(got, str):
@@ -67,7 +68,8 @@ def score_array(case, function, quantity, got, dtype) -> Verdict:
     expected = case.outputs[quantity]
     if got.shape != expected.shape:
         return verdict(math.inf, f"shape {got.shape} for {expected.shape}")
-    triples = zip(numbers, expected.dec, expected.unit, strict=True)
+    units = [max(unit, floor) for unit in expected.unit]
+    triples = zip(numbers, expected.dec, units, strict=True)
     errors = [error_in_units(*triple, dtype) for triple in triples]
     k = errors.index(max(errors))
     return verdict(errors[k], got=numbers[k], dec=expected.dec[k])
@@ -78,17 +80,21 @@ def score_function(impl, suite, label, skipped=frozenset()) -> Iterator[Verdict]
 
     Raises NotProvided where ``impl`` has no such function.
     """
-    function = attrgetter(label)(impl)
+    function, dtype = attrgetter(label)(impl), suite.dtype
+    options = dtype, impl.floor if dtype == "float32" else 0.0
     for case in suite.cases:
         asked = calls.asked(label, case)
         if asked and skipped.isdisjoint(case.flags):
-            yield from _score_case(function, label, case, asked, suite.dtype)
+            yield from _score_case(function, label, case, asked, options)
 
 
-def _score_case(function, label, case, asked, dtype):
+def _score_case(function, label, case, asked, options):
     """NotImplementedError from the function is no failure: it provides nothing."""
     verdict = partial(Verdict, case.id, case.flags, label)
-    score = partial(score_array, case, label, dtype=dtype)
+
+    def score(quantity, got):
+        return score_array(case, label, quantity, got, *options)
+
     inputs, numpy = deepcopy(case.inputs), backend.load("numpy")
     try:
         with warnings.catch_warnings():  # they are left to the implementation

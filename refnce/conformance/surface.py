@@ -54,8 +54,11 @@ class Impl:
     """An implementation: ``impl.nce.loss(...)`` and so on for all names of SURFACE.
 
     modules: has what it provides, by namespace. asarray: makes its arrays of NumPy's.
-    eps: the spacing at 1 of the dtype in which it works.
+    eps: the spacing at 1 of the dtype in which it works. floor: its library takes
+    float32 numbers below it for 0, as CuPy does the subnormal ones.
     """
+
+    floor = 0.0
 
     def __init__(self, name, modules, asarray) -> None:
         numpy = backend.load("numpy")
