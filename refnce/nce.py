@@ -81,7 +81,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     0.3377
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    xp, (w_data, w_noise) = ratios.xp, weights(*ratios.sizes, ratios.nu)
+    xp = ratios.xp
     normal = float(xp.finfo(ratios.pair[0].dtype).smallest_normal)
 
     def quick_data(E, S):  # an E below ``normal`` has lost digits
@@ -100,11 +100,9 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         r_data, r_noise = ratios.pair
         (data,) = ratios.over(lambda r, F: softplus(r, F, 1), r_data, F)
         (noise,) = ratios.over(lambda r, F: softplus(r, F, -1), r_noise, F)
-        yield w_data * data + w_noise * noise
+        return data, noise
 
-    (data,), (noise,) = ratios.over_odds(F, quick_data, quick_noise)
-    value = w_data * data + w_noise * noise  # Eq. (1)
-    return _certified(value, exact, ratios, F)
+    return _weighted(ratios, F, quick_data, quick_noise, exact)  # Eq. (1)
 
 
 @interoperable
@@ -148,19 +146,16 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     0.1921
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
 
     def quick(E, S):
         _, t = quick_sides(E, S)
         return [last_sum(t - t * t)]
 
     def exact(ratios, F):
-        _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
-        yield (U + D) * host.exp(-M)
+        sums, distances = exact_sums(ratios, F, order=1)
+        return [u * host.exp(-M) for (*_, u, _), M in zip(sums, distances)]
 
-    (data,), (noise,) = ratios.over_odds(F, quick, quick)
-    value = w_data * data + w_noise * noise  # Eq. (4)
-    return _certified(value, exact, ratios, F)
+    return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
 
 @interoperable
@@ -196,9 +191,17 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
     return -w_data * data, w_noise * noise
 
 
-def _certified(value, exact, ratios, F):
+def _weighted(ratios, F, f_data, f_noise, exact):
+    """The weighted sum of f(E, S) over data and noise, or that of ``exact``."""
+    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+
+    def total(data, noise):
+        return w_data * data + w_noise * noise
+
+    value = total(*(x for (x,) in ratios.over_odds(F, f_data, f_noise)))
     certified = is_certified(value, F, ratios.nu)
-    (value,) = where_certified(certified, (value,), exact, ratios, F)
+    by_exact = lambda ratios, F: [total(*exact(ratios, F))]  # noqa: E731
+    (value,) = where_certified(certified, (value,), by_exact, ratios, F)
     return ratios.to_device(value)
 
 

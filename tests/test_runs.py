@@ -47,7 +47,7 @@ def find(impl, name):
 
 def size(name):
     """The size of the terms of a formula whose sum cancels."""
-    return 1.0 if name.endswith("grad_F") else 0.0
+    return 1.0 if name.endswith(("grad_F", "bar_update")) else 0.0
 
 
 def check(together, alone, k, scale):

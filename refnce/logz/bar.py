@@ -106,13 +106,12 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     ratios.keep_exponentials()
-    start = bracket(ratios)
-    lo, hi = start.lo, start.hi
+    lo, hi, limit = bracket(ratios)
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, host)
     margin = min(xtol, 0.5)  # the distance is right to first order
     least = max(margin - margin**2, 3.0 * eps)
-    running = ~start.no_root
+    running = limit == 0
     count = turns = host.zeros(lo.shape, dtype=host.int64)[()]
     status, last = count + MAX_UPDATES, 0.0 * lo
     for update in range(max_updates + 1):
@@ -143,7 +142,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
     lo, hi = host.minimum(lo, F) - slack, host.maximum(hi, F) + slack
     fields = F, status, count + 1, lo, hi
-    return make_result(ratios, completed(start, ratios, *fields))
+    return make_result(ratios, completed(limit, ratios, *fields))
 
 
 def _update(ratios, F):

@@ -55,8 +55,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     check_positive("xtol", xtol, zero=True)
     ratios, _ = samples(r_data, r_noise, None, nu, start=True)
     ratios.keep_exponentials()
-    start = bracket(ratios)
-    lo, hi = start.lo, start.hi
+    lo, hi, limit = bracket(ratios)
     eps = machine_eps(lo.dtype, host)
     width = float(host.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
@@ -77,7 +76,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
     count = host.full(lo.shape, halvings + 1)
     fields = F, 0 * count, count, lo - slack, hi + slack
-    return make_result(ratios, completed(start, ratios, *fields))
+    return make_result(ratios, completed(limit, ratios, *fields))
 
 
 def _sign(ratios, F):

@@ -1,23 +1,15 @@
 """Where the root is before any solving: the bracket, and runs without a finite root."""
 
 import math
-from typing import Any, NamedTuple
 
 from refnce.array.backend import all_true, array_namespace, host, where
 from refnce.array.special import two_product
 
 
-class Bracket(NamedTuple):
-    """lo <= root <= hi; ``limit`` is F where there is no finite root, else 0."""
-
-    lo: Any
-    hi: Any
-    no_root: Any
-    limit: Any
-
-
 def bracket(ratios):
-    """Bracket the root of A = nu B by the pooled extremes of the finite log-ratios.
+    """Return lo, hi and limit: lo <= root <= hi, limit 0; without a root, its limit.
+
+    The root of A = nu B is bracketed by the pooled extremes of the finite log-ratios.
 
     Let G(F) = sum of w sigmoid(F + log nu - r) over the pooled finite samples, w = 1/n
     for data and nu/m for noise, and W the sum of those w. The root solves G = tau,
@@ -33,7 +25,7 @@ def bracket(ratios):
     lo_noise, hi_noise = ratios.to_host(_extremes(r_noise))
     lo, hi = host.minimum(lo_data, lo_noise), host.maximum(hi_data, hi_noise)
     if all_true((lo > -math.inf) & (hi < math.inf)):
-        return Bracket(lo, hi, lo != lo, 0.0 * lo)
+        return lo, hi, 0.0 * lo
     lo_data, hi_data, a_minus, a_plus = ratios.to_host(_finite(r_data))
     lo_noise, hi_noise, b_minus, b_plus = ratios.to_host(_finite(r_noise))
     # tau n m and (W - tau) n m, from counts and an exact product: either may be 0.
@@ -46,7 +38,7 @@ def bracket(ratios):
     lo = where(finite, host.minimum(lo_data, lo_noise) - shift, 0.0)
     hi = where(finite, host.maximum(hi_data, hi_noise) + shift, 0.0)
     limit = where(above > 0, math.inf, where(below > 0, 0.0 * lo - math.inf, math.nan))
-    return Bracket(lo, hi, ~finite, where(finite, 0.0, limit))
+    return lo, hi, where(finite, 0.0, limit)
 
 
 def _extremes(r):

@@ -22,13 +22,12 @@ def bracketed(ratios, F0, xtol, passes):
     Newton step w misses the root by at most |w|^3.
     """
     ratios.keep_exponentials()
-    start = bracket(ratios)
-    lo, hi = start.lo, start.hi
+    lo, hi, limit = bracket(ratios)
     eps = machine_eps(lo.dtype, host)
     F = _pooled_quantile(ratios) if F0 is None else F0
     inside = host.isfinite(F) & (F >= lo) & (F <= hi)
     F = where(inside, F, 0.5 * lo + 0.5 * hi)
-    running = ~start.no_root
+    running = limit == 0
     count = host.zeros(lo.shape, dtype=host.int64)[()]
     step = before = 0.0 * F + math.inf
     for _ in range(MAX_PASSES):
@@ -65,7 +64,7 @@ def bracketed(ratios, F0, xtol, passes):
     slack = 4.0 * (eps + eps * abs(F))
     lo, hi = host.maximum(lo - slack, F - reach), host.minimum(hi + slack, F + reach)
     status = where(running, int(Status.MAX_UPDATES), 0 * count)
-    return completed(start, ratios, F, status, count + (1 + passes), lo, hi)
+    return completed(limit, ratios, F, status, count + (1 + passes), lo, hi)
 
 
 def _pooled_quantile(ratios):

@@ -85,14 +85,14 @@ def make_result(ratios, fields):
     return LogZ(F, status, evaluations, (lo, hi), *rest)
 
 
-def completed(start, ratios, F, status, evaluations, lo, hi):
+def completed(limit, ratios, F, status, evaluations, lo, hi):
     """The fields of a LogZ.
 
     A run without a root gets its limit as F and the whole line as bracket.
     """
-    F = where(start.no_root, start.limit, F)
-    status = where(start.no_root, int(Status.NO_ROOT), status)
-    lo, hi = where(start.no_root, -math.inf, lo), where(start.no_root, math.inf, hi)
+    no_root = limit != 0
+    F, status = where(no_root, limit, F), where(no_root, int(Status.NO_ROOT), status)
+    lo, hi = where(no_root, -math.inf, lo), where(no_root, math.inf, hi)
     return F, status, evaluations, lo, hi, *error_and_overlap(ratios, F)
 
 
