@@ -11,8 +11,8 @@ to solve for is thus known in closed form. A weight nu of noise against data wou
 scale. The reference is arXiv:2110.11271.
 
 A mean of exponentials is carried as S e^p, p its largest exponent, so that no term
-overflows. F - r keeps its TwoSum remainder, since half an ulp of 500 is 256 ulps of its
-exponential. The power e^p enters last, as (e^{p/2})^2: the result is infinite only
+overflows. F - r keeps its TwoSum remainder, since half an ulp of 500 changes e^500 by
+128 eps. The power e^p enters last, as (e^{p/2})^2: the result is infinite only
 where it exceeds the largest float.
 """
 

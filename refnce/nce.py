@@ -17,12 +17,16 @@ where A and B are both near 1. There are two ways to t:
 
 - from the odds S = nu e^F, once per run, and E = e^r, once per sample: t is
   min(S, E)/(S + E). r itself enters exp, so that r - F is never rounded. This serves
-  where |F + log nu| is at most L/3, L the logarithm of the largest float, and the
-  result is at least e^{-2L/3}/eps: a finite log-ratio whose e^r overflows or underflows
-  then changes it by less than a rounding error (``is_certified``);
+  where |F + log nu| is at most L/3 and |F| at most 5L/6, L the logarithm of the largest
+  float, and the result is at least 64 e^{-2L/3}/eps: a finite log-ratio whose e^r
+  overflows or underflows then changes it by less than a rounding error
+  (``is_certified``);
 - elsewhere from z = F + log nu - r with its TwoSum remainder (``split``), since half an
-  ulp of z = 460 is 128 ulps of e^z. The terms are multiplied by e^M, M the distance to
-  the nearest sample, so that they do not underflow.
+  ulp of z = 460 changes e^z by 128 eps. In sums of t the terms are multiplied by e^M,
+  M the distance to the nearest sample, so that they do not underflow.
+
+The loss has the same two ways. Its terms from the odds are log(1 + S/E) on data and
+log(1 + E/S) on noise.
 """
 
 import math
@@ -275,7 +279,7 @@ def is_certified(value, F, nu):
 
 @lru_cache(maxsize=16)
 def limits(dtype, xp):
-    """L/3 and e^{-2L/3}/eps, L the logarithm of the largest float of ``dtype``."""
+    """L/3 and 64 e^{-2L/3}/eps, L the logarithm of the largest float of ``dtype``."""
     third = math.log(xp.finfo(dtype).max) / 3.0
     return third, 64.0 * math.exp(-2.0 * third) / machine_eps(dtype, xp)
 

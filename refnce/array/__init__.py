@@ -1,1 +1,1 @@
-"""Array libraries, argument checks and error-free arithmetic."""
+"""Array libraries, argument checks, checked log-ratios, error-free arithmetic."""

@@ -1,7 +1,8 @@
 """The array libraries NumPy and CuPy, behind one namespace.
 
-CuPy is imported here alone. array-api-strict, the third library, stands for CuPy in
-tests without a GPU. Nothing is global: there is no current backend.
+Samples are arrays of either library. Numbers per run are NumPy's (``host``). CuPy is
+imported here alone. array-api-strict, the third library, stands for CuPy in tests
+without a GPU. Nothing is global: there is no current backend.
 """
 
 import functools

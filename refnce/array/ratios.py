@@ -77,7 +77,7 @@ class Ratios:
 def over_blocks(f, r, *runs):
     """The sums that ``f(r, *runs)`` returns, from blocks of r that fit in cache.
 
-    ``runs`` are arrays over the runs, numbers or None.
+    ``runs`` are numbers, or arrays whose first axes are the runs.
     """
     if not is_numpy(r) or r.size <= BLOCK:
         return f(r, *runs)
@@ -95,7 +95,7 @@ def over_blocks(f, r, *runs):
 
 
 def where_certified(certified, values, exact, ratios, F):
-    """``values``, in the runs that are not certified those of ``exact(ratios, F)``."""
+    """Return ``values``; in the runs not certified, those of ``exact(ratios, F)``."""
     if all_true(certified):
         return values
     if F.ndim == 0:

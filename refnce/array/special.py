@@ -1,4 +1,7 @@
-"""Error-free sums and products, dot products, on any namespace."""
+"""Error-free sums and products, sums over samples, dot products, log nu.
+
+Sums and dot products take arrays of any library.
+"""
 
 import math
 import struct

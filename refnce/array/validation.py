@@ -175,7 +175,7 @@ def check_same(names, must, a, b, kind=TypeError):
 
 
 def check_samples(**arrays):
-    """Check that each is (..., n), n >= 1, without NaN; a GPU is awaited once."""
+    """Check that each is (..., n), n >= 1, without NaN; a GPU is awaited for each."""
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
             must = "have at least one sample along its last axis"

@@ -1,4 +1,4 @@
-"""What the distributions share: log_density, the check of x, sums, draws."""
+"""What the distributions share: log_density, the check of x, sums and draws."""
 
 import math
 from typing import Any

@@ -78,10 +78,11 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     Returns
     -------
     LogZ
-        A run is CONVERGED when |(A - nu B)/(A - nu B)'| <= max(xtol, eps |F|, 3 eps)
-        (at most 0.25): the step that Newton's method would still take. The last update
-        itself can be small without convergence, where h' is small. CYCLE: the updates
-        alternate in sign with
+        A run is CONVERGED when the step that Newton's method would still take is at
+        most max(x - x^2, eps |F|, 3 eps) with x = min(xtol, 1/2), and at most 0.25.
+        That step is |h/h'| or, where plain sums lack the digits,
+        |(A - nu B)/(A - nu B)'|. The last update itself can be small without
+        convergence, where h' is small. CYCLE: the updates alternate in sign with
         |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
         convergence (h' near 2), not divergence; F is the last iterate, bracket the last
         two. MAX_UPDATES: neither after ``max_updates``.

@@ -42,7 +42,8 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     dL/dF increases, so its sign halves the bracket, which starts at the extremes of the
     log-ratios. The number of halvings is known before the loop:
     ceil(log2((hi - lo)/max(xtol, eps))) of the widest run. A run stops moving once
-    hi - lo <= max(xtol, ulp(F), eps).
+    hi - lo <= max(xtol, eps |F|/2, eps). ``evaluations`` is the number known before the
+    loop, plus 1 for the bracket, also where the loop ends earlier.
 
     Examples
     --------

@@ -12,7 +12,7 @@ SUBSET = 1024
 
 
 def bracketed(ratios, F0, xtol, passes):
-    """Return the LogZ of a start F0, or None, after so many passes.
+    """Return the fields of a LogZ from a start F0, or None, after so many passes.
 
     At F the samples split into those below and those above (``residual``). With the
     split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is

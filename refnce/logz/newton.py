@@ -1,12 +1,13 @@
 """Newton's method for F, exact to the last units; bracketed where that is not enough.
 
 In F, phi = log A - log B - log nu is nearly linear unless the data's log-ratios lie
-below the noise's. ``_quick`` solves phi = 0 by series reversion from the sums of p,
-p^2, p^3 and p^4 over the sigmoids p of each sample. They give phi and three
-derivatives, so three passes over the samples are usually enough.
+below the noise's. At nu = 1 data and noise that lie so are exchanged: the root stays,
+and phi is nearly linear. ``_quick`` solves phi = 0 by series reversion from the sums of
+p, p^2, p^3 and p^4 over the sigmoids p of each sample. They give phi and three
+derivatives, so three passes are usually enough, the one for the start included.
 
 ``bracketed`` serves every run that ``_quick`` does not certify: data scored below the
-noise, samples far from each other or from 0, few distinct values.
+noise at another nu, samples far from each other or from 0, few distinct values.
 """
 
 import math
@@ -36,7 +37,8 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     nu : float
         Weight of noise against data, from 1e-30 to 1e30.
     F0 : float or array (...), optional
-        The start; by default halfway between the means of the samples.
+        The start; by default halfway between the means of the samples or, on a CPU
+        where n or m is over 65536, the root of a 64th of them.
     xtol : float
         Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
         overlap are right to 1e-5.
@@ -52,8 +54,9 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
 
     Notes
     -----
-    A unit is ulp(F) + eps. A run converges when the next term of the series that gave
-    the last step is at most max(xtol, ulp(F), eps).
+    A unit is ulp(F) + eps. A run converges when a bound on what its last step misses is
+    at most max(xtol, eps), or max(xtol, eps |F|/2, eps) in the bracketed solver. There
+    it also converges when the bracket is at most twice as wide.
 
     Examples
     --------
@@ -131,10 +134,11 @@ def _quick(ratios, F, xtol, passes):
 
 
 def _start(ratios):
-    """Halfway between the means; for long samples the root of a part of them.
+    """Return a start, and whether data and noise are to be exchanged.
 
-    Also return whether the data lie below the noise and the two may be exchanged, as
-    samples of equal weight may be. phi' is then above 1/2 where it was below.
+    The start is halfway between the means; for long samples it is the root of a 64th of
+    them. Data and noise are exchanged if nu = 1, which keeps the root, and the data of
+    every run lie below its noise. phi' is then above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK

@@ -21,7 +21,7 @@ class Status(IntEnum):
 
     FLAT stands for a certified zero of A - nu B over more than 4 units. A - nu B
     increases strictly wherever it is not constant, and the scaled sums of
-    ``residual`` resolve its sign to the last unit even where every sigmoid
+    ``nce.residual`` resolve its sign to the last unit even where every sigmoid
     underflows. The solvers here therefore never return FLAT. It is part of the surface
     for solvers that work with plain sigmoids.
     """
@@ -44,8 +44,8 @@ class LogZ:
     status : integer array (...)
         Codes of `Status`.
     evaluations : integer array (...)
-        Passes over the samples made to find F, bracketing included. The pass for the
-        standard error is not counted.
+        Passes over the samples to find F, bracketing included. A pass for the standard
+        error is not counted. For bisection it is the number known before the loop.
     bracket : pair of arrays (...)
         (lo, hi), with the root inside.
     standard_error : array (...)
