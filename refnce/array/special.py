@@ -1,6 +1,6 @@
 """Error-free sums and products, sums over samples, dot products, log nu.
 
-Sums and dot products take arrays of any library.
+All but log nu take arrays of NumPy or CuPy.
 """
 
 import math

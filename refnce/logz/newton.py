@@ -137,8 +137,9 @@ def _start(ratios):
     """Return a start, and whether data and noise are to be exchanged.
 
     The start is halfway between the means; for long samples it is the root of a 64th of
-    them. Data and noise are exchanged if nu = 1, which keeps the root, and the data of
-    every run lie below its noise. phi' is then above 1/2 where it was below.
+    them. Data and noise are exchanged if nu = 1, which keeps the root, and in every run
+    the mean of the data is below that of the noise. phi' is then above 1/2 where it was
+    below.
     """
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
