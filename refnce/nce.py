@@ -291,9 +291,13 @@ def weights(n, m, nu):
 
 
 def nearest(r, F, nu):
-    """The distance from F + log nu to the nearest sample, 0 where all are infinite."""
+    """The distance from F + log nu to the nearest sample, rounded down.
+
+    It is 0 where all samples are infinite. The difference of two whole numbers is
+    exact.
+    """
     xp = array_namespace(r)
-    M = xp.min(abs((F + math.log(nu))[..., None] - r), axis=-1)
+    M = xp.floor(xp.min(abs((F + math.log(nu))[..., None] - r), axis=-1))
     return where(M < math.inf, M, 0.0)
 
 
