@@ -120,7 +120,8 @@ def _quick(ratios, F, xtol, passes):
     F = shift + (F + step)
     error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
     overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
-    has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
+    has_digits = var_A * n > NARROW * A[1] + tiny
+    has_digits = has_digits & (var_B * m > NARROW * B[1] + tiny)
     if not all_true(has_digits | ~certified):
         exact, _ = error_and_overlap(ratios, where(certified, F, 0.0))
         error = where(has_digits, error, exact)
