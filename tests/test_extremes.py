@@ -1,7 +1,5 @@
 """Inputs that once broke a promise: far starts, ties, extreme nu, largest floats."""
 
-import warnings
-
 import numpy as np
 import pytest
 
@@ -70,6 +68,8 @@ def test_float32_keeps_the_low_part_of_log_nu(nu):
     assert formulas_off(pair, 0.5, nu, "float32") <= PROMISE
     for solver in SOLVERS:
         assert root_off(solver, pair, nu, "float32") <= PROMISE
+        z = getattr(logz, solver)(*pair, nu=nu, xtol=np.float64(1e-3))
+        assert z.F.dtype == z.bracket[0].dtype == np.float32
     pair = [np.asarray([r], dtype=np.float32) for r in (94.6, 30.23)]
     assert formulas_off(pair, 99.0, nu, "float32") <= PROMISE
 
@@ -173,12 +173,11 @@ def test_bar_stays_finite_and_ends():
 
 
 def test_overflowing_scores_raise_and_do_not_warn():
+    """A warning would fail the test, as it does any."""
     zeros = array(0.0), array(0.0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        with pytest.raises(ValueError, match="T_data theta holds 1 NaN or infinite"):
-            expfam.loss(array([3.0]), array([0.0]), array(1e308), 0.0, *zeros)
-        expfam.hessian(array([1e160]), array([0.0]), array(0.0), 0.0, *zeros)
+    with pytest.raises(ValueError, match="T_data theta holds 1 NaN or infinite"):
+        expfam.loss(array([3.0]), array([0.0]), array(1e308), 0.0, *zeros)
+    expfam.hessian(array([1e160]), array([0.0]), array(0.0), 0.0, *zeros)
 
 
 def test_bar_in_float32_where_exp_overflows():
@@ -204,8 +203,7 @@ def test_wide_xtol_is_kept(solver):
     for nu, xtol in ((1e-3, 5.0), (1e3, 5.0), (10.0, 9.0), (1.0, 0.3)):
         pair, F0 = 20 * g.normal(size=(2, 300, 2)), 20 * g.normal(size=300)
         z = solve(*pair, nu=nu, F0=F0, xtol=xtol)
-        error = abs(z.F - logz.bisect(*pair, nu=nu).F)
-        assert np.all((error <= xtol) | ~z.converged)
+        assert np.all(~z.converged | (abs(z.F - logz.bisect(*pair, nu=nu).F) <= xtol))
 
 
 def test_standard_error_where_squares_underflow():

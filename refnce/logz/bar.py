@@ -99,11 +99,11 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     >>> float(z.F.round(6)), logz.Status(int(z.status)).name
     (0.5, 'CONVERGED')
     """
-    check_positive("step", step)
+    step = check_positive("step", step)
     if step > 1.0:
         raise invalid("step", "be at most 1 (1: as printed, 0.5: no overshoot)", step)
     check_count("max_updates", max_updates, 1)
-    check_positive("xtol", xtol, zero=True)
+    xtol = check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)

@@ -52,7 +52,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     >>> float(z.F.round(6)), bool(z.converged)
     (0.5, True)
     """
-    check_positive("xtol", xtol, zero=True)
+    xtol = check_positive("xtol", xtol, zero=True)
     ratios, _ = samples(r_data, r_noise, None, nu, start=True)
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)
@@ -74,7 +74,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
         hi = where(wide & (sign >= 0), middle, hi)
     F = 0.5 * lo + 0.5 * hi
     slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
-    count = host.full(lo.shape, halvings + 1)
+    count = host.full(lo.shape, halvings + 1)[()]
     fields = F, 0 * count, count, lo - slack, hi + slack
     return make_result(ratios, completed(limit, ratios, *fields))
 
