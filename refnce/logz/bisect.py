@@ -94,8 +94,8 @@ def _sign(ratios, F):
     nu, (n, m) = ratios.nu, ratios.sizes
     (data,), (noise,) = ratios.over_odds(F, plain, plain)
     A, nu_B = data / n, nu * (1.0 - noise / m)
-    blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu)
-    certain = abs(F + math.log(nu)) <= limits(F.dtype, host)[0]
-    certain = certain & (abs(A - nu_B) > blur)
+    largest, tiny = limits(F.dtype, host)  # what underflows is less than tiny
+    blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu) + tiny
+    certain = (abs(F + math.log(nu)) <= largest) & (abs(A - nu_B) > blur)
     (sign,) = where_certified(certain, (A - nu_B,), exact, ratios, F)
     return sign, all_true(~certain)
