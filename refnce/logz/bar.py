@@ -31,9 +31,9 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        It is within 4 units, for log-ratios and F up to 1e15 in size, also where A or B
-        underflows. It is +inf where all data are at +inf, and -inf where all noise is
-        at -inf.
+        It is within 4 units, for log-ratios and F up to 1e15 in size (float32: 1e6),
+        also where A or B underflows. It is +inf where all data are at +inf, and -inf
+        where all noise is at -inf.
 
     Raises
     ------

@@ -36,7 +36,7 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     nu : float
         Weight of noise against data, from 1e-30 to 1e30.
     F0 : float or array (...), optional
-        The start; by default halfway between the means of the samples.
+        The start; by default about halfway between the means of the samples.
     xtol : float
         Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
         overlap are right to 1e-5.
@@ -132,7 +132,7 @@ def _quick(ratios, F, xtol, passes):
 
 
 def _start(ratios):
-    """Halfway between the means; for long samples the root of a part of them.
+    """Halfway between the means, less log(nu)/2; for long samples the root of a part.
 
     Also return whether the data lie below the noise and the two may be exchanged, as
     samples of equal weight may be. phi' is then above 1/2 where it was below.
