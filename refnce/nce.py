@@ -292,13 +292,12 @@ def weights(n, m, nu):
 
 
 def nearest(r, F, nu):
-    """The distance from F + log nu to the nearest sample, rounded down.
+    """The distance from F + log nu to the nearest sample, less its part below 2^-8.
 
-    It is 0 where all samples are infinite. The difference of two whole numbers is
-    exact.
+    It is 0 where all samples are infinite. The difference of two such numbers is exact.
     """
-    xp = array_namespace(r)
-    M = xp.floor(xp.min(abs((F + math.log(nu))[..., None] - r), axis=-1))
+    M = array_namespace(r).min(abs((F + math.log(nu))[..., None] - r), axis=-1)
+    M = M - M % 2.0**-8
     return where(M < math.inf, M, 0.0)
 
 
