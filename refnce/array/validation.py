@@ -116,10 +116,14 @@ def check_count(name, value, least):
 
 
 def check_positive(name, value, *, zero=False):
-    """Check that ``value`` is a finite number > 0; with ``zero`` it may be 0."""
+    """Return ``value`` as a float, finite and > 0; with ``zero`` it may be 0.
+
+    NumPy's float64, a Python float by type, would turn float32 results into float64.
+    """
     if not (is_number(value) and (0 < value <= LARGEST or (zero and value == 0))):
         must = f"be a finite number {'>=' if zero else '>'} 0"
         raise invalid(name, must, shown(value))
+    return float(value)
 
 
 def check_kind(name, kind):

@@ -31,9 +31,9 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        It is within 4 units, for log-ratios and F up to 1e15 in size, also where A or B
-        underflows. It is +inf where all data are at +inf, and -inf where all noise is
-        at -inf.
+        It is within 4 units, for log-ratios and F up to 1e15 in size (float32: 1e6),
+        also where A or B underflows. It is +inf where all data are at +inf, and -inf
+        where all noise is at -inf.
 
     Raises
     ------
@@ -78,12 +78,11 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     Returns
     -------
     LogZ
-        A run is CONVERGED when the step that Newton's method would still take is at
-        most max(x - x^2, eps |F|, 3 eps) with x = min(xtol, 1/2), and at most 0.25.
-        That step is |h/h'| or, where plain sums lack the digits,
-        |(A - nu B)/(A - nu B)'|. The last update itself can be small without
-        convergence, where h' is small. CYCLE: the updates alternate in sign with
-        |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
+        A run is CONVERGED when the step of Newton's method, |(A - nu B)/(A - nu B)'|,
+        is at most max(xtol, 4 eps |F|, 8 eps). (xtol counts up to 0.5, 4 eps |F| up to
+        0.25.) F is then the end of that step. The last update itself can be small
+        without convergence, where h' is small. CYCLE: the updates alternate in sign
+        with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
         convergence (h' near 2), not divergence; F is the last iterate, bracket the last
         two. MAX_UPDATES: neither after ``max_updates``.
 
@@ -100,32 +99,31 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     >>> float(z.F.round(6)), logz.Status(int(z.status)).name
     (0.5, 'CONVERGED')
     """
-    check_positive("step", step)
+    step = check_positive("step", step)
     if step > 1.0:
         raise invalid("step", "be at most 1 (1: as printed, 0.5: no overshoot)", step)
     check_count("max_updates", max_updates, 1)
-    check_positive("xtol", xtol, zero=True)
+    xtol = check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
     eps = machine_eps(lo.dtype, host)
-    margin = min(xtol, 0.5)  # the distance is right to first order
-    least = max(margin - margin**2, 3.0 * eps)
+    least = max(min(xtol, 0.5), 8.0 * eps)
     running = limit == 0
     count = turns = host.zeros(lo.shape, dtype=host.int64)[()]
     status, last = count + MAX_UPDATES, 0.0 * lo
     for update in range(max_updates + 1):
-        F_next, h, distance = _update(ratios, F)
+        F_next, h, newton = _update(ratios, F)
         if step != 1.0:
             F_next = F - step * h
         F_next = where(host.isfinite(F_next), F_next, 0.5 * lo + 0.5 * hi)
         count = where(running, count + 1, count)
         lo = where(running & (h < 0), host.maximum(lo, F), lo)
         hi = where(running & (h > 0), host.minimum(hi, F), hi)
-        # In a gap between samples the distance is nearly 1, however far the root is.
-        tol = host.maximum(host.minimum(eps * abs(F), 0.25), least)
-        done = running & (distance <= tol)
+        # In a gap between samples that step is nearly 1, however far the root is.
+        tol = host.maximum(host.minimum(4.0 * eps * abs(F), 0.25), least)
+        done = running & (abs(newton) <= tol)
         status = where(done, 0, status)
         running = running & ~done
         move = F_next - F
@@ -135,6 +133,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
         status = where(cycle, CYCLE, status)
         lo = where(cycle, host.minimum(F, F_next), lo)
         hi = where(cycle, host.maximum(F, F_next), hi)
+        F = where(done, F - newton, F)  # right to the square of that step
         if update < max_updates:
             F = where(running, F_next, F)
         running = running & ~cycle
@@ -147,7 +146,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
 
 
 def _update(ratios, F):
-    """Return F - h, h and the distance to the root that Newton's method sees."""
+    """Return F - h, h and the step (A - nu B)/(A - nu B)' of Newton's method."""
     nu, (n, m) = ratios.nu, ratios.sizes
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
     scaled = B * (nu * n / m)
@@ -155,7 +154,7 @@ def _update(ratios, F):
     slope = 2.0 - A_square / A - B_square / B
     certified = nce.is_certified(host.minimum(A / n, B / m), F, nu)
     certified = certified & (abs(h) <= 1.0) & (slope >= 0.5) & (n + m > FEW)
-    values = F - h, h, abs(h) / slope
+    values = F - h, h, h / slope
     return where_certified(certified, values, _exact_update, ratios, F)
 
 
@@ -189,6 +188,6 @@ def _exact_update(ratios, F):
     )
     near = -host.log1p(-by_A * (1.0 + nu) / V_data)
     close = abs(F - far) < 0.5
-    distance = abs(by_M) / (slope_U + slope_D)
-    values = where(close, F - near, far), where(close, near, F - far), distance
+    newton = by_M / (slope_U + slope_D)
+    values = where(close, F - near, far), where(close, near, F - far), newton
     return tuple(x.astype(F.dtype) for x in values)

@@ -53,7 +53,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     >>> float(z.F.round(6)), bool(z.converged)
     (0.5, True)
     """
-    check_positive("xtol", xtol, zero=True)
+    xtol = check_positive("xtol", xtol, zero=True)
     ratios, _ = samples(r_data, r_noise, None, nu, start=True)
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)
@@ -75,7 +75,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
         hi = where(wide & (sign >= 0), middle, hi)
     F = 0.5 * lo + 0.5 * hi
     slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
-    count = host.full(lo.shape, halvings + 1)
+    count = host.full(lo.shape, halvings + 1)[()]
     fields = F, 0 * count, count, lo - slack, hi + slack
     return make_result(ratios, completed(limit, ratios, *fields))
 
@@ -95,8 +95,8 @@ def _sign(ratios, F):
     nu, (n, m) = ratios.nu, ratios.sizes
     (data,), (noise,) = ratios.over_odds(F, plain, plain)
     A, nu_B = data / n, nu * (1.0 - noise / m)
-    blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu)
-    certain = abs(F + math.log(nu)) <= limits(F.dtype, host)[0]
-    certain = certain & (abs(A - nu_B) > blur)
+    largest, tiny = limits(F.dtype, host)  # what underflows is less than tiny
+    blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu) + tiny
+    certain = (abs(F + math.log(nu)) <= largest) & (abs(A - nu_B) > blur)
     (sign,) = where_certified(certain, (A - nu_B,), exact, ratios, F)
     return sign, all_true(~certain)

@@ -50,11 +50,11 @@ def bracketed(ratios, F0, xtol, passes):
         good = inside & (abs(move) <= 0.5 * before)
         move = where(good, move, 0.5 * lo + 0.5 * hi - F)
         move = where(sign == 0, 0.0, move)
-        tol = host.maximum(abs(F) * (0.5 * eps), max(xtol, eps))
-        # The bound holds near F: a step beyond 1, the width of the logistic, is not
-        # known to an ulp of a huge F.
-        near = host.minimum(tol, max(xtol, 1.0))
-        done = (sign == 0) | (good & (abs(w) ** 3 <= near)) | (hi - lo <= 2.0 * tol)
+        ulp = host.maximum(abs(F) * (0.5 * eps), eps)
+        # The bound holds for steps of at most 1, the width of the logistic.
+        near = abs(w) ** 3 <= host.minimum(host.maximum(ulp, xtol), 1.0)
+        narrow = hi - lo <= host.maximum(2.0 * ulp, xtol)
+        done = (sign == 0) | (good & near) | narrow
         F = where(running, F + move, F)
         before, step = abs(step), where(running, move, step)
         running = running & ~done

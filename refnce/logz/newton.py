@@ -66,7 +66,7 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     >>> float(z.F.round(6)), bool(z.converged)
     (0.5, True)
     """
-    check_positive("xtol", xtol, zero=True)
+    xtol = check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     if sum(ratios.sizes) <= FEW:
         return make_result(ratios, bracketed(ratios, F0, xtol, 0))
@@ -123,7 +123,8 @@ def _quick(ratios, F, xtol, passes):
     F = shift + (F + step)
     error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
     overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
-    has_digits = (var_A * n > NARROW * A[1]) & (var_B * m > NARROW * B[1])
+    has_digits = var_A * n > NARROW * A[1] + tiny
+    has_digits = has_digits & (var_B * m > NARROW * B[1] + tiny)
     if not all_true(has_digits | ~certified):
         exact, _ = error_and_overlap(ratios, where(certified, F, 0.0))
         error = where(has_digits, error, exact)
@@ -155,11 +156,12 @@ def _start(ratios):
 
 def _part(r):
     """The middle 64 of every 4096 neighbours, which are all parts of a sorted r."""
-    n, stretch = r.shape[-1], 4096
-    if n <= stretch:
+    *runs, n = r.shape
+    stretches = n // 4096
+    if stretches <= 1:
         return r
-    rows = r[..., : n - n % stretch].reshape((*r.shape[:-1], -1, stretch))
-    return rows[..., 2016:2080].reshape((*r.shape[:-1], -1))
+    rows = r[..., : stretches * 4096].reshape((*runs, stretches, 4096))
+    return rows[..., 2016:2080].reshape((*runs, stretches * 64))
 
 
 def _powers(p):

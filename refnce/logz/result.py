@@ -113,7 +113,8 @@ def error_and_overlap(ratios, F):
     error = host.hypot(host.sqrt(v_data) / n, host.sqrt(v_noise) * (nu / m)) / hess
     kept = [u_data > NARROW * A, u_noise > NARROW * B]
     kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
-    certified = kept[0] & kept[1] & kept[2] & kept[3] & nce.is_certified(hess, F, nu)
+    certified = nce.is_certified(host.minimum(v_data, v_noise), F, nu)
+    certified = certified & kept[0] & kept[1] & kept[2] & kept[3]
     values = error, hess / (1.0 + nu)
     error, hess = where_certified(certified, values, _exact_error, ratios, F)
     usable = finite & (min(n, m) > 1)
