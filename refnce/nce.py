@@ -197,7 +197,7 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
 
 
 def _weighted(ratios, F, f_data, f_noise, exact):
-    """The weighted sum of f(E, S) over data and noise, or that of ``exact``."""
+    """The weighted sums of f(E, S), or those of ``exact`` if they are not certified."""
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
 
     def total(data, noise):
@@ -257,7 +257,10 @@ def exact_sides(r, F, nu, M):
 
 
 def each(f_data, f_noise, ratios, F):
-    """A formula of the odds S and E for every data and every noise sample."""
+    """A formula of the odds S and E for every data and every noise sample.
+
+    If one run is not certified, all are evaluated the exact way.
+    """
     xp, both = ratios.xp, list(zip((f_data, f_noise), ratios.pair))
     S = ratios.to_device(host.exp(F) * ratios.nu)[..., None]
     values = [f(S, xp.exp(r)) for f, r in both]

@@ -30,18 +30,13 @@ def test_logmeanexp(x):
     assert error_in_units(logmeanexp(np.asarray(x)), exact, unit) <= 4.0
 
 
-def test_logmeanexp_of_infinities():
-    x = np.asarray([[-INF, -INF], [-INF, INF], [0.5, INF], [-INF, 0.5], [3.0, 3.0]])
-    half = pytest.approx(0.5 - math.log(2.0), rel=4e-16)
-    assert logmeanexp(x).tolist() == [-INF, INF, INF, half, 3.0]
-
-
-def test_logmeanexp_is_over_the_last_axis():
+def test_logmeanexp_of_each_row():
     """Each row has its own maximum: another's makes its exponentials 0 or infinite."""
-    x = np.repeat([[-3000.0], [5.0], [3000.0]], 2, axis=1)
-    for shape in ((3,), (1, 3), (3, 1)):
-        found = logmeanexp(x.reshape(*shape, 2))
-        assert found.shape == shape and found.ravel().tolist() == [-3000.0, 5.0, 3000.0]
+    x = [[-INF, -INF], [-INF, INF], [0.5, INF], [-INF, 0.5], [3000.0, 3000.0]]
+    exact = [-INF, INF, INF, pytest.approx(0.5 - math.log(2.0), rel=4e-16), 3000.0]
+    for shape in ((5,), (1, 5), (5, 1)):
+        found = logmeanexp(np.reshape(x, (*shape, 2)))
+        assert found.shape == shape and found.ravel().tolist() == exact
 
 
 @given(sizes, sizes)

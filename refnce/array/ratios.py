@@ -22,7 +22,7 @@ class Ratios:
     pair : r_data (..., n), r_noise (..., m)
     nu : float
     sizes : n, m
-    E : e^r of both, where a solver keeps them, or None
+    E : e^r of both once ``keep_exponentials`` was called, else None
     """
 
     def __init__(self, xp: Any, pair: Any, nu: float) -> None:

@@ -11,7 +11,7 @@ from refnce.logz.bracket import bracket
 from refnce.logz.result import completed, make_result
 from refnce.nce import limits, residual
 
-# Plain sums of sigmoids are right to less than this many eps.
+# Plain sums of sigmoids are right to less than this many eps of A + nu B + nu.
 BLUR = 16.0
 
 

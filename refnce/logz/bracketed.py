@@ -70,7 +70,8 @@ def bracketed(ratios, F0, xtol, passes):
 def _pooled_quantile(ratios):
     """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
 
-    Less log nu; from some thousand samples. In a gap between samples it is the middle.
+    Return it minus log nu, from about 1,000 samples each. In a gap between samples it
+    is the middle.
     """
     nu, steps = ratios.nu, [n // SUBSET or 1 for n in ratios.sizes]
     data, noise = (to_numpy(r[..., ::k]) for r, k in zip(ratios.pair, steps))

@@ -6,7 +6,6 @@ network on 64 + 64 images: forward, BAR update of F, gradient, Adam; PyTorch's e
 with its autograd. One thread, interleaved, medians; the outputs are compared.
 """
 
-import resource
 from typing import Any
 
 from tests.bench.timing import ratios, row
@@ -101,7 +100,7 @@ def step_ratio(widths: tuple[int, ...], dtype: str) -> float:
     return ratios({"ours": ours, "torch": theirs}, "torch", rounds=5)["ours"]
 
 
-def main() -> None:
+if __name__ == "__main__":
     # im2col may take 1.6 times as long as Winograd's transforms (355 lines) might: 1.5
     # for the narrow network, 1.0 for the standard one, 0.5 for it in float64.
     narrow, standard, double = (2.4, 1.5), (1.6, 1.0), (0.8, 0.5)
@@ -110,8 +109,7 @@ def main() -> None:
             work = f"conv3x3 of {side} x {side}, {channels} channels"
             ratio, peer = conv_ratio(side, channels), "PyTorch conv2d, better layout"
             bounds = standard if channels == full else narrow
-            line = row(work, peer, ratio, *bounds, less_is_better=True)
-            print(line, flush=True)
+            print(row(work, peer, ratio, *bounds, less_is_better=True), flush=True)
     for label, widths, dtype, bounds in (
         ("narrow", resnet.NARROW, "float32", narrow),
         ("standard", resnet.FULL, "float32", standard),
@@ -119,9 +117,3 @@ def main() -> None:
     ):
         work, ratio = f"step of ResNet-18, {label}, {dtype}", step_ratio(widths, dtype)
         print(row(work, "PyTorch eager", ratio, *bounds, less_is_better=True))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"    peak memory of this process so far {peak:.2f} GiB", flush=True)
-
-
-if __name__ == "__main__":
-    main()

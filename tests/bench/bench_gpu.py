@@ -8,24 +8,21 @@ from functools import partial
 
 from tests.bench.timing import ratios
 
-import numpy as np
-
-from refnce import logz, nce
 from refnce.array import backend
+from tests.libraries import function
+from tests.regimes import rng
 
 SHAPES = (512,), (100, 512), (1000, 4096), (10**6,), (10**7,)
-WORKS = {"loss": nce.loss, "grad_F": nce.grad_F, "grad_r": nce.grad_r}
-WORKS = {name: partial(f, F=0.3) for name, f in WORKS.items()}
-WORKS |= {"newton": logz.newton, "bar": logz.bar, "bisect": logz.bisect}
+NAMES = "nce.loss nce.grad_F nce.grad_r logz.newton logz.bar logz.bisect".split()
 
 if __name__ == "__main__":
     cupy = backend.load("cupy")
     wait = cupy.cuda.get_current_stream().synchronize
     for shape in SHAPES:
-        rng = np.random.Generator(np.random.PCG64(1))
-        host = rng.normal(1.0, 1.0, shape), rng.normal(0.0, 1.0, shape)
+        host = rng(1).normal(1.0, 1.0, shape), rng(2).normal(0.0, 1.0, shape)
         device = [cupy.asarray(r) for r in host]
-        for name, f in WORKS.items():
+        for name in NAMES:
+            f = function(name) if "logz" in name else partial(function(name), F=0.3)
             works = {"cpu": lambda: f(*host), "gpu": lambda: (f(*device), wait())}
             faster = ratios(works, "gpu", rounds=3)["cpu"]
-            print(f"{name:10} {shape!s:13} {faster:7.2f}", flush=True)
+            print(f"{name:12} {shape!s:13} {faster:7.2f}", flush=True)
