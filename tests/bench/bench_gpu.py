@@ -24,5 +24,4 @@ if __name__ == "__main__":
         for name in NAMES:
             f = function(name) if "logz" in name else partial(function(name), F=0.3)
             works = {"cpu": lambda: f(*host), "gpu": lambda: (f(*device), wait())}
-            faster = ratios(works, "gpu", rounds=3)["cpu"]
-            print(f"{name:12} {shape!s:13} {faster:7.2f}", flush=True)
+            print(f"{name:12} {shape} {ratios(works, 'gpu', rounds=3)['cpu']:.2f}")
