@@ -179,14 +179,17 @@ def check_same(names, must, a, b, kind=TypeError):
 
 
 def check_samples(**arrays):
-    """Check that each is (..., n), n >= 1, without NaN; a GPU is awaited for each."""
+    """Check that each is (..., n), n >= 1, without NaN; a GPU is awaited once."""
     for name, x in arrays.items():
         if x.ndim == 0 or x.shape[-1] == 0:
             must = "have at least one sample along its last axis"
             raise invalid(name, must, shape_of(x))
-    # The least of samples with a NaN is NaN.
-    least = [array_namespace(x).min(x) for x in arrays.values() if 0 not in x.shape]
-    if any(x != x for x in least):
+    bad = False
+    for x in arrays.values():
+        if 0 not in x.shape:
+            least = array_namespace(x).min(x)  # a NaN wins
+            bad = (least != least) | bad
+    if bad:
         for name, x in arrays.items():
             bad = array_namespace(x).isnan(x)
             check_none(name, bad, "NaN", "drop or repair those samples")
