@@ -342,11 +342,14 @@ def two_powers(p):
 def count_difference(k_data, k_noise, sizes, nu):
     """(k_data/n + nu k_noise/m - nu)/(1 + nu) of counts.
 
-    Times n m, the numerator is rounded once where its terms cancel, else twice.
+    It is rounded once if nu = 1. Else its numerator, times n m, is rounded once where
+    the terms cancel and twice where they do not, and the weight once more.
     """
     n, m = sizes
     above = n * (m - k_noise)
-    product, rest = (above, 0.0) if nu == 1.0 else two_product(nu, above)
+    if nu == 1.0:
+        return (m * k_data - above) / (2.0 * n * m)
+    product, rest = two_product(nu, above)
     return ((m * k_data - product) - rest) * weights(n * m, 1, nu)[0]
 
 
