@@ -96,7 +96,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         return [last_sum(xp.log1p(E / S))]
 
     def softplus(r, F, sign):
-        below, d, e, q = split(r, F, nu, 0.0 * F)
+        below, d, e, q = split(r, F, ratios.nu, 0.0 * F)
         large = below if sign > 0 else ~below
         rest = xp.where(large, e, 0.0) + xp.log1p(q)
         return [last_sum(xp.where(large, d, 0.0) + rest)]
@@ -153,7 +153,7 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     ratios, F = samples(r_data, r_noise, F, nu)
 
     def quick(E, S):
-        _, t = quick_sides(E, S)
+        t = small_side(E, S)
         return [last_sum(t - t * t)]
 
     def exact(ratios, F):
@@ -214,7 +214,7 @@ def curvature_weights(ratios, F):
     """What every sample adds to `hess_F`."""
 
     def curvature(S, E):
-        t = ratios.xp.minimum(S, E) / (S + E)
+        t = small_side(E, S)
         return t - t * t
 
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
@@ -225,9 +225,9 @@ def curvature_weights(ratios, F):
 # Of every sample: the side of F + log nu on which it lies, and its small side t
 
 
-def quick_sides(E, S):
-    """Return (below, t) from the odds S = nu e^F (..., 1) and E = e^r (..., n)."""
-    return E <= S, array_namespace(E).minimum(S, E) / (S + E)
+def small_side(E, S):
+    """Return t from the odds S = nu e^F (..., 1) and E = e^r (..., n)."""
+    return array_namespace(E).minimum(S, E) / (S + E)
 
 
 def split(r, F, nu, M):
@@ -385,8 +385,7 @@ def residual(ratios, F, order):
     zero = 0.0 * F
 
     def quick(E, S):
-        below, t = quick_sides(E, S)
-        return sums_of(below, t, 1.0, order)
+        return sums_of(E <= S, small_side(E, S), 1.0, order)
 
     def exact(ratios, F):
         return combined(ratios, *exact_sums(ratios, F, order))

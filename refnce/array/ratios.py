@@ -32,7 +32,8 @@ class Ratios:
 
     def keep_exponentials(self) -> None:
         """Make e^r once for every F that follows."""
-        self.E = tuple(self.xp.exp(r) for r in self.pair)
+        if self.E is None:
+            self.E = tuple(self.xp.exp(r) for r in self.pair)
 
     def to_device(self, x):
         """NumPy's ``x`` beside the samples."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.array.validation import invalid
-from refnce.distributions.common import check_x, Law, LOG_2PI, logmeanexp, normal
+from refnce.distributions.common import LOG_2PI, Law, check_x, logmeanexp, normal
 
 # exp(80) is finite also in float32. At this radius the rotation is already lost to
 # rounding in float64, so larger radii may share its angle.

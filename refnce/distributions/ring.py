@@ -6,14 +6,8 @@ from typing import Any
 
 from refnce.array.backend import Array, array_namespace
 from refnce.array.validation import invalid
-from refnce.distributions.common import (
-    check_x,
-    Law,
-    LOG_2PI,
-    logmeanexp,
-    normal,
-    sum_last,
-)
+from refnce.distributions.common import LOG_2PI, Law, check_x
+from refnce.distributions.common import logmeanexp, normal, sum_last
 
 
 @dataclass(frozen=True)

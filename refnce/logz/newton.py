@@ -71,7 +71,7 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     if sum(ratios.sizes) <= FEW:
         return make_result(ratios, bracketed(ratios, F0, xtol, 0))
     start, is_reversed = (F0, False) if F0 is not None else _start(ratios)
-    ordered = Ratios(ratios.xp, ratios.pair[::-1], nu) if is_reversed else ratios
+    ordered = Ratios(ratios.xp, ratios.pair[::-1], ratios.nu) if is_reversed else ratios
     found, certified, passes = _quick(ordered, start, xtol, int(F0 is None))
 
     def safeguarded(ratios, start):
