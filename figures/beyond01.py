@@ -18,7 +18,7 @@ from figures import recording, style
 from figures.quadrature import Quadrature, logarithm
 from figures.settings import Settings
 from refnce import distributions, ence, optim, train
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 
 ON_HOST = True  # small arrays and quadrature: NumPy, whatever the backend
 NEAR = 0.5  # theta has arrived when it is this near to theta*

@@ -15,7 +15,7 @@ import numpy as np
 import safetensors.numpy
 
 from figures.io import FileError, write_atomic
-from refnce.array.backend import array_namespace, asarray, device, to_numpy
+from refnce.array import array_namespace, asarray, device, to_numpy
 from refnce.train import State
 
 FIELDS = ("theta", "F", "opt_state", "count", "stopped", "stopped_at")

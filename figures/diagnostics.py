@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from refnce.array.backend import to_numpy
+from refnce.array import to_numpy
 from refnce.sampling import effective_sample_size
 
 

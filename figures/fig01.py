@@ -13,7 +13,7 @@ import numpy as np
 from figures import style
 from figures.settings import Settings
 from refnce import distributions, logz, nce
-from refnce.array.backend import to_numpy
+from refnce.array import to_numpy
 
 RUNS = 100
 BATCH = 512

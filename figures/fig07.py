@@ -13,7 +13,7 @@ from figures import style
 from figures.fig01 import first, histogram, iterates
 from figures.settings import Settings
 from refnce import distributions, logz, nce
-from refnce.array.backend import to_numpy
+from refnce.array import to_numpy
 
 DISTANCES = tuple(range(4, 17))
 SHOWN = (4, 8, 12, 16)

@@ -19,7 +19,7 @@ from figures.mnist import experiment
 from figures.parallel import parallel_map
 from figures.settings import Settings
 from refnce import sampling
-from refnce.array.backend import array_namespace, make_rng, matrix_transpose, to_numpy
+from refnce.array import array_namespace, make_rng, matrix_transpose, to_numpy
 from refnce.nn import resnet
 from refnce.train import models
 

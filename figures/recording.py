@@ -8,7 +8,7 @@ import numpy as np
 
 from figures.settings import Settings
 from refnce import train
-from refnce.array.backend import array_namespace, to_numpy
+from refnce.array import array_namespace, to_numpy
 from refnce.train.fit import evaluate, fit
 
 BLOCK = 16  # steps whose batches are drawn and moved together

@@ -21,7 +21,7 @@ from figures.quality2d import FLAT, HALF, NOISE, SHAPES, SYSTEMS
 from figures.quality2d import floor, grid, log_mass, log_model, qualities, truth_loss
 from figures.settings import Settings
 from refnce import logz, nn, optim, sampling, train
-from refnce.array.backend import make_rng, to_numpy
+from refnce.array import make_rng, to_numpy
 from refnce.train import Method, models
 from refnce.train.fit import Batches, fit
 

@@ -19,10 +19,8 @@ where it exceeds the largest float.
 import math
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, machine_eps
-from refnce.array.interop import interoperable
-from refnce.array.special import last_sum, two_sum
-from refnce.array.validation import samples
+from refnce.array import Array, array_namespace, interoperable, last_sum, machine_eps
+from refnce.array import samples, two_sum
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
 

@@ -22,10 +22,8 @@ semidefinite as computed, and nothing cancels.
 from math import nan
 
 from refnce import logz, nce
-from refnce.array.backend import array_namespace, where
-from refnce.array.family import check_finite, family
-from refnce.array.interop import interoperable
-from refnce.array.validation import samples
+from refnce.array import array_namespace, check_finite, family, interoperable, samples
+from refnce.array import where
 
 __all__ = [
     "gradient",

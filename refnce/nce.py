@@ -34,13 +34,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.array.backend import all_true, array_namespace, as_float, host
-from refnce.array.backend import machine_eps, where
-from refnce.array.interop import interoperable
-from refnce.array.ratios import over_blocks, where_certified
-from refnce.array.special import dot, last_sum, log_double_double
-from refnce.array.special import two_product, two_sum
-from refnce.array.validation import samples
+from refnce.array import all_true, array_namespace, as_float, dot, host, interoperable
+from refnce.array import last_sum, log_double_double, machine_eps, over_blocks, samples
+from refnce.array import two_product, two_sum, where, where_certified
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 

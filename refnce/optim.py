@@ -7,7 +7,7 @@ None. Afterwards it is None, an array, a step counter, or a tuple, list or dict 
 
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
+from refnce.array import Array, array_namespace
 
 __all__ = ["adam", "ngd", "sgd"]
 

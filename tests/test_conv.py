@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnce import nn
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from refnce.nn import conv
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
 from tests import plain_conv

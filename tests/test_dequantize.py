@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from figures.mnist.dequantize import dequantize, moments
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from tests.close import assert_close
 
 EPS = float(np.finfo(float).eps)

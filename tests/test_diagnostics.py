@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("arviz_stats", reason="arviz-stats is missing: the figures need it")
 
 from figures.diagnostics import diagnose  # noqa: E402
-from refnce.array.backend import make_rng  # noqa: E402
+from refnce.array import make_rng  # noqa: E402
 from refnce.sampling import effective_sample_size  # noqa: E402
 
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import integrate, stats
 
 from refnce import distributions
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from tests.close import assert_close
 
 UNIT = distributions.UnitGaussian(np.array([1.5, -0.5]))

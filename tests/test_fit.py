@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from refnce import distributions, ence, nce, nn, optim, train
-from refnce.array.backend import make_rng, to_numpy
+from refnce.array import make_rng, to_numpy
 from refnce.nn.params import Flat
 from refnce.train import models
 from refnce.train import Method, Stopped, Training

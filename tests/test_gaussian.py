@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from refnce.array.backend import make_rng, to_numpy
+from refnce.array import make_rng, to_numpy
 from refnce.distributions import DiagonalGaussian, Gaussian, common
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip

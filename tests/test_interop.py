@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from refnce import expfam, logz, nce
-from refnce.array.interop import interoperable
+from refnce.array import interoperable
 from tests.libraries import FUNCTIONS, Foreign, Minimal, arguments, call, parts
 
 DOCS = Path(__file__).parent.parent / "docs" / "interoperability.md"

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from refnce import nn
 from refnce.array import backend
-from refnce.array.backend import make_rng as rng
+from refnce.array import make_rng as rng
 from refnce.nn.conv import average_pool, convolution
 from refnce.nn.layer import unbroadcast
 from refnce.nn import resnet

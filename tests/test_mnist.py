@@ -19,7 +19,7 @@ import pytest
 from figures.mnist import __main__ as command
 from figures.mnist import dequantize
 from figures.mnist import files as mnist
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from tests.real_mnist import FOLDER, REAL
 
 EPS = float(np.finfo(float).eps)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnce import distributions, nce, nn
-from refnce.array.backend import make_rng as rng
+from refnce.array import make_rng as rng
 from refnce.nn.params import Flat
 from refnce.train import models
 from tests.close import assert_close

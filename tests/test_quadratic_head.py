@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnce import nn
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from tests.close import assert_close
 from tests.strategies import seeds
 

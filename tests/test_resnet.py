@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from refnce import distributions, nn
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from refnce.nn import resnet
 from refnce.nn.params import Flat
 from refnce.train import models

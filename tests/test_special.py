@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refnce.array.special import log_double_double, last_sum
-from refnce.array.special import two_product, two_sum
+from refnce.array import last_sum, log_double_double, two_product, two_sum
 from refnce.distributions.common import logmeanexp
 from tests.regimes import rng
 from tests.strategies import log_ratios, nus

@@ -9,7 +9,7 @@ import pytest
 
 from refnce import distributions, ence, logz, nce, optim, train
 from refnce.array import backend
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from refnce.train import models
 from refnce.train import Method, State, Training
 from tests.close import assert_close

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from refnce import optim, train
-from refnce.array.backend import make_rng
+from refnce.array import make_rng
 from refnce.train import Method, Stopped, Training
 from refnce.train.training import UPDATES
 from tests.close import assert_close

@@ -27,7 +27,7 @@ from figures.mnist import dequantize, files
 from figures.parallel import keep_freed_memory, parallel_map
 from figures.settings import Settings
 from refnce import logz, nce, optim, train
-from refnce.array.backend import Array, array_namespace, make_rng, to_numpy
+from refnce.array import Array, array_namespace, make_rng, to_numpy
 from refnce.distributions import Gaussian
 from refnce.nn import resnet
 from refnce.nn.params import Flat

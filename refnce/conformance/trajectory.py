@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 from refnce import train
-from refnce.array.backend import Array, array_namespace
+from refnce.array import Array, array_namespace
 from refnce.train import models
 
 __all__ = ["trajectory"]

@@ -3,9 +3,8 @@
 import math
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, asarray, device
-from refnce.array.backend import ignore_fp_errors
-from refnce.array.validation import check_arrays, invalid, shape_of
+from refnce.array import Array, array_namespace, asarray, check_arrays, device
+from refnce.array import ignore_fp_errors, invalid, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
 

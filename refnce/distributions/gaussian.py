@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from refnce.array.backend import Array, all_true, array_namespace, device
-from refnce.array.backend import is_numpy, machine_eps
-from refnce.array.validation import check_arrays, invalid, shape_of
+from refnce.array import Array, all_true, array_namespace, check_arrays, device, invalid
+from refnce.array import is_numpy, machine_eps, shape_of
 from refnce.distributions.common import LOG_2PI, Law, check_x, normal, sum_last
 
 

@@ -4,8 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
-from refnce.array.validation import invalid
+from refnce.array import Array, array_namespace, invalid
 from refnce.distributions.common import LOG_2PI, Law, check_x
 from refnce.distributions.common import logmeanexp, normal, sum_last
 

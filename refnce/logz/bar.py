@@ -3,11 +3,9 @@
 import math
 
 from refnce import nce
-from refnce.array.backend import all_true, host, machine_eps, where
-from refnce.array.interop import interoperable
-from refnce.array.ratios import where_certified
-from refnce.array.special import log_double_double, two_sum
-from refnce.array.validation import check_count, check_positive, invalid, samples
+from refnce.array import all_true, check_count, check_positive, host, interoperable
+from refnce.array import invalid, log_double_double, machine_eps, samples, two_sum
+from refnce.array import where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, completed, make_result
 

@@ -2,11 +2,8 @@
 
 import math
 
-from refnce.array.backend import all_true, host, machine_eps, where
-from refnce.array.interop import interoperable
-from refnce.array.ratios import where_certified
-from refnce.array.special import last_sum
-from refnce.array.validation import check_positive, samples
+from refnce.array import all_true, check_positive, host, interoperable, last_sum
+from refnce.array import machine_eps, samples, where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import completed, make_result
 from refnce.nce import limits, residual

@@ -2,8 +2,7 @@
 
 import math
 
-from refnce.array.backend import all_true, array_namespace, host, where
-from refnce.array.special import two_product
+from refnce.array import all_true, array_namespace, host, two_product, where
 
 
 def bracket(ratios):

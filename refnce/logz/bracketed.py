@@ -2,7 +2,7 @@
 
 import math
 
-from refnce.array.backend import all_true, host, machine_eps, to_numpy, where
+from refnce.array import all_true, host, machine_eps, to_numpy, where
 from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, completed
 from refnce.nce import residual

@@ -13,12 +13,9 @@ noise at another nu, samples far from each other or from 0, few distinct values.
 import math
 
 from refnce import nce
-from refnce.array.backend import BLOCK, all_true, host, is_numpy
-from refnce.array.backend import machine_eps, where
-from refnce.array.interop import interoperable
-from refnce.array.ratios import Ratios, where_certified
-from refnce.array.special import dot, last_sum
-from refnce.array.validation import check_positive, samples
+from refnce.array import BLOCK, Ratios, all_true, check_positive, dot, host
+from refnce.array import interoperable, is_numpy, last_sum, machine_eps, samples, where
+from refnce.array import where_certified
 from refnce.logz.bracketed import bracketed
 from refnce.logz.result import NARROW, error_and_overlap, make_result
 

@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from refnce import nce
-from refnce.array.backend import Array, host, where
-from refnce.array.ratios import where_certified
-from refnce.array.special import last_sum
+from refnce.array import Array, host, last_sum, where, where_certified
 
 # Below this overlap the standard error rests on a handful of samples. It is then often
 # far too small.

@@ -1,7 +1,6 @@
 """Layers one after another."""
 
-from refnce.array.backend import Array
-from refnce.array.validation import invalid
+from refnce.array import Array, invalid
 from refnce.nn.layer import Gradients, Layer, Output, Params
 
 

@@ -6,9 +6,8 @@ of all n images, are then contiguous, and im2col copies blocks of that size.
 
 from functools import partial
 
-from refnce.array.backend import Array, array_namespace, device, is_numpy
-from refnce.array.backend import matrix_transpose
-from refnce.array.validation import invalid, runs_shape, shape_of
+from refnce.array import Array, array_namespace, device, invalid, is_numpy
+from refnce.array import matrix_transpose, runs_shape, shape_of
 from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 
 CACHE = 1 << 18  # numbers in a block of columns on a CPU

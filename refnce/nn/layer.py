@@ -13,7 +13,7 @@ array that was broadcast is the sum over the runs that shared it.
 from collections.abc import Callable
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
+from refnce.array import Array, array_namespace
 
 Params = dict[str, Array]
 Gradients = tuple[Any, Any]  # (dx, dparams), None for a half that was not asked for

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
+from refnce.array import Array, array_namespace
 from refnce.nn.layer import Output, Params, output
 
 SLOPE = 0.01

@@ -1,6 +1,6 @@
 """The affine layer."""
 
-from refnce.array.backend import Array, array_namespace, device, matrix_transpose
+from refnce.array import Array, array_namespace, device, matrix_transpose
 from refnce.nn.layer import Output, Params, output, unbroadcast
 
 

@@ -2,8 +2,7 @@
 
 from functools import lru_cache
 
-from refnce.array.backend import Array
-from refnce.array.validation import invalid
+from refnce.array import Array, invalid
 from refnce.nn.layer import Gradients, Output, Params, Pullback
 from refnce.nn.leaky_relu import slope
 from refnce.nn.linear import linear

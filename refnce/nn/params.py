@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
-from refnce.array.validation import invalid, shape_of
+from refnce.array import Array, array_namespace, invalid, shape_of
 from refnce.nn.layer import Params
 
 Shapes = dict[str, tuple[int, ...]]

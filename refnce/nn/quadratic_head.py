@@ -1,7 +1,7 @@
 """The quadratic head of Section 4.3: features to a log-ratio."""
 
-from refnce.array.backend import Array, array_namespace, device, matrix_transpose
-from refnce.array.validation import invalid, shape_of
+from refnce.array import Array, array_namespace, device, invalid, matrix_transpose
+from refnce.array import shape_of
 from refnce.nn.layer import Output, Params, output, unbroadcast
 
 SIGNS = {"negative": -1.0, "positive": 1.0}

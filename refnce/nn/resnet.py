@@ -11,8 +11,7 @@ import math
 from functools import partial
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace
-from refnce.array.validation import invalid, shape_of
+from refnce.array import Array, array_namespace, invalid, shape_of
 from refnce.nn.chain import chain, join, split
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
 from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, ignore_fp_errors, to_numpy
+from refnce.array import Array, array_namespace, ignore_fp_errors, to_numpy
 
 
 @ignore_fp_errors()

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, asarray, device, to_numpy
-from refnce.array.backend import ignore_fp_errors
-from refnce.array.validation import check_arrays, check_count, check_positive
-from refnce.array.validation import invalid, shape_of
+from refnce.array import Array, array_namespace, asarray, check_arrays, check_count
+from refnce.array import check_positive, device, ignore_fp_errors, invalid, shape_of
+from refnce.array import to_numpy
 from refnce.sampling.ess import effective_sample_size
 
 Density = Callable[[Array], tuple[Array, Array]]

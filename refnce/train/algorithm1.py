@@ -14,9 +14,8 @@ from enum import IntEnum
 from typing import Any
 
 from refnce import logz
-from refnce.array.backend import Array, all_true, array_namespace, device
-from refnce.array.backend import ignore_fp_errors
-from refnce.array.validation import check_arrays, invalid, shape_of
+from refnce.array import Array, all_true, array_namespace, check_arrays, device
+from refnce.array import ignore_fp_errors, invalid, shape_of
 from refnce.train.training import Training
 
 __all__ = ["State", "Stopped", "start", "step"]

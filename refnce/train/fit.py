@@ -17,8 +17,8 @@ from typing import Any
 
 from refnce import nce, train
 from refnce.array import backend
-from refnce.array.backend import Array, all_true, array_namespace, to_numpy
-from refnce.array.validation import check_arrays, check_count, invalid, shape_of
+from refnce.array import Array, all_true, array_namespace, check_arrays, check_count
+from refnce.array import invalid, shape_of, to_numpy
 from refnce.train.algorithm1 import State, Stopped
 
 __all__ = ["Batches", "Record", "evaluate", "fit"]

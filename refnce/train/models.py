@@ -9,8 +9,8 @@ dL/dr to dL/dtheta (..., k). An exponential family and a network differ in nothi
 from collections.abc import Callable
 from typing import Any
 
-from refnce.array.backend import Array, array_namespace, is_numpy, matrix_transpose
-from refnce.array.validation import invalid, shape_of
+from refnce.array import Array, array_namespace, invalid, is_numpy, matrix_transpose
+from refnce.array import shape_of
 from refnce.nn.layer import Layer
 from refnce.nn.params import Flat, Shapes
 

@@ -4,8 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from refnce.array.backend import Array
-from refnce.array.validation import check_count, check_nu, check_positive, invalid
+from refnce.array import Array, check_count, check_nu, check_positive, invalid
 from refnce.optim import sgd
 from refnce.train.models import Model
 
