@@ -17,6 +17,7 @@ where it exceeds the largest float.
 """
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from refnce.array import Array, array_namespace, interoperable, last_sum, machine_eps
@@ -99,10 +100,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
     ([-0.097, -0.059], [0.195])
     """
-    ratios, F = samples(r_data, r_noise, F)
-    (r_data, r_noise), F = ratios.pair, ratios.to_device(F)
-    x_data, c_data = _exponent(r_data, F, +0.5)
-    x_noise, c_noise = _exponent(r_noise, F, -0.5)
+    (x_data, c_data), (x_noise, c_noise) = _both(_exponent, r_data, r_noise, F)
     dr_data = _times_exp(c_data * (-0.25 / r_data.shape[-1]), x_data)
     return dr_data, _times_exp(c_noise * (0.25 / r_noise.shape[-1]), x_noise)
 
@@ -126,27 +124,28 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     >>> float(ence.log_z(np.array([1.0, 2.0]), np.array([0.0, -1.0])))
     0.5
     """
-    ratios, F = samples(r_data, r_noise, 0.0)
-    (r_data, r_noise), F = ratios.pair, ratios.to_device(F)
-    S_data, p_data = _mean_exp(r_data, F, +0.5)
-    S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
-    return (p_noise - p_data) + array_namespace(F).log(S_noise / S_data)  # the best F
+    (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, r_data, r_noise, 0.0)
+    return (p_noise - p_data) + array_namespace(p_data).log(S_noise / S_data)  # best F
 
 
-def _sides(r_data: Array, r_noise: Array, F: Array) -> tuple[Array, Array, Array]:
-    """Check the arguments and return (a, b, p).
-
-    E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p, p the larger exponent.
-    """
+def _both(f: Callable[..., Any], r_data: Array, r_noise: Array, F: Any) -> Any:
+    """Check the arguments and return f(r, F, half) of data and of noise."""
     ratios, F = samples(r_data, r_noise, F)
-    xp, (r_data, r_noise), F = ratios.xp, ratios.pair, ratios.to_device(F)
-    S_data, p_data = _mean_exp(r_data, F, +0.5)
-    S_noise, p_noise = _mean_exp(r_noise, F, -0.5)
+    F = ratios.to_device(F)
+    return f(ratios.pair[0], F, +0.5), f(ratios.pair[1], F, -0.5)
+
+
+def _sides(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array, Array]:
+    """(a, b, p): E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p.
+
+    p is the larger exponent.
+    """
+    (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, r_data, r_noise, F)
+    xp = array_namespace(p_data)
     p = xp.maximum(p_data, p_noise)
-    # Less than e^{floor} of the other side is lost in its rounding. The factor is not
-    # 0, so that an infinite S stays infinite.
-    floor = 0.5 * math.log(xp.finfo(p.dtype).smallest_normal)
-    scale = [xp.exp(xp.maximum(x - p, floor)) for x in (p_data, p_noise)]
+    # Less than e^-80 of the other side is lost in its rounding. The factor is not 0, in
+    # float32 neither, so that an infinite S stays infinite.
+    scale = [xp.exp(xp.maximum(x - p, -80.0)) for x in (p_data, p_noise)]
     return S_data * scale[0], S_noise * scale[1], p
 
 

@@ -93,7 +93,7 @@ NO_TOOLKIT = RuntimeError("cannot find libnvrtc.so.12")
     [
         (None, r"cupy is not installed; pip install 'refnce\[cuda12\]'"),
         (fake_cupy(False, NO_ALLOCATION), "finds no CUDA device; check the driver"),
-        (fake_cupy(True, NO_TOOLKIT), r"toolkit is incomplete \(cannot find .*\[ctk\]"),
+        (fake_cupy(True, NO_TOOLKIT), r"incomplete \(cannot find .*'refnce\[cuda12\]"),
     ],
     ids=["not installed", "no device", "no toolkit"],
 )

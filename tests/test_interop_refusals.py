@@ -40,7 +40,7 @@ def test_arrays_that_are_refused(monkeypatch):
     with warnings.catch_warnings(action="ignore"):
         matrix = np.matrix([1.0])
     refused(matrix, "is a matrix; pass numpy.asarray")
-    masked = r"is a masked array; pass what is not masked, r_\w+.compress"
+    masked = r"is a MaskedArray; pass what is not masked, r_\w+.compress"
     refused(np.ma.array(x), masked)
     refused(x.view(Quantity), "is a Quantity; pass its values without the unit")
     refused(np.ones(3, complex), "must hold float64 or float32 numbers; got complex128")
@@ -68,9 +68,9 @@ def test_each_argument_that_records_gradients_is_named(torch, name):
 
 
 def test_tracers_are_refused(jax):
-    with pytest.raises(TypeError, match="r_data is a JAX tracer; .*jax.pure_callback"):
+    with pytest.raises(TypeError, match=r"r_data is a \w+Tracer; .*jax.pure_callback"):
         jax.jit(logz.newton)(jax.numpy.ones(3), jax.numpy.ones(3))
-    with pytest.raises(TypeError, match="F is a JAX tracer"):
+    with pytest.raises(TypeError, match=r"F is a \w+Tracer"):
         x = np.ones(3)
         jax.grad(lambda F: nce.loss(x, x, F))(0.0)
 

@@ -93,7 +93,7 @@ def test_mixed_libraries_and_devices(name, argument, strict):
     "nu", [0, -1.0, np.inf, np.nan, "1", None, True, 1j, [1.0], HUGE]
 )
 def test_bad_nu(name, nu):
-    error = ValueError if type(nu) in (int, float) else TypeError
+    error = TypeError if type(nu) is list else ValueError
     with pytest.raises(error, match=r"\bnu (must be a .*got|is a list)"):
         call(name, *arguments(name), nu=nu)
 
@@ -128,7 +128,7 @@ def test_leading_shapes_that_do_not_broadcast(name):
         ("bar", {"max_updates": 2.0}, ValueError, "max_updates"),
         ("bar", {"F0": float("nan")}, ValueError, "F0 must be finite"),
         ("newton", {"F0": np.zeros(5)}, ValueError, "F0|do not broadcast"),
-        ("newton", {"F0": "0"}, TypeError, "F0 must be a number"),
+        ("newton", {"F0": "0"}, TypeError, "F0 must be a NumPy or CuPy array"),
         ("newton", {"F0": 10**400}, ValueError, "F0 must be"),
         ("newton", {"xtol": 10**400}, ValueError, "xtol must be"),
     ],
@@ -149,7 +149,7 @@ def test_samples_returns_what_it_checked():
     assert validation.samples(r_data[0], r_noise, F)[1].tolist() == F.tolist()
     assert validation.samples(r_data[0], r_noise, None, start=True)[1] is None
     assert validation.samples(r_data, r_noise, F, start=True)[1].tolist() == F.tolist()
-    with pytest.raises(ValueError, match=r"F0 must .* broadcast to the runs \(\)"):
+    with pytest.raises(ValueError, match=r"F0 must broadcast to the runs \(\)"):
         validation.samples(r_data[0], r_noise, F, start=True)
     flipped = np.asarray(r_data.T, order="C").T
     ratios, _ = validation.samples(flipped, r_noise, 0.0)

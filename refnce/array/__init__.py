@@ -4,9 +4,9 @@ from refnce.array.backend import Array, BLOCK, all_true, array_namespace, as_flo
 from refnce.array.backend import asarray, device, host, ignore_fp_errors, is_numpy
 from refnce.array.backend import machine_eps, make_rng, matrix_transpose, to_numpy
 from refnce.array.backend import where
-from refnce.array.family import check_finite, family
 from refnce.array.interop import interoperable
 from refnce.array.ratios import Ratios, over_blocks, where_certified
 from refnce.array.special import dot, last_sum, log_double_double, two_product, two_sum
-from refnce.array.validation import check_arrays, check_count, check_nu, check_positive
-from refnce.array.validation import invalid, runs_shape, samples, shape_of
+from refnce.array.validation import check_arrays, check_count, check_finite, check_nu
+from refnce.array.validation import check_positive, family, invalid, runs_shape, samples
+from refnce.array.validation import shape_of

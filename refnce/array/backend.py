@@ -34,27 +34,22 @@ def load(name: str) -> Namespace:
     """
     if name not in (*NAMES, STRICT):
         raise ValueError(f"backend must be one of {', '.join(NAMES)}; got {name!r}")
+    package = "'refnce[cuda12]' or 'refnce[cuda13]'" if name == "cupy" else name
     try:
-        if name == "cupy":
-            _check_cupy(importlib.import_module(name))
-            return importlib.import_module("array_api_compat.cupy")
-        return importlib.import_module(name)
+        xp = importlib.import_module(name)
     except ImportError as error:
-        package = "'refnce[cuda12]' or 'refnce[cuda13]'" if name == "cupy" else name
         raise BackendError(f"{name} is not installed; pip install {package}") from error
-
-
-def _check_cupy(cupy: Any) -> None:
-    if not cupy.cuda.is_available():
+    if name != "cupy":
+        return xp
+    if not xp.cuda.is_available():
         raise BackendError("cupy finds no CUDA device; check the driver (nvidia-smi)")
     try:
         # CuPy compiles its first kernel here and needs the toolkit's headers for it.
-        (cupy.zeros(1) + 1.0).sum()
+        (xp.zeros(1) + 1.0).sum()
     except Exception as error:  # of several unrelated types
-        raise BackendError(
-            f"cupy finds a CUDA device but its toolkit is incomplete ({error}); "
-            "pip install 'cupy-cuda12x[ctk]' or 'cupy-cuda13x[ctk]'"
-        ) from error
+        reason = f"cupy's CUDA toolkit is incomplete ({error})"
+        raise BackendError(f"{reason}; pip install {package}") from error
+    return importlib.import_module("array_api_compat.cupy")
 
 
 def array_namespace(*arrays: Array) -> Namespace:

@@ -19,8 +19,7 @@ from refnce.array.validation import check_kind, check_same
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# Arguments of these types need no view. ``_library`` adds types that are no arrays.
-PLAIN: set[type] = {numpy.ndarray, float, int, type(None)}
+PLAIN = {numpy.ndarray, numpy.float64, float, int, type(None)}  # need no view
 INSIDE = ("numpy", "cupy", STRICT)  # libraries whose results go back as they are
 CUDA = (2, 13)  # DLPack's device types of CUDA memory
 
@@ -48,9 +47,8 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     arrays: list[Any] = []
 
     def viewed(name, x):
-        kind: Any = type(x)
-        check_kind(name, kind)
-        if (library := _library(kind)) is None:
+        check_kind(name, x.__class__)
+        if (library := _library(x.__class__)) is None:
             return x
         try:
             view = _view(library, x)
@@ -66,8 +64,8 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
         return function(*views, **options)
     first, library, device, view = arrays[0]
     for name, other, place, _ in arrays:
-        check_same((first, name), "be arrays of one library", library, other)
-        check_same((first, name), "be on one device", device, place, ValueError)
+        check_same(first, name, "be arrays of one library", library, other)
+        check_same(first, name, "be on one device", device, place, ValueError)
     # CuPy makes new arrays on its current device.
     with view.device if hasattr(view.device, "__enter__") else nullcontext():
         result = function(*views, **options)
@@ -80,16 +78,10 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
 @functools.lru_cache(maxsize=256)
 def _library(kind: type) -> str | None:
     """The library of arrays of this type; None where the function checks them."""
-    roots = [base.__module__.partition(".")[0] for base in kind.__mro__]
-    if issubclass(kind, numpy.ndarray):
-        return "numpy"
-    for name in ("cupy", STRICT, "torch", "jax"):
-        if name in roots:
-            return name
-    has_from_dlpack = hasattr(sys.modules.get(roots[0]), "from_dlpack")
-    if has_from_dlpack and hasattr(kind, "__dlpack_device__"):
-        return roots[0]
-    PLAIN.add(kind)
+    for base in kind.__mro__ if hasattr(kind, "__dlpack_device__") else ():
+        root = base.__module__.partition(".")[0]
+        if root == "jax" or hasattr(sys.modules.get(root), "from_dlpack"):
+            return root
     return None
 
 
@@ -98,21 +90,17 @@ def _view(library: str, x: Any) -> Array:
     if library in INSIDE:
         return numpy.asarray(x) if isinstance(x, numpy.ndarray) else x
     if library == "torch" and x.is_cpu:
-        return x.numpy()
+        return x.numpy()  # faster than DLPack
     if library == "jax":
-        device, *others = x.devices()
-        if others:
+        if len(x.devices()) > 1:
             raise ValueError("it is spread over several devices; gather it on one")
         if x.dtype == numpy.float64 and not sys.modules["jax"].config.jax_enable_x64:
-            raise ValueError(
-                "it is float64 while JAX makes float32; first call "
-                'jax.config.update("jax_enable_x64", True)'
-            )
-        if device.platform == "cpu":
-            return numpy.asarray(x)
+            remedy = 'first call jax.config.update("jax_enable_x64", True)'
+            raise ValueError(f"it is float64 while JAX makes float32; {remedy}")
     kind, _ = x.__dlpack_device__()
-    xp = (sys.modules.get("cupy") or load("cupy")) if kind in CUDA else numpy
-    return xp.from_dlpack(x)
+    if kind in CUDA:
+        return (sys.modules.get("cupy") or load("cupy")).from_dlpack(x)
+    return numpy.asarray(x) if library == "jax" else numpy.from_dlpack(x)
 
 
 def _back(library: str, result: Any, device: Any) -> Any:
@@ -120,24 +108,18 @@ def _back(library: str, result: Any, device: Any) -> Any:
     if library in INSIDE:
         return result
     xp: Any = sys.modules[library]
-    if library == "jax":
-        return _back_jax(xp, result, device)
-    on_cpu = library == "torch" and device.type == "cpu"
-    return _map(xp.from_numpy if on_cpu else xp.from_dlpack, result)
-
-
-def _back_jax(jax: Any, result: Any, device: Any) -> Any:
-    if device.platform != "cpu" or jax.tree.leaves(result)[0].ndim:
-        make = functools.partial(jax.dlpack.from_dlpack, device=device)
-        return _map(make, result)
+    if library != "jax":
+        on_cpu = library == "torch" and device.type == "cpu"
+        return _map(xp.from_numpy if on_cpu else xp.from_dlpack, result)
+    if not isinstance(xp.tree.leaves(result)[0], numpy.generic):
+        return _map(functools.partial(xp.dlpack.from_dlpack, device=device), result)
     # One compiled call for all numbers: a call for each would cost more than newton.
-    found = _identity()(result)
-    on_default = jax.tree.leaves(found)[0].device == device
-    return found if on_default else jax.device_put(found, device)
+    with xp.default_device(device):
+        return _compiled_identity()(result)
 
 
 @functools.cache
-def _identity() -> Any:
+def _compiled_identity() -> Any:
     """A compiled JAX function from NumPy numbers to JAX numbers, in nested tuples."""
     return sys.modules["jax"].jit(lambda numbers: numbers)
 

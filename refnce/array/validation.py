@@ -1,24 +1,31 @@
 """What the public functions ask of their arguments.
 
-``samples`` checks everything at once for functions of log-ratios. The other functions
-check one thing each. Every message names the argument, what came and the remedy.
+``samples`` checks everything at once for functions of log-ratios, ``family`` for those
+of an exponential family. The other functions check one thing each. Every message names
+the argument, what came and the remedy.
 """
 
 import math
 import sys
 from functools import lru_cache
 
-import array_api_compat
 import numpy
 
-from refnce.array.backend import all_true, array_namespace, device, to_numpy
+from refnce.array.backend import array_namespace, asarray, device, to_numpy
 from refnce.array.ratios import Ratios
 
 LARGEST = sys.float_info.max
-NUMBERS = (float, int, numpy.float64)
 FLOAT64 = numpy.dtype("float64")
 # Up to this size a dot product is the fastest NaN check. Beyond it BLAS uses threads.
 SHORT = 8192
+# What names a type, or an attribute, of arrays that cannot be taken, and the remedy.
+REMEDIES = {
+    "MaskedArray": "pass what is not masked, {}.compressed()",
+    "unit": "pass its values without the unit",
+    "units": "pass its values without the unit",
+    "to_numpy": "pass {}.to_numpy()",
+    "Tracer": "it has no values; call outside jax.jit, or through jax.pure_callback",
+} | dict.fromkeys(("list", "tuple", "matrix"), "pass numpy.asarray({})")
 
 
 def invalid(name, must, got, remedy="", kind=ValueError):
@@ -69,25 +76,25 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
         The message names the argument, what came and the remedy.
     """
     nu = check_nu(nu)
+    to_choose = start and F is None
     if _is_short(r_data) and _is_short(r_noise):
-        if start and F is None:
-            return Ratios(numpy, (r_data, r_noise), nu), None
         if type(F) is numpy.ndarray and F.ndim == 0 and F.dtype == FLOAT64:
             F = F[()]
-        if type(F) in NUMBERS and -LARGEST <= F <= LARGEST:
-            return Ratios(numpy, (r_data, r_noise), nu), numpy.float64(F)
+        if to_choose or (is_number(F) and -LARGEST <= F <= LARGEST):
+            F = None if to_choose else numpy.float64(F)
+            return Ratios(numpy, (r_data, r_noise), nu), F
     arrays = {"r_data": r_data, "r_noise": r_noise}
     xp = check_arrays(**arrays)
     check_samples(**arrays)
     runs = runs_shape(**arrays)
-    if not (start and F is None):
+    if not to_choose:
         name = "F0" if start else "F"
-        F = over_runs(name, "r_data", xp, **arrays, **{name: F})
+        F = over_runs(name, "r_data", **arrays, **{name: F})[()]
         if start and F.shape != runs:
-            must = f"be a number or broadcast to the runs {runs}"
-            raise invalid("F0", must, f"one that makes them {F.shape}")
-        F = to_numpy(F)[()]
-    return Ratios(xp, (rows(r_data), rows(r_noise)), nu), F
+            raise invalid("F0", f"broadcast to the runs {runs}", f"runs {F.shape}")
+    # NumPy sums in blocks what is contiguous.
+    pair = (xp.reshape(xp.reshape(r, (-1,)), r.shape) for r in arrays.values())
+    return Ratios(xp, tuple(pair), nu), F
 
 
 def _is_short(r):
@@ -98,14 +105,34 @@ def _is_short(r):
     return 0 < r.size <= SHORT and not math.isnan(r.dot(r))
 
 
+def family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
+    """Check the arguments of an exponential family, and return F over all runs."""
+    check_nu(nu)
+    offsets = {"offset_data": offset_data, "offset_noise": offset_noise}
+    xp = check_arrays(T_data=T_data, T_noise=T_noise, theta=theta, **offsets)
+    if theta.ndim == 0 or theta.shape[-1] == 0:
+        raise invalid("theta", "be (..., k) with k >= 1 parameters", shape_of(theta))
+    sides = ("data", T_data, offset_data), ("noise", T_noise, offset_noise)
+    for name, T, offset in sides:
+        if T.ndim < 2 or T.shape[-1] != theta.shape[-1]:
+            must = f"be (..., samples, k) with k = {theta.shape[-1]} as theta has"
+            remedy = "pass one statistic as T[..., None]; leave out the paper's last -1"
+            raise invalid(f"T_{name}", must, shape_of(T), remedy)
+        if offset.shape[-1:] != T.shape[-2:-1]:
+            must = f"be log h - log q of the {T.shape[-2]} samples of T_{name}"
+            raise invalid(f"offset_{name}", must, shape_of(offset))
+    check_finite(T_data=T_data, T_noise=T_noise, theta=theta)
+    check_samples(**offsets)
+    one = {"T_data[..., 0]": T_data[..., 0], "T_noise[..., 0]": T_noise[..., 0]}
+    F = over_runs("F", "theta", **one, theta=theta, F=F, **offsets)
+    return asarray(F, xp, device=device(theta))
+
+
 def check_nu(nu):
     """Return the weight ``nu`` as a float, such that its products fit float32."""
-    if not is_number(nu):
-        must, got = "be a Python number, one for all runs", type(nu).__name__
-        raise invalid("nu", must, got, kind=TypeError)
-    if not 1e-30 <= nu <= 1e30:
-        must = "be a number > 0, from 1e-30 to 1e30 (the weight of noise against data)"
-        raise invalid("nu", must, shown(nu))
+    if not (is_number(nu) and 1e-30 <= nu <= 1e30):
+        must = "be a Python number from 1e-30 to 1e30, one for all runs"
+        raise invalid("nu", must, shown(nu), "it is the weight of noise against data")
     return float(nu)
 
 
@@ -126,56 +153,41 @@ def check_positive(name, value, *, zero=False):
     return float(value)
 
 
+@lru_cache(maxsize=256)
 def check_kind(name, kind):
     """Check that arrays of the type ``kind`` can be taken; else say the remedy."""
-    if (reason := _refusal(kind)) is not None:
-        raise TypeError(f"{name} {reason.format(name=name)}")
-
-
-@lru_cache(maxsize=256)
-def _refusal(kind):
-    name = kind.__name__
-    if issubclass(kind, numpy.ma.MaskedArray):
-        return "is a masked array; pass what is not masked, {name}.compressed()"
-    if issubclass(kind, (list, tuple, numpy.matrix)):
-        return f"is a {name}; pass numpy.asarray({{name}})"
-    if hasattr(kind, "unit") or hasattr(kind, "units"):
-        return f"is a {name}; pass its values without the unit"
-    if hasattr(kind, "to_numpy"):
-        return f"is a {name}; pass {{name}}.to_numpy()"
-    if any(base.__name__ == "Tracer" for base in kind.__mro__):
-        return "is a JAX tracer; call outside jax.jit, or through jax.pure_callback"
-    return None
+    names = {base.__name__ for base in kind.__mro__}
+    for trait, remedy in REMEDIES.items():
+        if trait in names or hasattr(kind, trait):
+            raise TypeError(f"{name} is a {kind.__name__}; {remedy.format(name)}")
 
 
 def check_arrays(**arrays):
     """Return the namespace of ``arrays``, of one device and real floating dtype."""
     if all(type(x) is numpy.ndarray and x.dtype == FLOAT64 for x in arrays.values()):
         return numpy
-    xp, (first, one) = None, next(iter(arrays.items()))
+    first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
         check_kind(name, x.__class__)
         try:
-            space = array_namespace(x)
+            xp, space = array_namespace(one), array_namespace(x)
         except TypeError:
             must, got = "be a NumPy or CuPy array", type(x).__name__
             raise invalid(name, must, got, "convert it", TypeError) from None
-        both = (first, name)
-        xp = xp or space
-        check_same(both, "be arrays of one library", xp.__name__, space.__name__)
+        check_same(first, name, "be arrays of one library", xp.__name__, space.__name__)
         if x.dtype not in (xp.float64, xp.float32):
             must = "hold float64 or float32 numbers"
             raise invalid(name, must, x.dtype, "convert it first", TypeError)
-        check_same(both, "have one dtype", one.dtype, x.dtype)
-        check_same(both, "be on one device", device(one), device(x), ValueError)
+        check_same(first, name, "have one dtype", one.dtype, x.dtype)
+        check_same(first, name, "be on one device", device(one), device(x), ValueError)
     return xp
 
 
-def check_same(names, must, a, b, kind=TypeError):
-    """Check that ``a`` and ``b``, which belong to arguments of these names, agree."""
+def check_same(first, name, must, a, b, kind=TypeError):
+    """Check that ``a`` and ``b``, of the arguments called first and name, agree."""
     if a != b:
         got = f"{a} and {b}"
-        raise invalid(" and ".join(names), must, got, "move or convert one", kind)
+        raise invalid(f"{first} and {name}", must, got, "move or convert one", kind)
 
 
 def check_samples(**arrays):
@@ -184,15 +196,20 @@ def check_samples(**arrays):
         if x.ndim == 0 or x.shape[-1] == 0:
             must = "have at least one sample along its last axis"
             raise invalid(name, must, shape_of(x))
-    bad = False
-    for x in arrays.values():
-        if 0 not in x.shape:
-            least = array_namespace(x).min(x)  # a NaN wins
-            bad = (least != least) | bad
-    if bad:
+    filled = (x for x in arrays.values() if 0 not in x.shape)
+    total = sum(abs(array_namespace(x).min(x)) for x in filled)
+    if total != total:  # a NaN wins its minimum
         for name, x in arrays.items():
-            bad = array_namespace(x).isnan(x)
-            check_none(name, bad, "NaN", "drop or repair those samples")
+            check_none(name, x != x, "NaN", "drop or repair those samples")
+
+
+def check_finite(**arrays):
+    """Check that no array holds NaN or an infinity."""
+    remedy = "it must be finite (a sample outside the support of the model or of "
+    remedy += "the noise is an offset of -inf or +inf)"
+    for name, x in arrays.items():
+        bad = ~array_namespace(x).isfinite(x)
+        check_none(name, bad, "NaN or infinite numbers", remedy)
 
 
 def check_none(name, bad, what, remedy):
@@ -203,9 +220,8 @@ def check_none(name, bad, what, remedy):
 
 def runs_shape(**arrays):
     """Return the broadcast of the shapes of ``arrays`` without their last axes."""
-    leading = {tuple(x.shape[:-1]) for x in arrays.values()}
     try:
-        return numpy.broadcast_shapes(*leading)
+        return numpy.broadcast_shapes(*{x.shape[:-1] for x in arrays.values()})
     except ValueError:
         shapes = ", ".join(f"{name} {tuple(x.shape)}" for name, x in arrays.items())
         raise ValueError(
@@ -213,31 +229,20 @@ def runs_shape(**arrays):
         ) from None
 
 
-def over_runs(name, beside, xp, **arrays):
-    """Return F, the argument called ``name``, as an array over the runs of ``arrays``.
+def over_runs(name, beside, **arrays):
+    """Return F, the argument called ``name``, over the runs of ``arrays``, on the host.
 
     It is a finite number or array, of the dtype and device of the array ``beside``.
     """
     F, like = arrays[name], arrays[beside]
     if is_number(F):
-        finite = abs(F) <= float(xp.finfo(like.dtype).max)  # False for NaN
-        F = xp.asarray(F if finite else 0.0, dtype=like.dtype, device=device(like))
-    elif array_api_compat.is_array_api_obj(F):
-        check_arrays(**{name: F, beside: like})
-        finite = all_true(xp.isfinite(F))
+        F = F if abs(F) <= LARGEST else math.inf  # no array holds a huge integer
+        F = array_namespace(like).asarray(F, dtype=like.dtype)
     else:
-        must, got = "be a number or an array over the runs", type(F).__name__
-        raise invalid(name, must, got, kind=TypeError)
-    if not finite:
+        check_arrays(**{name: F, beside: like})
+    F = to_numpy(F)
+    if not numpy.isfinite(F).all():
         got = "NaN or an infinity (a LogZ whose status is NO_ROOT has no finite F)"
         raise invalid(name, "be finite", got)
     runs = runs_shape(**arrays | {name: F[..., None]})
-    return F if F.shape == runs else xp.broadcast_to(F, runs)
-
-
-def rows(x):
-    """Return ``x`` with contiguous samples, which NumPy sums in blocks."""
-    if x.ndim < 2:
-        return x
-    xp = array_namespace(x)
-    return xp.reshape(xp.reshape(x, (-1,)), x.shape)
+    return F if F.shape == runs else numpy.broadcast_to(F, runs)
