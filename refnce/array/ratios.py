@@ -35,6 +35,12 @@ class Ratios:
         if self.E is None:
             self.E = tuple(self.xp.exp(r) for r in self.pair)
 
+    def exchanged(self):
+        """Return these with data and noise exchanged."""
+        other = Ratios(self.xp, self.pair[::-1], self.nu)
+        other.E = self.E and self.E[::-1]
+        return other
+
     def to_device(self, x):
         """NumPy's ``x`` beside the samples."""
         if self.xp is host:
@@ -99,7 +105,7 @@ def where_certified(certified, values, exact, ratios, F):
     """Return ``values``; in the runs not certified, those of ``exact(ratios, F)``."""
     if all_true(certified):
         return values
-    if F.ndim == 0:
+    if F.ndim == 0 or not certified.any():
         return exact(ratios, F)
     hard = ~certified
     mask = ratios.to_device(hard)
