@@ -86,7 +86,7 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
         if start and F.shape != runs:
             must = f"be a number or broadcast to the runs {runs}"
             raise invalid("F0", must, f"one that makes them {F.shape}")
-        F = to_numpy(F)[()]
+        F = to_numpy(F).astype(float)[()]
     return Ratios(xp, (rows(r_data), rows(r_noise)), nu), F
 
 

@@ -14,8 +14,8 @@ keeps a bracket and works on the exact residual.
 import math
 
 from refnce import nce
-from refnce.array import BLOCK, Ratios, all_true, check_positive, dot, host
-from refnce.array import interoperable, is_numpy, last_sum, machine_eps, samples
+from refnce.array import BLOCK, all_true, check_positive, dot, host
+from refnce.array import interoperable, is_numpy, last_sum, samples
 from refnce.array import to_numpy
 from refnce.array import where, where_certified
 from refnce.logz.bracket import bracket
@@ -72,7 +72,7 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     if sum(ratios.sizes) <= FEW:
         return make_result(ratios, _bracketed(ratios, F0, xtol, 0))
     F, is_reversed = _start(ratios) if F0 is None else (F0, False)
-    ordered = Ratios(ratios.xp, ratios.pair[::-1], ratios.nu) if is_reversed else ratios
+    ordered = ratios.like(ratios.pair[::-1]) if is_reversed else ratios
     found, certified, passes = _quick(ordered, F, xtol, int(F0 is None))
 
     def bracketed(ratios, F):
@@ -115,17 +115,16 @@ def _part(r):
 def _quick(ratios, F, xtol, passes):
     """Return the fields of a LogZ, where they are certified, and the passes."""
     nu, (n, m) = ratios.nu, ratios.sizes
-    eps, (largest, tiny) = machine_eps(F.dtype, host), nce.limits(F.dtype, host)
-    tol, log_nu, count = max(xtol, eps), math.log(nu), host.zeros(F.shape, int)[()]
+    eps, tol, log_nu = ratios.eps, max(xtol, ratios.eps), math.log(nu)
     # Standard error and overlap are extrapolated over the last step, to its cube.
     longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
-    near, shift, original = abs(F + log_nu) <= largest, 0.0, ratios
+    near, shift, original = abs(F + log_nu) <= nce.FAR, 0.0, ratios
     if not all_true(near):
         shift = where(near, 0.0, F)
         c = ratios.to_device(shift)[..., None]
-        ratios = Ratios(ratios.xp, [r - c for r in ratios.pair], nu)
+        ratios = ratios.like([r - c for r in ratios.pair])
         F = F - shift
     if max(n, m) <= BLOCK:
         ratios.keep_exponentials()
@@ -141,11 +140,11 @@ def _quick(ratios, F, xtol, passes):
         # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
         missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) * (w * w)
         certified = (missed <= tol) & (abs(step) <= longest)
-        hopeful = (slope >= 0.5) & (A[0] >= n * tiny) & (B[0] >= m * tiny)
+        hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)
         if all_true(certified >= hopeful):  # certified, or not hopeful
             break
         F = F + step
-    in_range = (abs(F + log_nu) <= largest) & (near | (abs(F) <= 0.25 * abs(shift)))
+    in_range = (abs(F + log_nu) <= nce.FAR) & (near | (abs(F) <= 0.25 * abs(shift)))
     certified = certified & hopeful & in_range
     hess_A, var_A = _moments(A, step, n)
     hess_B, var_B = _moments(B, -step, m)
@@ -154,11 +153,13 @@ def _quick(ratios, F, xtol, passes):
     error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
     overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
     reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
-    has_digits = var_A * n > NARROW * A[1] + tiny
-    has_digits = has_digits & (var_B * m > NARROW * B[1] + tiny)
+    has_digits = var_A * n > NARROW * A[1] + nce.TINY
+    has_digits = has_digits & (var_B * m > NARROW * B[1] + nce.TINY)
     has_digits, values = has_digits | ~certified, (error, overlap)
     values = where_certified(has_digits, values, error_and_overlap, original, F)
-    return (F, count, count + passes, F - reach, F + reach, *values), certified, passes
+    status = host.zeros(F.shape, dtype=int)[()]
+    fields = F, status, status + passes, F - reach, F + reach, *values
+    return fields, certified, passes
 
 
 def _powers(p):
@@ -196,7 +197,7 @@ def _bracketed(ratios, F, xtol, passes):
     """
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)
-    eps = machine_eps(lo.dtype, host)
+    eps = ratios.eps
     F = _pooled_quantile(ratios) if F is None else F
     inside = host.isfinite(F) & (F >= lo) & (F <= hi)
     F = where(inside, F, 0.5 * lo + 0.5 * hi)
@@ -250,9 +251,9 @@ def _pooled_quantile(ratios):
     data, noise = (to_numpy(r[..., ::k]) for r, k in zip(ratios.pair, steps))
     k, j = data.shape[-1], noise.shape[-1]
     runs = host.broadcast_shapes(data.shape[:-1], noise.shape[:-1])
-    pooled = host.empty((*runs, k + j), data.dtype)
+    pooled = host.empty((*runs, k + j))
     pooled[..., :k], pooled[..., k:] = data, noise
-    slack = (k + j) * machine_eps(data.dtype, host)
+    slack = (k + j) * nce.EPS
     q = host.minimum(host.asarray([1.0 - slack, 1.0 + slack]) * nu / (1.0 + nu), 1.0)
     w = host.repeat([1.0 / k, nu / j], [k, j])
     ends = host.quantile(pooled, q, axis=-1, method="inverted_cdf", weights=w)
