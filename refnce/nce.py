@@ -158,7 +158,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         sums, distances = exact_sums(ratios, F, order=1)
-        return [u * host.exp(-M) for (*_, u, _), M in zip(sums, distances)]
+        parts = zip(sums, distances)
+        return [(up + down) * host.exp(-M) for (*_, up, down), M in parts]
 
     return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
@@ -300,12 +301,16 @@ def nearest(r, F, nu):
 
 
 def sums_of(below, t, scale, order):
-    """How many samples are below; the sums, of all and below, of t and derivatives."""
+    """How many samples are below; the sums, above and below, of t and derivatives."""
     below = as_float(below, t)
     terms = [t, t - t * t * scale] if order else [t]
     if order > 1:
         terms.append(terms[1] * (1.0 - 2.0 * t * scale))
-    return [last_sum(below), *(last_sum(x) for u in terms for x in (u, below * u))]
+    sums = [last_sum(below)]
+    for u in terms:
+        u_below = below * u
+        sums += [last_sum(u - u_below), last_sum(u_below)]
+    return sums
 
 
 def exact_sums(ratios, F, order):
@@ -366,8 +371,7 @@ def combined(ratios, sums, distances):
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
     c = count_difference(k_data, k_noise, ratios.sizes, ratios.nu)
-    U = [x - below for x, below in zip(total[::2], total[1::2])]
-    return c, M, *U, *total[1::2]
+    return c, M, *total[::2], *total[1::2]
 
 
 def residual(ratios, F, order):

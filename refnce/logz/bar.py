@@ -160,9 +160,9 @@ def _exact_update(ratios, F):
     """``_update`` without cancellation and underflow."""
     nu, (n, m) = ratios.nu, ratios.sizes
     sums, distances = nce.exact_sums(ratios, F, order=1)
-    (k_data, T_data, D_data, *_), (k_noise, T_noise, D_noise, *_) = sums
+    (k_data, U_data, D_data, *_), (k_noise, U_noise, D_noise, *_) = sums
     counts = k_data, m - k_noise
-    smalls = T_data - 2.0 * D_data, 2.0 * D_noise - T_noise
+    smalls = U_data - D_data, D_noise - U_noise
     # A, B = V e^-K. If every sigmoid is small there is no count, only e^-M.
     K_data, K_noise = (where(k == 0, M, 0.0) for k, M in zip(counts, distances))
     parts = zip(counts, smalls, (K_data, K_noise), distances, (n, m))
