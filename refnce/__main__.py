@@ -67,8 +67,7 @@ def _solve(options):
         record = {"Delta_f": 0.0 - record.pop("F"), **record}
     record |= {"n": r_data.size, "m": r_noise.size, "nu": nu}
     rows = [f"{key.replace('_', ' '):<16}{value}" for key, value in record.items()]
-    text = "\n".join(rows)
-    return record if options.json else text, record["status"] == "CONVERGED"
+    return record if options.json else "\n".join(rows), record["status"] == "CONVERGED"
 
 
 def _check(options):

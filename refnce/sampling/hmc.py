@@ -7,7 +7,7 @@ from typing import Any
 
 from refnce.array import Array, array_namespace, asarray, check_arrays, check_count
 from refnce.array import check_positive, device, host, ignore_fp_errors, invalid
-from refnce.array import shape_of, to_numpy
+from refnce.array import make_rng, shape_of, to_numpy
 
 Density = Callable[[Array], tuple[Array, Array]]
 KEY = 0x686D63  # spawn key reserved for the random streams of this module
@@ -199,9 +199,7 @@ def _streams(rng, count):
     """Child generators of ``rng``, new at each call.
 
     They use a reserved spawn key, because ``rng.spawn`` would reproduce the streams of
-    ``backend.make_rng``, from which the batches of a training are drawn.
+    ``make_rng``, from which the batches of a training are drawn.
     """
     child = rng.bit_generator.seed_seq.spawn(1)[0]
-    parent = type(child)(child.entropy, spawn_key=(*child.spawn_key, KEY))
-    bits, make = type(rng.bit_generator), type(rng)
-    return [make(bits(seed)) for seed in parent.spawn(count)]
+    return [make_rng(child.entropy, *child.spawn_key, KEY, k) for k in range(count)]

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from time import perf_counter
 from typing import Any
 
 from refnce import nce, train
@@ -104,14 +103,11 @@ class Record:
     loss, F : array (K, ...)
         The loss of the step's batch where the step took theta's gradient, and the F
         there (the new F if ``F_first``).
-    seconds : array (K,)
-        Mean time of a step since the row before.
     """
 
     step: Any
     loss: Any
     F: Any
-    seconds: Any
 
 
 @ignore_fp_errors()
@@ -175,27 +171,26 @@ def fit(
     if not isinstance(record_every, Collection):
         check_count("record_every", record_every, 1)
         record_every = {*range(0, steps, record_every), steps - 1}
-    rows: list[tuple[int, Any, Any, float]] = []
-    clock, timed = perf_counter(), state.count
+    kind = array_namespace(state.F), state.F.dtype, device(state.F)
+    rows: list[tuple[int, Any, Any]] = []
     over = all_true(state.stopped_at >= 0)
     while state.count < steps and not over:
         before, k = state, state.count
-        x_data, x_noise = _moved(batches(k), state)
+        x_data, x_noise = batches(k)
+        check_arrays(x_data=x_data, x_noise=x_noise)
+        x_data, x_noise = asarray(x_data, *kind), asarray(x_noise, *kind)
         state = train.step(before, x_data, x_noise)
         if not all_true(state.stopped_at < k):
             _check_finite(f"x_data of step {k}", x_data)
             _check_finite(f"x_noise of step {k}", x_noise)
             over = all_true(state.stopped_at >= 0)
         if k in record_every or over:
-            loss, F = evaluate(before, state, x_data, x_noise)
-            seconds = (perf_counter() - clock) / (k + 1 - timed)
-            rows.append((k, loss, F, seconds))
-            clock, timed = perf_counter(), k + 1
+            rows.append((k, *evaluate(before, state, x_data, x_noise)))
         if callback is not None:
             callback(before, state, x_data, x_noise)
-    columns = [host.asarray([row[k] for row in rows]) for k in range(4)]
-    loss, F = (x.reshape(-1, *state.F.shape).astype("float64") for x in columns[1:3])
-    return state, Record(columns[0].astype("int64"), loss, F, columns[3])
+    step, *columns = (host.asarray([row[k] for row in rows]) for k in range(3))
+    loss, F = (x.reshape(-1, *state.F.shape).astype("float64") for x in columns)
+    return state, Record(step.astype("int64"), loss, F)
 
 
 def evaluate(before: State, after: State, x_data: Array, x_noise: Array) -> Pair:
@@ -232,14 +227,6 @@ def evaluate(before: State, after: State, x_data: Array, x_noise: Array) -> Pair
     F = after.F if training.method.F_first else before.F
     loss = training.loss.loss if training.loss else partial(nce.loss, nu=training.nu)
     return to_numpy(xp.where(finite, loss(*r, F), xp.inf)), to_numpy(F)
-
-
-def _moved(pair: Any, like: State) -> Pair:
-    """A batch as arrays of the state's library, dtype and device."""
-    x_data, x_noise = pair
-    check_arrays(x_data=x_data, x_noise=x_noise)
-    kind = array_namespace(like.F), like.F.dtype, device(like.F)
-    return asarray(x_data, *kind), asarray(x_noise, *kind)
 
 
 def _check_finite(name: str, x: Array) -> None:
