@@ -123,7 +123,7 @@ def ways(
 
 
 def reached(before: Any, after: train.State, *batch: Any) -> dict[str, Any]:
-    return {"theta": after.theta, "stopped": after.stopped}
+    return {"theta": after.theta, "stopped_at": after.stopped_at}
 
 
 def walked(
@@ -139,7 +139,8 @@ def walked(
     paths = recording.record(settings, label, states, batches, keep, reached)
     found = {}
     for name, path in paths.items():
-        lost = (path["stopped"] != 0) | np.any(~(np.abs(path["theta"]) < 1e6), axis=-1)
+        lost = path["stopped_at"] >= 0
+        lost |= ~np.all(np.abs(path["theta"]) < 1e6, axis=-1)
         lost = np.logical_or.accumulate(lost, axis=0)
         theta = np.where(lost[..., None], np.nan, path["theta"])
         theta = np.concatenate([states[name].theta[None], theta])

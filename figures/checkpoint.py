@@ -18,7 +18,7 @@ from figures.io import FileError, write_atomic
 from refnce.array import array_namespace, asarray, device, to_numpy
 from refnce.train import State
 
-FIELDS = ("theta", "F", "opt_state", "count", "stopped", "stopped_at")
+FIELDS = ("theta", "F", "opt_state", "count", "stopped_at")
 REMEDY = "remove it to start afresh"
 
 
@@ -114,7 +114,8 @@ def load(path: Path, begin: State, own: dict[str, str]) -> tuple[State, dict[str
             return {key: moved(value) for key, value in x.items()}
         return asarray(x, xp, device=where) if isinstance(x, np.ndarray) else x
 
-    return replace(begin, **moved(content["state"])), content["rows"]
+    values = {name: moved(content["state"][name]) for name in FIELDS}
+    return replace(begin, **values), content["rows"]
 
 
 def _digest(text: str, arrays: dict[str, Any]) -> str:

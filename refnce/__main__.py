@@ -5,15 +5,15 @@ for bad input, which is named in one line on standard error.
 """
 
 import argparse
-import gzip
 import json
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from refnce import logz
-from refnce.array import backend
+from refnce.array import asarray, backend, host, to_numpy
 from refnce.conformance import cases
 from refnce.conformance.cases import InputError
 from refnce.conformance.check import check
@@ -21,11 +21,6 @@ from refnce.conformance.report import Report, flags_of
 from refnce.conformance.surface import SOLVERS
 
 PRINTED = ("F", "standard_error", "overlap", "trusted", "evaluations", "status")
-TABLE = """{:<16}{!r}
-standard error  {standard_error:.6g}{}
-overlap         {overlap:.6g}
-evaluations     {evaluations}
-status          {status}"""
 FILES = """A file is .npy (one axis of float64 or float32) or text with one number a
 line. Text may have # comments and be compressed (.gz)."""
 
@@ -64,16 +59,15 @@ def _solve(options):
         r_data, r_noise = r_noise, -r_data
         nu = r_noise.size / r_data.size
     xp = backend.load(options.backend)
-    samples = [backend.asarray(r, xp) for r in (r_data, r_noise)]
+    samples = [asarray(r, xp) for r in (r_data, r_noise)]
     solution = getattr(logz, options.method)(*samples, nu=nu)
-    record = {key: backend.to_numpy(getattr(solution, key)).item() for key in PRINTED}
-    F, status = record.pop("F"), logz.Status(record["status"]).name
-    name, F = ("Delta_f", 0.0 - F) if options.work else ("F", F)
-    record = {name: F, **record, "status": status}
+    record = {key: to_numpy(getattr(solution, key)).item() for key in PRINTED}
+    record["status"] = logz.Status(record["status"]).name
+    if options.work:
+        record = {"Delta_f": 0.0 - record.pop("F"), **record}
     record |= {"n": r_data.size, "m": r_noise.size, "nu": nu}
-    note = "" if record["trusted"] else "  (do not rely on it: see overlap and status)"
-    table = TABLE.format(name.replace("_", " "), F, note, **record)
-    return record if options.json else table, status == "CONVERGED"
+    rows = [f"{key.replace('_', ' '):<16}{value}" for key, value in record.items()]
+    return record if options.json else "\n".join(rows), record["status"] == "CONVERGED"
 
 
 def _check(options):
@@ -122,9 +116,8 @@ def read(path: Path) -> Any:
     try:
         numbers = _read_npy(path) if path.suffix == ".npy" else _read_text(path)
     except Exception as error:  # a damaged file may raise nearly anything
-        raise InputError(
-            f"{path} cannot be read: {str(error)[:200]}. {FILES}"
-        ) from error
+        why = str(error)[:200]
+        raise InputError(f"{path} cannot be read: {why}. {FILES}") from error
     bad = int((numbers != numbers).sum())
     if bad or not numbers.size:
         found = f"{path} holds {numbers.size} numbers, {bad} of them NaN"
@@ -133,27 +126,20 @@ def read(path: Path) -> Any:
 
 
 def _read_npy(path):
-    numpy = backend.load("numpy")
     # A mapped file whose header promises more than it holds allocates nothing, and
     # neither pickles nor archives are read.
-    stored = numpy.lib.format.open_memmap(path, mode="r")
-    if stored.dtype not in (numpy.float64, numpy.float32) or stored.ndim != 1:
+    stored = host.lib.format.open_memmap(path, mode="r")
+    if stored.dtype not in (host.float64, host.float32) or stored.ndim != 1:
         raise ValueError(f"it holds {stored.dtype} of shape {stored.shape}")
-    return numpy.array(stored, dtype=numpy.float64)
+    return host.array(stored, dtype=host.float64)
 
 
 def _read_text(path):
-    numbers = []
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8") as lines:
-        for count, line in enumerate(lines, start=1):
-            text = line.partition("#")[0].strip()
-            try:
-                if text:
-                    numbers.append(float(text.replace("_", "?")))  # 1_000 is none
-            except ValueError:
-                raise ValueError(f"line {count}: {text[:40]!r} is no number") from None
-    return backend.load("numpy").asarray(numbers)
+    with warnings.catch_warnings(action="ignore"):  # of an empty file
+        table = host.loadtxt(path, ndmin=2, encoding="utf-8")
+    if table.shape[1] != 1:
+        raise ValueError(f"it holds {table.shape[1]} columns")
+    return table[:, 0]
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ overflows. F - r keeps its TwoSum remainder, since half an ulp of 500 changes e^
 where it exceeds the largest float.
 """
 
-import math
 from collections.abc import Callable
 from typing import Any
 
-from refnce.array import Array, array_namespace, interoperable, last_sum, machine_eps
+from refnce.array import Array, Ratios, array_namespace, interoperable, last_sum
 from refnce.array import samples, two_sum
 
 __all__ = ["grad_F", "grad_r", "log_z", "loss"]
@@ -54,8 +53,9 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.6256
     """
-    data, noise, p = _sides(r_data, r_noise, F)
-    return _times_exp(0.5 * (data + noise), p)  # Liu et al. 2021, exponential loss
+    ratios, F = samples(r_data, r_noise, F)
+    data, noise, p = _sides(ratios, F)
+    return ratios.result(_times_exp(0.5 * (data + noise), p))  # Liu et al. 2021
 
 
 @interoperable
@@ -75,8 +75,9 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5))
     0.0
     """
-    data, noise, p = _sides(r_data, r_noise, F)
-    return _times_exp(0.25 * (data - noise), p)  # its derivative
+    ratios, F = samples(r_data, r_noise, F)
+    data, noise, p = _sides(ratios, F)
+    return ratios.result(_times_exp(0.25 * (data - noise), p))  # its derivative
 
 
 @interoperable
@@ -100,9 +101,12 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
     ([-0.097, -0.059], [0.195])
     """
-    (x_data, c_data), (x_noise, c_noise) = _both(_exponent, r_data, r_noise, F)
-    dr_data = _times_exp(c_data * (-0.25 / r_data.shape[-1]), x_data)
-    return dr_data, _times_exp(c_noise * (0.25 / r_noise.shape[-1]), x_noise)
+    ratios, F = samples(r_data, r_noise, F)
+    (x_data, c_data), (x_noise, c_noise) = _both(_exponent, ratios, F)
+    n, m = ratios.sizes
+    dr_data = _times_exp(c_data * (-0.25 / n), x_data)
+    dr_noise = _times_exp(c_noise * (0.25 / m), x_noise)
+    return ratios.result(dr_data), ratios.result(dr_noise)
 
 
 @interoperable
@@ -124,28 +128,27 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     >>> float(ence.log_z(np.array([1.0, 2.0]), np.array([0.0, -1.0])))
     0.5
     """
-    (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, r_data, r_noise, 0.0)
-    return (p_noise - p_data) + array_namespace(p_data).log(S_noise / S_data)  # best F
+    ratios, F = samples(r_data, r_noise, 0.0)
+    (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, ratios, F)
+    return ratios.result((p_noise - p_data) + ratios.xp.log(S_noise / S_data))  # best F
 
 
-def _both(f: Callable[..., Any], r_data: Array, r_noise: Array, F: Any) -> Any:
-    """Check the arguments and return f(r, F, half) of data and of noise."""
-    ratios, F = samples(r_data, r_noise, F)
+def _both(f: Callable[..., Any], ratios: Ratios, F: Array) -> Any:
+    """Return f(r, F, half) of data and of noise."""
     F = ratios.to_device(F)
     return f(ratios.pair[0], F, +0.5), f(ratios.pair[1], F, -0.5)
 
 
-def _sides(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array, Array]:
+def _sides(ratios: Ratios, F: Array) -> tuple[Array, Array, Array]:
     """(a, b, p): E_p*[e^{-(r - F)/2}] = a e^p, E_q[e^{(r - F)/2}] = b e^p.
 
     p is the larger exponent.
     """
-    (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, r_data, r_noise, F)
-    xp = array_namespace(p_data)
-    p = xp.maximum(p_data, p_noise)
-    # Less than e^-80 of the other side is lost in its rounding. The factor is not 0, in
-    # float32 neither, so that an infinite S stays infinite.
-    scale = [xp.exp(xp.maximum(x - p, -80.0)) for x in (p_data, p_noise)]
+    (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, ratios, F)
+    xp, p = ratios.xp, ratios.xp.maximum(p_data, p_noise)
+    # Less than e^-350 of the other side is lost in its rounding. The factor is not 0,
+    # so that an infinite S stays infinite.
+    scale = [xp.exp(xp.maximum(x - p, -350.0)) for x in (p_data, p_noise)]
     return S_data * scale[0], S_noise * scale[1], p
 
 
@@ -156,7 +159,7 @@ def _mean_exp(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     """
     xp = array_namespace(r)
     x, c = _exponent(r, F, half)
-    huge = float(xp.finfo(x.dtype).max) / 4.0  # -huge is the p of no term
+    huge = 2.0**1022  # -huge is the p of no term
     p = xp.max(xp.maximum(xp.where(x < xp.inf, x, -huge), -huge), axis=-1)
     return last_sum(c * xp.exp(x - p[..., None])) / r.shape[-1], p
 
@@ -166,13 +169,12 @@ def _exponent(r: Array, F: Array, half: float) -> tuple[Array, Array]:
     xp = array_namespace(r)
     d, e = two_sum(F[..., None], -r)
     e = half * xp.where(xp.isfinite(d), e, xp.zeros_like(e))
-    small = abs(e) < 0.5 * machine_eps(r.dtype, xp) ** 0.5
-    return half * d, xp.where(small, 1.0 + e, xp.exp(e))
+    return half * d, xp.where(abs(e) < 2.0**-27, 1.0 + e, xp.exp(e))
 
 
 def _times_exp(c: Array, p: Array) -> Array:
     """c e^p: infinite only where that is too large, 0 only where it is too small."""
     xp = array_namespace(c)
-    limit = math.log(xp.finfo(p.dtype).max) - 8.0  # neither factor is infinite or 0
-    h = xp.exp(xp.minimum(xp.maximum(0.5 * p, -limit), limit))
+    # Neither factor is infinite or 0.
+    h = xp.exp(xp.minimum(xp.maximum(0.5 * p, -700.0), 700.0))
     return (c * h) * h

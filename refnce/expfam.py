@@ -71,10 +71,8 @@ def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     >>> expfam.loss(T_data, T_noise, np.array([1.0]), 0.5, zero, zero).round(4).item()
     0.3377
     """
-    F, r_data, r_noise = _ratios(
-        T_data, T_noise, theta, F, offset_data, offset_noise, nu
-    )
-    return nce.loss(r_data, r_noise, F, nu=nu)  # Eq. (12)
+    F, *r = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    return nce.loss(*r, F, nu=nu)  # Eq. (12)
 
 
 @interoperable
@@ -97,13 +95,11 @@ def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     >>> [round(x, 4) for x in g.tolist()]
     [-0.2312, 0.0]
     """
-    F, r_data, r_noise = _ratios(
-        T_data, T_noise, theta, F, offset_data, offset_noise, nu
-    )
-    dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
+    F, *r = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    dr_data, dr_noise = nce.grad_r(*r, F, nu=nu)
     # Eq. (13): the coordinates of theta, and Eq. (3) for the entry -1 of T
     dtheta = _pull(T_data, dr_data) + _pull(T_noise, dr_noise)
-    dF = nce.grad_F(r_data, r_noise, F, nu=nu)
+    dF = nce.grad_F(*r, F, nu=nu)
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
@@ -128,16 +124,14 @@ def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     >>> H.shape, bool(H[1, 1] == H[1, 1].T)
     ((2, 2), True)
     """
-    F, r_data, r_noise = _ratios(
-        T_data, T_noise, theta, F, offset_data, offset_noise, nu
-    )
+    F, *r = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     xp = array_namespace(F)
     T_data, T_noise = (
         xp.concat([T, xp.full_like(T[..., :1], -1.0)], axis=-1)
         for T in (T_data, T_noise)
     )
-    w_data, w_noise = _weights(r_data, r_noise, F, nu)
-    curvature = nce.hess_F(r_data, r_noise, F, nu=nu)[..., None, None]
+    w_data, w_noise = _weights(*r, F, nu)
+    curvature = nce.hess_F(*r, F, nu=nu)[..., None, None]
     return curvature * (_moment(T_data, w_data) + _moment(T_noise, w_noise))  # Eq. (14)
 
 
@@ -163,10 +157,8 @@ def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     >>> x.round(4).item()
     0.3377
     """
-    F, solved, r_data, r_noise = _solve(
-        T_data, T_noise, theta, offset_data, offset_noise, nu
-    )
-    return where(solved, nce.loss(r_data, r_noise, F, nu=nu), nan)
+    F, solved, *r = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    return where(solved, nce.loss(*r, F, nu=nu), nan)
 
 
 @interoperable
@@ -195,11 +187,9 @@ def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.
     >>> g.round(4).tolist()
     [-0.2312]
     """
-    F, solved, r_data, r_noise = _solve(
-        T_data, T_noise, theta, offset_data, offset_noise, nu
-    )
-    dr_data, dr_noise = nce.grad_r(r_data, r_noise, F, nu=nu)
-    D_data, D_noise = _centred(T_data, T_noise, *_weights(r_data, r_noise, F, nu))
+    F, solved, *r = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    dr_data, dr_noise = nce.grad_r(*r, F, nu=nu)
+    D_data, D_noise = _centred(T_data, T_noise, *_weights(*r, F, nu))
     dtheta = _pull(D_data, dr_data) + _pull(D_noise, dr_noise)  # Eq. (15)
     return where(solved[..., None], dtheta, nan)
 
@@ -225,12 +215,10 @@ def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0
     >>> H.shape, bool(H[0, 0] > 0)
     ((1, 1), True)
     """
-    F, solved, r_data, r_noise = _solve(
-        T_data, T_noise, theta, offset_data, offset_noise, nu
-    )
-    w_data, w_noise = _weights(r_data, r_noise, F, nu)
+    F, solved, *r = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    w_data, w_noise = _weights(*r, F, nu)
     D_data, D_noise = _centred(T_data, T_noise, w_data, w_noise)
-    curvature = nce.hess_F(r_data, r_noise, F, nu=nu)[..., None, None]
+    curvature = nce.hess_F(*r, F, nu=nu)[..., None, None]
     covariance = _moment(D_data, w_data) + _moment(D_noise, w_noise)
     return where(solved[..., None, None], curvature * covariance, nan)  # Eq. (16)
 
@@ -274,8 +262,6 @@ def _centred(T_data, T_noise, w_data, w_noise):
 
 def _solve(T_data, T_noise, theta, offset_data, offset_noise, nu):
     """The root, 0 where there is none; whether there is one; and the log-ratios."""
-    _, r_data, r_noise = _ratios(
-        T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
-    )
-    z = logz.newton(r_data, r_noise, nu=nu)
-    return where(z.converged, z.F, 0.0), z.converged, r_data, r_noise
+    _, *r = _ratios(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu)
+    z = logz.newton(*r, nu=nu)
+    return where(z.converged, z.F, 0.0), z.converged, *r

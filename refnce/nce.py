@@ -30,15 +30,20 @@ log(1 + E/S) on noise.
 """
 
 import math
+import sys
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from refnce.array import all_true, array_namespace, as_float, dot, host, interoperable
-from refnce.array import last_sum, log_double_double, machine_eps, over_blocks, samples
+from refnce.array import last_sum, log_double_double, over_blocks, samples
 from refnce.array import two_product, two_sum, where, where_certified
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
+
+EPS, NORMAL = sys.float_info.epsilon, sys.float_info.min
+FAR = math.log(sys.float_info.max) / 3.0  # L/3
+TINY = 64.0 * math.exp(-2.0 * FAR) / EPS
 
 
 @interoperable
@@ -71,7 +76,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     Notes
     -----
     Definition 3.1 and Equation 1, where 1 + nu = 2. The error is at most 4 ulps, for
-    log-ratios and F up to 1e15 in size (float32: 1e6). It may reach 10 ulps where some
+    log-ratios and F up to 1e15 in size. It may reach 10 ulps where some
     hundred samples are equal, since their rounding errors are equal too.
 
     Examples
@@ -83,10 +88,9 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     """
     ratios, F = samples(r_data, r_noise, F, nu)
     xp = ratios.xp
-    normal = float(xp.finfo(ratios.pair[0].dtype).smallest_normal)
 
-    def quick_data(E, S):  # an E below ``normal`` has lost digits
-        return [last_sum(xp.log1p(xp.where(E < normal, math.inf, S / E)))]
+    def quick_data(E, S):  # an E below NORMAL has lost digits
+        return [last_sum(xp.log1p(xp.where(E < NORMAL, math.inf, S / E)))]
 
     def quick_noise(E, S):
         return [last_sum(xp.log1p(E / S))]
@@ -125,7 +129,7 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     -0.0952
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    return ratios.to_device(residual(ratios, F, order=0).value)  # Eq. (3)
+    return ratios.result(residual(ratios, F, order=0).value)  # Eq. (3)
 
 
 @interoperable
@@ -154,7 +158,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         sums, distances = exact_sums(ratios, F, order=1)
-        return [u * host.exp(-M) for (*_, u, _), M in zip(sums, distances)]
+        parts = zip(sums, distances)
+        return [(up + down) * host.exp(-M) for (*_, up, down), M in parts]
 
     return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
@@ -189,7 +194,7 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
     ratios, F = samples(r_data, r_noise, F, nu)
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
     data, noise = each(lambda S, E: S / (S + E), lambda S, E: E / (S + E), ratios, F)
-    return -w_data * data, w_noise * noise
+    return ratios.result(-w_data * data), ratios.result(w_noise * noise)
 
 
 def _weighted(ratios, F, f_data, f_noise, exact):
@@ -203,7 +208,7 @@ def _weighted(ratios, F, f_data, f_noise, exact):
     certified = is_certified(value, F, ratios.nu)
     by_exact = lambda ratios, F: [total(*exact(ratios, F))]  # noqa: E731
     (value,) = where_certified(certified, (value,), by_exact, ratios, F)
-    return ratios.to_device(value)
+    return ratios.result(value)
 
 
 def curvature_weights(ratios, F):
@@ -215,7 +220,7 @@ def curvature_weights(ratios, F):
 
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
     data, noise = each(curvature, curvature, ratios, F)
-    return w_data * data, w_noise * noise
+    return ratios.result(w_data * data), ratios.result(w_noise * noise)
 
 
 # Of every sample: the side of F + log nu on which it lies, and its small side t
@@ -229,15 +234,14 @@ def small_side(E, S):
 def split(r, F, nu, M):
     """Return (below, d, e, exp(M - |G - r|)) with G = F + log nu, |G - r| = d + e.
 
-    e is the TwoSum remainder of d. For d of 64/eps and more, infinity included, e is 0:
+    e is the TwoSum remainder of d. For d of 64/EPS and more, infinity included, e is 0:
     d is then exact to far less than an ulp of the log-ratio.
     """
     xp = array_namespace(r)
-    eps = machine_eps(r.dtype, xp)
-    log_nu, log_nu_low = log_double_double(nu, eps)
+    log_nu, log_nu_low = log_double_double(nu)
     G, low = two_sum(F, 0.0 * F + log_nu)
     z, e = two_sum(G[..., None], -r)
-    z, e = two_sum(z, xp.where(abs(z) < 64.0 / eps, e + low[..., None], 0.0))
+    z, e = two_sum(z, xp.where(abs(z) < 64.0 / EPS, e + low[..., None], 0.0))
     below, d = z >= 0, abs(z)
     e = xp.where(d < math.inf, e + log_nu_low, 0.0)
     e = xp.where(below, e, -e)
@@ -272,16 +276,8 @@ def each(f_data, f_noise, ratios, F):
 
 def is_certified(value, F, nu):
     """Whether ``value``, made from odds at F, has all its digits."""
-    largest, tiny = limits(value.dtype, array_namespace(value))
-    in_range = (abs(F + math.log(nu)) <= largest) & (abs(F) <= 2.5 * largest)
-    return in_range & (abs(value) >= tiny) & (value < math.inf)
-
-
-@lru_cache(maxsize=16)
-def limits(dtype, xp):
-    """L/3 and 64 e^{-2L/3}/eps, L the logarithm of the largest float of ``dtype``."""
-    third = math.log(xp.finfo(dtype).max) / 3.0
-    return third, 64.0 * math.exp(-2.0 * third) / machine_eps(dtype, xp)
+    in_range = (abs(F + math.log(nu)) <= FAR) & (abs(F) <= 2.5 * FAR)
+    return in_range & (abs(value) >= TINY) & (value < math.inf)
 
 
 # Sums over samples
@@ -305,13 +301,16 @@ def nearest(r, F, nu):
 
 
 def sums_of(below, t, scale, order):
-    """How many samples are below; the sums, of all and below, of t and derivatives."""
-    xp, below = array_namespace(t), as_float(below, t)
+    """How many samples are below; the sums, above and below, of t and derivatives."""
+    below = as_float(below, t)
     terms = [t, t - t * t * scale] if order else [t]
     if order > 1:
         terms.append(terms[1] * (1.0 - 2.0 * t * scale))
-    count = last_sum(xp.astype(below, xp.float64, copy=False))
-    return [count, *(last_sum(x) for u in terms for x in (u, below * u))]
+    sums = [last_sum(below)]
+    for u in terms:
+        u_below = below * u
+        sums += [last_sum(u - u_below), last_sum(u_below)]
+    return sums
 
 
 def exact_sums(ratios, F, order):
@@ -372,8 +371,7 @@ def combined(ratios, sums, distances):
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
     c = count_difference(k_data, k_noise, ratios.sizes, ratios.nu)
-    U = [x - below for x, below in zip(total[::2], total[1::2])]
-    return c.astype(M.dtype), M, *U, *total[1::2]
+    return c, M, *total[::2], *total[1::2]
 
 
 def residual(ratios, F, order):

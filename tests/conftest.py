@@ -37,7 +37,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write CLAIMS.md from this run, which must be full and green",
     )
+    fuzz = "how many cases, and the seed, of test_fuzz.py"
+    group.addoption("--fuzz-cases", type=int, default=100, help=fuzz)
+    group.addoption("--fuzz-seed", type=int, default=0, help=fuzz)
     oracle.add_options(group)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "fuzz_cases" in metafunc.fixturenames:
+        option = metafunc.config.option
+        count, size = option.fuzz_cases, 20
+        parts = [range(k, min(k + size, count)) for k in range(0, count, size)]
+        cases = [(option.fuzz_seed, part) for part in parts]
+        ids = [f"{seed}-{part[0]}" for seed, part in cases]
+        metafunc.parametrize("fuzz_cases", cases, ids=ids)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -51,6 +64,7 @@ def pytest_configure(config: pytest.Config) -> None:
         "printed_error(place, *, printed, right): "
         "the test proves one wrong, the other right",
     )
+    config.addinivalue_line("markers", "fuzz: drawn cases against certified values")
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
     config.pluginmanager.register(oracle.Oracle(config), "oracle")

@@ -62,9 +62,10 @@ def test_prints_a_table_with_every_digit_of_F(solve, files):
     rows = {line[:16].strip(): line[16:] for line in out.splitlines()}
     expected = logz.newton(R_DATA, R_NOISE)
     assert status == 0
-    assert list(rows) == ["F", "standard error", "overlap", "evaluations", "status"]
+    names = "F", "standard error", "overlap", "trusted", "evaluations", "status"
+    assert tuple(rows) == (*names, "n", "m", "nu") and rows["trusted"] == "True"
     assert float(rows["F"]) == float(expected.F) and rows["status"] == "CONVERGED"
-    assert rows["standard error"] == f"{float(expected.standard_error):.6g}"
+    assert float(rows["standard error"]) == float(expected.standard_error)
 
 
 def test_work_values_give_the_free_energy_difference(solve, tmp_path):
@@ -93,7 +94,7 @@ def test_a_run_without_a_root_exits_1(solve, tmp_path):
     assert status == 1 and err == ""
     assert found["F"] is None and found["status"] == "NO_ROOT" and not found["trusted"]
     status, out, _ = solve(path, path)
-    assert status == 1 and "-inf" in out and "do not rely on it" in out
+    assert status == 1 and "-inf" in out and "trusted         False" in out
 
 
 def test_a_cycle_exits_1(solve, tmp_path):
@@ -154,16 +155,16 @@ def header_of_shape(shape):
 
 NOT_NPY = "cannot be read: "
 BAD_FILES = [
-    ("gone.txt", None, "No such file or directory"),
+    ("gone.txt", None, "gone.txt not found"),
     ("gone.npy", None, "No such file or directory"),
     ("empty.txt", " \n ", "holds 0 numbers"),
-    ("words.txt", "# a\n1\nfour", "line 3: 'four' is no number"),
-    ("grouped.txt", "1\n1_000", "line 2: '1_000' is no number"),
-    ("cut.txt", "1\n2\n1.5e", "line 3: '1.5e' is no number"),
-    ("table.txt", "0 1.5\n10 1.2", "line 1: '0 1.5' is no number"),
-    ("row.txt", "1 2 3", "line 1: '1 2 3' is no number"),
-    ("part.txt", "0 1\n1 2\n2", "line 1: '0 1' is no number"),
-    ("ragged.txt", "1\n\n2 3", "line 3: '2 3' is no number"),
+    ("words.txt", "# a\n1\nfour", "could not convert string 'four'"),
+    ("grouped.txt", "1\n1_000", "could not convert string '1_000'"),
+    ("cut.txt", "1\n2\n1.5e", "could not convert string '1.5e'"),
+    ("table.txt", "0 1.5\n10 1.2", "it holds 2 columns"),
+    ("row.txt", "1 2 3", "it holds 3 columns"),
+    ("part.txt", "0 1\n1 2\n2", "columns changed from 2 to 1"),
+    ("ragged.txt", "1\n\n2 3", "columns changed from 1 to 2"),
     ("nan.txt", "1\nnan\n2\nNaN", "holds 4 numbers, 2 of them NaN"),
     ("cut.gz", gzip.compress(b"1\n" * 99)[:-4], "cannot be read: Compressed file"),
     ("bytes.txt", b"\xff\xfe\x00", "or text with one number a line"),

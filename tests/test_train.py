@@ -294,7 +294,7 @@ def test_invalid_start_raises():
             train.start(training, np.zeros(theta), np.zeros(F))
     state = train.start(training, np.zeros((5, 6)), np.zeros(5))
     assert isinstance(state, State)
-    assert state.stopped.dtype == state.stopped_at.dtype == np.int64
+    assert state.stopped_at.dtype == np.int64
     assert train.start(training, np.zeros((5, 6), "f4"), 2).F.dtype == np.float32
     with pytest.raises(ValueError, match="F must be finite"):
         train.start(training, np.zeros((5, 6)), np.nan)
@@ -332,13 +332,13 @@ def test_samples_that_are_not_plain_arrays_raise(change, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (3,), ()])
+@pytest.mark.parametrize("shape", [(0, 3), (2, 0, 3), (1, 9, 3), (3, 9, 3), (3,), ()])
 def test_samples_of_a_wrong_shape_raise(shape):
     x, y, theta, F = drawn()
     state = train.start(Training(MODEL, Method("bar")), theta, F)
     pairs = {"data": (np.ones(shape), y), "noise": (x, np.ones(shape))}
     for name, samples in pairs.items():
-        with pytest.raises(ValueError, match=rf"x_{name} must be \(..., n, d\) with n"):
+        with pytest.raises(ValueError, match=rf"x_{name} must be .* with n >= 1"):
             train.step(state, *samples)
 
 

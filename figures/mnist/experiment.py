@@ -16,6 +16,7 @@ root, which tells what a wrong F costs from what the network does not know.
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -215,8 +216,9 @@ class Trainer:
         """Train until step ``stop``, look at held-out samples if due, and save."""
         wanted = {*range(0, stop, EVERY), *(look - 1 for look in self.stops)}
         options: Any = {"callback": lambda *_: bar.update(), "record_every": wanted}
+        begin = perf_counter()
         self.state, record = fit(self.state, self.batches, stop, **options)
-        rows = {"step": record.step, "seconds": record.seconds}
+        rows = {"seconds": np.asarray([perf_counter() - begin]), "step": record.step}
         rows |= {"loss": record.loss[:, 0], "F": record.F[:, 0]}
         if stop in self.stops:
             rows |= {"stops": np.asarray([stop]), **self.look()}
@@ -251,9 +253,8 @@ def work(job: Job) -> dict[str, Any]:
             if stop > trainer.state.count:
                 trainer.advance(stop, bar)
     rows = trainer.rows
-    seconds = np.average(rows["seconds"], weights=np.diff(rows["step"], prepend=-1))
-    theta = to_numpy(trainer.state.theta)[0]
-    return {**rows, "theta": theta, "seconds": float(seconds)}
+    seconds = float(rows["seconds"].sum() / trainer.state.count)  # of a step
+    return {**rows, "theta": to_numpy(trainer.state.theta)[0], "seconds": seconds}
 
 
 def log_ratios(state: train.State, x: Array) -> Array:

@@ -6,7 +6,7 @@ Leading axes are runs, the last axis is samples.
 from typing import Any
 
 from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device
-from refnce.array.backend import host, is_numpy, to_numpy
+from refnce.array.backend import host, is_numpy, machine_eps, to_numpy
 from refnce.array.special import last_sum
 
 
@@ -14,26 +14,34 @@ class Ratios:
     """Checked log-ratios of data and noise, and the weight nu.
 
     Samples stay on their device. What is one number per run, such as F and sums over
-    samples, is on the host: a GPU would take longer to start a kernel for it.
+    samples, is on the host: a GPU would take longer to start a kernel for it. All are
+    float64, also where the caller's arrays are float32: results alone are rounded.
 
     Attributes
     ----------
     xp : namespace
     pair : r_data (..., n), r_noise (..., m)
     nu : float
+    dtype, eps : of the caller's arrays, and its spacing at 1
     sizes : n, m
     E : e^r of both once ``keep_exponentials`` was called, else None
     """
 
-    def __init__(self, xp: Any, pair: Any, nu: float) -> None:
-        self.xp, self.pair, self.nu = xp, pair, nu
-        self.sizes = tuple(r.shape[-1] for r in pair)
+    def __init__(self, xp: Any, pair: Any, nu: float, dtype: Any = None) -> None:
+        self.xp, self.nu, self.dtype = xp, nu, dtype or pair[0].dtype
+        self.eps = machine_eps(self.dtype, xp)
+        self.pair = [xp.astype(r, xp.float64, copy=False) for r in pair]
+        self.sizes = [r.shape[-1] for r in pair]
         self.E: Any = None
+
+    def like(self, pair):
+        """Return others of the same nu and dtype."""
+        return Ratios(self.xp, pair, self.nu, self.dtype)
 
     def keep_exponentials(self) -> None:
         """Make e^r once for every F that follows."""
         if self.E is None:
-            self.E = tuple(self.xp.exp(r) for r in self.pair)
+            self.E = [self.xp.exp(r) for r in self.pair]
 
     def to_device(self, x):
         """NumPy's ``x`` beside the samples."""
@@ -41,14 +49,18 @@ class Ratios:
             return x
         return asarray(x, self.xp, device=device(self.pair[0]))
 
+    def result(self, x):
+        """Numbers per run or per sample, as the caller's arrays are."""
+        if self.xp is host:
+            return x if x.dtype == self.dtype else x.astype(self.dtype)
+        return asarray(x, self.xp, dtype=self.dtype, device=device(self.pair[0]))
+
     def to_host(self, arrays):
         """The arrays over the runs as NumPy's, in one transfer."""
         if self.xp is host:
             return arrays
-        xp, arrays = self.xp, self.xp.broadcast_arrays(*arrays)
-        every = to_numpy(xp.stack([xp.astype(x, xp.float64) for x in arrays]))
-        short = [x.dtype == xp.float32 for x in arrays]
-        return [x.astype(host.float32) if y else x for x, y in zip(every, short)]
+        arrays = self.xp.broadcast_arrays(*arrays)
+        return list(to_numpy(self.xp.stack(arrays)))
 
     def over(self, f, r, *runs):
         """The sums that f(r, *runs) returns, of data or of noise."""
@@ -99,7 +111,7 @@ def where_certified(certified, values, exact, ratios, F):
     """Return ``values``; in the runs not certified, those of ``exact(ratios, F)``."""
     if all_true(certified):
         return values
-    if F.ndim == 0:
+    if F.ndim == 0 or not certified.any():
         return exact(ratios, F)
     hard = ~certified
     mask = ratios.to_device(hard)
@@ -108,7 +120,7 @@ def where_certified(certified, values, exact, ratios, F):
         runs = ((*hard.shape, x.shape[-1]) for x in arrays)
         return tuple(ratios.xp.broadcast_to(*x)[mask] for x in zip(arrays, runs))
 
-    part = Ratios(ratios.xp, chosen(ratios.pair), ratios.nu)
+    part = ratios.like(chosen(ratios.pair))
     part.E = ratios.E and chosen(ratios.E)
     for value, x in zip(values, exact(part, F[hard])):
         value[hard] = x

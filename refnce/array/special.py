@@ -4,7 +4,6 @@ All but log nu take arrays of NumPy or CuPy.
 """
 
 import math
-import struct
 from decimal import Context, Decimal
 from functools import lru_cache
 
@@ -60,10 +59,7 @@ def dot(x, y):
 
 
 @lru_cache(maxsize=256)
-def log_double_double(nu, eps=2.0**-52):
-    """Return (high, low): high is log nu rounded to a float of that eps (float64 or
-    float32), and high + low is log nu to 2^-106."""
+def log_double_double(nu):
+    """Return (high, low): high is log nu rounded, high + low is log nu to 2^-106."""
     high = math.log(nu)
-    if eps > 2.0**-52:
-        (high,) = struct.unpack("f", struct.pack("f", high))
     return high, float(Decimal(nu).ln(Context(prec=50)) - Decimal(high))

@@ -89,12 +89,12 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
     runs = runs_shape(**arrays)
     if not to_choose:
         name = "F0" if start else "F"
-        F = over_runs(name, "r_data", **arrays, **{name: F})[()]
+        F = over_runs(name, "r_data", **arrays, **{name: F}).astype(float)[()]
         if start and F.shape != runs:
             raise invalid("F0", f"broadcast to the runs {runs}", f"runs {F.shape}")
     # NumPy sums in blocks what is contiguous.
-    pair = (xp.reshape(xp.reshape(r, (-1,)), r.shape) for r in arrays.values())
-    return Ratios(xp, tuple(pair), nu), F
+    pair = [xp.reshape(xp.reshape(r, (-1,)), r.shape) for r in arrays.values()]
+    return Ratios(xp, pair, nu), F
 
 
 def _is_short(r):

@@ -4,7 +4,7 @@ import math
 
 from refnce import nce
 from refnce.array import all_true, check_count, check_positive, host, interoperable
-from refnce.array import invalid, log_double_double, machine_eps, samples, two_sum
+from refnce.array import invalid, log_double_double, samples, two_sum
 from refnce.array import where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, completed, make_result
@@ -29,7 +29,7 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        It is within 4 units, for log-ratios and F up to 1e15 in size (float32: 1e6),
+        It is within 4 units, for log-ratios and F up to 1e15 in size,
         also where A or B underflows. It is +inf where all data are at +inf, and -inf
         where all noise is at -inf.
 
@@ -51,7 +51,7 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     0.684
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    return ratios.to_device(_update(ratios, F)[0])
+    return ratios.result(_update(ratios, F)[0])
 
 
 @interoperable
@@ -106,7 +106,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)
     F = 0.5 * lo + 0.5 * hi if F0 is None else F0
-    eps = machine_eps(lo.dtype, host)
+    eps = ratios.eps
     least = max(min(xtol, 0.5), 8.0 * eps)
     running = limit == 0
     count = turns = host.zeros(lo.shape, dtype=host.int64)[()]
@@ -160,16 +160,16 @@ def _exact_update(ratios, F):
     """``_update`` without cancellation and underflow."""
     nu, (n, m) = ratios.nu, ratios.sizes
     sums, distances = nce.exact_sums(ratios, F, order=1)
-    (k_data, T_data, D_data, *_), (k_noise, T_noise, D_noise, *_) = sums
+    (k_data, U_data, D_data, *_), (k_noise, U_noise, D_noise, *_) = sums
     counts = k_data, m - k_noise
-    smalls = T_data - 2.0 * D_data, 2.0 * D_noise - T_noise
+    smalls = U_data - D_data, D_noise - U_noise
     # A, B = V e^-K. If every sigmoid is small there is no count, only e^-M.
     K_data, K_noise = (where(k == 0, M, 0.0) for k, M in zip(counts, distances))
     parts = zip(counts, smalls, (K_data, K_noise), distances, (n, m))
     V_data, V_noise = ((k + x * host.exp(K - M)) / n for k, x, K, M, n in parts)
     # F - h = F + log nu + K_data - K_noise + log(V_noise/V_data). The large terms may
     # cancel: they are summed in twofold precision.
-    high, low = log_double_double(nu, machine_eps(F.dtype, host))
+    high, low = log_double_double(nu)
     ratio = V_noise / V_data
     log_ratio = host.log(ratio)
     rest = ratio * host.exp(-log_ratio) - 1.0  # lost in rounding the logarithm
@@ -187,5 +187,4 @@ def _exact_update(ratios, F):
     near = -host.log1p(-by_A * (1.0 + nu) / V_data)
     close = abs(F - far) < 0.5
     newton = by_M / (slope_U + slope_D)
-    values = where(close, F - near, far), where(close, near, F - far), newton
-    return tuple(x.astype(F.dtype) for x in values)
+    return where(close, F - near, far), where(close, near, F - far), newton

@@ -3,10 +3,10 @@
 import math
 
 from refnce.array import all_true, check_positive, host, interoperable, last_sum
-from refnce.array import machine_eps, samples, where, where_certified
+from refnce.array import samples, where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import completed, make_result
-from refnce.nce import limits, residual
+from refnce.nce import EPS, FAR, TINY, residual
 
 # Plain sums of sigmoids are right to less than this many eps of A + nu B + nu.
 BLUR = 16.0
@@ -54,7 +54,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
     ratios, _ = samples(r_data, r_noise, None, nu, start=True)
     ratios.keep_exponentials()
     lo, hi, limit = bracket(ratios)
-    eps = machine_eps(lo.dtype, host)
+    eps = ratios.eps
     width = float(host.max(0.5 * hi - 0.5 * lo)) if 0 not in lo.shape else 0.0
     halvings = math.log2(max(width, eps)) - math.log2(max(xtol, eps)) + 1.0
     halvings = max(0, math.ceil(halvings))
@@ -92,8 +92,7 @@ def _sign(ratios, F):
     nu, (n, m) = ratios.nu, ratios.sizes
     (data,), (noise,) = ratios.over_odds(F, plain, plain)
     A, nu_B = data / n, nu * (1.0 - noise / m)
-    largest, tiny = limits(F.dtype, host)  # what underflows is less than tiny
-    blur = BLUR * machine_eps(F.dtype, host) * (A + nu_B + nu) + tiny
-    certain = (abs(F + math.log(nu)) <= largest) & (abs(A - nu_B) > blur)
+    blur = BLUR * EPS * (A + nu_B + nu) + TINY  # what underflows is less than TINY
+    certain = (abs(F + math.log(nu)) <= FAR) & (abs(A - nu_B) > blur)
     (sign,) = where_certified(certain, (A - nu_B,), exact, ratios, F)
     return sign, all_true(~certain)

@@ -2,7 +2,7 @@
 
 import math
 
-from refnce.array import all_true, array_namespace, host, two_product, where
+from refnce.array import all_true, host, two_product, where
 
 
 def bracket(ratios):
@@ -19,14 +19,13 @@ def bracket(ratios):
     which is a_minus < nu (1 - b_minus), and W - tau > 0, which is 1 - a_plus > nu
     b_plus. Neither is then below 2^-106/(n m), which bounds the logit.
     """
-    (r_data, r_noise), (n, m), nu = ratios.pair, ratios.sizes, ratios.nu
-    lo_data, hi_data = ratios.to_host(_extremes(r_data))
-    lo_noise, hi_noise = ratios.to_host(_extremes(r_noise))
-    lo, hi = host.minimum(lo_data, lo_noise), host.maximum(hi_data, hi_noise)
+    xp, pair, (n, m), nu = ratios.xp, ratios.pair, ratios.sizes, ratios.nu
+    ends = ratios.to_host([f(r, axis=-1) for f in (xp.min, xp.max) for r in pair])
+    lo, hi = host.minimum(*ends[:2]), host.maximum(*ends[2:])
     if all_true((lo > -math.inf) & (hi < math.inf)):
         return lo, hi, 0.0 * lo
-    lo_data, hi_data, a_minus, a_plus = ratios.to_host(_finite(r_data))
-    lo_noise, hi_noise, b_minus, b_plus = ratios.to_host(_finite(r_noise))
+    lo_data, hi_data, a_minus, a_plus = ratios.to_host(_finite(xp, pair[0]))
+    lo_noise, hi_noise, b_minus, b_plus = ratios.to_host(_finite(xp, pair[1]))
     # tau n m and (W - tau) n m, from counts and an exact product: either may be 0.
     product, rest = two_product(nu, n * (m - b_minus))
     above = (product - m * a_minus) + rest
@@ -40,14 +39,8 @@ def bracket(ratios):
     return lo, hi, where(finite, 0.0, limit)
 
 
-def _extremes(r):
-    xp = array_namespace(r)
-    return xp.min(r, axis=-1), xp.max(r, axis=-1)
-
-
-def _finite(r):
+def _finite(xp, r):
     """The least and the greatest finite value, the numbers of -inf and +inf in r."""
-    xp = array_namespace(r)
     finite = xp.isfinite(r)
     infinite = (xp.count_nonzero(r == x, axis=-1) for x in (-math.inf, math.inf))
     minus, plus = (xp.astype(x, xp.float64) for x in infinite)

@@ -1,4 +1,4 @@
-"""Newton's method for F, exact to the last units; bracketed where that is not enough.
+"""Newton's method for F, exact to the last units.
 
 In F, phi = log A - log B - log nu is nearly linear unless the data's log-ratios lie
 below the noise's. At nu = 1 data and noise that lie so are exchanged: the root stays,
@@ -6,21 +6,25 @@ and phi is nearly linear. ``_quick`` solves phi = 0 by series reversion from the
 p, p^2, p^3 and p^4 over the sigmoids p of each sample. They give phi and three
 derivatives, so three passes are usually enough, the one for the start included.
 
-``bracketed`` serves every run that ``_quick`` does not certify: data scored below the
-noise at another nu, samples far from each other or from 0, few distinct values.
+``_bracketed`` serves every run that ``_quick`` does not certify: data scored below the
+noise at another nu, samples far from each other or from 0, few distinct values. It
+keeps a bracket and works on the exact residual.
 """
 
 import math
 
 from refnce import nce
-from refnce.array import BLOCK, Ratios, all_true, check_positive, dot, host
-from refnce.array import interoperable, is_numpy, last_sum, machine_eps, samples, where
-from refnce.array import where_certified
-from refnce.logz.bracketed import bracketed
-from refnce.logz.result import NARROW, error_and_overlap, make_result
+from refnce.array import BLOCK, all_true, check_positive, dot, host
+from refnce.array import interoperable, is_numpy, last_sum, samples
+from refnce.array import to_numpy
+from refnce.array import where, where_certified
+from refnce.logz.bracket import bracket
+from refnce.logz.result import NARROW, Status, completed, error_and_overlap, make_result
 
 PASSES = 6
 FEW = 16  # samples in all, for which phi is seldom nearly linear
+SUBSET = 1024
+MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 
 
 @interoperable
@@ -66,69 +70,16 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     xtol = check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     if sum(ratios.sizes) <= FEW:
-        return make_result(ratios, bracketed(ratios, F0, xtol, 0))
-    start, is_reversed = (F0, False) if F0 is not None else _start(ratios)
-    ordered = Ratios(ratios.xp, ratios.pair[::-1], ratios.nu) if is_reversed else ratios
-    found, certified, passes = _quick(ordered, start, xtol, int(F0 is None))
+        return make_result(ratios, _bracketed(ratios, F0, xtol, 0))
+    F, is_reversed = _start(ratios) if F0 is None else (F0, False)
+    ordered = ratios.like(ratios.pair[::-1]) if is_reversed else ratios
+    found, certified, passes = _quick(ordered, F, xtol, int(F0 is None))
 
-    def safeguarded(ratios, start):
-        return bracketed(ratios, None if F0 is None else start, xtol, passes)
+    def bracketed(ratios, F):
+        return _bracketed(ratios, None if F0 is None else F, xtol, passes)
 
-    found = where_certified(certified, found, safeguarded, ratios, start)
+    found = where_certified(certified, found, bracketed, ratios, F)
     return make_result(ratios, found)
-
-
-def _quick(ratios, F, xtol, passes):
-    """Return the fields of a LogZ, where they are certified, and the passes."""
-    nu, (n, m) = ratios.nu, ratios.sizes
-    eps, (largest, tiny) = machine_eps(F.dtype, host), nce.limits(F.dtype, host)
-    tol, log_nu = max(xtol, eps), math.log(nu)
-    # Standard error and overlap are extrapolated over the last step, to its cube.
-    longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
-    # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
-    # sample is too far from a root near c to matter.
-    near, shift, shifted = abs(F + log_nu) <= largest, 0.0, ratios
-    if not all_true(near):
-        shift = where(near, 0.0, F)
-        c = ratios.to_device(shift)[..., None]
-        shifted = Ratios(ratios.xp, [r - c for r in ratios.pair], nu)
-        F = F - shift
-    if max(n, m) <= BLOCK:
-        shifted.keep_exponentials()
-    for passes in range(passes + 1, passes + PASSES + 1):
-        A, B = shifted.over_sigmoids(F, _powers)
-        a, b = _log_derivatives(A), _log_derivatives(B)
-        slope = a[0] + b[0]
-        # log A - log B - log nu from the difference, which near the root is exact.
-        scaled = B[0] * (nu * n / m)
-        w = -host.log1p((A[0] - scaled) / scaled) / slope
-        c2, c3 = 0.5 * (a[1] - b[1]) / slope, (a[2] + b[2]) / (6.0 * slope)
-        step = w - w * w * (c2 - w * (2.0 * c2 * c2 - c3))
-        # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
-        missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) ** 2
-        certified = (missed <= tol) & (abs(step) <= longest)
-        hopeful = (slope >= 0.5) & (A[0] >= n * tiny) & (B[0] >= m * tiny)
-        if all_true(certified | ~hopeful):
-            break
-        F = F + step
-    in_range = abs(F + log_nu) <= largest
-    in_range = in_range & (near | (abs(F) <= 0.25 * abs(shift)))
-    certified = certified & hopeful & in_range
-    hess_A, var_A = _moments(A, step, n)
-    hess_B, var_B = _moments(B, -step, m)
-    hess = hess_A + nu * hess_B
-    F = shift + (F + step)
-    error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
-    overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
-    has_digits = var_A * n > NARROW * A[1] + tiny
-    has_digits = has_digits & (var_B * m > NARROW * B[1] + tiny)
-    if not all_true(has_digits | ~certified):
-        exact, _ = error_and_overlap(ratios, where(certified, F, 0.0))
-        error = where(has_digits, error, exact)
-    reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
-    count = host.zeros(F.shape, dtype=host.int64)[()]
-    fields = F, count, count + passes, F - reach, F + reach, error, overlap
-    return fields, certified, passes
 
 
 def _start(ratios):
@@ -141,7 +92,7 @@ def _start(ratios):
     """
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
-    pair = [_part(r) if is_long else r for r in pair]
+    pair = [_part(r) for r in pair] if is_long else pair
     sums = ratios.to_host([last_sum(r) for r in pair])
     data, noise = (x / r.shape[-1] for x, r in zip(sums, pair))
     F = 0.5 * (data + noise - math.log(nu))
@@ -159,6 +110,56 @@ def _part(r):
         return r
     rows = r[..., : stretches * 4096].reshape((*runs, stretches, 4096))
     return rows[..., 2016:2080].reshape((*runs, stretches * 64))
+
+
+def _quick(ratios, F, xtol, passes):
+    """Return the fields of a LogZ, where they are certified, and the passes."""
+    nu, (n, m) = ratios.nu, ratios.sizes
+    eps, tol, log_nu = ratios.eps, max(xtol, ratios.eps), math.log(nu)
+    # Standard error and overlap are extrapolated over the last step, to its cube.
+    longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
+    # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
+    # sample is too far from a root near c to matter.
+    near, shift, original = abs(F + log_nu) <= nce.FAR, 0.0, ratios
+    if not all_true(near):
+        shift = where(near, 0.0, F)
+        c = ratios.to_device(shift)[..., None]
+        ratios = ratios.like([r - c for r in ratios.pair])
+        F = F - shift
+    if max(n, m) <= BLOCK:
+        ratios.keep_exponentials()
+    for passes in range(passes + 1, passes + PASSES + 1):
+        A, B = ratios.over_sigmoids(F, _powers)
+        a, b = _log_derivatives(A), _log_derivatives(B)
+        slope = a[0] + b[0]
+        # log A - log B - log nu from the difference, which near the root is exact.
+        scaled = B[0] * (nu * n / m)
+        w = -host.log1p((A[0] - scaled) / scaled) / slope
+        c2, c3 = 0.5 * (a[1] - b[1]) / slope, (a[2] + b[2]) / (6.0 * slope)
+        step = w - w * w * (c2 - w * (2.0 * c2 * c2 - c3))
+        # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
+        missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) * (w * w)
+        certified = (missed <= tol) & (abs(step) <= longest)
+        hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)
+        if all_true(certified >= hopeful):  # certified, or not hopeful
+            break
+        F = F + step
+    in_range = (abs(F + log_nu) <= nce.FAR) & (near | (abs(F) <= 0.25 * abs(shift)))
+    certified = certified & hopeful & in_range
+    hess_A, var_A = _moments(A, step, n)
+    hess_B, var_B = _moments(B, -step, m)
+    hess = hess_A + nu * hess_B
+    F = shift + (F + step)
+    error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
+    overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
+    reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
+    has_digits = var_A * n > NARROW * A[1] + nce.TINY
+    has_digits = has_digits & (var_B * m > NARROW * B[1] + nce.TINY)
+    has_digits, values = has_digits | ~certified, (error, overlap)
+    values = where_certified(has_digits, values, error_and_overlap, original, F)
+    status = host.zeros(F.shape, dtype=int)[()]
+    fields = F, status, status + passes, F - reach, F + reach, *values
+    return fields, certified, passes
 
 
 def _powers(p):
@@ -182,3 +183,78 @@ def _moments(sums, d, n):
     mean = d1 + d * (dd1 + 0.5 * d * (p1 - 7.0 * p2 + 12.0 * p3 - 6.0 * p4))
     second = 4.0 * p2 - 10.0 * p3 + 6.0 * p4 - 2.0 * (d1 * d1 + p1 * dd1)
     return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
+
+
+def _bracketed(ratios, F, xtol, passes):
+    """Return the fields of a LogZ from a start F, or None, after so many passes.
+
+    At F the samples split into those below and those above (``residual``). With the
+    split frozen, phi = log(U + max(c, 0)) - log(D + max(-c, 0)) has the same root, is
+    smooth, and is linear in F where no sample is near. As t <= 1/2 on both sides,
+    phi' >= 1/2 and |phi''| <= 1/2. A step that leaves the bracket, or is more than half
+    the last but one, is replaced by bisection. A step of Chebyshev's method from the
+    Newton step w misses the root by at most |w|^3.
+    """
+    ratios.keep_exponentials()
+    lo, hi, limit = bracket(ratios)
+    eps = ratios.eps
+    F = _pooled_quantile(ratios) if F is None else F
+    inside = host.isfinite(F) & (F >= lo) & (F <= hi)
+    F = where(inside, F, 0.5 * lo + 0.5 * hi)
+    running = limit == 0
+    count = host.zeros(lo.shape, dtype=host.int64)[()]
+    step = before = 0.0 * F + math.inf
+    for _ in range(MAX_PASSES):
+        g = nce.residual(ratios, F, order=2)
+        sign, counts = g.scaled, g.counts
+        count = where(running, count + 1, count)
+        lo = where(running & (sign <= 0), F, lo)
+        hi = where(running & (sign >= 0), F, hi)
+        P = g.U[0] + host.maximum(counts, 0.0)
+        N = g.D[0] + host.maximum(-counts, 0.0)
+        phi = where(
+            abs(sign) < 0.5 * N, host.log1p(sign / N), host.log(P) - host.log(N)
+        )
+        p, q = g.U[1] / P, g.D[1] / N
+        slope = p + q
+        w = -phi / slope
+        curvature = (g.U[2] / P - p * p) - (g.D[2] / N - q * q)
+        move = w - 0.5 * w * w * curvature / slope  # Chebyshev
+        inside = (F + move >= lo) & (F + move <= hi) & host.isfinite(move)
+        good = inside & (abs(move) <= 0.5 * before)
+        move = where(good, move, 0.5 * lo + 0.5 * hi - F)
+        move = where(sign == 0, 0.0, move)
+        ulp = host.maximum(abs(F) * (0.5 * eps), eps)
+        # The bound holds for steps of at most 1, the width of the logistic.
+        near = abs(w) ** 3 <= host.minimum(host.maximum(ulp, xtol), 1.0)
+        narrow = hi - lo <= host.maximum(2.0 * ulp, xtol)
+        done = (sign == 0) | (good & near) | narrow
+        F = where(running, F + move, F)
+        before, step = abs(step), where(running, move, step)
+        running = running & ~done
+        if all_true(~running):
+            break
+    reach = 2.0 * abs(step) + 4.0 * (max(xtol, eps) + eps * abs(F))
+    slack = 4.0 * (eps + eps * abs(F))
+    lo, hi = host.maximum(lo - slack, F - reach), host.minimum(hi + slack, F + reach)
+    status = where(running, int(Status.MAX_UPDATES), 0 * count)
+    return completed(limit, ratios, F, status, count + (1 + passes), lo, hi)
+
+
+def _pooled_quantile(ratios):
+    """The nu/(1 + nu) quantile of the pooled samples, data of weight 1/n, noise nu/m.
+
+    Return it minus log nu, from about 1,000 samples each. In a gap between samples it
+    is the middle.
+    """
+    nu, steps = ratios.nu, [n // SUBSET or 1 for n in ratios.sizes]
+    data, noise = (to_numpy(r[..., ::k]) for r, k in zip(ratios.pair, steps))
+    k, j = data.shape[-1], noise.shape[-1]
+    runs = host.broadcast_shapes(data.shape[:-1], noise.shape[:-1])
+    pooled = host.empty((*runs, k + j))
+    pooled[..., :k], pooled[..., k:] = data, noise
+    slack = (k + j) * nce.EPS
+    q = host.minimum(host.asarray([1.0 - slack, 1.0 + slack]) * nu / (1.0 + nu), 1.0)
+    w = host.repeat([1.0 / k, nu / j], [k, j])
+    ends = host.quantile(pooled, q, axis=-1, method="inverted_cdf", weights=w)
+    return 0.5 * ends[0] + 0.5 * ends[1] - math.log(nu)

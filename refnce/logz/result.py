@@ -79,8 +79,10 @@ class LogZ:
 
 def make_result(ratios, fields):
     """The LogZ of NumPy's arrays (F, status, evaluations, lo, hi, error, overlap)."""
-    F, status, evaluations, lo, hi, *rest = map(ratios.to_device, fields)
-    return LogZ(F, status, evaluations, (lo, hi), *rest)
+    F, status, evaluations, lo, hi, *rest = fields
+    F, lo, hi, *rest = map(ratios.result, (F, lo, hi, *rest))
+    codes = map(ratios.to_device, (status, evaluations))
+    return LogZ(F, *codes, (lo, hi), *rest)
 
 
 def completed(limit, ratios, F, status, evaluations, lo, hi):
@@ -127,12 +129,12 @@ def _exact_error(ratios, F):
     _, M, _, U, _, D = nce.combined(ratios, sums, distances)
     deviations = []  # times e^M
     parts = zip(ratios.pair, sums, distances, nce.weights(*ratios.sizes, nu))
-    for r, (k, total, below, *_), own, w in parts:
+    for r, (k, above, below, *_), own, w in parts:
         n = r.shape[-1]
         # Where all samples are on one side of F, s or s - 1 is taken, times e^own.
-        two_sided = ((k > 0) & (k < n)).astype(F.dtype)
+        two_sided = ((k > 0) & (k < n)).astype(float)
         factor = host.exp(-own * two_sided)
-        mean = (k.astype(F.dtype) * two_sided + (total - 2.0 * below) * factor) / n
+        mean = (k.astype(float) * two_sided + (above - below) * factor) / n
 
         def squares(r, F, M, *runs):
             two_sided, factor, mean = (x[..., None] for x in runs)

@@ -6,9 +6,8 @@ from functools import partial
 from typing import Any
 
 from refnce.array import Array, array_namespace, asarray, check_arrays, check_count
-from refnce.array import check_positive, device, ignore_fp_errors, invalid, shape_of
-from refnce.array import to_numpy
-from refnce.sampling.ess import effective_sample_size
+from refnce.array import check_positive, device, host, ignore_fp_errors, invalid
+from refnce.array import make_rng, shape_of, to_numpy
 
 Density = Callable[[Array], tuple[Array, Array]]
 KEY = 0x686D63  # spawn key reserved for the random streams of this module
@@ -21,33 +20,16 @@ class Chains:
     Parameters
     ----------
     samples : array (steps, ..., chains, d)
+        ``effective_sample_size(samples)`` says how many independent ones they equal.
     acceptance : array (..., chains)
         Mean probability of acceptance after the warm-up.
     step_size : float
         The step size that the warm-up found.
-
-    Attributes
-    ----------
-    ess : NumPy array (..., d)
-        ``effective_sample_size(samples)``, computed when read.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from refnce.sampling import Chains
-    >>> x = np.random.default_rng(0).normal(size=(100, 4, 2))
-    >>> Chains(x, np.ones(4), 0.1).ess.shape
-    (2,)
     """
 
     samples: Array
     acceptance: Array
     step_size: float
-
-    @property
-    def ess(self) -> Any:
-        """Effective sample size (..., d) of all chains together."""
-        return effective_sample_size(self.samples)
 
 
 @ignore_fp_errors()
@@ -140,10 +122,10 @@ def hmc(
         raise invalid("target", "be < 1", target)
     E, grad = density(x)
     _check_start(x, E, grad)
-    size = xp.full((), step_size, dtype=x.dtype, device=device(x))
+    like_x = partial(asarray, xp=xp, dtype=x.dtype, device=device(x))
+    size = like_x(step_size)
     mu, lack, averaged = xp.log(10.0 * size), 0.0 * size, 0.0 * size
     momenta, thresholds, lengths = _streams(rng, 3)
-    like_x = partial(asarray, xp=xp, dtype=x.dtype, device=device(x))
     kept, accepted = [], xp.zeros_like(E)
     for k in progress(range(warmup + steps)):
         p = like_x(momenta.standard_normal(x.shape))
@@ -159,9 +141,9 @@ def hmc(
         grad = xp.where(accept[..., None], grad_new, grad)
         E = xp.where(accept, E_new, E)
         if k < warmup:
-            shortfall = target - xp.mean(probability)
-            args = k + 1, mu, lack, averaged, shortfall
-            lack, averaged, log_size = _dual_averaging(*args)
+            lack, averaged, log_size = _dual_averaging(
+                k + 1, mu, lack, averaged, target - xp.mean(probability)
+            )
             size = xp.exp(averaged if k == warmup - 1 else log_size)
         else:
             kept.append(x)
@@ -184,7 +166,7 @@ def _check_start(x, E, grad):
     finite = xp.all(xp.isfinite(x) & xp.isfinite(grad), axis=-1) & xp.isfinite(E)
     bad = to_numpy(~finite)
     if bad.any():
-        chains = array_namespace(bad).argwhere(bad)[:5].tolist()
+        chains = host.argwhere(bad)[:5].tolist()
         must = "start each chain where x, E and dE/dx are finite"
         got = f"{bad.sum()} of {bad.size} that do not: chains {chains}"
         raise invalid("x", must, got)
@@ -193,7 +175,6 @@ def _check_start(x, E, grad):
 def _leapfrog(density, x, p, grad, size, length):
     """(x, p, E, dE/dx) after ``length`` leapfrog steps."""
     half = 0.5 * size
-    E = x
     for _ in range(length):
         p = p + half * grad
         x = x + size * p
@@ -218,9 +199,7 @@ def _streams(rng, count):
     """Child generators of ``rng``, new at each call.
 
     They use a reserved spawn key, because ``rng.spawn`` would reproduce the streams of
-    ``backend.make_rng``, from which the batches of a training are drawn.
+    ``make_rng``, from which the batches of a training are drawn.
     """
     child = rng.bit_generator.seed_seq.spawn(1)[0]
-    parent = type(child)(child.entropy, spawn_key=(*child.spawn_key, KEY))
-    bits, make = type(rng.bit_generator), type(rng)
-    return [make(bits(seed)) for seed in parent.spawn(count)]
+    return [make_rng(child.entropy, *child.spawn_key, KEY, k) for k in range(count)]

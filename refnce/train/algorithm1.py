@@ -10,7 +10,6 @@ Nothing is drawn here; ``refnce.train.fit`` draws batches, repeats and records.
 
 import math
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any
 
 from refnce import logz
@@ -18,18 +17,9 @@ from refnce.array import Array, all_true, array_namespace, check_arrays, device
 from refnce.array import ignore_fp_errors, invalid, shape_of
 from refnce.train.training import Training
 
-__all__ = ["State", "Stopped", "start", "step"]
+__all__ = ["State", "start", "step"]
 
 Pair = tuple[Array, Array]  # of data and of noise
-
-
-class Stopped(IntEnum):
-    """What was not finite when a run stopped; NOT for a run that trains."""
-
-    NOT = 0
-    LOSS = 1
-    F = 2
-    THETA = 3
 
 
 @dataclass(frozen=True)
@@ -46,10 +36,9 @@ class State:
     training : Training
     count : int
         Steps made.
-    stopped : integer array (...)
-        ``Stopped`` code of each run.
     stopped_at : integer array (...)
-        The step at which a run stopped, else -1.
+        The step at which a run stopped, because its loss, F or theta was not finite;
+        -1 for a run that trains.
     """
 
     theta: Array
@@ -57,7 +46,6 @@ class State:
     opt_state: tuple[Any, Any]
     training: Training
     count: int
-    stopped: Array
     stopped_at: Array
 
 
@@ -102,8 +90,8 @@ def start(training: Training, theta: Array, F: Array | float) -> State:
     for name, x in (("theta", theta), ("F", F)):
         if not all_true(xp.isfinite(x)):
             raise invalid(name, "be finite", "NaN or an infinity")
-    zeros = xp.zeros(F.shape, dtype=xp.int64, device=device(F))
-    return State(theta, F, (None, None), training, 0, zeros, zeros - 1)
+    never = xp.full(F.shape, -1, dtype=xp.int64, device=device(F))
+    return State(theta, F, (None, None), training, 0, never)
 
 
 @ignore_fp_errors()
@@ -113,9 +101,9 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     Parameters
     ----------
     state : State
-    x_data : array (..., n, d)
-        Samples of the data, of the runs of F or (n, d) for all runs.
-    x_noise : array (..., m, d)
+    x_data : array (*runs, n, d) or (n, d)
+        Samples of the data, of the runs of F or the same for all runs.
+    x_noise : array (*runs, m, d) or (m, d)
         Samples of the noise.
 
     Returns
@@ -150,52 +138,51 @@ def step(state: State, x_data: Array, x_noise: Array) -> State:
     array([0.919, 0.919, 0.919, 0.919, 0.919])
     """
     training, theta, F = state.training, state.theta, state.F
-    theta_state, F_state = state.opt_state
-    r, pullback, good = _log_ratios(state, x_data, x_noise)
+    xp, (theta_state, F_state) = array_namespace(F), state.opt_state
+    r, pullback, finite = log_ratios(state, x_data, x_noise)
     if training.method.F_first:
         F_next, F_state = _update_F(state, r, None)
-        dr = _grad_r(training, r, _finite_or(F_next, F))
+        dr = _grad_r(training, r, xp.where(xp.isfinite(F_next), F_next, F))
     else:
         dr = _grad_r(training, r, F)
         F_next, F_state = _update_F(state, r, dr)
     gradient, rate = pullback(*dr), training.rate  # Eq. (13)
     theta_state, change = training.optimizer(theta_state, gradient, rate=rate)
-    if training.loss is not None:  # this loss may overflow where log-ratios do not
-        xp = array_namespace(F)
-        good = good & xp.isfinite(xp.sum(dr[0], axis=-1) + xp.sum(dr[1], axis=-1))
-    states, count = (theta_state, F_state), state.count + 1
-    after = replace(
-        state, theta=theta + change, F=F_next, opt_state=states, count=count
+    theta_next, trains = theta + change, state.stopped_at < 0
+    finite = finite & xp.isfinite(F_next) & xp.all(xp.isfinite(theta_next), axis=-1)
+    moves = trains & finite
+    return replace(
+        state,
+        theta=xp.where(moves[..., None], theta_next, theta),
+        F=xp.where(moves, F_next, F),
+        opt_state=(theta_state, F_state),
+        count=state.count + 1,
+        stopped_at=xp.where(trains & ~finite, state.count, state.stopped_at),
     )
-    return _mask_nonfinite(state, after, good)
 
 
-def _log_ratios(state: State, x_data: Array, x_noise: Array) -> tuple[Pair, Any, Array]:
-    """The log-ratios, their pullback, and which runs have a finite loss.
+def log_ratios(state: State, x_data: Array, x_noise: Array) -> tuple[Pair, Any, Array]:
+    """The log-ratios without NaN, their pullback, and which runs have a finite loss.
 
     Raises unless the samples and log-ratios are of the runs and kind of the state.
     """
     xp = check_arrays(theta=state.theta, x_data=x_data, x_noise=x_noise)
+    runs = state.F.shape
     for name, x in (("x_data", x_data), ("x_noise", x_noise)):
-        if x.ndim < 2 or x.shape[-2] == 0:
-            raise invalid(name, "be (..., n, d) with n >= 1", shape_of(x))
+        if x.ndim < 2 or x.shape[-2] == 0 or x.shape[:-2] not in ((), runs):
+            must = f"be (n, d) or (*{tuple(runs)}, n, d), of the runs of F, with n >= 1"
+            raise invalid(name, must, shape_of(x))
     r_data, r_noise, pullback = state.training.model(state.theta, x_data, x_noise)
-    if not r_data.shape[:-1] == r_noise.shape[:-1] == state.F.shape:
-        must = f"give log-ratios (*{tuple(state.F.shape)}, n), of the runs of F"
+    if not r_data.shape[:-1] == r_noise.shape[:-1] == runs:
+        must = f"give log-ratios (*{tuple(runs)}, n), of the runs of F"
         raise invalid("the model", must, shape_of(r_data, r_noise))
     # At a finite F the loss is finite unless a datum has p = 0 or a noise sample
     # p = inf. Comparisons with NaN are false.
-    good = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
-    if not all_true(good):  # the solvers refuse NaN
+    finite = xp.all(r_data > -xp.inf, axis=-1) & xp.all(r_noise < xp.inf, axis=-1)
+    if not all_true(finite):  # the solvers refuse NaN
         r_data = xp.where(xp.isnan(r_data), 0.0, r_data)
         r_noise = xp.where(xp.isnan(r_noise), 0.0, r_noise)
-    return (r_data, r_noise), pullback, good
-
-
-def _finite_or(F: Array, F_before: Array) -> Array:
-    """F, and F_before in the runs that stop because F is not finite."""
-    xp = array_namespace(F)
-    return xp.where(xp.isfinite(F), F, F_before)
+    return (r_data, r_noise), pullback, finite
 
 
 def _grad_r(training: Training, r: Pair, F: Array) -> Pair:
@@ -217,7 +204,7 @@ def _grad_r(training: Training, r: Pair, F: Array) -> Pair:
 def _update_F(state: State, r: Pair, dr: Pair | None) -> tuple[Array, Any]:
     """(next F, next state of F's optimizer); ``dr`` is dL/dr at the F of ``state``."""
     training, method, F = state.training, state.training.method, state.F
-    xp, opt_state = array_namespace(F), state.opt_state[1]
+    xp, (_, opt_state) = array_namespace(F), state.opt_state
     options = {"nu": training.nu, "xtol": training.xtol}
     if callable(method.update):
         return method.update(*r, F), opt_state
@@ -226,7 +213,7 @@ def _update_F(state: State, r: Pair, dr: Pair | None) -> tuple[Array, Any]:
     if method.update == "newton":
         return logz.newton(*r, F0=F, **options).F, opt_state
     for _ in range(method.repeats):
-        finite_F = _finite_or(F, state.F)
+        finite_F = xp.where(xp.isfinite(F), F, state.F)
         dr = dr or _grad_r(training, r, finite_F)
         # The loss depends on r - F alone, so dL/dF = -sum dL/dr.
         data, noise = -xp.sum(dr[0], axis=-1), xp.sum(dr[1], axis=-1)
@@ -242,21 +229,3 @@ def _update_F(state: State, r: Pair, dr: Pair | None) -> tuple[Array, Any]:
         opt_state, change = method.optimizer(opt_state, slope, rate=method.rate)
         F, dr = F + change[..., 0], None
     return F, opt_state
-
-
-def _mask_nonfinite(before: State, after: State, good_loss: Array) -> State:
-    """``after``, in which stopped runs have the theta and F of ``before``."""
-    xp, trains = array_namespace(after.F), before.stopped == int(Stopped.NOT)
-    good_theta, good_F = xp.all(xp.isfinite(after.theta), axis=-1), xp.isfinite(after.F)
-    fine = trains & good_loss & good_F & good_theta
-    if all_true(fine):
-        return after
-    why = xp.where(good_F, 0 * before.stopped + int(Stopped.THETA), int(Stopped.F))
-    why, now = xp.where(good_loss, why, int(Stopped.LOSS)), trains & ~fine
-    return replace(
-        after,
-        theta=xp.where(fine[..., None], after.theta, before.theta),
-        F=xp.where(fine, after.F, before.F),
-        stopped=xp.where(now, why, before.stopped),
-        stopped_at=xp.where(now, before.count, before.stopped_at),
-    )

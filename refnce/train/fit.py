@@ -9,21 +9,18 @@ same samples, and a training that was interrupted resumes to the same bits.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from time import perf_counter
 from typing import Any
 
 from refnce import nce, train
-from refnce.array import backend
-from refnce.array import Array, all_true, array_namespace, check_arrays, check_count
-from refnce.array import invalid, shape_of, to_numpy
-from refnce.train.algorithm1 import State, Stopped
+from refnce.array import Array, all_true, array_namespace, asarray, check_arrays
+from refnce.array import check_count, device, host, ignore_fp_errors, invalid
+from refnce.array import make_rng, to_numpy
+from refnce.train.algorithm1 import Pair, State, log_ratios
 
 __all__ = ["Batches", "Record", "evaluate", "fit"]
-
-Pair = tuple[Array, Array]
 
 
 @dataclass(frozen=True)
@@ -80,7 +77,7 @@ class Batches:
                 raise invalid("data", must, self.data.shape)
 
     def __call__(self, k: int) -> Pair:
-        rng_data, rng_noise = (backend.make_rng(self.seed, k, i) for i in range(2))
+        rng_data, rng_noise = (make_rng(self.seed, k, i) for i in range(2))
         x_noise = self.noise.sample(rng_noise, *self.runs, self.m)
         shape = (*self.runs, self.n)
         if hasattr(self.data, "sample"):
@@ -93,7 +90,7 @@ class Batches:
 
 @lru_cache(maxsize=2)
 def _order(seed: int, epoch: int, total: int) -> Any:
-    return backend.make_rng(seed, epoch, 2).permutation(total)
+    return make_rng(seed, epoch, 2).permutation(total)
 
 
 @dataclass(frozen=True)
@@ -106,31 +103,20 @@ class Record:
     loss, F : array (K, ...)
         The loss of the step's batch where the step took theta's gradient, and the F
         there (the new F if ``F_first``).
-    seconds : array (K,)
-        Mean time of a step since the row before.
-    stopped, stopped_at : integer array (...)
-        See ``train.State``.
-    message : str
-        Empty; or, if every run has stopped, why, and what to try.
     """
 
     step: Any
     loss: Any
     F: Any
-    seconds: Any
-    stopped: Any
-    stopped_at: Any
-    message: str
 
 
-@backend.ignore_fp_errors()
+@ignore_fp_errors()
 def fit(
     state: State,
     batches: Callable[[int], Pair],
     steps: int,
     *,
     record_every: int | Collection[int] = 1,
-    progress: Callable[[Iterable[int]], Iterable[int]] = iter,
     callback: Callable[[State, State, Array, Array], None] | None = None,
 ) -> tuple[State, Record]:
     """Train until ``steps`` steps have been made in all.
@@ -147,16 +133,16 @@ def fit(
         Steps counted from the first start.
     record_every : int or collection of int
         Record every so many steps and the last one; or record the steps given.
-    progress : callable
-        Wraps the range of steps; ``tqdm.tqdm`` shows a bar.
     callback : callable
-        callback(before, after, x_data, x_noise), called after every step.
+        callback(before, after, x_data, x_noise), called after every step. A progress
+        bar of tqdm may be its ``update``: ``lambda *_: bar.update()``.
 
     Returns
     -------
     state : State
     record : Record
-        Training ends early if every run has stopped; ``record.message`` says why.
+        Training ends early if every run has stopped, see ``state.stopped_at``: try a
+        smaller rate, float64, or F0 at the root of the first batch.
 
     Raises
     ------
@@ -185,40 +171,26 @@ def fit(
     if not isinstance(record_every, Collection):
         check_count("record_every", record_every, 1)
         record_every = {*range(0, steps, record_every), steps - 1}
-    rows: list[tuple[int, Any, Any, float]] = []
-    clock, timed = perf_counter(), state.count
-    over = all_true(state.stopped != 0)
-    for k in progress(range(state.count, state.count if over else steps)):
-        before, (x_data, x_noise) = state, _moved(batches(k), state)
+    kind = array_namespace(state.F), state.F.dtype, device(state.F)
+    rows: list[tuple[int, Any, Any]] = []
+    over = all_true(state.stopped_at >= 0)
+    while state.count < steps and not over:
+        before, k = state, state.count
+        x_data, x_noise = batches(k)
+        check_arrays(x_data=x_data, x_noise=x_noise)
+        x_data, x_noise = asarray(x_data, *kind), asarray(x_noise, *kind)
         state = train.step(before, x_data, x_noise)
-        if not all_true(state.stopped == before.stopped):
+        if not all_true(state.stopped_at < k):
             _check_finite(f"x_data of step {k}", x_data)
             _check_finite(f"x_noise of step {k}", x_noise)
-            over = all_true(state.stopped != 0)
+            over = all_true(state.stopped_at >= 0)
         if k in record_every or over:
-            loss, F = evaluate(before, state, x_data, x_noise)
-            seconds = (perf_counter() - clock) / (k + 1 - timed)
-            rows.append((k, loss, F, seconds))
-            clock, timed = perf_counter(), k + 1
+            rows.append((k, *evaluate(before, state, x_data, x_noise)))
         if callback is not None:
             callback(before, state, x_data, x_noise)
-        if over:
-            break
-    return state, _record(rows, state, over)
-
-
-def _record(rows: list[Any], state: State, over: bool) -> Record:
-    np, runs = backend.load("numpy"), tuple(state.F.shape)
-    step, loss, F, seconds = (np.asarray([row[k] for row in rows]) for k in range(4))
-    stopped, stopped_at = to_numpy(state.stopped), to_numpy(state.stopped_at)
-    causes = ", ".join(sorted({Stopped(int(code)).name for code in stopped.ravel()}))
-    message = (
-        f"every run has stopped, the last at step {stopped_at.max()}; not finite: "
-        f"{causes}; try a smaller rate, float64, or F0 at the root of the first batch"
-    )
-    loss, F = (x.reshape(-1, *runs).astype("float64") for x in (loss, F))
-    step = step.astype("int64")
-    return Record(step, loss, F, seconds, stopped, stopped_at, message if over else "")
+    step, *columns = (host.asarray([row[k] for row in rows]) for k in range(3))
+    loss, F = (x.reshape(-1, *state.F.shape).astype("float64") for x in columns)
+    return state, Record(step.astype("int64"), loss, F)
 
 
 def evaluate(before: State, after: State, x_data: Array, x_noise: Array) -> Pair:
@@ -251,30 +223,16 @@ def evaluate(before: State, after: State, x_data: Array, x_noise: Array) -> Pair
     array([0.693147])
     """
     training, xp = before.training, array_namespace(before.F)
-    r_data, r_noise, _ = training.model(before.theta, x_data, x_noise)
-    r_data = xp.where(xp.isnan(r_data), -xp.inf, r_data)
-    r_noise = xp.where(xp.isnan(r_noise), xp.inf, r_noise)
+    r, _, finite = log_ratios(before, x_data, x_noise)
     F = after.F if training.method.F_first else before.F
-    nce_loss = partial(nce.loss, nu=training.nu)
-    loss = nce_loss if training.loss is None else training.loss.loss
-    return to_numpy(loss(r_data, r_noise, F)), to_numpy(F)
-
-
-def _moved(pair: Any, like: State) -> Pair:
-    """A batch as arrays of the state's library, dtype and device."""
-    check_arrays(x_data=pair[0], x_noise=pair[1])
-    runs = tuple(like.F.shape)
-    if any(tuple(x.shape[:-2]) not in ((), runs) for x in pair):
-        must = f"be (*runs, n, d), runs the state's {runs}, or (n, d)"
-        raise invalid("batches", must, shape_of(*pair))
-    kind = array_namespace(like.F), like.F.dtype, backend.device(like.F)
-    return backend.asarray(pair[0], *kind), backend.asarray(pair[1], *kind)
+    loss = training.loss.loss if training.loss else partial(nce.loss, nu=training.nu)
+    return to_numpy(xp.where(finite, loss(*r, F), xp.inf)), to_numpy(F)
 
 
 def _check_finite(name: str, x: Array) -> None:
     """``x`` (..., n, d) holds finite numbers."""
-    if not all_true(array_namespace(x).isfinite(x)):
-        np = backend.load("numpy")
-        *run, row, column = np.argwhere(~np.isfinite(to_numpy(x)))[0].tolist()
+    bad = ~host.isfinite(to_numpy(x))
+    if bad.any():
+        *run, row, column = host.argwhere(bad)[0].tolist()
         place = f"row {row}, column {column}" + (f", run {run}" if run else "")
         raise ValueError(f"{name} is not finite in {place}: drop or repair that row")

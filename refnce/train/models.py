@@ -115,7 +115,10 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         xp, n = array_namespace(theta), x_data.shape[-2]
         x, params = xp.concat([x_data, x_noise], axis=-2), flat.unravel(theta)
         x = x[(None,) * (theta.ndim + 1 - x.ndim)]  # shared samples: one more axis
-        chunks = _chunks(theta, x, width)
+        rows = x.shape[-2]
+        if width > 0 and is_numpy(theta):
+            rows = max(64, CHUNK // (width * theta.dtype.itemsize))
+        chunks = [slice(k, k + rows) for k in range(0, x.shape[-2], rows)]
         parts = [layer(params, x[..., chunk, :]) for chunk in chunks]
         r = xp.concat([y[..., 0] for y, _ in parts], axis=-1)
         if noise is not None:
@@ -132,14 +135,6 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         return r[..., :n], r[..., n:], pullback
 
     return model
-
-
-def _chunks(theta: Array, x: Array, width: int) -> list[slice]:
-    """The samples that go through the network together."""
-    rows = count = x.shape[-2]
-    if width > 0 and is_numpy(theta):
-        rows = max(64, CHUNK // (width * theta.dtype.itemsize))
-    return [slice(start, start + rows) for start in range(0, count, rows)]
 
 
 def energy(

@@ -110,10 +110,9 @@ class Training:
         check_positive("rate", self.rate)
         check_positive("xtol", self.xtol, zero=True)
         check_nu(self.nu)
-        own, update = self.loss is not None, self.method.update
-        if own and (self.nu != 1.0 or update in UPDATES[1:]):
+        if self.loss and (self.nu != 1.0 or self.method.update in UPDATES[1:]):
             must = "be 1 and update 'gradient' or a function"
-            got = f"nu {self.nu!r} and update {update!r}"
+            got = f"nu {self.nu!r} and update {self.method.update!r}"
             raise invalid("with a loss other than NCE's nu", must, got)
 
 
