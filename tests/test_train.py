@@ -313,7 +313,7 @@ def test_invalid_start_raises():
 not_plain_arrays = pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda x: np.ma.masked_array(x, x > 1), "x_data is a masked array"),
+        (lambda x: np.ma.masked_array(x, x > 1), "x_data is a MaskedArray"),
         (lambda x: x + 0j, "x_data must hold float64 or float32 numbers"),
         (lambda x: x.astype(str), "x_data must hold float64 or float32 numbers"),
         (lambda x: x.tolist(), "x_data"),
