@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from figures.mnist.gaussian import Gaussian
 from refnce import distributions
 from refnce.array import make_rng
 from tests.close import assert_close
 
 UNIT = distributions.UnitGaussian(np.array([1.5, -0.5]))
 DIAGONAL = distributions.DiagonalGaussian(np.array([0.5, -2.0]), np.array([0.7, 9.0]))
-FULL = distributions.Gaussian(np.array([0.5, -1.0]), np.array([[2.0, 0.8], [0.8, 1.0]]))
+FULL = Gaussian(np.array([0.5, -1.0]), np.array([[2.0, 0.8], [0.8, 1.0]]))
 RING = distributions.RingMixture(dimension=2, components=5, radius=3.0, phase=0.3)
 # The 8-Gaussians of Section 4.3.
 EIGHT = distributions.RingMixture(2, 8, radius=4.0 / 2**0.5, sd=0.5 / 2**0.5)

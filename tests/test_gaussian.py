@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from figures.mnist.gaussian import Gaussian
 from refnce.array import make_rng, to_numpy
-from refnce.distributions import DiagonalGaussian, Gaussian, common
+from refnce.distributions import DiagonalGaussian, common
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
 

@@ -24,11 +24,11 @@ from tqdm import tqdm
 from figures import checkpoint
 from figures.methods import ROOT_START, methods
 from figures.mnist import dequantize, files
+from figures.mnist.gaussian import Gaussian
 from figures.parallel import keep_freed_memory, parallel_map
 from figures.settings import Settings
 from refnce import logz, nce, optim, train
 from refnce.array import Array, array_namespace, make_rng, to_numpy
-from refnce.distributions import Gaussian
 from refnce.nn import resnet
 from refnce.nn.params import Flat
 from refnce.train import models

@@ -17,9 +17,8 @@ library, dtype and device of x.
 """
 
 from refnce.distributions.common import LOG_2PI
-from refnce.distributions.gaussian import DiagonalGaussian, Gaussian, UnitGaussian
+from refnce.distributions.gaussian import DiagonalGaussian, UnitGaussian
 from refnce.distributions.pinwheel import Pinwheel
 from refnce.distributions.ring import RingMixture
 
-__all__ = ["LOG_2PI", "DiagonalGaussian", "Gaussian", "Pinwheel", "RingMixture"]
-__all__ += ["UnitGaussian"]
+__all__ = ["LOG_2PI", "DiagonalGaussian", "Pinwheel", "RingMixture", "UnitGaussian"]

@@ -1,10 +1,10 @@
-"""What the distributions share: log_density, the check of x, sums and draws."""
+"""What the distributions share: log_density, checks, sums and draws."""
 
 import math
 from typing import Any
 
-from refnce.array import Array, array_namespace, asarray, check_arrays, device
-from refnce.array import ignore_fp_errors, invalid, shape_of
+from refnce.array import Array, all_true, array_namespace, asarray, check_arrays
+from refnce.array import device, ignore_fp_errors, invalid, is_numpy, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
 
@@ -15,6 +15,15 @@ class Law:
     def log_density(self: Any, x: Array) -> Array:
         """Return E(x) - log_z (...) of x (..., d)."""
         return self.energy(x) - self.log_z
+
+
+def check_parameters(**parameters: Array) -> None:
+    """Raise unless all are finite NumPy arrays of one floating dtype, not 0-d."""
+    xp = check_arrays(**parameters)
+    for name, x in parameters.items():
+        if not (is_numpy(x) and x.ndim and all_true(xp.isfinite(x))):
+            got = f"{type(x).__name__} of {shape_of(x)}"
+            raise invalid(name, "be a NumPy array (..., d) of finite numbers", got)
 
 
 def check_x(x: Array, d: int, *parameters: Array) -> list[Array]:
