@@ -1,4 +1,4 @@
-"""``nn.resnet.log_ratio`` in PyTorch, with the same parameters by the same names."""
+"""``figures.mnist.network.log_ratio`` in PyTorch, of parameters by the same names."""
 
 from typing import Any
 
