@@ -35,7 +35,7 @@ def test_resnet18_has_its_18_layers():
     shapes, widths = nn.resnet18_shapes(), resnet.FULL
     weights = [name for name in shapes if name.endswith("weight")]
     assert sum("shortcut" not in name for name in weights) == 18
-    outputs = [shapes[f"{k}.branch.3.weight"][0] for k in range(1, 9)]
+    outputs = [shapes[f"{k}.branch.3.weight"][0] for k in range(2, 10)]
     assert outputs == [width for width in widths for _ in range(2)]
     pairs = list(zip(widths, widths[1:], strict=False))
     convs = 64 + 4 * 64**2 + sum(a * b + 3 * b * b for a, b in pairs)

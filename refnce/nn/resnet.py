@@ -10,7 +10,7 @@ over pixels, an affine layer to the features.
 from refnce.array import Array
 from refnce.nn.chain import chain, join, split
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
-from refnce.nn.layer import Gradients, Layer, Output, Params, unbroadcast
+from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear
 from refnce.nn.params import Shapes
@@ -45,18 +45,8 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     (5, 3)
     """
     blocks = [_block(stride) for *_, stride in _blocks(widths)]
-    inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
-
-    def layer(params: Params, x: Array) -> Output:
-        y, inner_pullback = inner(params, nchw_to_hwcn(x))
-
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            dinput, gradients = inner_pullback(dy, dx=dx, dparams=dparams)
-            return (hwcn_to_nchw(dinput) if dx else None), gradients
-
-        return y, pullback
-
-    return layer
+    features = leaky_relu, average_pool, linear
+    return chain(_from_nchw, convolution(), *blocks, *features)
 
 
 def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
@@ -80,13 +70,13 @@ def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shap
     >>> nn.resnet18_shapes()["2.branch.1.weight"]
     (64, 64, 3, 3)
     """
-    layers: Shapes = {"0": (widths[0], 1, 3, 3)}
-    for k, (before, after, stride) in enumerate(_blocks(widths), 1):
+    layers: Shapes = {"1": (widths[0], 1, 3, 3)}
+    for k, (before, after, stride) in enumerate(_blocks(widths), 2):
         layers |= {f"{k}.branch.1": (after, before, 3, 3)}
         layers |= {f"{k}.branch.3": (after, after, 3, 3)}
         if stride > 1:
             layers |= {f"{k}.shortcut": (after, before, 1, 1)}
-    layers |= {f"{2 * len(widths) + 3}": (features, widths[-1])}
+    layers |= {f"{2 * len(widths) + 4}": (features, widths[-1])}
     shapes: Shapes = {}
     for name, shape in layers.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
@@ -128,3 +118,7 @@ def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
 def _block(stride: int) -> Layer:
     branch = chain(leaky_relu, convolution(stride), leaky_relu, convolution())
     return residual(branch, convolution(stride) if stride > 1 else IDENTITY)
+
+
+def _from_nchw(params: Params, x: Array) -> Output:
+    return output(nchw_to_hwcn(x), hwcn_to_nchw)
