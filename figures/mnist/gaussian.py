@@ -6,12 +6,11 @@ from typing import Any
 
 from refnce.array import Array, all_true, array_namespace, device, invalid
 from refnce.array import machine_eps, shape_of
-from refnce.distributions.common import LOG_2PI, Law, check_parameters, check_x
-from refnce.distributions.common import sum_last
+from refnce.distributions.common import LOG_2PI, check_parameters, check_x, sum_last
 
 
 @dataclass(frozen=True)
-class Gaussian(Law):
+class Gaussian:
     """N(mean, covariance) with full covariance: the noise for MNIST, Section 4.3.
 
     Parameters
@@ -105,9 +104,9 @@ class Gaussian(Law):
         """Draw (*shape, d), each sample contiguous in memory."""
         return self.unwhiten(rng.standard_normal((*shape, self.mean.shape[0])))
 
-    def energy(self, x: Array) -> Array:
-        """Return E(x) = -|z|^2/2 (...) of x (..., d)."""
-        return -0.5 * sum_last(self.whiten(x) ** 2)
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d)."""
+        return -0.5 * sum_last(self.whiten(x) ** 2) - self.log_z
 
     def whiten(self, x: Array) -> Array:
         """Return z = L^-1 (x - mean) (..., d) of x (..., d)."""

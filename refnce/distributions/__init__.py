@@ -3,17 +3,16 @@
 Every distribution is a frozen record of its parameters with
 
 - ``sample(rng, *shape)``: draws (*shape, d), NumPy arrays, by a NumPy Generator;
-- ``energy(x)``: the unnormalised log-density E (...) of x (..., d);
 - ``log_z``: the log of the normalising constant of exp(E), in closed form;
-- ``log_density(x)`` = E(x) - log_z.
+- ``log_density(x)`` = E(x) - log_z (...) of x (..., d).
 
 ``UnitGaussian`` and ``DiagonalGaussian`` are the exponential families of Section 4.2.
 They also have ``statistics(x)``, T(x) (..., k) without its last entry -1;
 ``log_base(x)`` (...), the log of the base measure h; and ``theta`` (..., k), the
 natural parameters: E(x) = <T(x), theta> + log h(x) (Eq. 2). log_z is F* at theta.
 
-Parameters are NumPy arrays and numbers. ``energy`` and ``log_density`` move them to the
-library, dtype and device of x.
+Parameters are NumPy arrays and numbers. ``log_density`` moves them to the library,
+dtype and device of x.
 """
 
 from refnce.distributions.common import LOG_2PI

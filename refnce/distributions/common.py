@@ -1,20 +1,12 @@
-"""What the distributions share: log_density, checks, sums and draws."""
+"""What the distributions share: checks, sums and draws."""
 
 import math
 from typing import Any
 
 from refnce.array import Array, all_true, array_namespace, asarray, check_arrays
-from refnce.array import device, ignore_fp_errors, invalid, is_numpy, shape_of
+from refnce.array import device, invalid, is_numpy, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
-
-
-class Law:
-    """A distribution with ``energy`` and ``log_z``."""
-
-    def log_density(self: Any, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d)."""
-        return self.energy(x) - self.log_z
 
 
 def check_parameters(**parameters: Array) -> None:
@@ -45,16 +37,3 @@ def normal(rng: Any, *shape: int) -> Array:
         return rng.standard_normal(shape)
     *runs, n, d = shape
     return rng.standard_normal((*runs, d, n)).swapaxes(-1, -2)
-
-
-@ignore_fp_errors()
-def logmeanexp(x: Array) -> Array:
-    """Return log(mean(exp(x))) over the last axis, x (..., n) -> (...).
-
-    It is -inf where all terms are -inf, and +inf where one is +inf.
-    """
-    xp = array_namespace(x)
-    top = xp.max(x, axis=-1, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    mean = xp.mean(xp.exp(x - top), axis=-1)
-    return xp.squeeze(top, axis=-1) + xp.log(mean)

@@ -16,7 +16,7 @@ class _Independent:
 
     @property
     def log_z(self) -> Array:
-        """F* (...), the log of the normalising constant of exp(E)."""
+        """F* (...), the log of the normalising constant of h(x) exp(<T(x), theta>)."""
         log_variance = array_namespace(self.mean).log(self.variance)
         return 0.5 * sum_last(self.mean**2 / self.variance + log_variance + LOG_2PI)
 
@@ -29,13 +29,8 @@ class _Independent:
             raise invalid("shape", must, shape)
         return x
 
-    def energy(self, x: Array) -> Array:
-        """Return E(x) = <T(x), theta> + log h(x) (...) of x (..., d)."""
-        mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
-        return sum_last(x * (mean / variance) - 0.5 * x**2 / variance)
-
     def log_density(self, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
+        """Return the log-density (...) of x (..., d)."""
         mean, variance = check_x(x, self.mean.shape[-1], self.mean, self.variance)
         log_variance = array_namespace(x).log(variance)
         return -0.5 * sum_last((x - mean) ** 2 / variance + log_variance + LOG_2PI)
@@ -103,7 +98,7 @@ class UnitGaussian(_Independent):
         return -0.5 * sum_last(x**2)
 
     def log_density(self, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d), computed from x - mean."""
+        """Return the log-density (...) of x (..., d)."""
         (mean,) = check_x(x, self.mean.shape[-1], self.mean)
         return -0.5 * (sum_last((x - mean) ** 2) + x.shape[-1] * LOG_2PI)
 

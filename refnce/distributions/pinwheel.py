@@ -2,10 +2,11 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from refnce.array import Array, array_namespace, invalid
-from refnce.distributions.common import LOG_2PI, Law, check_x, logmeanexp, normal
+from refnce.distributions.common import LOG_2PI, check_x, normal
 
 # exp(80) is finite also in float32. At this radius the rotation is already lost to
 # rounding in float64, so larger radii may share its angle.
@@ -13,7 +14,7 @@ LARGEST_RADIUS = 80.0
 
 
 @dataclass(frozen=True)
-class Pinwheel(Law):
+class Pinwheel:
     """Gaussian petals in the plane, rotated by an angle that grows with the radius.
 
     Parameters
@@ -44,7 +45,7 @@ class Pinwheel(Law):
     The usual construction rotates by rate exp(u). Its inverse is implicit and may have
     several values; where abs(t) is small, u is nearly rho.
 
-    For rho above 35 or so the rotation is lost to rounding in float64. The energy is
+    For rho above 35 or so the rotation is lost to rounding in float64. E(x) is
     then one of those that the angles give at this radius: between
     -(rho/tangential)^2/2 and -((rho - 1)/radial)^2/2.
 
@@ -86,8 +87,8 @@ class Pinwheel(Law):
         x[..., 0], x[..., 1] = self.scale * a, self.scale * b
         return x
 
-    def energy(self, x: Array) -> Array:
-        """Return E(x) (...) of x (..., 2)."""
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., 2)."""
         check_x(x, 2)
         a, b = x[..., 0] / self.scale, x[..., 1] / self.scale
         angle, exponents = self._angle(a, b), []
@@ -95,8 +96,7 @@ class Pinwheel(Law):
             u, t = _rotate(a, b, -(angle + 2.0 * math.pi * k / self.petals))
             square = ((u - 1.0) / self.radial) ** 2 + (t / self.tangential) ** 2
             exponents.append(-0.5 * square)
-        log_mean = logmeanexp(array_namespace(x).stack(exponents, axis=-1))
-        return log_mean + math.log(self.petals)
+        return reduce(array_namespace(x).logaddexp, exponents) - self.log_z
 
     def _angle(self, u: Array, t: Array) -> Array:
         xp = array_namespace(u)
