@@ -17,7 +17,7 @@ from tests.close import assert_close
 UNIT = distributions.UnitGaussian(np.array([1.5, -0.5]))
 DIAGONAL = distributions.DiagonalGaussian(np.array([0.5, -2.0]), np.array([0.7, 9.0]))
 FULL = Gaussian(np.array([0.5, -1.0]), np.array([[2.0, 0.8], [0.8, 1.0]]))
-RING = distributions.RingMixture(dimension=2, components=5, radius=3.0, phase=0.3)
+RING = distributions.RingMixture(dimension=2, components=5, radius=3.0)
 # The 8-Gaussians of Section 4.3.
 EIGHT = distributions.RingMixture(2, 8, radius=4.0 / 2**0.5, sd=0.5 / 2**0.5)
 PINWHEEL = distributions.Pinwheel()
@@ -48,7 +48,7 @@ def test_gaussian_densities_agree_with_scipy():
 
 
 def test_ring_density_agrees_with_scipy():
-    angles = RING.phase + 2 * np.pi * np.arange(RING.components) / RING.components
+    angles = 2 * np.pi * np.arange(RING.components) / RING.components
     means = RING.radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     densities = [stats.multivariate_normal(mean).pdf(X) for mean in means]
     expected = np.log(np.mean(densities, axis=0))
@@ -158,7 +158,7 @@ def test_x_of_another_dimension_or_dtype_is_refused(law):
         function(np.ones((1, d), dtype=np.int64))
 
 
-Ring, Pinwheel = distributions.RingMixture, distributions.Pinwheel
+Ring = distributions.RingMixture
 Diagonal, Unit = distributions.DiagonalGaussian, distributions.UnitGaussian
 ONE = np.ones(1)
 
@@ -170,8 +170,6 @@ ONE = np.ones(1)
         (Ring, {"dimension": 2, "components": 0}, "components >= 1"),
         (Ring, {"sd": 0.0}, "sd > 0"),
         (Ring, {"sd": np.nan}, "sd > 0"),
-        (Pinwheel, {"petals": 0}, "petals must be >= 1"),
-        (Pinwheel, {"radial": 0.0}, "radial, tangential and scale > 0"),
         (Diagonal, {"mean": 0 * ONE, "variance": -ONE}, "variance must be > 0; got -1"),
         (Diagonal, {"mean": np.zeros(2), "variance": ONE}, r"shapes \(2,\) and \(1,\)"),
         (Unit, {"mean": np.nan * np.ones(2)}, r"finite numbers; got ndarray .* \(2,\)"),

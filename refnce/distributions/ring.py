@@ -21,8 +21,6 @@ class RingMixture:
         Number of Gaussians.
     radius : float
         Radius of the circle.
-    phase : float
-        Angle of the first mean, in radians.
     sd : float
         Standard deviation of each Gaussian in every direction.
 
@@ -52,7 +50,6 @@ class RingMixture:
     dimension: int = 20
     components: int = 10
     radius: float = 4.0
-    phase: float = 0.0
     sd: float = 1.0
 
     def __post_init__(self) -> None:
@@ -68,7 +65,7 @@ class RingMixture:
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, d)."""
         component = rng.integers(self.components, size=shape)
-        angle = self.phase + (2.0 * math.pi / self.components) * component
+        angle = (2.0 * math.pi / self.components) * component
         x = self.sd * normal(rng, *shape, self.dimension)
         xp = array_namespace(x)
         x[..., 0] += self.radius * xp.cos(angle)
@@ -81,7 +78,7 @@ class RingMixture:
         xp, scale = array_namespace(x), 1.0 / self.sd**2
         # |x - mu|^2 = |x|^2 - 2 <x, mu> + radius^2; mu has two nonzero coordinates.
         step = 2.0 * math.pi / self.components
-        angles = [self.phase + step * k for k in range(self.components)]
+        angles = [step * k for k in range(self.components)]
         inner = [math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1] for a in angles]
         log_sum = reduce(xp.logaddexp, [(scale * self.radius) * each for each in inner])
         common = (0.5 * scale) * (sum_last(x**2) + self.radius**2)
