@@ -77,8 +77,7 @@ class RingMixture:
         check_x(x, self.dimension)
         xp, scale = array_namespace(x), 1.0 / self.sd**2
         # |x - mu|^2 = |x|^2 - 2 <x, mu> + radius^2; mu has two nonzero coordinates.
-        step = 2.0 * math.pi / self.components
-        angles = [step * k for k in range(self.components)]
+        angles = [2.0 * math.pi * k / self.components for k in range(self.components)]
         inner = [math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1] for a in angles]
         log_sum = reduce(xp.logaddexp, [(scale * self.radius) * each for each in inner])
         common = (0.5 * scale) * (sum_last(x**2) + self.radius**2)
