@@ -1,6 +1,6 @@
 """Data and noise distributions of the paper's experiments.
 
-Every distribution is a frozen record of its parameters with
+Every distribution is a frozen record of its parameters (the pinwheel has none) with
 
 - ``sample(rng, *shape)``: draws (*shape, d), NumPy arrays, by a NumPy Generator;
 - ``log_z``: the log of the normalising constant of exp(E), in closed form;

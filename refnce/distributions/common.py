@@ -33,7 +33,5 @@ def sum_last(x: Array) -> Array:
 
 def normal(rng: Any, *shape: int) -> Array:
     """Draw N(0, I) (..., n, d), each coordinate's n samples contiguous in memory."""
-    if len(shape) == 1:
-        return rng.standard_normal(shape)
-    *runs, n, d = shape
-    return rng.standard_normal((*runs, d, n)).swapaxes(-1, -2)
+    z = rng.standard_normal((*shape[:-2], *reversed(shape[-2:])))
+    return z.swapaxes(-1, -2) if z.ndim > 1 else z

@@ -1,7 +1,6 @@
 """The pinwheel of Section 4.3, in a form whose density is explicit."""
 
 import math
-from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
@@ -13,7 +12,6 @@ from refnce.distributions.common import LOG_2PI, check_x, normal
 LARGEST_RADIUS = 80.0
 
 
-@dataclass(frozen=True)
 class Pinwheel:
     """Gaussian petals in the plane, rotated by an angle that grows with the radius.
 
