@@ -70,7 +70,7 @@ def test_table_names_functions_that_cite_their_equations():
         for number in re.findall(r"\d+", numbers):
             cited = rf"(Eqs?\.|Equations?) [^\n]*\b{number}\b"
             assert re.search(cited, source), f"Eq. {number}: {names}"
-    for path in re.findall(r"`(figures/\w+\.py)`", TEXT):
+    for path in re.findall(r"`(figures/[\w/]+\.py)`", TEXT):
         assert (ROOT / path).exists()
 
 
