@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         found, right = options.command(options)
-        print(found if isinstance(found, str) else _as_json(found), flush=True)
+        print(found, flush=True)
         return 0 if right else 1
     except (ValueError, OSError, backend.BackendError) as error:
         print(f"refnce: {' '.join(str(error).split())}", file=sys.stderr)
@@ -73,13 +73,13 @@ def _solve(options):
     record |= {"n": r_data.size, "m": r_noise.size, "nu": nu}
     note = "" if record["trusted"] else "  (do not rely on it: see overlap and status)"
     table = TABLE.format(name.replace("_", " "), F, note, **record)
-    return record if options.json else table, status == "CONVERGED"
+    return _as_json(record) if options.json else table, status == "CONVERGED"
 
 
 def _check(options):
     report = check(options.results, Report(options.level, options.skip_flags))
     right = not report.failures and (options.partial or not report.incomplete)
-    return report.as_json() if options.json else report.text(), right
+    return report.text(), right
 
 
 def _vectors(options):
@@ -109,7 +109,6 @@ def _parser():
     add("--level", choices=cases.LEVELS, default="A", help="4 (A), 64 or 2^20 units")
     add("--skip-flags", type=flags_of, default="", help="flags, separated by commas")
     add("--partial", action="store_true", help="accept results that leave out answers")
-    add("--json", action="store_true", help="print one JSON object")
     command(_vectors, "Print the folder of the test vectors.")
     return parser
 
