@@ -32,7 +32,7 @@ def log_ratios(settings: Settings, n: int, runs: int, stream: int) -> tuple[Any,
     streams = settings.generators(1, 2 * len(SIZES))[2 * stream : 2 * stream + 2]
     x = settings.array(LAW.sample(streams[0], runs, n))
     y = settings.array(NOISE.sample(streams[1], runs, n))
-    return tuple(LAW.energy(z) - NOISE.log_density(z) for z in (x, y))
+    return tuple(LAW.log_density(z) + LAW.log_z - NOISE.log_density(z) for z in (x, y))
 
 
 def compute(settings: Settings) -> dict[str, Any]:

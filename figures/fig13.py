@@ -15,12 +15,11 @@ import numpy as np
 
 from figures import style
 from figures.diagnostics import diagnose
-from figures.mnist import experiment
+from figures.mnist import experiment, network
 from figures.parallel import parallel_map
 from figures.settings import Settings
 from refnce import sampling
 from refnce.array import array_namespace, make_rng, matrix_transpose, to_numpy
-from refnce.nn import resnet
 from refnce.train import models
 
 SAMPLED = ("BAR", "binary search")
@@ -102,7 +101,7 @@ def lengths(settings: Settings) -> dict[str, int]:
 def density(settings: Settings, noise: Any, theta: Any) -> Any:
     """z -> (r(x) - |z|^2/2, its gradient) at x = mean + L z."""
     widths = experiment.WIDTHS[settings.width]
-    layer, shapes = resnet.log_ratio(widths), resnet.log_ratio_shapes(widths)
+    layer, shapes = network.log_ratio(widths), network.log_ratio_shapes(widths)
     ratio = models.energy(layer, shapes, theta)
     mean, factor = (settings.array(x, "float32") for x in (noise.mean, noise.factor))
 

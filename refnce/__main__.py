@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         found, right = options.command(options)
-        print(found if isinstance(found, str) else _as_json(found), flush=True)
+        print(found, flush=True)
         return 0 if right else 1
     except (ValueError, OSError, backend.BackendError) as error:
         print(f"refnce: {' '.join(str(error).split())}", file=sys.stderr)
@@ -67,13 +67,14 @@ def _solve(options):
         record = {"Delta_f": 0.0 - record.pop("F"), **record}
     record |= {"n": r_data.size, "m": r_noise.size, "nu": nu}
     rows = [f"{key.replace('_', ' '):<16}{value}" for key, value in record.items()]
-    return record if options.json else "\n".join(rows), record["status"] == "CONVERGED"
+    table = _as_json(record) if options.json else "\n".join(rows)
+    return table, record["status"] == "CONVERGED"
 
 
 def _check(options):
     report = check(options.results, Report(options.level, options.skip_flags))
     right = not report.failures and (options.partial or not report.incomplete)
-    return report.as_json() if options.json else report.text(), right
+    return report.text(), right
 
 
 def _vectors(options):
@@ -103,7 +104,6 @@ def _parser():
     add("--level", choices=cases.LEVELS, default="A", help="4 (A), 64 or 2^20 units")
     add("--skip-flags", type=flags_of, default="", help="flags, separated by commas")
     add("--partial", action="store_true", help="accept results that leave out answers")
-    add("--json", action="store_true", help="print one JSON object")
     command(_vectors, "Print the folder of the test vectors.")
     return parser
 

@@ -105,8 +105,7 @@ def adam(
     """
     xp = array_namespace(gradient)
     beta1, beta2, eps = 0.9, 0.999, 1e-8
-    zeros = xp.zeros_like(gradient)
-    count, m, v = (0, zeros, zeros) if state is None else state
+    count, m, v = (0, 0.0, 0.0) if state is None else state
     count = count + 1
     m = beta1 * m + (1.0 - beta1) * gradient
     v = beta2 * v + (1.0 - beta2) * gradient**2

@@ -1,6 +1,8 @@
 """Options and fixtures: ``pytest [--backend X | --impl MODULE] [--write-claims]``."""
 
+import importlib
 from collections.abc import Callable, Generator
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis
@@ -8,8 +10,8 @@ import numpy as np
 import pytest
 
 from refnce.array import backend
+from refnce.conformance.cases import InputError
 from refnce.conformance.surface import NOT_PROVIDED, REFNCE, Impl, NotProvided
-from refnce.conformance.surface import UnusableError, on_module
 from tests import oracle
 from tests.ledger import Ledger
 from tests.libraries import Library, import_or_skip
@@ -94,14 +96,25 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         session.config.stash[IMPL] = (
             on_module(option.impl) if option.impl else on_library(option.backend)
         )
-    except (UnusableError, backend.BackendError) as error:
+    except (InputError, backend.BackendError) as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def on_module(path: str) -> Impl:
+    """Return the implementation in the module that is imported as ``path``."""
+    try:
+        return Impl(importlib.import_module(path))
+    except (ImportError, InputError) as error:
+        raise InputError(f"--impl {path}: {error}") from error
 
 
 def on_library(name: str) -> Impl:
     """Return refnce itself on the array library ``name``, in the dtypes it is given."""
     library, smallest = Library(name), np.finfo("float32").smallest_normal
-    impl = Impl(name, REFNCE, lambda x: library(x, str(x.dtype)))
+    refnce = SimpleNamespace(__name__="refnce", **vars(REFNCE))
+    refnce.asarray = lambda x: library(x, str(x.dtype))
+    impl = Impl(refnce)
+    impl.name = name
     half = library(np.full(1, smallest), "float32") / 2.0
     if not backend.to_numpy(half).all():
         impl.floor = float(smallest)

@@ -1,5 +1,6 @@
 """Array libraries to test on, and arguments for every function of log-ratios."""
 
+import dataclasses
 import inspect
 import sys
 import types
@@ -11,7 +12,7 @@ import pytest
 
 from refnce import ence, expfam, logz, nce
 from refnce.array import backend
-from refnce.conformance.surface import FIELDS, SURFACE
+from refnce.conformance.surface import SURFACE
 
 OTHERS = (backend.STRICT, "cupy")
 # The functions of log-ratios.
@@ -80,7 +81,8 @@ def arguments(name: str, dtype: str = "float64") -> list[Any]:
 def parts(result: Any) -> dict[Any, Any]:
     """The arrays of a result, by name or place."""
     if isinstance(result, logz.LogZ):
-        found = {field: getattr(result, field) for field in (*FIELDS, "converged")}
+        fields = [field.name for field in dataclasses.fields(result)]
+        found = {name: getattr(result, name) for name in (*fields, "converged")}
         lo, hi = found.pop("bracket")
         return {**found, "lo": lo, "hi": hi}
     return dict(enumerate(result)) if isinstance(result, tuple) else {"value": result}

@@ -70,8 +70,24 @@ class Oracle:
         terminalreporter.write_sep("=", f"test vectors ({name})")
         terminalreporter.write_line(self.report.text())
         if option.report:
-            content = {"implementation": name, **self.report.as_json()}
+            content = {"implementation": name, **_as_json(self.report)}
             option.report.write_text(json.dumps(content, indent=1))
+
+
+def _as_json(report):
+    return {
+        "level": report.level,
+        "answers": len(report.verdicts),
+        "failures": [
+            asdict(v) | {"error": str(v.error), "got": str(v.got)}
+            for v in report.failures
+        ],
+        "worst": {
+            name: str(max(v.error for v in group))
+            for name, group in report.by_function().items()
+        },
+        "missing": dict(report.missing),
+    }
 
 
 def _line(v):

@@ -21,6 +21,7 @@ import safetensors.numpy  # noqa: E402
 from figures import __main__ as command  # noqa: E402
 from figures import checkpoint  # noqa: E402
 from figures.io import FileError  # noqa: E402
+from figures.mnist.gaussian import Gaussian  # noqa: E402
 from figures.settings import Settings  # noqa: E402
 from refnce import distributions, optim, train  # noqa: E402
 from refnce.train import Method, Training, models  # noqa: E402
@@ -167,7 +168,7 @@ def test_another_training_is_refused_by_its_values(tmp_path, one, other, names):
 
 def test_the_identity_of_a_training_does_not_depend_on_what_was_computed():
     """Cached properties and the state of a generator are no part of it."""
-    noise = distributions.Gaussian(np.zeros(2), np.eye(2))
+    noise = Gaussian(np.zeros(2), np.eye(2))
     before = checkpoint.identity(noise=noise)
     noise.log_density(np.zeros((3, 2)))
     assert checkpoint.identity(noise=noise) == before

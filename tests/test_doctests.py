@@ -1,4 +1,4 @@
-"""The examples in the docstrings of refnce run and print what they say."""
+"""The examples in the docstrings of refnce and figures run and print what they say."""
 
 import doctest
 import importlib
@@ -8,10 +8,11 @@ import pytest
 
 from tests.test_api import MODULES
 
+FIGURES = ["diagnostics", "mnist.dequantize", "mnist.files", "mnist.gaussian"]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [*MODULES, *(f"figures.{name}" for name in FIGURES)])
 def test_examples(name, capsys):
     with np.printoptions():  # an example may change them
         result = doctest.testmod(importlib.import_module(name), optionflags=OPTIONS)

@@ -77,7 +77,7 @@ def test_the_floor_is_the_loss_of_the_truth_on_samples():
 def test_qualities_of_the_truth_itself(monkeypatch):
     """KL and total variation of the truth are 0, and F - log Z is 0 at its log Z."""
     for system, law in quality2d.SYSTEMS.items():
-        E = law.energy(quality2d.grid()[0])
+        E = law.log_density(quality2d.grid()[0]) + law.log_z
 
         def truth(theta, x, E=E):
             return np.broadcast_to(E, (*theta.shape[:-1], len(x)))

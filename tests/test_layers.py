@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 
+from figures.mnist import network
 from refnce import nn
 from refnce.array import backend
 from refnce.array import make_rng as rng
 from refnce.nn.conv import average_pool, convolution
 from refnce.nn.layer import unbroadcast
-from refnce.nn import resnet
 from refnce.nn.resnet import residual
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -32,7 +32,7 @@ LINEAR = {"weight": (3, 4), "bias": (3,)}
 CONV, CONV1 = conv_shapes(3, 5), conv_shapes(3, 5, 1)
 HEAD = {"triangle": (4, 4), "b": (4,)}
 HALVED = named("branch", CONV) | named("shortcut", CONV1)
-RESNET = resnet.log_ratio_shapes((1, 2, 2, 2), features=3)
+RESNET = network.log_ratio_shapes((1, 2, 2, 2), features=3)
 MANY = nn.mlp_shapes(4, 3, 3, 3, 3, 3, 2)  # ten names: "10.weight" sorts before "2."
 CHAIN = nn.chain(nn.linear, nn.leaky_relu, nn.linear)
 POSITIVE = partial(nn.quadratic_head, sign="positive")
@@ -59,7 +59,7 @@ LAYERS = {
     "head, positive": (POSITIVE, HEAD, ROWS),
     "residual": (residual(convolution()), named("branch", conv_shapes(5, 5)), IMAGES),
     "residual, stride 2": (residual(convolution(2), convolution(2)), HALVED, IMAGES),
-    "ResNet": (resnet.log_ratio((1, 2, 2, 2), side=5), RESNET, (6, 25)),
+    "ResNet": (network.log_ratio((1, 2, 2, 2), side=5), RESNET, (6, 25)),
 }
 # A bound on |d^3/dt^3| along a line, relative to the values; 0 for all other layers,
 # which are linear in x and in params.

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from refnce.conformance.surface import NotProvided, on_module, on_object
+from refnce.conformance.surface import Impl, NotProvided
 from tests import claims
 from tests.claims import Claim, Record
+from tests.conftest import on_module
 
 SAMPLES = Path(__file__).parent / "samples"
 HOLDS, FAILS, SURFACE = (
@@ -203,14 +204,14 @@ def test_submodules_of_a_package_are_found(pytester, monkeypatch):
 def test_asarray_of_the_module_makes_its_arguments_and_eps():
     theirs = SimpleNamespace(hess_F=lambda r_data, r_noise, F: r_data.dtype.itemsize)
     theirs.asarray = lambda x: x.astype(np.float32)
-    impl = on_object("theirs", theirs)
+    impl = Impl(theirs)
     assert impl.eps == 2.0**-23 and impl.nce.hess_F(*PAIR, 0.0) == 4
 
 
 @pytest.mark.parametrize(
     ("args", "complaint"),
     [
-        (["--impl", "no_such_module"], "*--impl no_such_module cannot be imported*"),
+        (["--impl", "no_such_module"], "*--impl no_such_module: No module named*"),
         (["--impl", "string"], "*provides none of the names of the oracle surface*"),
         (["--impl=refnce", "--backend=array_api_strict"], "*--backend is for refnce*"),
         (["--backend", "abacus"], "*invalid choice: 'abacus'*"),
@@ -223,7 +224,7 @@ def test_invalid_option_is_a_usage_error(run, args, complaint):
 
 
 def test_name_outside_the_surface_is_an_error_of_the_test(impl):
-    with pytest.raises(AttributeError, match="nce.log_z is not on the oracle surface"):
+    with pytest.raises(AttributeError, match="no attribute 'log_z'"):
         impl.nce.log_z  # noqa: B018
-    with pytest.raises(AttributeError, match="LogZ has no field value"):
+    with pytest.raises(NotProvided, match=r"logz.newton\(\).value"):
         impl.logz.newton(*PAIR).value  # noqa: B018

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from refnce import logz, nce
-from refnce.conformance.surface import NotProvided, on_object
+from refnce.conformance.surface import Impl, NotProvided
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -42,7 +42,7 @@ def test_pytorch_training_loop(torch, capsys):
 def test_a_module_of_ones_own_is_checked():
     mine = ModuleType("mine")
     exec(MINE, mine.__dict__)
-    impl = on_object("mine", mine)
+    impl = Impl(mine)
     loss, update = impl.nce.loss, impl.logz.bar_update
     expected = nce.loss(R_DATA, R_NOISE, F), logz.bar_update(R_DATA, R_NOISE, F)
     assert abs(loss(R_DATA, R_NOISE, F, nu=1.0) - expected[0]) <= UNITS
@@ -70,7 +70,7 @@ def test_table_names_functions_that_cite_their_equations():
         for number in re.findall(r"\d+", numbers):
             cited = rf"(Eqs?\.|Equations?) [^\n]*\b{number}\b"
             assert re.search(cited, source), f"Eq. {number}: {names}"
-    for path in re.findall(r"`(figures/\w+\.py)`", TEXT):
+    for path in re.findall(r"`(figures/[\w/]+\.py)`", TEXT):
         assert (ROOT / path).exists()
 
 

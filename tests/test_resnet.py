@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 
+from figures.mnist import network
 from refnce import distributions, nn
 from refnce.array import make_rng
 from refnce.nn import resnet
@@ -18,13 +19,13 @@ from tests.close import assert_close
 from tests.test_layers import assert_all_close, evaluated
 
 WIDTHS = (3, 4, 5, 6)
-SHAPES = resnet.log_ratio_shapes(WIDTHS, features=7)
+SHAPES = network.log_ratio_shapes(WIDTHS, features=7)
 
 
 def drawn(seed, runs=()):
     """Parameters of which none is zero, and images of side 9."""
     g = make_rng(seed)
-    params = resnet.log_ratio_init_params(SHAPES, g, *runs)
+    params = network.log_ratio_init_params(SHAPES, g, *runs)
     params = {k: p + 0.1 * g.normal(size=p.shape) for k, p in params.items()}
     return params, g.normal(size=(*runs, 3, 81)), g
 
@@ -34,7 +35,7 @@ def test_resnet18_has_its_18_layers():
     shapes, widths = nn.resnet18_shapes(), resnet.FULL
     weights = [name for name in shapes if name.endswith("weight")]
     assert sum("shortcut" not in name for name in weights) == 18
-    outputs = [shapes[f"{k}.branch.3.weight"][0] for k in range(1, 9)]
+    outputs = [shapes[f"{k}.branch.3.weight"][0] for k in range(2, 10)]
     assert outputs == [width for width in widths for _ in range(2)]
     pairs = list(zip(widths, widths[1:], strict=False))
     convs = 64 + 4 * 64**2 + sum(a * b + 3 * b * b for a, b in pairs)
@@ -42,13 +43,13 @@ def test_resnet18_has_its_18_layers():
     shortcuts = sum(a * b + b for a, b in pairs)
     count = 9 * convs + biases + shortcuts + 512 * 128 + 128
     assert Flat(shapes).count == count == 11_228_544
-    assert resnet.log_ratio_shapes()["2.triangle"] == (128, 128)
+    assert network.log_ratio_shapes()["2.triangle"] == (128, 128)
 
 
 def test_blocks_start_as_their_shortcuts():
     """Branches end in zeros, other weights have variance 2/fan-in, W is I/features."""
-    shapes = resnet.log_ratio_shapes((16, 32, 32, 32), features=9)
-    params = resnet.log_ratio_init_params(shapes, make_rng(1), 2)
+    shapes = network.log_ratio_shapes((16, 32, 32, 32), features=9)
+    params = network.log_ratio_init_params(shapes, make_rng(1), 2)
     for name, p in params.items():
         assert p.shape == (2, *shapes[name])
         if ".branch.3." in name or name.endswith("bias") or name == "2.b":
@@ -69,7 +70,7 @@ def test_log_ratio_agrees_with_pytorch(sign, factor):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     params, x, g = drawn(2)
     dr = g.normal(size=(3, 1))
-    layer = resnet.log_ratio(WIDTHS, sign, side=9)
+    layer = network.log_ratio(WIDTHS, sign, side=9)
     got = evaluated(layer, params | {"x": x}, dr)
     assert list(got[1]) == [*params, "x"] == [*SHAPES, "x"]
     leaves = {k: torch.tensor(p, requires_grad=True) for k, p in params.items()}
@@ -84,7 +85,7 @@ def test_log_ratio_agrees_with_pytorch(sign, factor):
 def test_network_without_noise_density_is_the_log_ratio():
     """The head gives log p - log q itself: with noise None nothing is subtracted."""
     params, x, _ = drawn(3, runs=(1,))
-    theta, layer = Flat(SHAPES).ravel(params), resnet.log_ratio(WIDTHS, side=9)
+    theta, layer = Flat(SHAPES).ravel(params), network.log_ratio(WIDTHS, side=9)
     data, noise = x[0, :1], x[0, 1:]
     r_data, r_noise, _ = models.network(layer, SHAPES, None)(theta, data, noise)
     r, _ = layer(params, x)
@@ -100,4 +101,4 @@ def test_images_of_another_size_are_refused():
     says = r"x must be \(..., n, 784\), rows of images of 28 x 28; got shape \(3, 81\)"
     params, x, _ = drawn(6)
     with pytest.raises(ValueError, match=says):
-        resnet.log_ratio(WIDTHS)(params, x)
+        network.log_ratio(WIDTHS)(params, x)

@@ -1,4 +1,4 @@
-"""Logarithms of means and error-free sums against mpmath and exact fractions."""
+"""Error-free sums and logarithms against mpmath and exact fractions."""
 
 import math
 from fractions import Fraction
@@ -10,32 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnce.array import last_sum, log_double_double, two_product, two_sum
-from refnce.distributions.common import logmeanexp
 from tests.regimes import rng
-from tests.strategies import log_ratios, nus
-from tests.ulps import eps, error_in_units, ulp
+from tests.strategies import nus
 
-INF = math.inf
 sizes = st.floats(-1e100, 1e100, allow_subnormal=False)
-
-
-@given(st.lists(log_ratios, min_size=1, max_size=8))
-def test_logmeanexp(x):
-    with mpmath.workprec(3000):
-        exact = mpmath.log(mpmath.fsum(mpmath.exp(mpmath.mpf(v)) for v in x) / len(x))
-    # The largest is added last. The logarithm of the rest is between -log n and 0, and
-    # its argument has n rounded terms.
-    unit = ulp(exact) + ulp(max(x)) + eps() * (len(x) + math.log(len(x)))
-    assert error_in_units(logmeanexp(np.asarray(x)), exact, unit) <= 4.0
-
-
-def test_logmeanexp_of_each_row():
-    """Each row has its own maximum: another's makes its exponentials 0 or infinite."""
-    x = [[-INF, -INF], [-INF, INF], [0.5, INF], [-INF, 0.5], [3000.0, 3000.0]]
-    exact = [-INF, INF, INF, pytest.approx(0.5 - math.log(2.0), rel=4e-16), 3000.0]
-    for shape in ((5,), (1, 5), (5, 1)):
-        found = logmeanexp(np.reshape(x, (*shape, 2)))
-        assert found.shape == shape and found.ravel().tolist() == exact
 
 
 @given(sizes, sizes)

@@ -1,4 +1,4 @@
-"""``nn.resnet.log_ratio`` in PyTorch, with the same parameters by the same names."""
+"""``figures.mnist.network.log_ratio`` in PyTorch, of parameters by the same names."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ def log_ratio(torch: Any, params: Any, x: Any, widths: Any, sign: float = -1.0) 
     def conv(name: str, h: Any, stride: int = 1) -> Any:
         return F.conv2d(h, *both(name), stride=stride, padding=1)
 
-    h, block, before = conv("1.0", x.reshape(-1, 1, side, side)), 1, widths[0]
+    h, block, before = conv("1.1", x.reshape(-1, 1, side, side)), 2, widths[0]
     for stage, width in enumerate(widths):
         for stride in (1 if stage == 0 else 2, 1):
             name = f"1.{block}"

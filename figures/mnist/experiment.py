@@ -24,18 +24,18 @@ from tqdm import tqdm
 
 from figures import checkpoint
 from figures.methods import ROOT_START, methods
-from figures.mnist import dequantize, files
+from figures.mnist import dequantize, files, network
+from figures.mnist.gaussian import Gaussian
 from figures.parallel import keep_freed_memory, parallel_map
 from figures.settings import Settings
 from refnce import logz, nce, optim, train
 from refnce.array import Array, array_namespace, make_rng, to_numpy
-from refnce.distributions import Gaussian
-from refnce.nn import resnet
 from refnce.nn.params import Flat
+from refnce.nn.resnet import FULL
 from refnce.train import models
 from refnce.train.fit import Batches, fit
 
-WIDTHS = {"narrow": resnet.NARROW, "full": resnet.FULL}
+WIDTHS = {"narrow": network.NARROW, "full": FULL}
 STEPS = {"narrow": 240, "full": 4000}
 RUNS = 2
 BATCH = 64
@@ -183,13 +183,13 @@ class Trainer:
         data, held, noise = sources(settings)
         count, rate = change.get("batch", BATCH), change.get("rate", RATE)
         widths = WIDTHS[settings.width]
-        shapes = resnet.log_ratio_shapes(widths)
+        shapes = network.log_ratio_shapes(widths)
         self.job, self.path, self.stops = job, path_of(job), stops_of(job.steps)
         self.batches = Batches(data, noise, job.seed, (), count, count)
-        model = models.network(resnet.log_ratio(widths), shapes, None)
+        model = models.network(network.log_ratio(widths), shapes, None)
         method = methods(rate)[job.method]
         training = train.Training(model, method, optim.adam, rate, xtol=1e-6)
-        initial = resnet.log_ratio_init_params(shapes, make_rng(job.seed, 0, 3), 1)
+        initial = network.log_ratio_init_params(shapes, make_rng(job.seed, 0, 3), 1)
         theta = settings.array(Flat(shapes).ravel(initial), "float32")
         F = change.get("F0", 0.0)
         if job.method == ROOT_START:

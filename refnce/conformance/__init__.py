@@ -10,7 +10,7 @@ from typing import Any
 from refnce.conformance import cases
 from refnce.conformance.report import Report
 from refnce.conformance.score import score_function
-from refnce.conformance.surface import SUITES, NotProvided, on_object
+from refnce.conformance.surface import SUITES, Impl
 
 __all__ = ["conform"]
 
@@ -46,7 +46,7 @@ def conform(
 
     Raises
     ------
-    refnce.conformance.surface.UnusableError
+    refnce.conformance.cases.InputError
         If the module provides nothing, or a name twice.
 
     Examples
@@ -61,12 +61,9 @@ def conform(
     >>> len(report.failures), report.missing["nce.loss"]
     (0, 495)
     """
-    impl = on_object(getattr(module, "__name__", type(module).__name__), module)
+    impl = Impl(module)
     report = Report(level, frozenset(skip_flags))
     for suite in cases.suites(dtypes):
         for label in SUITES[suite.name]:
-            try:
-                report.add(score_function(impl, suite, label, report.skipped))
-            except NotProvided as lack:
-                report.missing[str(lack)] += len(suite.cases)
+            report.add(score_function(impl, suite, label, report.skipped))
     return report

@@ -1,14 +1,15 @@
 """Results that a program in any language wrote as lines of text."""
 
 import math
-from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from refnce.array import backend
 from refnce.conformance import cases
 from refnce.conformance.cases import InputError
 from refnce.conformance.report import Report
 from refnce.conformance.score import score_array
+from refnce.conformance.surface import NotProvided
 
 FORMAT = "a line is id, quantity and numbers with tabs between"
 
@@ -23,48 +24,38 @@ def check(path: Path, report: Report) -> Report:
     OSError where the file cannot be read.
     """
     suites = cases.suites()
-    known = {case.id: (case, suite) for suite in suites for case in suite.cases}
-    answered: set[tuple[str, str]] = set()  # ids and quantities
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not text: {error}") from error
-    for number, line in enumerate(lines, start=1):
+    known = {case.id: case for suite in suites for case in suite.cases}
+    answers: dict[tuple[str, str], Any] = {}  # by id and quantity
+    text = path.read_text(encoding="utf-8", errors="backslashreplace")
+    for number, line in enumerate(text.splitlines(), start=1):
         if not line.strip() or line.startswith("#"):
             continue
         name, quantity, numbers = (line.split("\t", 2) + ["", ""])[:3]
         try:
-            if name not in known or quantity not in known[name][0].quantities:
+            if name not in known or quantity not in known[name].quantities:
                 asked = f"no test vector asks {name[:40]!r} for {quantity[:40]!r}"
                 raise InputError(f"{asked}; {FORMAT}")
-            if (name, quantity) in answered:
+            if (name, quantity) in answers:
                 raise InputError(f"{name} {quantity} is answered twice")
-            case, suite = known[name]
-            got = _parsed(numbers, case.outputs.get(quantity))
+            expected = known[name].outputs.get(quantity)
+            answers[name, quantity] = _parsed(numbers, expected)
         except InputError as error:
             raise InputError(f"{path}, line {number}: {error}") from error
-        answered.add((name, quantity))
-        label = f"{suite.name}.{quantity}"
-        report.add([score_array(case, label, quantity, got, suite.dtype)])
-    if not answered:
+    if not answers:
         raise InputError(f"{path} answers no test vector")
+    answered = {name for name, _ in answers}
     for suite in suites:
-        _count_missing(report, suite, answered)
+        if not answered.isdisjoint(case.id for case in suite.cases):
+            report.add(_verdicts(suite, answers, report.skipped))
     return report
 
 
-def _count_missing(report, suite, answered):
-    """Count what is missing from a suite, unless nothing of it is answered."""
-    cases = [x for x in suite.cases if report.skipped.isdisjoint(x.flags)]
-    asked = [(case.id, quantity) for case in cases for quantity in case.quantities]
-    totals = Counter(quantity for _, quantity in asked)
-    given = Counter(quantity for _, quantity in answered.intersection(asked))
-    for quantity, lacking in (totals - given).items() if given else ():
-        what = f"{suite.name}.{quantity} in {suite.dtype}"
-        report.missing[what] += lacking
-        if given[quantity]:
-            missing = f"{lacking} of {totals[quantity]} answers are missing"
-            report.incomplete.append(f"{what}: {missing}")
+def _verdicts(suite, answers, skipped):
+    for case in suite.cases:
+        for quantity in case.quantities if skipped.isdisjoint(case.flags) else ():
+            label = f"{suite.name}.{quantity}"
+            got = answers.get((case.id, quantity), NotProvided(label))
+            yield score_array(case, label, quantity, got, suite.dtype)
 
 
 def _parsed(numbers, expected):

@@ -3,11 +3,9 @@
 from argparse import ArgumentTypeError
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from heapq import nlargest
 from math import isnan
-from operator import itemgetter
-from typing import Any
 
 from refnce.conformance.cases import LEVELS, notes
 from refnce.conformance.score import Verdict
@@ -28,22 +26,21 @@ def flags_of(text: str) -> frozenset[str]:
 
 @dataclass
 class Report:
-    """The verdicts of a run at one level, without cases that have a skipped flag.
+    """The verdicts of a run at one level.
 
-    missing: counts of what was not provided. incomplete: what was answered in part,
-    with counts.
+    skipped: the flags of cases that are left out. missing: counts of what was not
+    provided.
     """
 
     level: str
     skipped: frozenset[str] = frozenset()
     verdicts: list[Verdict] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
-    incomplete: list[str] = field(default_factory=list)
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
-        kept = [x for x in verdicts if self.skipped.isdisjoint(x.flags)]
-        self.missing.update(x.note for x in kept if isnan(x.error))
-        self.verdicts += [x for x in kept if not isnan(x.error)]
+        found = list(verdicts)
+        self.missing.update(x.note for x in found if isnan(x.error))
+        self.verdicts += [x for x in found if not isnan(x.error)]
 
     def failed(self, verdict: Verdict) -> bool:
         return verdict.error > LEVELS[self.level]
@@ -57,6 +54,11 @@ class Report:
         for verdict in self.verdicts:
             groups[verdict.function].append(verdict)
         return groups
+
+    @property
+    def incomplete(self) -> list[str]:
+        """Functions of which some cases are answered and others are not."""
+        return sorted(self.missing.keys() & self.by_function().keys())
 
     def text(self) -> str:
         """Return the table, the notes of what fails, and what was not provided."""
@@ -74,15 +76,15 @@ class Report:
 
     def _failing(self, verdicts):
         """Lines on the flags of wrong answers; notes of the three that fail most."""
-        rows, shares = [], []
+        rows, shares = [], {}
         for flag, note in notes().items():
             group = [verdict for verdict in verdicts if flag in verdict.flags]
             failed = sum(map(self.failed, group))
             if failed:
                 rows.append(self._row("", flag, group))
                 line = f"{'':26}-> {flag} ({failed} of {len(group)}): {note}"
-                shares.append((failed / len(group), line))
-        return rows + [line for _, line in nlargest(3, shares, key=itemgetter(0))]
+                shares[line] = failed / len(group)
+        return rows + nlargest(3, shares, key=shares.__getitem__)
 
     def _row(self, function, flag, verdicts):
         worst = max(verdicts, key=lambda verdict: verdict.error)
@@ -92,17 +94,3 @@ class Report:
             where += f" ({worst.note or numbers})"
         counts = f"{len(verdicts):>7}{sum(map(self.failed, verdicts)):>8}"
         return f"{function:<26}{flag:<16}{counts}  {worst.error:.3g}{where}"
-
-    def as_json(self) -> dict[str, Any]:
-        groups = self.by_function().items()
-        return {
-            "level": self.level,
-            "answers": len(self.verdicts),
-            "failures": [
-                asdict(v) | {"error": str(v.error), "got": str(v.got)}
-                for v in self.failures
-            ],
-            "worst": {name: str(max(v.error for v in group)) for name, group in groups},
-            "missing": dict(self.missing),
-            "incomplete": self.incomplete,
-        }

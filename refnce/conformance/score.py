@@ -9,7 +9,6 @@ from fractions import Fraction
 from functools import partial
 from operator import attrgetter
 
-from refnce.array import backend
 from refnce.conformance import calls
 from refnce.conformance.surface import NotProvided
 
@@ -54,11 +53,13 @@ def error_in_units(got: float, dec: str, unit: float, dtype: str) -> float:
 def score_array(case, function, quantity, got, dtype, floor=0.0) -> Verdict:
     """Return the verdict on ``got`` for ``quantity`` of ``case``.
 
-    got: an array of floats; where the inputs were refused, text that tells how. NaN for
-    every number is a refusal too; no numbers at all are none. A unit is at least
-    ``floor``.
+    got: an array of floats; NotProvided for none; where the inputs were refused, text
+    that tells how. NaN for every number is a refusal too; no numbers at all are none. A
+    unit is at least ``floor``.
     """
     verdict = partial(Verdict, case.id, case.flags, function, quantity)
+    if isinstance(got, NotProvided):
+        return verdict(math.nan, str(got))
     if isinstance(got, str):
         return verdict(0.0 if case.refused else math.inf, got)
     numbers = got.ravel().tolist()
@@ -76,10 +77,7 @@ def score_array(case, function, quantity, got, dtype, floor=0.0) -> Verdict:
 
 
 def score_function(impl, suite, label, skipped=frozenset()) -> Iterator[Verdict]:
-    """Yield the verdicts on one function of ``impl``, without the flags ``skipped``.
-
-    Raises NotProvided where ``impl`` has no such function.
-    """
+    """Yield the verdicts on one function of ``impl``, without the flags ``skipped``."""
     function, dtype = attrgetter(label)(impl), suite.dtype
     options = dtype, impl.floor if dtype == "float32" else 0.0
     for case in suite.cases:
@@ -90,30 +88,20 @@ def score_function(impl, suite, label, skipped=frozenset()) -> Iterator[Verdict]
 
 def _score_case(function, label, case, asked, options):
     """NotImplementedError from the function is no failure: it provides nothing."""
-    verdict = partial(Verdict, case.id, case.flags, label)
-
-    def score(quantity, got):
-        return score_array(case, label, quantity, got, *options)
-
-    inputs, numpy = deepcopy(case.inputs), backend.load("numpy")
+    inputs = deepcopy(case.inputs)
     try:
         with warnings.catch_warnings():  # they are left to the implementation
             warnings.simplefilter("ignore")
             answers = calls.answers(label, function, inputs)
-            answers = {name: numpy.asarray(x, float) for name, x in answers.items()}
     except NotProvided as lack:
-        return [verdict(asked[0], math.nan, str(lack))]
+        answers = {asked[0]: lack}
     except Exception as error:  # whatever is raised is the answer to this case
+        answers = {asked[0]: f"raised {error!r:.120}"}
         if isinstance(error, NotImplementedError) and not case.refused:
-            return [verdict(asked[0], math.nan, f"{label}: {error}")]
-        return [score(asked[0], f"raised {error!r:.120}")]
+            answers = {asked[0]: NotProvided(f"{label}: {error}")}
     for name, x in case.inputs.items():
         if not isinstance(x, str) and inputs[name].tobytes() != x.tobytes():
             note = f"it changed its argument {name} in place: work on a copy"
-            return [verdict(asked[0], math.inf, note)]
-    missing = [name for name in asked if name not in answers and not case.refused]
-    lacking = {name: f"{label}().{name}" for name in missing}
-    if set(answers) == {"converged"}:
-        lacking = {asked[0]: f"{label}: not converged, no root claimed"}
-    verdicts = [score(name, answers[name]) for name in asked if name in answers]
-    return verdicts + [verdict(name, math.nan, x) for name, x in lacking.items()]
+            return [Verdict(case.id, case.flags, label, asked[0], math.inf, note)]
+    judged = [name for name in asked if name in answers]
+    return [score_array(case, label, x, answers[x], *options) for x in judged]

@@ -4,12 +4,14 @@ import importlib
 import inspect
 import pkgutil
 from itertools import chain
+from operator import attrgetter, call
 from types import SimpleNamespace
 from typing import Any
 
 from refnce import ence, expfam, logz, nce, nn, optim
 from refnce.array import backend
 from refnce.conformance import trajectory
+from refnce.conformance.cases import InputError
 
 # What an implementation may provide: the functions that answer each suite of test
 # vectors. ``train.trajectory`` is described in refnce/conformance/trajectory.py.
@@ -35,77 +37,47 @@ REFNCE = SimpleNamespace(
     nce=nce, ence=ence, logz=logz, expfam=expfam, nn=nn, optim=optim, train=trajectory
 )
 SOLVERS = ("newton", "bisect", "bar")
-FIELDS = ("F", "status", "evaluations", "bracket", "standard_error", "overlap")
-# The defaults of keywords: a function need not take a keyword that has this value.
-DEFAULTS = dict(nu=1.0, F0=None, step=1.0, xtol=0.0, stride=1, sign="negative")
 # Reports and skipped tests begin with this where a function is lacking.
 NOT_PROVIDED = "not provided: "
 
 
-class NotProvided(Exception):
+class NotProvided(AttributeError):
     """The implementation lacks what the message names."""
-
-
-class UnusableError(RuntimeError):
-    """The module asked for cannot be tested; the message says why."""
 
 
 class Impl:
     """An implementation: ``impl.nce.loss(...)`` and so on for all names of SURFACE.
 
-    modules: has what it provides, by namespace. asarray: makes its arrays of NumPy's.
-    eps: the spacing at 1 of the dtype in which it works. floor: its library takes
-    float32 numbers below it for 0, as CuPy does the subnormal ones.
+    The functions take and return NumPy arrays. Those that are lacking raise NotProvided
+    when they are called.
+
+    module: a module, class or object that has namespaces or submodules such as nce, or
+    bare functions whose names occur once on the surface, and perhaps ``asarray``, which
+    makes its arrays of NumPy's. eps: the spacing at 1 of the dtype in which it works.
+    floor: its library takes float32 numbers below it for 0, as CuPy does the subnormal
+    ones.
+
+    Raises InputError if the module provides nothing, or a name twice.
     """
 
     floor = 0.0
 
-    def __init__(self, name, modules, asarray) -> None:
-        numpy = backend.load("numpy")
-        self.name = name
+    def __init__(self, module: Any) -> None:
+        self.name = getattr(module, "__name__", type(module).__name__)
+        for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            if found.name in SURFACE:
+                importlib.import_module(f"{module.__name__}.{found.name}")
+        labels = chain(*SUITES.values())
+        functions = {label: _function(self.name, module, label) for label in labels}
+        if not any(functions.values()):
+            names = "names of the oracle surface (nce.loss, logz.newton, ...)"
+            raise InputError(f"{self.name} provides none of the {names}")
+        numpy, asarray = backend.load("numpy"), getattr(module, "asarray", lambda x: x)
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
-        for space in SURFACE:
-            setattr(self, space, Space(space, getattr(modules, space), asarray))
-
-
-class Space:
-    """The functions of one namespace, which take and return NumPy arrays.
-
-    Asking for one that the implementation lacks raises NotProvided.
-    """
-
-    def __init__(self, space, module, asarray) -> None:
-        self._space, self._module, self._asarray = space, module, asarray
-
-    def __getattr__(self, name: str) -> Any:
-        label = f"{self._space}.{name}"
-        if name not in SURFACE[self._space]:
-            raise AttributeError(f"{label} is not on the oracle surface")
-        function = getattr(self._module, name, None)
-        if not callable(function):
-            raise NotProvided(label)
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            kwargs = self._move(_accepted(function, label, kwargs))
-            result = function(*map(self._move, args), **kwargs)
-            if name in SOLVERS:
-                return Solution(label, result)
-            if self._space == "nn":
-                y, pullback = result
-                return host(y), lambda dy: host(pullback(self._move(dy)))
-            if self._space == "optim":  # the state is the implementation's own
-                return result[0], host(result[1])
-            return host(result)
-
-        return call
-
-    def _move(self, x):
-        numpy = backend.load("numpy")
-        if isinstance(x, dict):
-            return {key: self._move(part) for key, part in x.items()}
-        if isinstance(x, numpy.ndarray):
-            return self._asarray(x)
-        return x.item() if isinstance(x, numpy.generic) else x
+        for label, function in functions.items():
+            space, _, name = label.partition(".")
+            calls = vars(self).setdefault(space, SimpleNamespace())
+            setattr(calls, name, _on_numpy(label, function, asarray))
 
 
 class Solution:
@@ -121,11 +93,14 @@ class Solution:
     def __getattr__(self, name: str) -> Any:
         if name == "converged":
             return self.status == 0
-        if name not in FIELDS:
-            raise AttributeError(f"LogZ has no field {name}")
         if not hasattr(self._result, name):
             raise NotProvided(f"{self._label}().{name}")
         return host(getattr(self._result, name))
+
+
+def signature(label: str) -> inspect.Signature:
+    """Return the signature of refnce's own function."""
+    return inspect.signature(attrgetter(label)(REFNCE))
 
 
 def host(x: Any) -> Any:
@@ -137,57 +112,67 @@ def host(x: Any) -> Any:
     return backend.to_numpy(x)
 
 
-def on_module(path: str) -> Impl:
-    """Return the implementation in the module that is imported as ``path``."""
-    try:
-        module = importlib.import_module(path)
-    except ImportError as error:
-        raise UnusableError(f"--impl {path} cannot be imported: {error}") from error
-    return on_object(path, module)
-
-
-def on_object(name: str, module: Any) -> Impl:
-    """Return the implementation in a module, class or object.
-
-    It has namespaces or submodules such as nce, or bare functions whose names occur
-    once on the surface, and perhaps ``asarray``.
-    """
-    for found in pkgutil.iter_modules(getattr(module, "__path__", [])):
-        if found.name in SURFACE:
-            importlib.import_module(f"{module.__name__}.{found.name}")
-    spaces = {space: _namespace(name, module, space) for space in SURFACE}
-    if not any(map(vars, spaces.values())):
-        names = "names of the oracle surface (nce.loss, logz.newton, ...)"
-        raise UnusableError(f"--impl {name} provides none of the {names}")
-    asarray = getattr(module, "asarray", lambda x: x)
-    return Impl(name, SimpleNamespace(**spaces), asarray)
-
-
-def _namespace(label, module, space):
-    """The functions of ``space`` in its namespace or bare in the module.
+def _function(title, module, label):
+    """The function ``label`` in its namespace or bare in the module, or None.
 
     A namespace that ``module`` imported from refnce is not the implementation's.
     """
+    space, _, name = label.partition(".")
     inner = getattr(module, space, None)
-    if inner is getattr(REFNCE, space) and label != "refnce":
+    if inner is getattr(REFNCE, space) and title != "refnce":
         inner = None
-    functions = SimpleNamespace()
-    for name in SURFACE[space]:
-        unique = sum(name in names for names in SURFACE.values()) == 1
-        bare = getattr(module, name, None) if unique else None
-        function = getattr(inner, name, bare)
-        if bare is not None and bare is not function:
-            twice = f"offers {name} twice, bare and as {space}.{name}"
-            raise UnusableError(f"--impl {label} {twice}; remove one")
-        if function is not None:
-            setattr(functions, name, function)
-    return functions
+    unique = sum(name in names for names in SURFACE.values()) == 1
+    bare = getattr(module, name, None) if unique else None
+    function = getattr(inner, name, bare)
+    if bare is not None and bare is not function:
+        twice = f"offers {name} twice, bare and as {label}"
+        raise InputError(f"{title} {twice}; remove one")
+    return function if callable(function) else None
+
+
+def _on_numpy(label, function, asarray):
+    """``function`` on NumPy arrays: of nn with its pullback, of optim in many steps.
+
+    Their states and pullbacks are the implementation's own.
+    """
+    space, _, name = label.partition(".")
+    numpy = backend.load("numpy")
+    run = {"nn": _forth_and_back, "optim": _steps}.get(space, call)
+
+    def move(x):
+        if isinstance(x, dict):
+            return {key: move(part) for key, part in x.items()}
+        if isinstance(x, numpy.ndarray):
+            return asarray(x)
+        return x.item() if isinstance(x, numpy.generic) else x
+
+    def moved(*args, **kwargs):
+        if function is None:
+            raise NotProvided(label)
+        kwargs = move(_accepted(function, label, kwargs))
+        result = run(function, *map(move, args), **kwargs)
+        return Solution(label, result) if name in SOLVERS else host(result)
+
+    return moved
+
+
+def _forth_and_back(layer, dy, *args, **kwargs):
+    y, pullback = layer(*args, **kwargs)
+    return y, *pullback(dy)
+
+
+def _steps(optimizer, *gradients, rate):
+    state, steps = None, []
+    for gradient in gradients:
+        state, step = optimizer(state, gradient, rate=rate)
+        steps.append(step)
+    return steps
 
 
 def _accepted(function, label, kwargs):
     """Those of ``kwargs`` that ``function`` takes.
 
-    Raises NotProvided where it lacks one whose value is not the default.
+    It need not take one that has refnce's default. Raises NotProvided for others.
     """
     try:
         parameters = inspect.signature(function).parameters
@@ -195,8 +180,8 @@ def _accepted(function, label, kwargs):
         return kwargs
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
-    for name in [name for name in kwargs if name not in parameters]:
-        if not backend.load("numpy").array_equal(kwargs[name], DEFAULTS.get(name)):
-            raise NotProvided(f"{label}({name}=)")
-        kwargs.pop(name)
+    own, equal = signature(label).parameters, backend.load("numpy").array_equal
+    for key in [key for key in kwargs if key not in parameters]:
+        if not equal(kwargs.pop(key), own[key].default):
+            raise NotProvided(f"{label}({key}=)")
     return kwargs

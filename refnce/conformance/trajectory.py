@@ -6,8 +6,6 @@ from refnce import train
 from refnce.array import Array, array_namespace
 from refnce.train import models
 
-__all__ = ["trajectory"]
-
 # A sample is x = [T, offset]; the density of the noise is in the offset.
 FAMILY = SimpleNamespace(
     statistics=lambda x: x[..., :-1], log_base=lambda x: x[..., -1]

@@ -1,20 +1,21 @@
-"""What the distributions share: log_density, the check of x, sums and draws."""
+"""What the distributions share: checks, sums and draws."""
 
 import math
 from typing import Any
 
-from refnce.array import Array, array_namespace, asarray, check_arrays, device
-from refnce.array import ignore_fp_errors, invalid, shape_of
+from refnce.array import Array, all_true, array_namespace, asarray, check_arrays
+from refnce.array import device, invalid, is_numpy, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
 
 
-class Law:
-    """A distribution with ``energy`` and ``log_z``."""
-
-    def log_density(self: Any, x: Array) -> Array:
-        """Return E(x) - log_z (...) of x (..., d)."""
-        return self.energy(x) - self.log_z
+def check_parameters(**parameters: Array) -> None:
+    """Raise unless all are finite NumPy arrays of one floating dtype, not 0-d."""
+    xp = check_arrays(**parameters)
+    for name, x in parameters.items():
+        if not (is_numpy(x) and x.ndim and all_true(xp.isfinite(x))):
+            got = f"{type(x).__name__} of {shape_of(x)}"
+            raise invalid(name, "be a NumPy array (..., d) of finite numbers", got)
 
 
 def check_x(x: Array, d: int, *parameters: Array) -> list[Array]:
@@ -32,20 +33,5 @@ def sum_last(x: Array) -> Array:
 
 def normal(rng: Any, *shape: int) -> Array:
     """Draw N(0, I) (..., n, d), each coordinate's n samples contiguous in memory."""
-    if len(shape) == 1:
-        return rng.standard_normal(shape)
-    *runs, n, d = shape
-    return rng.standard_normal((*runs, d, n)).swapaxes(-1, -2)
-
-
-@ignore_fp_errors()
-def logmeanexp(x: Array) -> Array:
-    """Return log(mean(exp(x))) over the last axis, x (..., n) -> (...).
-
-    It is -inf where all terms are -inf, and +inf where one is +inf.
-    """
-    xp = array_namespace(x)
-    top = xp.max(x, axis=-1, keepdims=True)
-    top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
-    mean = xp.mean(xp.exp(x - top), axis=-1)
-    return xp.squeeze(top, axis=-1) + xp.log(mean)
+    z = rng.standard_normal((*shape[:-2], *reversed(shape[-2:])))
+    return z.swapaxes(-1, -2) if z.ndim > 1 else z

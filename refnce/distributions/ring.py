@@ -2,15 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 from refnce.array import Array, array_namespace, invalid
-from refnce.distributions.common import LOG_2PI, Law, check_x
-from refnce.distributions.common import logmeanexp, normal, sum_last
+from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
 
 
 @dataclass(frozen=True)
-class RingMixture(Law):
+class RingMixture:
     """Equal mixture of Gaussians N(mu_k, sd^2 I) whose means lie evenly on a circle.
 
     Parameters
@@ -21,8 +21,6 @@ class RingMixture(Law):
         Number of Gaussians.
     radius : float
         Radius of the circle.
-    phase : float
-        Angle of the first mean, in radians.
     sd : float
         Standard deviation of each Gaussian in every direction.
 
@@ -52,7 +50,6 @@ class RingMixture(Law):
     dimension: int = 20
     components: int = 10
     radius: float = 4.0
-    phase: float = 0.0
     sd: float = 1.0
 
     def __post_init__(self) -> None:
@@ -68,21 +65,20 @@ class RingMixture(Law):
     def sample(self, rng: Any, *shape: int) -> Array:
         """Draw (*shape, d)."""
         component = rng.integers(self.components, size=shape)
-        angle = self.phase + (2.0 * math.pi / self.components) * component
+        angle = (2.0 * math.pi / self.components) * component
         x = self.sd * normal(rng, *shape, self.dimension)
         xp = array_namespace(x)
         x[..., 0] += self.radius * xp.cos(angle)
         x[..., 1] += self.radius * xp.sin(angle)
         return x
 
-    def energy(self, x: Array) -> Array:
-        """Return E(x) (...) of x (..., d)."""
+    def log_density(self, x: Array) -> Array:
+        """Return E(x) - log_z (...) of x (..., d)."""
         check_x(x, self.dimension)
         xp, scale = array_namespace(x), 1.0 / self.sd**2
         # |x - mu|^2 = |x|^2 - 2 <x, mu> + radius^2; mu has two nonzero coordinates.
-        step = 2.0 * math.pi / self.components
-        angles = [self.phase + step * k for k in range(self.components)]
+        angles = [2.0 * math.pi * k / self.components for k in range(self.components)]
         inner = [math.cos(a) * x[..., 0] + math.sin(a) * x[..., 1] for a in angles]
-        log_mean = logmeanexp((scale * self.radius) * xp.stack(inner, axis=-1))
+        log_sum = reduce(xp.logaddexp, [(scale * self.radius) * each for each in inner])
         common = (0.5 * scale) * (sum_last(x**2) + self.radius**2)
-        return log_mean + math.log(self.components) - common
+        return log_sum - common - self.log_z

@@ -48,9 +48,8 @@ def chain(*layers: Layer) -> Layer:
             first = 0 if dx else min(with_params, default=len(layers))
             for k in reversed(range(first, len(layers))):
                 dy, gradients[k] = pullbacks[k](dy, dx=dx or k > first, dparams=dparams)
-            return (dy if dx else None), (
-                join(gradients, prefixes) if dparams else None
-            )
+            joined = join(gradients, prefixes) if dparams else None
+            return (dy if dx else None), joined
 
         return x, pullback
 

@@ -82,6 +82,7 @@ def convolution(stride: int = 1) -> Layer:
         height, width = -(-H // stride), -(-W // stride)
         out, k = weight.shape[-4], weight.shape[-1]
         zeros = partial(xp.zeros, dtype=x.dtype, device=device(x))
+        seen = partial(_seen, k=k, stride=stride, width=width)
         # (..., out, in, k, k) -> (..., 1, 1, out, k k in)
         matrix = xp.moveaxis(weight, -3, -1)
         matrix = xp.reshape(matrix, (*weight.shape[:-4], 1, 1, out, k * k * channels))
@@ -96,21 +97,21 @@ def convolution(stride: int = 1) -> Layer:
         tops = range(0, height, max(1, few))
         blocks = [slice(top, min(top + tops.step, height)) for top in tops]
         for rows in blocks:
-            product = matrix @ im2col(padded, k, stride, rows, width)
+            product = matrix @ xp.concat(seen(padded, rows), axis=-2)
             y[..., rows, :, :, :] = product + bias[..., None, None, :, None]
 
         def x_vjp(dy: Array) -> Array:
             dpadded = zeros((*runs, *padded.shape[-4:]))
             for rows in blocks:
                 dcolumns = matrix_transpose(matrix) @ dy[..., rows, :, :, :]
-                col2im(dcolumns, dpadded, k, stride, rows)
-            dx = xp.asarray(dpadded[..., *inside, :, :], copy=True)
-            return unbroadcast(dx, x.shape)
+                for m, view in enumerate(seen(dpadded, rows)):
+                    view += dcolumns[..., channels * m : channels * (m + 1), :]
+            return unbroadcast(dpadded[..., *inside, :, :], x.shape)
 
         def params_vjp(dy: Array) -> Params:
             dmatrix = zeros((*runs, k * k * channels, out))
             for rows in blocks:
-                columns = im2col(padded, k, stride, rows, width)
+                columns = xp.concat(seen(padded, rows), axis=-2)
                 products = columns @ matrix_transpose(dy[..., rows, :, :, :])
                 dmatrix += xp.sum(products, axis=(-4, -3))
             dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
@@ -123,21 +124,11 @@ def convolution(stride: int = 1) -> Layer:
     return layer
 
 
-def im2col(padded: Array, k: int, stride: int, rows: slice, width: int) -> Array:
-    """Return the columns (..., rows, width, k k C, n) of some rows of the output."""
-    views = _seen(padded, k, stride, rows, width)
-    return array_namespace(padded).concat(views, axis=-2)
+def _seen(padded: Array, rows: slice, k: int, stride: int, width: int) -> list[Array]:
+    """k k views (..., rows, width, C, n): what each entry of the kernel multiplies.
 
-
-def col2im(dcolumns: Array, dpadded: Array, k: int, stride: int, rows: slice) -> None:
-    """Add the adjoint of ``im2col`` to ``dpadded``."""
-    channels = dpadded.shape[-2]
-    for m, view in enumerate(_seen(dpadded, k, stride, rows, dcolumns.shape[-3])):
-        view += dcolumns[..., channels * m : channels * (m + 1), :]
-
-
-def _seen(padded: Array, k: int, stride: int, rows: slice, width: int) -> list[Array]:
-    """k k views (..., rows, width, C, n): what each entry of the kernel multiplies."""
+    One after another along C, they are the columns (..., rows, width, k k C, n).
+    """
     top, bottom = stride * rows.start, stride * (rows.stop - 1) + 1
     right = stride * (width - 1) + 1
     down = [slice(top + i, bottom + i, stride) for i in range(k)]

@@ -61,7 +61,6 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> Outpu
     L = xp.tril(triangle, k=-1) + diagonal[..., None] * eye
     z = f @ L
     dsquare = 2.0 * factor * z
-    square = factor * xp.sum(z * z, axis=-1, keepdims=True)
 
     def f_vjp(dr: Array) -> Array:
         df = (dsquare * dr) @ matrix_transpose(L) + dr * b[..., None, :]
@@ -75,5 +74,5 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> Outpu
         db = unbroadcast((f_T @ dr)[..., 0], b.shape)
         return {"triangle": unbroadcast(dtriangle, triangle.shape), "b": db}
 
-    r = square + xp.sum(f * b[..., None, :], axis=-1, keepdims=True)
+    r = xp.sum(factor * z * z + f * b[..., None, :], axis=-1, keepdims=True)
     return output(r, f_vjp, params_vjp)

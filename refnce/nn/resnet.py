@@ -1,4 +1,4 @@
-"""ResNet-18 for images of one channel, and its log-ratio with a quadratic head.
+"""ResNet-18 for images of one channel.
 
 The features of Section 4.3. Pre-activation blocks (He et al. 2016, arXiv:1603.05027)
 with leaky rectifiers and without batch normalisation: NCE compares two batches, and a
@@ -7,21 +7,16 @@ sample's output must not depend on the other samples. A stem, four stages of two
 over pixels, an affine layer to the features.
 """
 
-import math
-from functools import partial
-from typing import Any
-
-from refnce.array import Array, array_namespace, invalid, shape_of
+from refnce.array import Array
 from refnce.nn.chain import chain, join, split
 from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
 from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 from refnce.nn.leaky_relu import leaky_relu
 from refnce.nn.linear import linear
 from refnce.nn.params import Shapes
-from refnce.nn.quadratic_head import quadratic_head
 
 IDENTITY, PARTS = chain(), ["branch", "shortcut"]
-FULL, NARROW = (64, 128, 256, 512), (16, 32, 64, 128)
+FULL = (64, 128, 256, 512)
 
 
 def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
@@ -50,26 +45,8 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     (5, 3)
     """
     blocks = [_block(stride) for *_, stride in _blocks(widths)]
-    inner = chain(convolution(), *blocks, leaky_relu, average_pool, linear)
-
-    def layer(params: Params, x: Array) -> Output:
-        y, inner_pullback = inner(params, nchw_to_hwcn(x))
-
-        def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
-            dinput, gradients = inner_pullback(dy, dx=dx, dparams=dparams)
-            return (hwcn_to_nchw(dinput) if dx else None), gradients
-
-        return y, pullback
-
-    return layer
-
-
-def log_ratio(
-    widths: tuple[int, ...] = FULL, sign: str = "negative", side: int = 28
-) -> Layer:
-    """Return the layer x (..., n, side^2) -> r (..., n, 1): ``resnet18`` and a head."""
-    head = partial(quadratic_head, sign=sign)
-    return chain(partial(_rows_to_images, side), resnet18(widths), head)
+    features = leaky_relu, average_pool, linear
+    return chain(_from_nchw, convolution(), *blocks, *features)
 
 
 def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
@@ -93,44 +70,17 @@ def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shap
     >>> nn.resnet18_shapes()["2.branch.1.weight"]
     (64, 64, 3, 3)
     """
-    layers: Shapes = {"0": (widths[0], 1, 3, 3)}
-    for k, (before, after, stride) in enumerate(_blocks(widths), 1):
+    layers: Shapes = {"1": (widths[0], 1, 3, 3)}
+    for k, (before, after, stride) in enumerate(_blocks(widths), 2):
         layers |= {f"{k}.branch.1": (after, before, 3, 3)}
         layers |= {f"{k}.branch.3": (after, after, 3, 3)}
         if stride > 1:
             layers |= {f"{k}.shortcut": (after, before, 1, 1)}
-    layers |= {f"{2 * len(widths) + 3}": (features, widths[-1])}
+    layers |= {f"{2 * len(widths) + 4}": (features, widths[-1])}
     shapes: Shapes = {}
     for name, shape in layers.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
     return shapes
-
-
-def log_ratio_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
-    """Shapes of the parameters of ``log_ratio``."""
-    shapes = resnet18_shapes(widths, features)
-    head = {"2.triangle": (features, features), "2.b": (features,)}
-    return {f"1.{name}": shape for name, shape in shapes.items()} | head
-
-
-def log_ratio_init_params(shapes: Shapes, rng: Any, *runs: int) -> Params:
-    """Draw first parameters (*runs, *shape) of ``log_ratio`` as NumPy arrays.
-
-    Weights are normal with the variance 2/fan-in of He et al. 2015 (arXiv:1502.01852).
-    The last convolution of each branch is zero (Zhang et al. 2019, arXiv:1901.09321):
-    without normalisation a block then starts as its shortcut. Biases and b are zero,
-    and L is I/sqrt(features).
-    """
-    params = {}
-    for name, shape in shapes.items():
-        draw, scale = rng.normal(size=(*runs, *shape)), 0.0
-        if name.endswith("weight") and ".branch.3." not in name:
-            scale = math.sqrt(2.0 / math.prod(shape[1:]))
-        params[name] = scale * draw
-        if name.endswith("triangle"):
-            diagonal = range(shape[-1])
-            params[name][..., diagonal, diagonal] = -0.5 * math.log(shape[-1])
-    return params
 
 
 def residual(branch: Layer, shortcut: Layer = IDENTITY) -> Layer:
@@ -170,10 +120,5 @@ def _block(stride: int) -> Layer:
     return residual(branch, convolution(stride) if stride > 1 else IDENTITY)
 
 
-def _rows_to_images(side: int, params: Params, x: Array) -> Output:
-    xp = array_namespace(x)
-    if x.shape[-1] != side * side:
-        must = f"be (..., n, {side * side}), rows of images of {side} x {side}"
-        raise invalid("x", must, shape_of(x))
-    images = xp.reshape(x, (*x.shape[:-1], 1, side, side))
-    return output(images, lambda dy: xp.reshape(dy, x.shape))
+def _from_nchw(params: Params, x: Array) -> Output:
+    return output(nchw_to_hwcn(x), hwcn_to_nchw)

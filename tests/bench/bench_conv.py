@@ -13,10 +13,11 @@ from tests.bench.timing import ratios, row
 import numpy as np
 import torch
 
+from figures.mnist import network
 from refnce import optim, train
-from refnce.nn import resnet
 from refnce.nn.conv import convolution, hwcn_to_nchw, nchw_to_hwcn
 from refnce.nn.params import Flat
+from refnce.nn.resnet import FULL
 from refnce.train import Method, Training, models
 from tests import torch_resnet
 
@@ -64,11 +65,13 @@ def conv_ratio(side: int, channels: int) -> float:
 
 def step_ratio(widths: tuple[int, ...], dtype: str) -> float:
     """Time of a training step over PyTorch's."""
-    g, shapes = np.random.Generator(np.random.PCG64(0)), resnet.log_ratio_shapes(widths)
-    params = resnet.log_ratio_init_params(shapes, g)
+    g, shapes = np.random.Generator(np.random.PCG64(0)), network.log_ratio_shapes(
+        widths
+    )
+    params = network.log_ratio_init_params(shapes, g)
     theta = Flat(shapes).ravel(params).astype(dtype)
     x, y = (g.uniform(size=(BATCH, 784)).astype(dtype) for _ in range(2))
-    model = models.network(resnet.log_ratio(widths), shapes, None)
+    model = models.network(network.log_ratio(widths), shapes, None)
     training = Training(model, Method("bar"), optim.adam, RATE)
     begin = train.start(training, theta, np.zeros((), dtype))
     kind = getattr(torch, dtype)
@@ -111,9 +114,9 @@ if __name__ == "__main__":
             bounds = standard if channels == full else narrow
             print(row(work, peer, ratio, *bounds, less_is_better=True), flush=True)
     for label, widths, dtype, bounds in (
-        ("narrow", resnet.NARROW, "float32", narrow),
-        ("standard", resnet.FULL, "float32", standard),
-        ("standard", resnet.FULL, "float64", double),
+        ("narrow", network.NARROW, "float32", narrow),
+        ("standard", FULL, "float32", standard),
+        ("standard", FULL, "float64", double),
     ):
         work, ratio = f"step of ResNet-18, {label}, {dtype}", step_ratio(widths, dtype)
         print(row(work, "PyTorch eager", ratio, *bounds, less_is_better=True))
