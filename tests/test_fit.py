@@ -78,7 +78,7 @@ NAN[4, 2] = np.nan
         ({"data": np.ones(99)}, ValueError, r"data must be \(N, d\)"),
         ({"data": NAN}, ValueError, "data is not finite in row 4, column 2: drop"),
         ({"data": NAN > 0}, TypeError, "data must hold float64 or float32 numbers"),
-        ({"data": np.ma.masked_array(NAN, NAN > 0)}, TypeError, "data is a MaskedArray"),
+        ({"data": np.ma.masked_array(NAN, NAN > 0)}, TypeError, "data is a Masked"),
         ({"data": NAN.tolist()}, TypeError, "data"),
         ({"noise": np.ones((9, 1))}, TypeError, "noise must have a method sample"),
     ],
