@@ -71,8 +71,8 @@ def loss(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     >>> expfam.loss(T_data, T_noise, np.array([1.0]), 0.5, zero, zero).round(4).item()
     0.3377
     """
-    F, *r = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
-    return nce.loss(*r, F, nu=nu)  # Eq. (12)
+    at = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    return nce.loss(*at, nu=nu)  # Eq. (12)
 
 
 @interoperable
@@ -95,11 +95,11 @@ def gradient(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     >>> [round(x, 4) for x in g.tolist()]
     [-0.2312, 0.0]
     """
-    F, *r = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
-    dr_data, dr_noise = nce.grad_r(*r, F, nu=nu)
+    at = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    dr_data, dr_noise = nce.grad_r(*at, nu=nu)
     # Eq. (13): the coordinates of theta, and Eq. (3) for the entry -1 of T
     dtheta = _pull(T_data, dr_data) + _pull(T_noise, dr_noise)
-    dF = nce.grad_F(*r, F, nu=nu)
+    dF = nce.grad_F(*at, nu=nu)
     return array_namespace(dF).concat([dtheta, dF[..., None]], axis=-1)
 
 
@@ -124,14 +124,14 @@ def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     >>> H.shape, bool(H[1, 1] == H[1, 1].T)
     ((2, 2), True)
     """
-    F, *r = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
-    xp = array_namespace(F)
+    at = _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
+    xp = array_namespace(theta)
     T_data, T_noise = (
         xp.concat([T, xp.full_like(T[..., :1], -1.0)], axis=-1)
         for T in (T_data, T_noise)
     )
-    w_data, w_noise = _weights(*r, F, nu)
-    curvature = nce.hess_F(*r, F, nu=nu)[..., None, None]
+    w_data, w_noise = _weights(at, nu)
+    curvature = nce.hess_F(*at, nu=nu)[..., None, None]
     return curvature * (_moment(T_data, w_data) + _moment(T_noise, w_noise))  # Eq. (14)
 
 
@@ -157,8 +157,8 @@ def profile_loss(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0):
     >>> x.round(4).item()
     0.3377
     """
-    F, solved, *r = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
-    return where(solved, nce.loss(*r, F, nu=nu), nan)
+    at, solved = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    return where(solved, nce.loss(*at, nu=nu), nan)
 
 
 @interoperable
@@ -187,9 +187,9 @@ def profile_gradient(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.
     >>> g.round(4).tolist()
     [-0.2312]
     """
-    F, solved, *r = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
-    dr_data, dr_noise = nce.grad_r(*r, F, nu=nu)
-    D_data, D_noise = _centred(T_data, T_noise, *_weights(*r, F, nu))
+    at, solved = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    dr_data, dr_noise = nce.grad_r(*at, nu=nu)
+    D_data, D_noise = _centred(T_data, T_noise, *_weights(at, nu))
     dtheta = _pull(D_data, dr_data) + _pull(D_noise, dr_noise)  # Eq. (15)
     return where(solved[..., None], dtheta, nan)
 
@@ -215,21 +215,21 @@ def profile_hessian(T_data, T_noise, theta, offset_data, offset_noise, *, nu=1.0
     >>> H.shape, bool(H[0, 0] > 0)
     ((1, 1), True)
     """
-    F, solved, *r = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
-    w_data, w_noise = _weights(*r, F, nu)
+    at, solved = _solve(T_data, T_noise, theta, offset_data, offset_noise, nu)
+    w_data, w_noise = _weights(at, nu)
     D_data, D_noise = _centred(T_data, T_noise, w_data, w_noise)
-    curvature = nce.hess_F(*r, F, nu=nu)[..., None, None]
+    curvature = nce.hess_F(*at, nu=nu)[..., None, None]
     covariance = _moment(D_data, w_data) + _moment(D_noise, w_noise)
     return where(solved[..., None, None], curvature * covariance, nan)  # Eq. (16)
 
 
 def _ratios(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
-    """Check the arguments; return F over all runs, r_data and r_noise, Eq. (2)."""
+    """Check the arguments; return r_data, r_noise (Eq. 2) and F over all runs."""
     F = family(T_data, T_noise, theta, F, offset_data, offset_noise, nu)
     xp = array_namespace(theta)
     data, noise = (xp.matmul(T, theta[..., None])[..., 0] for T in (T_data, T_noise))
     check_finite(**{"T_data theta": data, "T_noise theta": noise})
-    return F, data + offset_data, noise + offset_noise
+    return data + offset_data, noise + offset_noise, F
 
 
 def _pull(T, w):
@@ -245,9 +245,10 @@ def _moment(T, w):
     return 0.5 * (M + xp.matrix_transpose(M))
 
 
-def _weights(r_data, r_noise, F, nu):
+def _weights(at, nu):
     """The curvature weights of data and noise, scaled to sum 1 (0 if all are)."""
-    xp = array_namespace(F)
+    r_data, r_noise, F = at
+    xp = array_namespace(r_data)
     w_data, w_noise = nce.curvature_weights(*samples(r_data, r_noise, F, nu))
     total = sum(xp.sum(w, axis=-1, keepdims=True) for w in (w_data, w_noise))
     total = where(total > 0.0, total, 1.0)
@@ -261,7 +262,9 @@ def _centred(T_data, T_noise, w_data, w_noise):
 
 
 def _solve(T_data, T_noise, theta, offset_data, offset_noise, nu):
-    """The root, 0 where there is none; whether there is one; and the log-ratios."""
-    _, *r = _ratios(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu)
-    z = logz.newton(*r, nu=nu)
-    return where(z.converged, z.F, 0.0), z.converged, *r
+    """Return (r_data, r_noise, F), F the root or 0, and whether there is a root."""
+    r_data, r_noise, _ = _ratios(
+        T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
+    )
+    z = logz.newton(r_data, r_noise, nu=nu)
+    return (r_data, r_noise, where(z.converged, z.F, 0.0)), z.converged

@@ -141,7 +141,7 @@ def test_bad_options_of_the_solvers(name, options, error, message):
 def test_samples_returns_what_it_checked():
     r_data, r_noise, F = arguments("nce.loss")
     ratios, F_runs = validation.samples(r_data[0], r_noise, 0.5, 2)
-    assert ratios.xp is np and ratios.sizes == [r_data.shape[-1], r_noise.size]
+    assert ratios.xp is np and ratios.sizes == (r_data.shape[-1], r_noise.size)
     assert ratios.pair[0].base is r_data and ratios.pair[1] is r_noise
     assert (F_runs, F_runs.dtype, F_runs.shape) == (0.5, "float64", ())
     assert ratios.nu == 2.0 and type(ratios.nu) is float

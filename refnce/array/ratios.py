@@ -22,17 +22,22 @@ class Ratios:
     xp : namespace
     pair : r_data (..., n), r_noise (..., m)
     nu : float
-    dtype, eps : of the caller's arrays, and its spacing at 1
+    dtype : of the caller's arrays
     sizes : n, m
     E : e^r of both once ``keep_exponentials`` was called, else None
     """
 
     def __init__(self, xp: Any, pair: Any, nu: float, dtype: Any = None) -> None:
         self.xp, self.nu, self.dtype = xp, nu, dtype or pair[0].dtype
-        self.eps = machine_eps(self.dtype, xp)
-        self.pair = [xp.astype(r, xp.float64, copy=False) for r in pair]
-        self.sizes = [r.shape[-1] for r in pair]
+        short = pair[0].dtype == xp.float32
+        self.pair = tuple(xp.astype(r, xp.float64) for r in pair) if short else pair
+        self.sizes = pair[0].shape[-1], pair[1].shape[-1]
         self.E: Any = None
+
+    @property
+    def eps(self):
+        """The spacing at 1 of the caller's dtype."""
+        return machine_eps(self.dtype, self.xp)
 
     def like(self, pair):
         """Return others of the same nu and dtype."""
@@ -52,7 +57,7 @@ class Ratios:
     def result(self, x):
         """Numbers per run or per sample, as the caller's arrays are."""
         if self.xp is host:
-            return x if x.dtype == self.dtype else x.astype(self.dtype)
+            return x if x.dtype is self.dtype else x.astype(self.dtype)
         return asarray(x, self.xp, dtype=self.dtype, device=device(self.pair[0]))
 
     def to_host(self, arrays):

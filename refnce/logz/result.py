@@ -79,10 +79,10 @@ class LogZ:
 
 def make_result(ratios, fields):
     """The LogZ of NumPy's arrays (F, status, evaluations, lo, hi, error, overlap)."""
-    F, status, evaluations, lo, hi, *rest = fields
-    F, lo, hi, *rest = map(ratios.result, (F, lo, hi, *rest))
-    codes = map(ratios.to_device, (status, evaluations))
-    return LogZ(F, *codes, (lo, hi), *rest)
+    F, status, evaluations, lo, hi, error, overlap = fields
+    status, evaluations = map(ratios.to_device, (status, evaluations))
+    F, lo, hi, error, overlap = map(ratios.result, (F, lo, hi, error, overlap))
+    return LogZ(F, status, evaluations, (lo, hi), error, overlap)
 
 
 def completed(limit, ratios, F, status, evaluations, lo, hi):
