@@ -341,11 +341,15 @@ def count_difference(k_data, k_noise, sizes, nu):
     the terms cancel and twice where they do not, and the weight once more.
     """
     n, m = sizes
-    above = n * (m - k_noise)
+    below, above, rest = m * k_data, n * (m - k_noise), 0.0
+    if n * m > 2**53:  # these products are no float64 numbers
+        below, below_rest = two_product(float(m), k_data)
+        above, above_rest = two_product(float(n), m - k_noise)
+        rest = nu * above_rest - below_rest
     if nu == 1.0:
-        return (m * k_data - above) / (2.0 * n * m)
-    product, rest = two_product(nu, above)
-    return ((m * k_data - product) - rest) * weights(n * m, 1, nu)[0]
+        return (below - above - rest) / (2.0 * n * m)
+    product, low = two_product(nu, above)
+    return ((below - product) - (low + rest)) * weights(n * m, 1, nu)[0]
 
 
 class Residual(NamedTuple):

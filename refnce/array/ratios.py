@@ -9,6 +9,8 @@ from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, devi
 from refnce.array.backend import host, is_numpy, machine_eps, to_numpy
 from refnce.array.special import last_sum
 
+HUGE = 2.0**1000  # an e^r for which E/(S + E) is 1, and not inf/inf = nan
+
 
 class Ratios:
     """Checked log-ratios of data and noise, and the weight nu.
@@ -87,9 +89,13 @@ class Ratios:
 
     def over_sigmoids(self, F, f):
         """The sums that f(s) returns for s_data, and for s_noise."""
-        return self.over_odds(
-            F, lambda E, S: f(S / (S + E)), lambda E, S: f(E / (S + E))
-        )
+        xp = self.xp
+
+        def noise(E, S):
+            E = xp.minimum(E, HUGE)
+            return f(E / (S + E))
+
+        return self.over_odds(F, lambda E, S: f(S / (S + E)), noise)
 
 
 def over_blocks(f, r, *runs):

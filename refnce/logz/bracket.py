@@ -2,7 +2,8 @@
 
 import math
 
-from refnce.array import all_true, host, two_product, where
+from refnce.array import all_true, host, where
+from refnce.nce import count_difference
 
 
 def bracket(ratios):
@@ -26,11 +27,9 @@ def bracket(ratios):
         return lo, hi, 0.0 * lo
     lo_data, hi_data, a_minus, a_plus = ratios.to_host(_finite(xp, pair[0]))
     lo_noise, hi_noise, b_minus, b_plus = ratios.to_host(_finite(xp, pair[1]))
-    # tau n m and (W - tau) n m, from counts and an exact product: either may be 0.
-    product, rest = two_product(nu, n * (m - b_minus))
-    above = (product - m * a_minus) + rest
-    product, rest = two_product(nu, n * b_plus)
-    below = (m * (n - a_plus) - product) - rest
+    # tau/(1 + nu) and (W - tau)/(1 + nu), from counts: either may be 0.
+    above = -count_difference(a_minus, b_minus, (n, m), nu)
+    below = count_difference(n - a_plus, m - b_plus, (n, m), nu)
     finite = (above > 0) & (below > 0)
     shift = 74.0 + math.log(n * m) + 2.0 * abs(math.log(nu))
     lo = where(finite, host.minimum(lo_data, lo_noise) - shift, 0.0)

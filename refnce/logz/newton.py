@@ -14,9 +14,8 @@ keeps a bracket and works on the exact residual.
 import math
 
 from refnce import nce
-from refnce.array import BLOCK, all_true, check_positive, dot, host
-from refnce.array import interoperable, is_numpy, last_sum, samples
-from refnce.array import to_numpy
+from refnce.array import BLOCK, all_true, as_float, check_positive, dot, host
+from refnce.array import interoperable, is_numpy, last_sum, samples, to_numpy
 from refnce.array import where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import NARROW, Status, completed, error_and_overlap, make_result
@@ -85,8 +84,8 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
 def _start(ratios):
     """Return a start, and whether data and noise are to be exchanged.
 
-    The start is halfway between the means; for long samples it is the root of a 64th of
-    them. Data and noise are exchanged if nu = 1, which keeps the root, and in every run
+    The start is halfway between the means of the finite samples; for long samples it is
+    the root of a 64th of them. Data and noise are exchanged if nu = 1, which keeps the root, and in every run
     the mean of the data is below that of the noise. phi' is then above 1/2 where it was
     below.
     """
@@ -94,7 +93,14 @@ def _start(ratios):
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
     pair = [_part(r) for r in pair] if is_long else pair
     sums = ratios.to_host([last_sum(r) for r in pair])
-    data, noise = (x / r.shape[-1] for x, r in zip(sums, pair))
+    sizes = [r.shape[-1] for r in pair]
+    if not all_true(abs(sums[0] + sums[1]) < math.inf):
+        finite = [ratios.xp.isfinite(r) for r in pair]
+        kept = [ratios.xp.where(*x, 0.0) for x in zip(finite, pair)]
+        kept += [as_float(*x) for x in zip(finite, pair)]
+        *sums, n, m = ratios.to_host([last_sum(x) for x in kept])
+        sizes = [n, m]
+    data, noise = (x / size for x, size in zip(sums, sizes))
     F = 0.5 * (data + noise - math.log(nu))
     if is_long:
         F = newton(*pair, nu=nu, xtol=1e-3).F
