@@ -7,7 +7,7 @@ None. Afterwards it is None, an array, a step counter, or a tuple, list or dict 
 
 from typing import Any
 
-from refnce.array import Array, array_namespace
+from refnce.array import Array, check_arrays
 
 __all__ = ["adam", "ngd", "sgd"]
 
@@ -34,6 +34,7 @@ def sgd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
     >>> optim.sgd(None, np.asarray([2.0, -4.0]), rate=0.5)[1]
     array([-1.,  2.])
     """
+    check_arrays(gradient=gradient)
     return state, -rate * gradient
 
 
@@ -66,7 +67,7 @@ def ngd(state: None, gradient: Array, *, rate: float) -> tuple[None, Array]:
     >>> optim.ngd(None, np.asarray([3e-200, 4e-200]), rate=1.0)[1]
     array([-0.6, -0.8])
     """
-    xp = array_namespace(gradient)
+    xp = check_arrays(gradient=gradient)
     largest = xp.max(xp.abs(gradient), axis=-1, keepdims=True)
     direction = gradient / xp.where(largest > 0, largest, xp.ones_like(largest))
     norm = xp.linalg.vector_norm(direction, axis=-1, keepdims=True)
@@ -103,7 +104,7 @@ def adam(
     >>> step.round(6), state[0]
     (array([-0.01,  0.01]), 1)
     """
-    xp = array_namespace(gradient)
+    xp = check_arrays(gradient=gradient)
     beta1, beta2, eps = 0.9, 0.999, 1e-8
     count, m, v = (0, 0.0, 0.0) if state is None else state
     count = count + 1

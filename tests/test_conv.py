@@ -123,16 +123,18 @@ def test_conv3x3_agrees_with_pytorch(stride):
 
 def test_shape_mismatch_raises():
     params, x, _ = drawn(9, 2, 3, 4, 5, 5)
-    weight = r"weight must be \(..., out, in, 3, 3\) and x \(..., n, in, H, W\); got "
-    cases = (
-        (params | {"weight": params["weight"][..., :2]}, x, weight),
-        (params | {"weight": np.ones((3, 3))}, x, weight),
-        (params, x[:, :2], weight),
-        (params, x[0], weight),
-        (params | {"bias": params["bias"][:1]}, x, r"bias must be \(..., out\) for"),
-        (params | {"bias": np.asarray(0.0)}, x, r"bias must be .*; got shape \(\)"),
+    says = (
+        r"weight must be \(..., out, in, 3, 3\), bias \(..., out\) and x \(..., n, in"
     )
-    for params_given, x_given, says in cases:
+    cases = (
+        (params | {"weight": params["weight"][..., :2]}, x),
+        (params | {"weight": np.ones((3, 3))}, x),
+        (params, x[:, :2]),
+        (params, x[0]),
+        (params | {"bias": params["bias"][:1]}, x),
+        (params | {"bias": np.asarray(0.0)}, x),
+    )
+    for params_given, x_given in cases:
         with pytest.raises(ValueError, match=says):
             nn.conv3x3(params_given, x_given)
     for stride in (0, 3):

@@ -166,10 +166,12 @@ ONE = np.ones(1)
 @pytest.mark.parametrize(
     ("law", "parameters", "message"),
     [
-        (Ring, {"dimension": 1, "components": 3}, "dimension must be >= 2"),
-        (Ring, {"dimension": 2, "components": 0}, "components >= 1"),
-        (Ring, {"sd": 0.0}, "sd > 0"),
-        (Ring, {"sd": np.nan}, "sd > 0"),
+        (Ring, {"dimension": 1}, "dimension must be a whole number >= 2; got 1"),
+        (Ring, {"dimension": 2.5}, "dimension must be a whole number >= 2; got 2.5"),
+        (Ring, {"components": 0}, "components must be a whole number >= 1; got 0"),
+        (Ring, {"radius": np.nan}, "radius must be a finite number >= 0; got nan"),
+        (Ring, {"sd": 0.0}, "sd must be a finite number > 0; got 0.0"),
+        (Ring, {"sd": np.inf}, "sd must be a finite number > 0; got inf"),
         (Diagonal, {"mean": 0 * ONE, "variance": -ONE}, "variance must be > 0; got -1"),
         (Diagonal, {"mean": np.zeros(2), "variance": ONE}, r"shapes \(2,\) and \(1,\)"),
         (Unit, {"mean": np.nan * np.ones(2)}, r"finite numbers; got ndarray .* \(2,\)"),

@@ -153,5 +153,6 @@ def test_devices_of_jax_and_its_32_bits(jax):
 
 def test_networks_refuse_tensors(torch):
     params = {"weight": torch.ones(1, 2), "bias": torch.ones(1)}
-    with pytest.raises(TypeError, match="NumPy or CuPy arrays are needed, not .*torch"):
+    message = "weight must be a NumPy or CuPy array; got Tensor: convert it"
+    with pytest.raises(TypeError, match=message):
         nn.linear(params, torch.ones(3, 2))

@@ -9,4 +9,4 @@ from refnce.array.ratios import Ratios, over_blocks, where_certified
 from refnce.array.special import dot, last_sum, log_double_double, two_product, two_sum
 from refnce.array.validation import check_arrays, check_count, check_finite, check_nu
 from refnce.array.validation import check_positive, family, invalid, runs_shape, samples
-from refnce.array.validation import shape_of
+from refnce.array.validation import shape_of, shown

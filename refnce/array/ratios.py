@@ -89,10 +89,9 @@ class Ratios:
 
     def over_sigmoids(self, F, f):
         """The sums that f(s) returns for s_data, and for s_noise."""
-        xp = self.xp
 
         def noise(E, S):
-            E = xp.minimum(E, HUGE)
+            E = self.xp.minimum(E, HUGE)
             return f(E / (S + E))
 
         return self.over_odds(F, lambda E, S: f(S / (S + E)), noise)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
-from refnce.array import Array, array_namespace, invalid
+from refnce.array import Array, array_namespace, check_count, check_positive
 from refnce.distributions.common import LOG_2PI, check_x, normal, sum_last
 
 
@@ -53,8 +53,10 @@ class RingMixture:
     sd: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.dimension < 2 or self.components < 1 or not self.sd > 0:
-            raise invalid("dimension", "be >= 2, components >= 1 and sd > 0", self)
+        check_count("dimension", self.dimension, 2)
+        check_count("components", self.components, 1)
+        check_positive("radius", self.radius, zero=True)
+        check_positive("sd", self.sd)
 
     @property
     def log_z(self) -> float:

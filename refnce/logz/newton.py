@@ -85,9 +85,9 @@ def _start(ratios):
     """Return a start, and whether data and noise are to be exchanged.
 
     The start is halfway between the means of the finite samples; for long samples it is
-    the root of a 64th of them. Data and noise are exchanged if nu = 1, which keeps the root, and in every run
-    the mean of the data is below that of the noise. phi' is then above 1/2 where it was
-    below.
+    the root of a 64th of them. Data and noise are exchanged if nu = 1, which keeps the
+    root, and in every run the mean of the data is below that of the noise. phi' is then
+    above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
@@ -96,10 +96,10 @@ def _start(ratios):
     sizes = [r.shape[-1] for r in pair]
     if not all_true(abs(sums[0] + sums[1]) < math.inf):
         finite = [ratios.xp.isfinite(r) for r in pair]
-        kept = [ratios.xp.where(*x, 0.0) for x in zip(finite, pair)]
-        kept += [as_float(*x) for x in zip(finite, pair)]
-        *sums, n, m = ratios.to_host([last_sum(x) for x in kept])
-        sizes = [n, m]
+        kept = [ratios.xp.where(ok, r, 0.0) for ok, r in zip(finite, pair)]
+        counted = [as_float(ok, r) for ok, r in zip(finite, pair)]
+        found = ratios.to_host([last_sum(x) for x in kept + counted])
+        sums, sizes = found[:2], found[2:]
     data, noise = (x / size for x, size in zip(sums, sizes))
     F = 0.5 * (data + noise - math.log(nu))
     if is_long:

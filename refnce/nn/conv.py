@@ -6,8 +6,8 @@ of all n images, are then contiguous, and im2col copies blocks of that size.
 
 from functools import partial
 
-from refnce.array import Array, array_namespace, device, invalid, is_numpy
-from refnce.array import matrix_transpose, runs_shape, shape_of
+from refnce.array import Array, array_namespace, check_arrays, device, invalid
+from refnce.array import is_numpy, matrix_transpose, runs_shape, shape_of, shown
 from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 
 CACHE = 1 << 18  # numbers in a block of columns on a CPU
@@ -50,13 +50,11 @@ def conv3x3(params: Params, x: Array, *, stride: int = 1) -> Output:
            [4., 6., 4.]])
     """
     weight, bias = params["weight"], params["bias"]
+    check_arrays(weight=weight, bias=bias, x=x)
     fits = weight.ndim >= 4 and weight.shape[-2:] == (3, 3) and x.ndim >= 4
-    if not fits or x.shape[-3] != weight.shape[-3]:
-        must = "be (..., out, in, 3, 3) and x (..., n, in, H, W)"
-        raise invalid("weight", must, shape_of(weight, x))
-    if bias.shape[-1:] != weight.shape[-4:-3]:
-        must = f"be (..., out) for weight {tuple(weight.shape)}"
-        raise invalid("bias", must, shape_of(bias))
+    if not fits or tuple(weight.shape[-4:-2]) != (*bias.shape[-1:], x.shape[-3]):
+        must = "be (..., out, in, 3, 3), bias (..., out) and x (..., n, in, H, W)"
+        raise invalid("weight", must, shape_of(weight, bias, x))
     y, inner = convolution(stride)(params, nchw_to_hwcn(x))
 
     def pullback(dy: Array, *, dx: bool = True, dparams: bool = True) -> Gradients:
@@ -74,7 +72,7 @@ def convolution(stride: int = 1) -> Layer:
     image. Each matrix product makes the pixels of one or more rows of the output.
     """
     if stride not in (1, 2):
-        raise invalid("stride", "be 1 or 2", repr(stride))
+        raise invalid("stride", "be 1 or 2", shown(stride))
 
     def layer(params: Params, x: Array) -> Output:
         weight, bias = params["weight"], params["bias"]

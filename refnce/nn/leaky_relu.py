@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from refnce.array import Array, array_namespace
+from refnce.array import Array, array_namespace, check_arrays
 from refnce.nn.layer import Output, Params, output
 
 SLOPE = 0.01
@@ -40,7 +40,7 @@ def leaky_relu(params: Params, x: Array) -> Output:
     >>> pullback(np.ones(3))[0]
     array([0.01, 0.01, 1.  ])
     """
-    xp, dtype = array_namespace(x), x.dtype
+    xp, dtype = check_arrays(x=x), x.dtype
     positive = x > 0  # one byte per number, where x would be four or eight
     return output(xp.maximum(x, SLOPE * x), lambda dy: dy * slope(positive, dtype))
 

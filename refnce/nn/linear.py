@@ -1,6 +1,7 @@
 """The affine layer."""
 
-from refnce.array import Array, array_namespace, device, matrix_transpose
+from refnce.array import Array, array_namespace, check_arrays, device, invalid
+from refnce.array import matrix_transpose, shape_of
 from refnce.nn.layer import Output, Params, output, unbroadcast
 
 
@@ -33,6 +34,10 @@ def linear(params: Params, x: Array) -> Output:
     (array([[1., 2.]]), array([[10., 20.]]), array([1.]))
     """
     weight, bias = params["weight"], params["bias"]
+    check_arrays(weight=weight, bias=bias, x=x)
+    if tuple(weight.shape[-2:]) != (*bias.shape[-1:], *x.shape[-1:]):
+        must = "be (..., out, in), bias (..., out) and x (..., n, in)"
+        raise invalid("weight", must, shape_of(weight, bias, x))
 
     def x_vjp(dy: Array) -> Array:
         # With one output an outer product is three times as fast as a matrix product.

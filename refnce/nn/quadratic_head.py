@@ -1,7 +1,7 @@
 """The quadratic head of Section 4.3: features to a log-ratio."""
 
-from refnce.array import Array, array_namespace, device, invalid, matrix_transpose
-from refnce.array import shape_of
+from refnce.array import Array, array_namespace, check_arrays, device, invalid
+from refnce.array import matrix_transpose, shape_of
 from refnce.nn.layer import Output, Params, output, unbroadcast
 
 SIGNS = {"negative": -1.0, "positive": 1.0}
@@ -51,6 +51,7 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> Outpu
     if sign not in SIGNS:
         raise invalid("sign", f"be one of {', '.join(SIGNS)}", repr(sign))
     triangle, b, factor = params["triangle"], params["b"], SIGNS[sign]
+    check_arrays(triangle=triangle, b=b, f=f)
     k = f.shape[-1]
     if tuple(triangle.shape[-2:]) != (k, k) or b.shape[-1:] != (k,):
         must = f"be (..., {k}, {k}) and b (..., {k}) for f {tuple(f.shape)}"

@@ -3,7 +3,8 @@
 import math
 from typing import Any
 
-from refnce.array import Array, array_namespace, ignore_fp_errors, to_numpy
+from refnce.array import Array, array_namespace, check_arrays, ignore_fp_errors
+from refnce.array import invalid, shape_of, to_numpy
 
 
 @ignore_fp_errors()
@@ -54,6 +55,9 @@ def effective_sample_size(samples: Array, chain_axis: int | None = -2) -> Any:
     >>> print(effective_sample_size(x, chain_axis=None).round())
     1019.0
     """
+    check_arrays(samples=samples)
+    if samples.ndim < 1 + (chain_axis is not None) or 0 in samples.shape[1:]:
+        raise invalid("samples", "be (steps, ..., chains, d)", shape_of(samples))
     x = to_numpy(samples)
     xp = array_namespace(x)
     x = xp.expand_dims(x, 1) if chain_axis is None else xp.moveaxis(x, chain_axis, 1)

@@ -56,6 +56,8 @@ def exponential_family(family: Any, noise: Any) -> Model:
 
     def log_ratio(theta: Array, x: Array) -> tuple[Array, Array]:
         T = family.statistics(x)
+        if theta.shape[-1:] != T.shape[-1:]:
+            raise invalid("theta", f"be (..., {T.shape[-1]})", shape_of(theta))
         offset = family.log_base(x) - noise.log_density(x)
         return _contract(theta, matrix_transpose(T)) + offset, T
 
@@ -115,10 +117,10 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
         xp, n = array_namespace(theta), x_data.shape[-2]
         x, params = xp.concat([x_data, x_noise], axis=-2), flat.unravel(theta)
         x = x[(None,) * (theta.ndim + 1 - x.ndim)]  # shared samples: one more axis
-        rows = x.shape[-2]
+        total = rows = max(1, x.shape[-2])  # without samples there is one empty chunk
         if width > 0 and is_numpy(theta):
             rows = max(64, CHUNK // (width * theta.dtype.itemsize))
-        chunks = [slice(k, k + rows) for k in range(0, x.shape[-2], rows)]
+        chunks = [slice(k, k + rows) for k in range(0, total, rows)]
         parts = [layer(params, x[..., chunk, :]) for chunk in chunks]
         r = xp.concat([y[..., 0] for y, _ in parts], axis=-1)
         if noise is not None:
@@ -171,6 +173,8 @@ def energy(
             must = f"be (*runs, n, d) with theta's runs {runs}"
             raise invalid("x", must, shape_of(x))
         y, pullback = layer(params, x)
+        if y.shape[-1] != 1:  # the pullback of ones would be that of their sum
+            raise invalid("layer", "give one number for each sample", shape_of(y))
         dx, _ = pullback(array_namespace(y).ones_like(y), dparams=False)
         return y[..., 0], dx
 
