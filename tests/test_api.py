@@ -10,6 +10,7 @@ import pkgutil
 import subprocess
 import sys
 import typing
+from configparser import ConfigParser
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,14 @@ def test_importing_all_of_it_is_cheap():
 
 def test_the_package_declares_its_types():
     assert (Path(refnce.__file__).parent / "py.typed").exists()
+
+
+def test_the_wheel_holds_the_package_alone():
+    """B7: figures and tests run from a clone."""
+    setuptools = pytest.importorskip("setuptools")
+    root, parser = Path(refnce.__file__).parent.parent, ConfigParser()
+    parser.read(root / "setup.cfg")
+    include = parser["options.packages.find"]["include"].split()
+    packages = setuptools.find_packages(str(root), include=include)
+    assert "refnce.logz" in packages
+    assert {name.partition(".")[0] for name in packages} == {"refnce"}

@@ -7,7 +7,8 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from refnce.array import backend
+from refnce import logz
+from refnce.array import backend, ratios
 from tests.libraries import FUNCTIONS, OTHERS, Library, arguments, call, or_skip, parts
 
 AGREE = pytest.mark.claim(
@@ -117,3 +118,24 @@ def test_no_global_state_changes():
             for convert in (np.asarray, strict):
                 call(name, *(convert(500 * x) for x in arguments(name)))
     assert before == state()
+
+
+def test_newton_on_a_gpu_launches_few_kernels_and_waits_four_times(monkeypatch):
+    """C5: each array that array-api-strict makes stands for a kernel."""
+    strict, counts = Library(backend.STRICT), {"launch": 0, "wait": 0}
+
+    def counted(what, function):
+        def count(*args, **kwargs):
+            counts[what] += 1
+            return function(*args, **kwargs)
+
+        return count
+
+    pair = [strict(np.random.default_rng(k).normal(size=(100, 512))) for k in (0, 1)]
+    array = type(pair[0])
+    launch = counted("launch", array._new.__func__)
+    monkeypatch.setattr(array, "_new", classmethod(launch))
+    monkeypatch.setattr(array, "__bool__", counted("wait", array.__bool__))
+    monkeypatch.setattr(ratios, "to_numpy", counted("wait", backend.to_numpy))
+    assert backend.to_numpy(logz.newton(*pair).converged).all()
+    assert 0 < counts["launch"] <= 200 and 0 < counts["wait"] <= 4, counts

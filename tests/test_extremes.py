@@ -1,5 +1,7 @@
 """Inputs that once broke a promise: far starts, ties, extreme nu, largest floats."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
@@ -213,3 +215,57 @@ def test_standard_error_where_squares_underflow():
     pair = array(*[383.0, 383.0, 469.0] * 6), array(*[-361.0, -545.0, -679.0] * 6)
     exact = certified.root(*pair).standard_error
     assert units_off(logz.newton(*pair).standard_error, exact) <= 64
+
+
+@pytest.mark.parametrize("solver", ["newton", "bar"])
+@pytest.mark.parametrize("infinite", [INF, -INF])
+def test_an_infinite_sample_keeps_the_fast_path(monkeypatch, solver, infinite):
+    """A12: the exact sums take ten times as long."""
+    monkeypatch.setattr(nce, "exact_sums", None)
+    for side in range(2):
+        g = rng(3)
+        pair = 1 + g.normal(size=(4, 300)), -1 + g.normal(size=(4, 300))
+        pair[side][0, 5] = infinite
+        assert np.all(getattr(logz, solver)(*pair).converged)
+
+
+# Counts
+
+
+def test_counts_beyond_the_integers_of_float32():
+    """A13: 2^24 + 1 samples below F, and 3 above it, cancel."""
+    r_data = np.full(2**24 + 1, -60.0, dtype=np.float32)
+    r_noise = np.full(3, 60.0, dtype=np.float32)
+    assert abs(nce.grad_F(r_data, r_noise, 0.0)) <= 1e-25
+
+
+@pytest.mark.parametrize("nu", [1.0, 0.3, 1e-30, 1e30])
+def test_counts_whose_products_are_no_float64(nu):
+    """A13: n m is beyond 2^53; the difference of the products has its sign."""
+    g, exact_nu = rng(7), Fraction(nu)
+    for _ in range(200):
+        n, m = (int(x) for x in g.integers(9 * 10**7, 2**32, size=2))
+        k_noise = int(g.integers(m))
+        k_data = min(n, round(exact_nu * n * (m - k_noise) / m))
+        exact = m * k_data - exact_nu * n * (m - k_noise)
+        exact /= n * m * (1 + exact_nu)
+        counts = np.float64(k_data), np.float64(k_noise)
+        found = nce.count_difference(*counts, (n, m), nu)
+        assert abs(Fraction(float(found)) - exact) <= abs(exact) * Fraction(2, 2**52)
+
+
+# Brackets
+
+
+@pytest.mark.parametrize("nu", [1.0, 0.1, 1e10])
+def test_root_is_inside_the_reported_bracket(nu):
+    """A8: to the last bit, the widening by the rounding of the sign included."""
+    g, pairs = rng(5), [(array(0.0), array(0.0, 1.0))]
+    for scale in (0.01, 0.3, 3.0, 30.0, 1000.0):
+        for n, m in ((1, 1), (5, 3), (2, 30)):
+            pairs.append((scale * g.normal(size=n), scale * g.normal(size=m)))
+    for pair in pairs:
+        root = certified.root(*pair, nu).F.value
+        for solver in SOLVERS:
+            lo, hi = map(float, getattr(logz, solver)(*pair, nu=nu).bracket)
+            assert lo <= root <= hi, (solver, pair)

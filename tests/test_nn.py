@@ -197,3 +197,44 @@ def test_energy_takes_the_runs_of_theta():
     says = r"x must be \(\*runs, n, d\) with theta's runs \(3,\); got shape \(5, 2\)"
     with pytest.raises(ValueError, match=says):
         models.energy(nn.mlp, shapes, theta)(x[0])
+
+
+LAYERS = [
+    (nn.linear, {"weight": (3, 2), "bias": (3,)}, (4, 2)),
+    (nn.mlp, {"0.weight": (3, 2), "0.bias": (3,)}, (4, 2)),
+    (nn.conv3x3, {"weight": (3, 2, 3, 3), "bias": (3,)}, (4, 2, 5, 5)),
+    (nn.quadratic_head, {"triangle": (2, 2), "b": (2,)}, (4, 2)),
+    (nn.leaky_relu, {}, (4, 2)),
+]
+
+
+@pytest.mark.parametrize("layer, shapes, shape", LAYERS)
+def test_layers_take_plain_arrays_of_fitting_shapes(layer, shapes, shape):
+    """A6, A7, B5: the filler of a mask counted, and a bias of one number broadcast."""
+    params = {name: np.ones(own) for name, own in shapes.items()}
+    x = np.ones(shape)
+    for bad in (np.ma.masked_array(x, x > 0), x.tolist(), x.astype(int), None):
+        with pytest.raises(TypeError, match="[xf] (is a|must hold|must be a)"):
+            layer(params, bad)
+    for name, own in shapes.items():
+        with pytest.raises(TypeError, match=f"{name.split('.')[-1]} is a MaskedArray"):
+            layer(params | {name: np.ma.masked_array(params[name])}, x)
+        if len(own) == 1:
+            with pytest.raises(ValueError, match="weight must|triangle must"):
+                layer(params | {name: np.ones(1)}, x)
+
+
+@pytest.mark.parametrize("width", [0, 64])
+def test_network_of_no_samples(width):
+    """B5: it gives no log-ratios, and the gradient 0."""
+    model = models.network(nn.mlp, nn.mlp_shapes(2, 4, 1), None, width)
+    r_data, r_noise, pullback = model(np.ones(17), np.ones((0, 2)), np.ones((0, 2)))
+    assert r_data.shape == r_noise.shape == (0,)
+    assert np.array_equal(pullback(r_data, r_noise), np.zeros(17))
+
+
+def test_energy_of_several_outputs_is_refused():
+    """Its gradient would be that of their sum."""
+    energy = models.energy(nn.mlp, nn.mlp_shapes(2, 4, 2), np.zeros(22))
+    with pytest.raises(ValueError, match=r"layer must give one number .* \(3, 2\)"):
+        energy(np.ones((3, 2)))

@@ -67,3 +67,10 @@ def test_pure_and_batched(method):
             alone[run], one = method(alone[run], g[run], rate=0.1)
             assert np.array_equal(step[run], one)
     assert np.array_equal(path, kept)
+
+
+@pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd, optim.adam])
+def test_gradients_that_are_not_plain_arrays_are_refused(optimizer):
+    for bad in (np.ma.masked_array(np.ones(2)), [1.0], np.ones(2, int)):
+        with pytest.raises(TypeError, match="gradient (is a|must hold)"):
+            optimizer(None, bad, rate=0.1)

@@ -84,3 +84,15 @@ def test_bracketed_runs_of_a_batch_use_their_start(impl):
     assert np.all(warm.evaluations < cold.evaluations)
     # A pass that sees the slope, the bracket, and one or two that prove the root.
     assert np.all(warm.evaluations[[1, 3]] <= 4)
+
+
+@pytest.mark.parametrize("infinite", [np.inf, -np.inf])
+@pytest.mark.parametrize("shift", [0.0, 40.0, -300.0])
+def test_an_infinite_sample_costs_newton_no_passes(impl, shift, infinite):
+    """A12: its start is made of the finite samples."""
+    pairs = [gaussian_1d(1.0, 1.0, 512, 400, seed) for seed in range(3)]
+    for side in range(2):
+        pair = [shift + np.stack(r) for r in zip(*pairs, strict=True)]
+        pair[side][1:, 7] = infinite
+        z = impl.logz.newton(*pair, xtol=1e-10)
+        assert np.all(z.converged) and np.all(z.evaluations <= 4)

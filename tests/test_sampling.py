@@ -368,3 +368,18 @@ def test_ess_is_nan_for_short_constant_or_infinite_chains():
     x = rng(27).normal(size=(500, 16, 4))
     x[:, 3, 1], x[7, 3, 2], x[9, 0, 3] = 0.1, np.inf, np.nan
     assert np.isnan(effective_sample_size(x)).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    "change", [np.ma.masked_array, lambda x: x + 1j, np.ndarray.tolist]
+)
+def test_ess_of_what_is_no_plain_array_is_refused(change):
+    """A6: the filler of a mask was taken, and an imaginary part dropped."""
+    with pytest.raises(TypeError, match="samples (is a|must hold)"):
+        effective_sample_size(change(np.ones((9, 2, 1))))
+
+
+@pytest.mark.parametrize("shape", [(), (20,), (20, 0, 3)])
+def test_ess_of_no_chains_is_refused(shape):
+    with pytest.raises(ValueError, match=r"samples must be \(steps, ..., chains, d\)"):
+        effective_sample_size(np.ones(shape))

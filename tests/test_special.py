@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from refnce import logz
 from refnce.array import last_sum, log_double_double, two_product, two_sum
+from refnce.array import validation
 from tests.regimes import rng
 from tests.strategies import nus
 
@@ -45,3 +47,17 @@ def test_last_sum(n):
         for row, got in zip(x.tolist(), last_sum(x).tolist(), strict=True):
             exact = math.fsum(row)
             assert abs(got - exact) <= (math.log2(n) + 16) * 2.0**-53 * exact
+
+
+def test_dot_products_are_too_short_for_the_threads_of_blas(monkeypatch):
+    """A15: over rows of 8,192 numbers OpenBLAS starts threads, which wait."""
+    lengths, vecdot = [], np.vecdot
+
+    def watched(x, y):
+        lengths.append(x.shape[-1])
+        return vecdot(x, y)
+
+    monkeypatch.setattr(np, "vecdot", watched)
+    g = np.random.default_rng(0)
+    logz.newton(*g.normal(size=(2, 100_001)))
+    assert 0 < max(lengths) <= validation.SHORT == 8192

@@ -350,3 +350,10 @@ def test_log_ratios_of_other_runs_raise():
     message = r"log-ratios \(\*\(1,\), n\), of the runs of F"
     with pytest.raises(ValueError, match=message):
         train.step(state, np.ones((4, 1)), np.zeros((3, 1)))
+
+
+def test_theta_of_another_number_of_statistics_raises():
+    noise = distributions.UnitGaussian(np.zeros(1))
+    model, x = models.exponential_family(noise, noise), np.ones((3, 1))
+    with pytest.raises(ValueError, match=r"theta must be \(..., 1\); got shape \(2,\)"):
+        model(np.zeros(2), x, x)
