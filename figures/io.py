@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import subprocess
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from secrets import token_hex
 from typing import Any
@@ -46,8 +46,9 @@ def provenance(settings: Settings, command: str, seconds: float) -> dict[str, An
     for name in ("numpy", "array-api-compat", "matplotlib", "refnce"):
         versions[name] = _version(name)
     if settings.backend != "numpy":
-        # The distribution of CuPy is called cupy-cuda12x or the like.
-        versions[settings.backend] = getattr(settings.xp, "__version__", None)
+        # The distribution of CuPy is called cupy-cuda12x or the like, and the namespace
+        # settings.xp is array-api-compat's, which has no version.
+        versions[settings.backend] = import_module(settings.backend).__version__
     return {
         "command": command,
         "seed": settings.seed,

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import numpy as np
 import pytest
@@ -330,3 +330,12 @@ def test_every_method_of_a_figure_sees_the_same_batches():
     paths = recording.record(settings, "", states, batches, list(range(20)), point)
     assert paths["bar"]["theta"].shape == (20, 2, 1)
     assert len(set(seen)) == 20 and len(seen) == 40
+
+
+def test_provenance_names_the_version_of_cupy(monkeypatch):
+    """C3: that of the module, as its distribution may be cupy-cuda12x."""
+    cupy = MagicMock()
+    cupy.__version__ = "14.2.0"
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    versions = figures_io.provenance(Settings(backend="cupy"), "", 0.0)["versions"]
+    assert versions["cupy"] == "14.2.0"

@@ -120,7 +120,7 @@ def experiment(settings: Settings) -> dict[str, Any]:
         "runs": runs,
         "optimizer": f"Adam, rate {RATE:g}",
         "F0": 0.0,
-        "held_out": HELD,
+        "held_out": held_count(settings),
         "dtype": "float32",
     }
     return {
@@ -166,6 +166,11 @@ def sources(settings: Settings) -> tuple[Dequantized, Dequantized, Gaussian]:
     return _sources(settings.mnist, settings.quick)
 
 
+def held_count(settings: Settings) -> int:
+    """How many held-out digits, and as much noise, are looked at."""
+    return 64 if settings.quick else HELD
+
+
 def path_of(job: Job) -> Path:
     """The checkpoint of a job."""
     assert job.settings.work is not None, "figures.__main__ gives a folder"
@@ -196,7 +201,7 @@ class Trainer:
             x, y = (settings.array(z, "float32") for z in self.batches(0))
             F = logz.newton(*model(theta, x, y)[:2]).F
         self.state = train.start(training, theta, F)
-        count = 64 if settings.quick else HELD
+        count = held_count(settings)
         laws = ((held, make_rng(job.seed, 1, 0)), (noise, make_rng(job.seed, 1, 1)))
         draws = (law.sample(rng, count) for law, rng in laws)
         self.held = [settings.array(x, "float32") for x in draws]
