@@ -77,8 +77,9 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     Notes
     -----
     Definition 3.1 and Equation 1, where 1 + nu = 2. The error is at most 4 ulps, for
-    log-ratios and F up to 1e15 in size. It may reach 10 ulps where some
-    hundred samples are equal, since their rounding errors are equal too.
+    log-ratios and F up to 1e15 in size. It may reach 10 ulps where 16 or more samples
+    are equal to rounding, since their rounding errors are equal too. float32 log-ratios
+    are evaluated in float64, and the result is rounded: it is right to half an ulp.
 
     Examples
     --------

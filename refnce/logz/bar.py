@@ -78,11 +78,12 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     LogZ
         A run is CONVERGED when the step of Newton's method, |(A - nu B)/(A - nu B)'|,
         is at most max(xtol, 4 eps |F|, 8 eps). (xtol counts up to 0.5, 4 eps |F| up to
-        0.25.) F is then the end of that step. The last update itself can be small
-        without convergence, where h' is small. CYCLE: the updates alternate in sign
-        with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
-        convergence (h' near 2), not divergence; F is the last iterate, bracket the last
-        two. MAX_UPDATES: neither after ``max_updates``.
+        0.25.) F is then the end of that step: right to max(xtol, 4 units), or 6 units
+        where 16 or more samples are equal to rounding. The last update itself can be
+        small without convergence, where h' is small. CYCLE: the updates alternate in
+        sign with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is
+        slow convergence (h' near 2), not divergence; F is the last iterate, bracket the
+        last two. MAX_UPDATES: neither after ``max_updates``.
 
     Raises
     ------
