@@ -1,4 +1,4 @@
-"""The convolution is the definition's and PyTorch's."""
+"""The convolution is the definition's; test_resnet.py compares it with PyTorch."""
 
 from functools import partial
 
@@ -105,20 +105,6 @@ def test_layouts():
     inner = nchw_to_hwcn(x)
     assert inner[1, 4, 5, 3, 2] == x[1, 2, 3, 4, 5] and inner.flags.c_contiguous
     assert np.array_equal(hwcn_to_nchw(inner), x)
-
-
-@strides
-def test_conv3x3_agrees_with_pytorch(stride):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    params, x, g = drawn(8, 3, 4, 5, 7, 10)
-    arrays = {"x": x} | params
-    leaves = {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()}
-    out = torch.nn.functional.conv2d(*leaves.values(), stride=stride, padding=1)
-    dy = g.normal(size=out.shape)
-    out.backward(torch.tensor(dy))
-    grads = {k: leaf.grad.numpy() for k, leaf in leaves.items()}
-    got = evaluated(partial(nn.conv3x3, stride=stride), arrays, dy)
-    assert_all_close(got, (out.detach().numpy(), grads), EPS / 8)
 
 
 def test_shape_mismatch_raises():
