@@ -12,21 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-for name in ("tqdm", "safetensors"):
-    why = f"the figures need {name}: pip install 'refnce[figures]'"
-    pytest.importorskip(name, reason=why)
+import tests.gallery  # noqa: F401, which skips where the figures' libraries are missing
 
-import safetensors.numpy  # noqa: E402
+import safetensors.numpy
 
-from figures import __main__ as command  # noqa: E402
-from figures import checkpoint  # noqa: E402
-from figures.io import FileError  # noqa: E402
-from figures.mnist.gaussian import Gaussian  # noqa: E402
-from figures.settings import Settings  # noqa: E402
-from refnce import distributions, optim, train  # noqa: E402
-from refnce.train import Method, Training, models  # noqa: E402
-from refnce.train.fit import Batches, fit  # noqa: E402
-from tests.real_mnist import FOLDER, REAL  # noqa: E402
+from figures import __main__ as command
+from figures import checkpoint
+from figures.io import FileError
+from figures.mnist.gaussian import Gaussian
+from figures.settings import Settings
+from refnce import distributions, optim, train
+from refnce.train import Method, Training, models
+from refnce.train.fit import Batches, fit
+from tests.real_mnist import FOLDER, REAL
 
 ADAPTIVE = Method("bar", rate=0.1, optimizer=optim.adam)
 

@@ -40,14 +40,11 @@ def test_density_integrates_to_one(law):
     assert mass == pytest.approx(1.0, abs=1e-10)
 
 
-def test_gaussian_densities_agree_with_scipy():
+def test_densities_agree_with_scipy():
     covariances = (np.eye(2), np.diag(DIAGONAL.variance), FULL.covariance)
     for law, covariance in zip((UNIT, DIAGONAL, FULL), covariances, strict=True):
         expected = stats.multivariate_normal(law.mean, covariance).logpdf(X)
         assert_close(law.log_density(X), expected, scale=10.0 + np.abs(expected))
-
-
-def test_ring_density_agrees_with_scipy():
     angles = 2 * np.pi * np.arange(RING.components) / RING.components
     means = RING.radius * np.stack([np.cos(angles), np.sin(angles)], axis=-1)
     densities = [stats.multivariate_normal(mean).pdf(X) for mean in means]

@@ -126,24 +126,6 @@ def test_optimizers_of_theta_and_F_keep_their_states(update):
 
 
 @each_method
-def test_a_batch_of_runs_is_its_runs_trained_alone(method):
-    """Over several steps with optimizer states; a run may also have no axis."""
-    x, y, theta, F = drawn()
-    rng = make_rng(5)
-    batches = [(DATA.sample(rng, 2, 40), NOISE.sample(rng, 2, 60)) for _ in range(6)]
-    training = Training(MODEL, method, optim.adam, 0.05)
-    batch = train.start(training, theta, F)
-    alone = [train.start(training, theta[run], F[run, ...]) for run in range(2)]
-    for x, y in batches:
-        batch = train.step(batch, x, y)
-        alone = [train.step(alone[run], x[run], y[run]) for run in range(2)]
-    for run in range(2):
-        # Rounding differs with the shape of the product; Adam's division may carry it.
-        assert_close(alone[run].theta, batch.theta[run], scale=20.0, ulps=1000)
-        assert_close(alone[run].F, batch.F[run], scale=20.0, ulps=1000)
-
-
-@each_method
 def test_step_is_pure(method):
     """It draws nothing and changes none of its arguments."""
     x, y, theta, F = drawn()

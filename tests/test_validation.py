@@ -90,11 +90,12 @@ def test_mixed_libraries_and_devices(name, argument, strict):
 
 @pytest.mark.parametrize("name", TAKES_NU)
 @pytest.mark.parametrize(
-    "nu", [0, -1.0, np.inf, np.nan, "1", None, True, 1j, [1.0], HUGE]
+    "nu", [0, -1.0, 1e-31, 1e31, np.inf, np.nan, "1", None, True, 1j, [1.0], HUGE]
 )
 def test_bad_nu(name, nu):
     error = TypeError if type(nu) is list else ValueError
-    with pytest.raises(error, match=r"\bnu (must be a .*got|is a list)"):
+    says = r"\bnu (must be a number > 0, from 1e-30 to 1e30 .*; got|is a list)"
+    with pytest.raises(error, match=says):
         call(name, *arguments(name), nu=nu)
 
 

@@ -57,9 +57,8 @@ def step_rows(dtype: str) -> list[str]:
     training = Training(model, Method("bar"), optim.adam, RATE)
     state = train.start(training, theta, np.zeros((), dtype))
     net, z = torch_net(theta), torch.from_numpy(np.concatenate([x, y]))
-    adam, F = torch.optim.Adam(net.parameters(), lr=RATE), torch.zeros(
-        (), dtype=z.dtype
-    )
+    adam = torch.optim.Adam(net.parameters(), lr=RATE)
+    F = torch.zeros((), dtype=z.dtype)
     softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
 
     def ours() -> None:
