@@ -18,7 +18,6 @@ import pytest
 import refnce
 from refnce import logz
 from tests import libraries
-from tests.libraries import CORE
 
 SAMPLES = "(r_data, r_noise, F, *, nu=1.0)"
 FAMILY = "(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0)"
@@ -62,11 +61,11 @@ def test_the_surface_is_whole():
     assert "refnce.logz.newton" in MODULES and "refnce.conformance.score" in MODULES
 
 
-@pytest.mark.parametrize("space", CORE)
+@pytest.mark.parametrize("space", libraries.CORE)
 def test_all_lists_the_surface(space):
     more = {"LogZ", "Status"} if space == "logz" else set()
     names = importlib.import_module(f"refnce.{space}").__all__
-    assert sorted(names) == sorted({*CORE[space], *more})
+    assert sorted(names) == sorted({*libraries.CORE[space], *more})
 
 
 @pytest.mark.parametrize("name", MODULES)

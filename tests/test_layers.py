@@ -8,8 +8,7 @@ from hypothesis import given
 
 from figures.mnist import network
 from refnce import nn
-from refnce.array import backend
-from refnce.array import make_rng as rng
+from refnce.array import backend, make_rng as rng
 from refnce.nn.conv import average_pool, convolution
 from refnce.nn.resnet import residual
 from tests.close import assert_close

@@ -65,9 +65,8 @@ def test_blocks_start_as_their_shortcuts():
 
 
 @pytest.mark.parametrize("sign, factor", [("negative", -1.0), ("positive", 1.0)])
-def test_log_ratio_agrees_with_pytorch(sign, factor):
+def test_log_ratio_agrees_with_pytorch(torch, sign, factor):
     """r, its gradient by all parameters and by the image: rounding, 18 layers deep."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
     params, x, g = drawn(2)
     dr = g.normal(size=(3, 1))
     layer = network.log_ratio(WIDTHS, sign, side=9)

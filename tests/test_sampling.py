@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from refnce import nn, sampling
-from refnce.array import backend
-from refnce.array import make_rng as rng
+from refnce.array import backend, make_rng as rng
 from refnce.nn.params import Flat
 from refnce.sampling import effective_sample_size
 from refnce.train import models

@@ -78,35 +78,34 @@ def step_by_hand(training, x, y, theta, F, states=(None, None)):
     return theta + change, F_next, (state, state_F)
 
 
-@pytest.mark.parametrize("nu", [1.0, 1.5])
-@pytest.mark.parametrize("F_first", [False, True])
-@pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
-@each_method
-def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
-    """Eq. 3, 11 or the root for F, Eq. 13 for theta, at the old or at the new F."""
-    training = Training(MODEL, replace(method, F_first=F_first), optimizer, 0.3, nu)
+def assert_step_is_its_formulas(training):
     x, y, theta, F = drawn()
     after = train.step(train.start(training, theta, F), x, y)
     for run in range(2):
         expected = step_by_hand(training, x[run], y[run], theta[run], F[run])
         # Sums of some 60 terms; roots agree to their units, and theta's gradient
         # follows F with a slope below max T = 20. Adam's eps is 1e-8 of a gradient.
-        ulps = {} if method.optimizer is optim.sgd else {"ulps": 2.0**26}
+        ulps = {} if training.method.optimizer is optim.sgd else {"ulps": 2.0**26}
         assert_close(after.theta[run], expected[0], scale=20.0, **ulps)
         assert_close(after.F[run], expected[1], scale=20.0, **ulps)
+
+
+@pytest.mark.parametrize("nu", [1.0, 1.5])
+@pytest.mark.parametrize("F_first", [False, True])
+@pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
+@each_method
+def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
+    """Eq. 3, 11 or the root for F, Eq. 13 for theta, at the old or at the new F."""
+    method = replace(method, F_first=F_first)
+    assert_step_is_its_formulas(Training(MODEL, method, optimizer, 0.3, nu))
 
 
 @pytest.mark.parametrize("F_first", [False, True])
 @pytest.mark.parametrize("update", ["gradient", best_F])
 def test_a_loss_of_one_s_own(update, F_first):
     """The exponential loss of Liu et al. 2021, with its best F in closed form."""
-    x, y, theta, F = (a[0] for a in drawn())
     method = Method(update, rate=0.5, F_first=F_first)
-    training = Training(MODEL, method, optim.sgd, 0.3, loss=ence)
-    after = train.step(train.start(training, theta, F), x, y)
-    expected = step_by_hand(training, x, y, theta, F)
-    assert_close(after.F, expected[1], scale=20.0)
-    assert_close(after.theta, expected[0], scale=20.0)
+    assert_step_is_its_formulas(Training(MODEL, method, rate=0.3, loss=ence))
 
 
 @pytest.mark.parametrize("update", ["gradient", "bar"])
@@ -217,8 +216,7 @@ def test_invalid_start_raises():
         with pytest.raises(ValueError, match="theta must be .* and F .*; got shapes"):
             train.start(training, np.zeros(theta), np.zeros(F))
     state = train.start(training, np.zeros((5, 6)), np.zeros(5))
-    assert isinstance(state, State)
-    assert state.stopped_at.dtype == np.int64
+    assert isinstance(state, State) and state.stopped_at.dtype == np.int64
     assert train.start(training, np.zeros((5, 6), "f4"), 2).F.dtype == np.float32
     with pytest.raises(ValueError, match="F must be finite"):
         train.start(training, np.zeros((5, 6)), np.nan)

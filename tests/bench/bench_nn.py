@@ -20,6 +20,7 @@ import torch
 from refnce import distributions, nn, optim, sampling, train
 from refnce.nn.params import Flat
 from refnce.train import Method, Training, models
+from tests.regimes import rng
 
 torch.set_num_threads(1)
 BATCH, RATE, STEPS = 512, 1e-3, 50
@@ -30,10 +31,6 @@ DATA = distributions.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5)
 LOG_Q0 = np.log(2.0) + distributions.LOG_2PI  # log q(x) = -|x|^2 / 4 - LOG_Q0
 # forward, gradient of the weights, gradient of all activations but the first
 FLOPS = 2 * 2 * BATCH * (3 * (2 * 128 + 128 * 64 + 64) - 2 * 128)
-
-
-def rng(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(seed))
 
 
 def first_theta(dtype: str) -> np.ndarray:
