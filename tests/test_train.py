@@ -272,3 +272,53 @@ def test_log_ratios_of_other_runs_raise():
     message = r"log-ratios \(\*\(1,\), n\), of the runs of F"
     with pytest.raises(ValueError, match=message):
         train.step(state, np.ones((4, 1)), np.zeros((3, 1)))
+
+
+def shifted(theta, x, y):
+    """The model r = theta + x."""
+    r = [theta[..., :1] + z[:, 0] for z in (x, y)]
+    return *r, lambda *drs: sum(np.sum(dr, axis=-1, keepdims=True) for dr in drs)
+
+
+@pytest.mark.parametrize("nu", [1.0, 0.25])
+@pytest.mark.parametrize(
+    "size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)]
+)
+def test_eq11_bar_moves_where_every_sigmoid_underflows(size_data, size_noise, nu):
+    """The logarithm of 0 in Eq. 11 is avoided; theta's gradient is 0 there."""
+    x = np.array([[size_data], [size_data + 1.0]])
+    y = np.array([[-size_noise], [-size_noise - 3.0]])
+    after = {}
+    for update in ("bar", "gradient"):
+        training = Training(shifted, Method(update), nu=nu)
+        state = train.start(training, np.zeros((1, 1)), np.array([5.0]))
+        after[update] = train.step(state, x, y)
+    expected = logz.bar_update(x[:, 0], y[:, 0], 5.0, nu=nu)
+    assert np.isfinite(expected)
+    assert_close(after["bar"].F[0], expected, scale=2000.0)
+    slope = nce.grad_F(x[:, 0], y[:, 0], 5.0, nu=nu)
+    assert_close(after["gradient"].F[0], 5.0 - slope, scale=5.0)
+    if size_data == size_noise:
+        assert after["gradient"].F[0] == 5.0 and after["bar"].theta[0, 0] == 0.0
+
+
+FIXED = (
+    Method("gradient"),
+    Method("bar"),
+    Method("bar", 0.5),
+    Method("newton", 1.0, True),
+)
+
+
+@pytest.mark.parametrize("method", FIXED)
+def test_training_on_one_batch_ends_where_all_gradients_are_0(method):
+    data, noise = (distributions.UnitGaussian(np.array([mean])) for mean in (1.0, 0.0))
+    x, y = data.sample(make_rng(2), 200), noise.sample(make_rng(3), 200)
+    training = Training(models.exponential_family(data, noise), method)
+    state = train.start(training, np.zeros(1), np.asarray(0.0))
+    for _ in range(400):
+        state = train.step(state, x, y)
+    r = [state.theta * z[:, 0] + 0.5 * np.log(2 * np.pi) for z in (x, y)]
+    assert_close(nce.grad_F(*r, state.F), 0.0, scale=1.0)
+    g = nce.grad_r(*r, state.F)
+    assert_close(g[0] @ x[:, 0] + g[1] @ y[:, 0], 0.0, scale=3.0)
