@@ -42,6 +42,7 @@ from refnce.array import two_product, two_sum, where, where_certified
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
 EPS, NORMAL = sys.float_info.epsilon, sys.float_info.min
+HUGE = 2.0**64
 FAR = math.log(sys.float_info.max) / 3.0  # L/3
 TINY = 64.0 * math.exp(-2.0 * FAR) / EPS
 
@@ -76,8 +77,9 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     Notes
     -----
     Definition 3.1 and Equation 1, where 1 + nu = 2. The error is at most 4 ulps, for
-    log-ratios and F up to 1e15 in size. It may reach 10 ulps where some
-    hundred samples are equal, since their rounding errors are equal too.
+    log-ratios and F up to 1e15 in size. It may reach 10 ulps where 16 or more samples
+    are equal to rounding, since their rounding errors are equal too. float32 log-ratios
+    are evaluated in float64, and the result is rounded: it is right to half an ulp.
 
     Examples
     --------
@@ -99,13 +101,16 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         below, d, e, q = split(r, F, ratios.nu, 0.0 * F)
         large = below if sign > 0 else ~below
         rest = xp.where(large, e, 0.0) + xp.log1p(q)
-        return [last_sum(xp.where(large, d, 0.0) + rest)]
+        far = large & (d > HUGE)  # the sum of such may overflow where the mean does not
+        rest = xp.where(large & ~far, d, 0.0) + rest
+        return [last_sum(rest), last_sum(xp.where(far, d / HUGE, 0.0))]
 
     def exact(ratios, F):
-        r_data, r_noise = ratios.pair
-        (data,) = ratios.over(lambda r, F: softplus(r, F, 1), r_data, F)
-        (noise,) = ratios.over(lambda r, F: softplus(r, F, -1), r_noise, F)
-        return data, noise
+        value = 0.0 * F
+        for r, sign, w in zip(ratios.pair, (1, -1), weights(*ratios.sizes, ratios.nu)):
+            rest, far = ratios.over(lambda r, F: softplus(r, F, sign), r, F)
+            value = value + w * rest + (w * far) * HUGE
+        return [value]
 
     return _weighted(ratios, F, quick_data, quick_noise, exact)  # Eq. (1)
 
@@ -157,9 +162,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
         return [last_sum(t - t * t)]
 
     def exact(ratios, F):
-        sums, distances = exact_sums(ratios, F, order=1)
-        parts = zip(sums, distances)
-        return [(up + down) * host.exp(-M) for (*_, up, down), M in parts]
+        _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
+        return [(U + D) * host.exp(-M)]
 
     return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
@@ -198,16 +202,12 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
 
 
 def _weighted(ratios, F, f_data, f_noise, exact):
-    """The weighted sums of f(E, S), or those of ``exact`` if they are not certified."""
+    """The weighted sum of f(E, S), or that of ``exact`` where it is not certified."""
     w_data, w_noise = weights(*ratios.sizes, ratios.nu)
-
-    def total(data, noise):
-        return w_data * data + w_noise * noise
-
-    value = total(*(x for (x,) in ratios.over_odds(F, f_data, f_noise)))
+    (data,), (noise,) = ratios.over_odds(F, f_data, f_noise)
+    value = w_data * data + w_noise * noise
     certified = is_certified(value, F, ratios.nu)
-    by_exact = lambda ratios, F: [total(*exact(ratios, F))]  # noqa: E731
-    (value,) = where_certified(certified, (value,), by_exact, ratios, F)
+    (value,) = where_certified(certified, (value,), exact, ratios, F)
     return ratios.result(value)
 
 

@@ -2,3 +2,11 @@
 
 A run of ``pytest`` ends with the ledger of claims.
 """
+
+from pathlib import Path
+
+import pytest
+
+# The assertions of helpers are then executed under python -O too.
+for file in Path(__file__).parent.glob("*.py"):
+    pytest.register_assert_rewrite(f"tests.{file.stem}")

@@ -63,9 +63,8 @@ def judge_solvers(impl, worst, case, pair, dtype):
         if name == "bar" and z.status in (CYCLE, MAX_UPDATES):
             continue  # it does not claim a root
         assert z.status == CONVERGED, f"{name} at {case.name}: status {z.status}"
-        error = (
-            units_off(z.F, root.F, dtype, impl.floor) if z.F.dtype == dtype else np.inf
-        )
+        right = z.F.dtype == dtype
+        error = units_off(z.F, root.F, dtype, impl.floor) if right else np.inf
         worst.add(name, error, case.name)
         lo, hi = map(float, z.bracket)
         bracket = f"{name} at {case.name}: {z.bracket} of {z.F}, root {root.F.value}"

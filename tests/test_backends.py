@@ -9,7 +9,8 @@ import pytest
 
 from refnce import logz
 from refnce.array import backend, ratios
-from tests.libraries import FUNCTIONS, OTHERS, Library, arguments, call, or_skip, parts
+from tests.libraries import FUNCTIONS, OTHERS, Foreign, Library
+from tests.libraries import arguments, call, or_skip, parts
 
 AGREE = pytest.mark.claim(
     "Array libraries",
@@ -104,9 +105,9 @@ def test_three_reasons_for_no_cupy(monkeypatch, module, message):
         backend.load("cupy")
 
 
-def test_no_global_state_changes():
+def test_no_global_state_changes(monkeypatch):
     """Error state, strict flags and random stream stay; no warning escapes."""
-    strict = Library(backend.STRICT)
+    strict, minimal = Library(backend.STRICT), Foreign("minimal", monkeypatch).to
 
     def state():
         flags = strict.xp.get_array_api_strict_flags()
@@ -115,7 +116,7 @@ def test_no_global_state_changes():
     before = state()
     with np.errstate(all="raise"):
         for name in FUNCTIONS[:11]:  # of log-ratios
-            for convert in (np.asarray, strict):
+            for convert in (np.asarray, strict, minimal):
                 call(name, *(convert(500 * x) for x in arguments(name)))
     assert before == state()
 

@@ -293,15 +293,3 @@ def test_overlap_is_one_for_equal_laws_and_zero_without_overlap(impl):
     for sign in (1.0, -1.0):
         pair = (sign * (x + g.normal(size=50)) for x in (60, -60))
         assert 0 <= impl.logz.newton(*pair).overlap < math.exp(-50.0)
-
-
-def test_standard_error_covers_in_simulation(impl):
-    """The truth lies within 1.96 standard errors in 95% of 4000 runs at n = m = 200.
-
-    Under the normal law the share is binomial with sd 0.34%. Bounds of +-2% fail
-    falsely less than once in 1e6, and leave 0.3% for the O(1/n) that it neglects.
-    """
-    g = rng(77)
-    z = impl.logz.newton(*(d + g.standard_normal((4000, 200)) for d in (1.0, 0.0)))
-    share = float(np.mean(np.abs(z.F - 0.5) <= 1.959964 * z.standard_error))
-    assert abs(share - 0.95) < 0.02

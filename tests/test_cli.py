@@ -119,6 +119,58 @@ def test_text_may_have_comments_and_be_compressed(solve, tmp_path, files):
     assert solve(files[0], path) == solve(*files)
 
 
+def test_a_column_of_a_table(solve, tmp_path):
+    """Time and value: without the choice no number is taken for a log-ratio."""
+    (tmp_path / "data").write_text("# t r\n0 1.5\n10 1.2\n20 0.9\n")
+    (tmp_path / "noise").write_text("a 0.1\n\nb -0.2\nc 0.3")
+    paths = tmp_path / "data", tmp_path / "noise"
+    status, out, _ = solve(*paths, "--column", 2, "--json")
+    assert status == 0 and abs(json.loads(out)["F"] - 0.632189263358198) < 1e-15
+    for column, where in ((-1, "line 2 has 2"), (1, "'a' is no"), (3, "line 2 has 2")):
+        assert_refused(solve(*paths, "--column", column), where)
+    (tmp_path / "noise").write_text("0 0.1\n10 -0.2\n20")  # its last line was cut
+    assert_refused(solve(*paths, "--column", 2), "noise", "line 3 has 1 columns")
+
+
+def test_standard_input(solve, files, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(TEXT))
+    assert solve(files[0], "-") == solve(*files)
+    assert_refused(solve("-", "-"), "can be one of the two")
+    assert_refused(solve(*files, "--column", 2), files[1], "line 1 has 1 columns")
+
+
+@pytest.mark.parametrize("units", ["kJ/mol", "kcal/mol"])
+def test_work_in_units(solve, tmp_path, units):
+    """At 300 K kT is 2.494338785445972 kJ/mol, and a calorie is 4.184 J."""
+    kT = 2.494338785445972 / (4.184 if units == "kcal/mol" else 1.0)
+    paths = tmp_path / "forward.npy", tmp_path / "reverse.npy"
+    np.save(paths[0], R_DATA)
+    np.save(paths[1], -R_NOISE)
+    plain = json.loads(solve(*paths, "--work", "--json")[1])
+    for path in paths:
+        np.save(path, kT * np.load(path))
+    options = "--work", "--units", units, "--temperature", 300, "--json"
+    found = json.loads(solve(*paths, *options)[1])
+    for key in ("Delta_f", "standard_error"):
+        assert abs(found[key] - kT * plain[key]) <= 1e-14 * abs(found[key])
+    assert found["units"] == units and found["overlap"] == pytest.approx(
+        plain["overlap"]
+    )
+
+
+def test_a_result_that_is_not_to_be_trusted_exits_3(solve, tmp_path, files):
+    np.save(tmp_path / "far.npy", R_DATA + 60.0)
+    status, out, err = solve(tmp_path / "far.npy", files[1])
+    assert status == 3 and "trusted         False" in out and err.count("\n") == 1
+    assert "the overlap is under 0.01" in err
+    np.save(tmp_path / "work.npy", R_DATA)
+    np.save(tmp_path / "wrong-sign.npy", R_NOISE)
+    status, _, err = solve(
+        tmp_path / "wrong-sign.npy", tmp_path / "wrong-sign.npy", "--work"
+    )
+    assert status == 3 and "second law" in err
+
+
 def archive():
     file = io.BytesIO()
     np.savez(file, a=R_DATA)
@@ -155,16 +207,18 @@ def header_of_shape(shape):
 
 NOT_NPY = "cannot be read: "
 BAD_FILES = [
-    ("gone.txt", None, "gone.txt not found"),
-    ("gone.npy", None, "No such file or directory"),
+    ("gone.txt", None, "No such file or directory"),
+    ("gone.npy", None, "not a regular file"),
     ("empty.txt", " \n ", "holds 0 numbers"),
-    ("words.txt", "# a\n1\nfour", "could not convert string 'four'"),
-    ("grouped.txt", "1\n1_000", "could not convert string '1_000'"),
-    ("cut.txt", "1\n2\n1.5e", "could not convert string '1.5e'"),
-    ("table.txt", "0 1.5\n10 1.2", "it holds 2 columns"),
-    ("row.txt", "1 2 3", "it holds 3 columns"),
-    ("part.txt", "0 1\n1 2\n2", "columns changed from 2 to 1"),
-    ("ragged.txt", "1\n\n2 3", "columns changed from 1 to 2"),
+    ("words.txt", "# a\n1\nfour", "line 3: 'four' is no number"),
+    ("grouped.txt", "1\n1_000", "line 2: '1_000' is no number"),
+    ("cut.txt", "1\n2\n1.5e", "line 3: '1.5e' is no number"),
+    ("table.txt", "0 1.5\n10 1.2", "line 1 has 2 columns; --column chooses one"),
+    ("row.txt", "1 2 3", "line 1 has 3 columns"),
+    ("part.txt", "0 1\n1 2\n2", "line 1 has 2 columns"),
+    ("ragged.txt", "1\n\n2 3", "line 3 has 2 columns"),
+    ("large.txt", "1\n1e400", "line 2: '1e400' is no number"),
+    ("zeros.txt", bytes(300_000), "is no number"),
     ("nan.txt", "1\nnan\n2\nNaN", "holds 4 numbers, 2 of them NaN"),
     ("cut.gz", gzip.compress(b"1\n" * 99)[:-4], "cannot be read: Compressed file"),
     ("bytes.txt", b"\xff\xfe\x00", "or text with one number a line"),
@@ -210,6 +264,10 @@ def test_invalid_file_is_refused(solve, tmp_path, files, file, side):
         (["--method", "guess"], "invalid choice: 'guess'"),
         (["--backend", "torch"], "invalid choice: 'torch'"),
         (["--frobnicate"], "unrecognized arguments: --frobnicate"),
+        (["--units", "kJ/mol", "--work"], "need --work and --temperature"),
+        (["--units", "kJ/mol", "--temperature", "300"], "need --work"),
+        (["--temperature", "300", "--work"], "kT needs neither"),
+        (["--units", "kcal/mol", "--temperature", "-1", "--work"], "must be > 0"),
     ],
 )
 def test_invalid_option_is_refused(solve, files, options, complaint):

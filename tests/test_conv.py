@@ -1,4 +1,4 @@
-"""The convolution is the definition's and PyTorch's."""
+"""The convolution is the definition's; test_resnet.py compares it with PyTorch."""
 
 from functools import partial
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from refnce import nn
 from refnce.array import make_rng
 from refnce.nn import conv
-from refnce.nn.conv import average_pool, convolution, hwcn_to_nchw, nchw_to_hwcn
+from refnce.nn.conv import average_pool, convolution
 from tests import plain_conv
 from tests.close import assert_close
 from tests.strategies import seeds
@@ -97,28 +97,6 @@ def test_average_pool():
     assert none == {} and y.shape == (2, 4, 7) and dx.shape == x.shape
     assert_close(y, x.sum(axis=(1, 2)).swapaxes(-1, -2) / 15, scale=4.0)
     assert_close(np.sum(dx * x), np.sum(dy * y), scale=400.0)
-
-
-def test_layouts():
-    """Each is the inverse of the other, and the inner one is contiguous."""
-    x = make_rng(7).normal(size=(2, 3, 4, 5, 6))
-    inner = nchw_to_hwcn(x)
-    assert inner[1, 4, 5, 3, 2] == x[1, 2, 3, 4, 5] and inner.flags.c_contiguous
-    assert np.array_equal(hwcn_to_nchw(inner), x)
-
-
-@strides
-def test_conv3x3_agrees_with_pytorch(stride):
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    params, x, g = drawn(8, 3, 4, 5, 7, 10)
-    arrays = {"x": x} | params
-    leaves = {k: torch.tensor(a, requires_grad=True) for k, a in arrays.items()}
-    out = torch.nn.functional.conv2d(*leaves.values(), stride=stride, padding=1)
-    dy = g.normal(size=out.shape)
-    out.backward(torch.tensor(dy))
-    grads = {k: leaf.grad.numpy() for k, leaf in leaves.items()}
-    got = evaluated(partial(nn.conv3x3, stride=stride), arrays, dy)
-    assert_all_close(got, (out.detach().numpy(), grads), EPS / 8)
 
 
 def test_shape_mismatch_raises():

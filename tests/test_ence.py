@@ -101,17 +101,6 @@ def test_best_F_is_stationary_and_the_minimum(impl, r_data, r_noise, away):
     assert abs(float(impl.ence.loss(*pair, F + away)) - expected) <= slack * expected
 
 
-@theorem(BEST_F, where="ence.log_z")
-@given(log_ratios, log_ratios, st.integers(-64, 64))
-def test_best_F_under_swap_and_shift(impl, r_data, r_noise, shift):
-    log_z = impl.ence.log_z
-    F = float(log_z(r_data, r_noise))
-    size = max(1.0, *(np.abs(x).max() for x in (r_data, r_noise, shift)))
-    slack = 16 * impl.eps * size  # r + shift and both exponents round
-    assert abs(float(log_z(-r_noise, -r_data)) + F) <= slack
-    assert abs(float(log_z(r_data + shift, r_noise + shift)) - (F + shift)) <= slack
-
-
 @theorem("eNCE is convex in F for any log-ratios, as NCE is", where="ence.grad_F")
 @given(log_ratios, log_ratios, st.floats(-60.0, 60.0), st.floats(0.0, 60.0))
 def test_derivative_in_F_increases(impl, r_data, r_noise, F, ahead):

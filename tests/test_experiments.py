@@ -126,12 +126,10 @@ def test_stopping_rule(impl, evidence, ring):
     "BAR and binary search converge faster than NCE where F is the only parameter"
 )
 def test_faster_than_nce(evidence):
-    off = {
-        name: p["off_root"] for name, p in committed("fig01")["trajectories"].items()
-    }
-    every = {name: p["every"] for name, p in committed("fig01")["trajectories"].items()}
+    paths = committed("fig01")["trajectories"]
+    off = {name: path["off_root"] for name, path in paths.items()}
     names = "NCE", "NCE, F rate 10x"
-    nce = min(off[name]["median"][30 // every[name]] for name in names)
+    nce = min(off[name]["median"][30 // paths[name]["every"]] for name in names)
     bar, search = off["BAR"]["worst"][10], off["binary search"]["worst"][29]
     evidence(f"at most {bar:.1g} off after 10 BAR updates, {search:.1g} after 30")
     evidence(f"halvings; after 30 NCE steps at best a median of {nce:.1g}")

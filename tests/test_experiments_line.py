@@ -30,9 +30,8 @@ both_data = pytest.mark.parametrize("data", ["fresh", "fixed"])
 @pytest.fixture(scope="module")
 def line():
     """The committed numbers of Figures 8, 9, 10 by distance."""
-    return {
-        d: committed(name) for d, name in {1: "fig08", 4: "fig09", 16: "fig10"}.items()
-    }
+    names = {1: "fig08", 4: "fig09", 16: "fig10"}
+    return {d: committed(name) for d, name in names.items()}
 
 
 def phase(numbers, methods, start, stop, data="fresh"):

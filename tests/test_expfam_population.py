@@ -183,33 +183,6 @@ def test_section_3_1_population_root_of_unit_gaussians(impl, evidence, distance)
     assert worst <= 1.0
 
 
-@theorem("Eq. 13", EQ_13, "expfam.gradient")
-def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
-    """Variances in [6, 12] (Section 4.2): at theta*, F* the gradient is 0 within its
-    covariance.
-
-    n g^T C^-1 g is chi-square with 33 degrees of freedom, under 103 but for 1e-8. With
-    half the variances it is thousands.
-    """
-    g, d, n = rng(7), 16, 20000
-    variance = g.uniform(6, 12, size=d)
-    x, y = np.sqrt(variance) * g.normal(size=(n, d)), g.normal(size=(n, d))
-
-    def chi_square(law):
-        gradient = impl.expfam.gradient(*law.arguments(x, y, law.theta, law.F))
-        # A run for each sample gives the terms of the mean; their spread is its error.
-        runs = law.arguments(x[:, None], y[:, None], law.theta, law.F)
-        each = impl.expfam.gradient(*runs)
-        off = np.abs(each.mean(axis=0) - gradient) / each.std(axis=0)
-        assert np.max(off) <= n * impl.eps
-        return n * gradient @ np.linalg.solve(np.cov(each.T), gradient)
-
-    zeros = np.zeros(d)
-    right, off = (chi_square(diagonal(zeros, s * variance)) for s in (1.0, 0.5))
-    evidence(f"chi-square {right:.0f} at the truth, {off:.0f} with half the variances")
-    assert right < 103 < off
-
-
 @theorem("Section 3.1", CONSISTENT, "expfam.hessian")
 @laws(unit(1.0), diagonal([0.5], [2.0]))
 def test_section_3_1_estimate_converges_as_samples_grow(impl, evidence, law):
@@ -242,3 +215,30 @@ def test_section_3_1_estimate_converges_as_samples_grow(impl, evidence, law):
     found = ", ".join(f"{e:.4f}" for e in rms)
     evidence(f"{law}: rms error {found} at n = 1000, 4000, 16000")
     assert rms[0] > rms[1] > rms[2]
+
+
+@theorem("Eq. 13", EQ_13, "expfam.gradient")
+def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
+    """Variances in [6, 12] (Section 4.2): at theta*, F* the gradient is 0 within its
+    covariance.
+
+    n g^T C^-1 g is chi-square with 33 degrees of freedom, under 103 but for 1e-8. With
+    half the variances it is thousands.
+    """
+    g, d, n = rng(7), 16, 20000
+    variance = g.uniform(6, 12, size=d)
+    x, y = np.sqrt(variance) * g.normal(size=(n, d)), g.normal(size=(n, d))
+
+    def chi_square(law):
+        gradient = impl.expfam.gradient(*law.arguments(x, y, law.theta, law.F))
+        # A run for each sample gives the terms of the mean; their spread is its error.
+        runs = law.arguments(x[:, None], y[:, None], law.theta, law.F)
+        each = impl.expfam.gradient(*runs)
+        off = np.abs(each.mean(axis=0) - gradient) / each.std(axis=0)
+        assert np.max(off) <= n * impl.eps
+        return n * gradient @ np.linalg.solve(np.cov(each.T), gradient)
+
+    zeros = np.zeros(d)
+    right, off = (chi_square(diagonal(zeros, s * variance)) for s in (1.0, 0.5))
+    evidence(f"chi-square {right:.0f} at the truth, {off:.0f} with half the variances")
+    assert right < 103 < off

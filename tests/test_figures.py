@@ -13,17 +13,15 @@ from unittest.mock import MagicMock, Mock
 import numpy as np
 import pytest
 
-for name in ("matplotlib", "tqdm", "safetensors", "arviz_stats"):
-    why = f"the figures need {name}: pip install 'refnce[figures]'"
-    pytest.importorskip(name, reason=why)
+from tests.gallery import GALLERY  # or skips
 
-import figures  # noqa: E402
-from figures import __main__ as command  # noqa: E402
-from figures import io as figures_io  # noqa: E402
-from figures import recording  # noqa: E402
-from figures.mnist import files as mnist_files  # noqa: E402
-from figures.settings import Settings  # noqa: E402
-from refnce import distributions  # noqa: E402
+import figures
+from figures import __main__ as command
+from figures import io as figures_io
+from figures import recording
+from figures.mnist import files as mnist_files
+from figures.settings import Settings
+from refnce import distributions
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,7 +62,6 @@ def test_seed_and_runs(tmp_path):
 
 def test_same_numbers_on_another_backend(tmp_path):
     """The draws are the same: curves agree to the last of the seven digits written."""
-    pytest.importorskip("array_api_strict", reason="array-api-strict is not installed")
     here = run(tmp_path, "fig08", "--runs", "2")
     options = "--runs", "2", "--backend", "array_api_strict"
     there = run(tmp_path, "fig08", *options)
@@ -302,34 +299,12 @@ def test_draws_do_not_depend_on_blocks():
 
 
 def test_gallery_is_complete_and_small():
-    gallery = ROOT / "figures" / "gallery"
     made = {f"{n}.{e}" for n in figures.AVAILABLE for e in ("json", "png")}
-    assert {p.name for p in gallery.iterdir()} == {"README.md"} | made
-    assert sum(p.stat().st_size for p in gallery.glob("*.json")) < 3_000_000
-    page = (gallery / "README.md").read_text()
+    assert {p.name for p in GALLERY.iterdir()} == {"README.md"} | made
+    assert sum(p.stat().st_size for p in GALLERY.glob("*.json")) < 3_000_000
+    page = (GALLERY / "README.md").read_text()
     for name in figures.AVAILABLE:
         assert f"({name}.png)" in page and f"({name}.json)" in page
-
-
-def test_every_method_of_a_figure_sees_the_same_batches():
-    from refnce import train
-    from refnce.train import models
-
-    law = distributions.UnitGaussian(np.zeros(1))
-    model, settings, seen = models.exponential_family(law, law), Settings(), []
-    states, start = {}, (np.zeros((2, 1)), np.zeros(2))
-    for name in ("gradient", "bar"):
-        training = train.Training(model, train.Method(name))
-        states[name] = train.start(training, *start)
-    batches = recording.fresh(settings, law, law, settings.generators(1, 2), 2, 5)
-
-    def point(before, after, x, y):
-        seen.append((before.count, float(x.sum() + y.sum())))
-        return {"theta": after.theta}
-
-    paths = recording.record(settings, "", states, batches, list(range(20)), point)
-    assert paths["bar"]["theta"].shape == (20, 2, 1)
-    assert len(set(seen)) == 20 and len(seen) == 40
 
 
 def test_provenance_names_the_version_of_cupy(monkeypatch):

@@ -7,8 +7,7 @@ import pytest
 from refnce import distributions, ence, nce, nn, optim, train
 from refnce.array import make_rng, to_numpy
 from refnce.nn.params import Flat
-from refnce.train import models
-from refnce.train import Method, Training
+from refnce.train import Method, Training, models
 from refnce.train.fit import Batches, fit
 from tests.close import assert_close
 from tests.test_train import not_plain_arrays

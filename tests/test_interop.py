@@ -152,12 +152,6 @@ def test_numbers_beside_arrays(foreign):
         assert (foreign.back(nce.loss(*args, F)) == expected).all()
 
 
-def test_no_warning_escapes(foreign):
-    with np.errstate(all="raise"):
-        args = foreign.to(np.asarray([-800.0, 800.0])), foreign.to(np.ones(2))
-        assert np.isfinite(foreign.back(nce.loss(*args, 0.0)))
-
-
 # docs/interoperability.md
 
 

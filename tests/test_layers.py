@@ -8,10 +8,8 @@ from hypothesis import given
 
 from figures.mnist import network
 from refnce import nn
-from refnce.array import backend
-from refnce.array import make_rng as rng
+from refnce.array import backend, make_rng as rng
 from refnce.nn.conv import average_pool, convolution
-from refnce.nn.layer import unbroadcast
 from refnce.nn.resnet import residual
 from tests.close import assert_close
 from tests.libraries import OTHERS, or_skip
@@ -238,21 +236,3 @@ def test_chain_skips_gradients_that_nobody_takes():
     assert asked == [(average_pool, True), (nn.linear, False)]
     asked.clear()
     assert nn.chain(layers[0])({}, y)[1](y, dx=False) == (None, {}) and not asked
-
-
-@pytest.mark.parametrize(
-    "shape, gradient",
-    [
-        ((3,), (3,)),
-        ((1, 3), (4, 3)),
-        ((3,), (2, 4, 3)),
-        ((2, 1, 3), (5, 2, 4, 3)),
-        ((1,), (7,)),
-        ((1, 2), (0, 2)),
-    ],
-)
-def test_unbroadcast_is_the_adjoint_of_broadcasting(shape, gradient):
-    dy, v = rng(0).normal(size=gradient), rng(1).normal(size=shape)
-    summed = unbroadcast(dy, shape)
-    assert summed.shape == shape
-    assert_close(np.sum(summed * v), np.sum(dy * v), scale=np.sum(np.abs(dy * v)))

@@ -3,8 +3,6 @@
 Gradients, runs and array libraries are tested with every layer in test_layers.py.
 """
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,45 +41,6 @@ def test_leaky_relu_at_the_kink():
     y, pullback = nn.leaky_relu({}, x)
     assert pullback(np.ones_like(x))[0].tolist() == [[0.01, 0.01, 0.01, 0.01, 1.0, 1.0]]
     assert y.tolist() == [[-0.01, -0.0, -0.0, 0.0, 5e-324, 1.0]]
-
-
-@given(seed=seeds)
-def test_mlp_pullback_at_a_kink_is_a_subgradient(seed):
-    """A hidden layer that is 0 at its sample: the slope lies between the one-sided."""
-    g = rng(seed)
-    params, x = nn.init_params(nn.mlp_shapes(2, 4, 1), g), g.normal(size=(1, 2))
-    params["0.bias"], v = -params["0.weight"] @ x[0], g.normal(size=2)
-    y, pullback = nn.mlp(params, x)
-    slope = np.sum(pullback(np.ones_like(y))[0] * v)
-    h = 1e-6
-    sides = [((nn.mlp(params, x + s * v)[0] - y) / s).item() for s in (h, -h)]
-    # each rectifier's slopes 0.01 and 1 multiply its own rate, on either side
-    rates = np.abs(params["2.weight"][0] * (params["0.weight"] @ v))
-    spread = 0.99 * np.sum(rates) + 1e-7
-    assert min(sides) - spread <= slope <= max(sides) + spread
-
-
-def test_mlp_agrees_with_pytorch():
-    """Values and gradients of PyTorch's network, whose state_dict has our names."""
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
-    params, x = nn.init_params(SHAPES, rng(7)), rng(8).normal(size=(200, 2))
-    linear, relu = torch.nn.Linear, torch.nn.LeakyReLU
-    layers = linear(2, 128), relu(), linear(128, 64), relu(), linear(64, 1)
-    net = torch.nn.Sequential(*layers).double()
-    net.load_state_dict({k: torch.from_numpy(p) for k, p in params.items()})
-    inputs = torch.from_numpy(x).requires_grad_()
-    out = net(inputs)
-    out.sum().backward()
-    y, pullback = nn.mlp(params, x)
-    dx, dparams = pullback(np.ones_like(y))
-    # three products of at most 128 terms; a weight's gradient adds 200 samples
-    ulps = 3 * math.sqrt(128)
-    assert_close(y, out.detach().numpy(), scale=1.0, ulps=ulps)
-    assert_close(dx, inputs.grad.numpy(), scale=1.0, ulps=ulps)
-    for name, p in net.named_parameters():
-        right = p.grad.numpy()
-        scale = np.maximum(1.0, np.abs(right))
-        assert_close(dparams[name], right, scale=scale, ulps=ulps * math.sqrt(200))
 
 
 def test_init_params_fill_their_interval():

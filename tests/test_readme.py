@@ -114,11 +114,3 @@ def test_gutmann_and_hyvarinen():
     h_data, h_noise = (1 / (1 + NU * np.exp(F - r)) for r in (R_DATA, R_NOISE))
     J = np.log(h_data).mean() + NU * np.log(1 - h_noise).mean()
     assert abs(J + (1 + NU) * nce.loss(R_DATA, R_NOISE, F, nu=NU)) <= 4 * UNITS
-
-
-def test_pymbar_says_the_same():
-    why = "pymbar is not installed (extra bench)"
-    pymbar = pytest.importorskip("pymbar", reason=why)
-    expected = pymbar.bar(-R_NOISE, R_DATA, relative_tolerance=1e-14)["Delta_f"]
-    # pymbar stops at a relative step of 1e-14 of a search that converges linearly.
-    assert abs(float(logz.newton(R_DATA, R_NOISE, nu=60 / 40).F) + expected) <= 1e-12

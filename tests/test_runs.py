@@ -126,7 +126,7 @@ def test_axis_of_one_run_stays(impl, shape):
     for solver in ("newton", "bisect", "bar"):
         z = getattr(impl.logz, solver)(*pair)
         fields = (z.F, z.status, z.evaluations, *z.bracket, z.standard_error, z.overlap)
-        assert [x.shape for x in fields] == [shape] * 7
+        assert [x.shape for x in fields] == [shape] * 7 and np.all(z.evaluations >= 1)
 
 
 @formulas

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from refnce import nn, sampling
-from refnce.array import backend
-from refnce.array import make_rng as rng
+from refnce.array import backend, make_rng as rng
 from refnce.nn.params import Flat
 from refnce.sampling import effective_sample_size
 from refnce.train import models
@@ -43,32 +42,6 @@ def flat(x):
 
 
 # --- what makes the sampler correct
-
-
-@pytest.mark.parametrize("length", [1, 3, 10])
-def test_trajectory_with_reversed_momentum_returns(length):
-    x, p, size = rng(1).normal(size=(50, 2)), rng(2).normal(size=(50, 2)), 0.3
-    x1, p1, _, grad1 = HMC._leapfrog(gaussian, x, p, gaussian(x)[1], size, length)
-    x2, p2, E2, _ = HMC._leapfrog(gaussian, x1, -p1, grad1, size, length)
-    rounding = 512 * length * np.finfo(float).eps
-    assert np.max(np.abs(x2 - x)) <= rounding and np.max(np.abs(p2 + p)) <= rounding
-    assert np.max(np.abs(E2 - gaussian(x)[0])) <= 1e-12
-    assert np.max(np.abs(x1 - x)) > 0.1
-
-
-@pytest.mark.parametrize("length", [1, 4])
-def test_trajectory_preserves_volume(length):
-    """The Jacobian of (x, p) -> (x', p'), by central differences, has determinant 1."""
-    h, z = 1e-5, np.asarray([0.4, -0.3])
-
-    def flow(z):
-        x, p = z[:1, None], z[1:, None]
-        x1, p1, _, _ = HMC._leapfrog(skewed, x, p, skewed(x)[1], 0.7, length)
-        return np.asarray([x1.item(), p1.item()])
-
-    columns = [(flow(z + h * e) - flow(z - h * e)) / (2 * h) for e in np.eye(2)]
-    # Error: h^2 times third derivatives of size 1 to 10, and eps/h.
-    assert abs(np.linalg.det(np.stack(columns, axis=1)) - 1.0) <= 1e-8
 
 
 @pytest.mark.parametrize("leapfrog, step_size", [(1, 1.4), (3, 1.2)])
@@ -333,15 +306,6 @@ def autoregression(phi, steps, chains, seed=25):
 
 
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, -0.5])
-def test_ess_of_an_autoregression(phi):
-    """N (1 - phi)/(1 + phi) of N = 32,000. Geyer's sum over some 2/(1 - |phi|) lags of
-    correlations known to 1/sqrt(N) has an error of some per cent: 20% is far out."""
-    exact = 32_000 * (1 - phi) / (1 + phi)
-    ess = effective_sample_size(autoregression(phi, 4000, 8))
-    assert abs(ess[0] / exact - 1) <= 0.2
-
-
-@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, -0.5])
 @pytest.mark.parametrize("steps, chains", [(1000, 4), (401, 1), (200, 16)])
 def test_ess_agrees_with_arviz(phi, steps, chains):
     arviz = pytest.importorskip("arviz_stats.base", reason="arviz-stats is missing")
@@ -368,6 +332,41 @@ def test_ess_is_nan_for_short_constant_or_infinite_chains():
     x = rng(27).normal(size=(500, 16, 4))
     x[:, 3, 1], x[7, 3, 2], x[9, 0, 3] = 0.1, np.inf, np.nan
     assert np.isnan(effective_sample_size(x)).tolist() == [False, True, True, True]
+
+
+@pytest.mark.parametrize("length", [1, 3, 10])
+def test_trajectory_with_reversed_momentum_returns(length):
+    x, p, size = rng(1).normal(size=(50, 2)), rng(2).normal(size=(50, 2)), 0.3
+    x1, p1, _, grad1 = HMC._leapfrog(gaussian, x, p, gaussian(x)[1], size, length)
+    x2, p2, E2, _ = HMC._leapfrog(gaussian, x1, -p1, grad1, size, length)
+    rounding = 512 * length * np.finfo(float).eps
+    assert np.max(np.abs(x2 - x)) <= rounding and np.max(np.abs(p2 + p)) <= rounding
+    assert np.max(np.abs(E2 - gaussian(x)[0])) <= 1e-12
+    assert np.max(np.abs(x1 - x)) > 0.1
+
+
+@pytest.mark.parametrize("length", [1, 4])
+def test_trajectory_preserves_volume(length):
+    """The Jacobian of (x, p) -> (x', p'), by central differences, has determinant 1."""
+    h, z = 1e-5, np.asarray([0.4, -0.3])
+
+    def flow(z):
+        x, p = z[:1, None], z[1:, None]
+        x1, p1, _, _ = HMC._leapfrog(skewed, x, p, skewed(x)[1], 0.7, length)
+        return np.asarray([x1.item(), p1.item()])
+
+    columns = [(flow(z + h * e) - flow(z - h * e)) / (2 * h) for e in np.eye(2)]
+    # Error: h^2 times third derivatives of size 1 to 10, and eps/h.
+    assert abs(np.linalg.det(np.stack(columns, axis=1)) - 1.0) <= 1e-8
+
+
+@pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, -0.5])
+def test_ess_of_an_autoregression(phi):
+    """N (1 - phi)/(1 + phi) of N = 32,000. Geyer's sum over some 2/(1 - |phi|) lags of
+    correlations known to 1/sqrt(N) has an error of some per cent: 20% is far out."""
+    exact = 32_000 * (1 - phi) / (1 + phi)
+    ess = effective_sample_size(autoregression(phi, 4000, 8))
+    assert abs(ess[0] / exact - 1) <= 0.2
 
 
 @pytest.mark.parametrize(

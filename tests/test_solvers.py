@@ -128,18 +128,6 @@ def test_start_and_xtol_are_respected(impl, solver, F0):
         assert loose.evaluations <= tight.evaluations
 
 
-@started
-@pytest.mark.parametrize("runs", [2, 200])
-def test_invalid_start_raises(impl, solver, runs):
-    r, solve = np.ones((runs, 3)), getattr(impl.logz, solver)
-    for F0 in (math.nan, INF, np.zeros(3), np.zeros((2, runs))):
-        with pytest.raises(ValueError, match="F0"):
-            solve(r, r, F0=F0)
-    for F0 in (True, "0"):
-        with pytest.raises(TypeError, match="F0 must be"):
-            solve(r, r, F0=F0)
-
-
 # Infinite log-ratios
 
 
@@ -185,18 +173,3 @@ def test_existence_of_a_root_is_decided_from_the_exact_nu(
 
 
 # Shapes and dtypes
-
-
-@solvers
-def test_fields_have_the_type_and_shape_of_the_runs(impl, solver):
-    """Status and evaluations are int64, the other fields of the samples' dtype."""
-    infinite = [[0.5, 1.0], [-40.0, 3.0], [INF, INF]], [[0.0], [7.0], [-INF]]
-    for r_data, r_noise in (map(np.asarray, infinite), batch()):
-        z = getattr(impl.logz, solver)(r_data, r_noise)
-        shape = r_data.shape[:1]
-        for field in (z.status, z.evaluations):
-            assert field.dtype == np.int64 and field.shape == shape
-        for field in (z.F, *z.bracket, z.standard_error, z.overlap):
-            assert field.dtype == z.F.dtype and field.shape == shape
-        inside = (z.bracket[0] <= z.F) & (z.F <= z.bracket[1])
-        assert np.all(z.evaluations >= 1) and np.all(inside | ~np.isfinite(z.F))

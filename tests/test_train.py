@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 
 from refnce import distributions, ence, logz, nce, optim, train
-from refnce.array import backend
-from refnce.array import make_rng
-from refnce.train import models
-from refnce.train import Method, State, Training
+from refnce.array import backend, make_rng
+from refnce.train import Method, State, Training, models
 from tests.close import assert_close
 
 NOISE = distributions.UnitGaussian(np.zeros(3))
@@ -34,15 +32,9 @@ each_method = pytest.mark.parametrize(
 )
 
 
-class ENCE:
-    """The exponential loss, and its best F in closed form as an update."""
-
-    loss, grad_r = staticmethod(ence.loss), staticmethod(ence.grad_r)
-    grad_F = staticmethod(ence.grad_F)
-
-    @staticmethod
-    def best_F(r_data, r_noise, F):
-        return ence.log_z(r_data, r_noise)
+def best_F(r_data, r_noise, F):
+    """The F of least exponential loss as an update."""
+    return ence.log_z(r_data, r_noise)
 
 
 def drawn(runs=2, n=40, m=60, seed=0):
@@ -86,35 +78,34 @@ def step_by_hand(training, x, y, theta, F, states=(None, None)):
     return theta + change, F_next, (state, state_F)
 
 
-@pytest.mark.parametrize("nu", [1.0, 1.5])
-@pytest.mark.parametrize("F_first", [False, True])
-@pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
-@each_method
-def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
-    """Eq. 3, 11 or the root for F, Eq. 13 for theta, at the old or at the new F."""
-    training = Training(MODEL, replace(method, F_first=F_first), optimizer, 0.3, nu)
+def assert_step_is_its_formulas(training):
     x, y, theta, F = drawn()
     after = train.step(train.start(training, theta, F), x, y)
     for run in range(2):
         expected = step_by_hand(training, x[run], y[run], theta[run], F[run])
         # Sums of some 60 terms; roots agree to their units, and theta's gradient
         # follows F with a slope below max T = 20. Adam's eps is 1e-8 of a gradient.
-        ulps = {} if method.optimizer is optim.sgd else {"ulps": 2.0**26}
+        ulps = {} if training.method.optimizer is optim.sgd else {"ulps": 2.0**26}
         assert_close(after.theta[run], expected[0], scale=20.0, **ulps)
         assert_close(after.F[run], expected[1], scale=20.0, **ulps)
 
 
+@pytest.mark.parametrize("nu", [1.0, 1.5])
 @pytest.mark.parametrize("F_first", [False, True])
-@pytest.mark.parametrize("update", ["gradient", ENCE.best_F])
+@pytest.mark.parametrize("optimizer", [optim.sgd, optim.ngd])
+@each_method
+def test_algorithm_1_step_is_its_formulas(nu, F_first, optimizer, method):
+    """Eq. 3, 11 or the root for F, Eq. 13 for theta, at the old or at the new F."""
+    method = replace(method, F_first=F_first)
+    assert_step_is_its_formulas(Training(MODEL, method, optimizer, 0.3, nu))
+
+
+@pytest.mark.parametrize("F_first", [False, True])
+@pytest.mark.parametrize("update", ["gradient", best_F])
 def test_a_loss_of_one_s_own(update, F_first):
     """The exponential loss of Liu et al. 2021, with its best F in closed form."""
-    x, y, theta, F = (a[0] for a in drawn())
     method = Method(update, rate=0.5, F_first=F_first)
-    training = Training(MODEL, method, optim.sgd, 0.3, loss=ENCE)
-    after = train.step(train.start(training, theta, F), x, y)
-    expected = step_by_hand(training, x, y, theta, F)
-    assert_close(after.F, expected[1], scale=20.0)
-    assert_close(after.theta, expected[0], scale=20.0)
+    assert_step_is_its_formulas(Training(MODEL, method, rate=0.3, loss=ence))
 
 
 @pytest.mark.parametrize("update", ["gradient", "bar"])
@@ -134,24 +125,6 @@ def test_optimizers_of_theta_and_F_keep_their_states(update):
 
 
 @each_method
-def test_a_batch_of_runs_is_its_runs_trained_alone(method):
-    """Over several steps with optimizer states; a run may also have no axis."""
-    x, y, theta, F = drawn()
-    rng = make_rng(5)
-    batches = [(DATA.sample(rng, 2, 40), NOISE.sample(rng, 2, 60)) for _ in range(6)]
-    training = Training(MODEL, method, optim.adam, 0.05)
-    batch = train.start(training, theta, F)
-    alone = [train.start(training, theta[run], F[run, ...]) for run in range(2)]
-    for x, y in batches:
-        batch = train.step(batch, x, y)
-        alone = [train.step(alone[run], x[run], y[run]) for run in range(2)]
-    for run in range(2):
-        # Rounding differs with the shape of the product; Adam's division may carry it.
-        assert_close(alone[run].theta, batch.theta[run], scale=20.0, ulps=1000)
-        assert_close(alone[run].F, batch.F[run], scale=20.0, ulps=1000)
-
-
-@each_method
 def test_step_is_pure(method):
     """It draws nothing and changes none of its arguments."""
     x, y, theta, F = drawn()
@@ -162,34 +135,6 @@ def test_step_is_pure(method):
     for a, b in zip((x, y, theta, F), kept, strict=True):
         assert np.array_equal(a, b)
     assert state.opt_state == (None, None) and first.opt_state[0][0] == 1
-
-
-def shifted(theta, x, y):
-    """The model r = theta + x."""
-    r = [theta[..., :1] + z[:, 0] for z in (x, y)]
-    return *r, lambda *drs: sum(np.sum(dr, axis=-1, keepdims=True) for dr in drs)
-
-
-@pytest.mark.parametrize("nu", [1.0, 0.25])
-@pytest.mark.parametrize(
-    "size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)]
-)
-def test_eq11_bar_moves_where_every_sigmoid_underflows(size_data, size_noise, nu):
-    """The logarithm of 0 in Eq. 11 is avoided; theta's gradient is 0 there."""
-    x = np.array([[size_data], [size_data + 1.0]])
-    y = np.array([[-size_noise], [-size_noise - 3.0]])
-    after = {}
-    for update in ("bar", "gradient"):
-        training = Training(shifted, Method(update), nu=nu)
-        state = train.start(training, np.zeros((1, 1)), np.array([5.0]))
-        after[update] = train.step(state, x, y)
-    expected = logz.bar_update(x[:, 0], y[:, 0], 5.0, nu=nu)
-    assert np.isfinite(expected)
-    assert_close(after["bar"].F[0], expected, scale=2000.0)
-    slope = nce.grad_F(x[:, 0], y[:, 0], 5.0, nu=nu)
-    assert_close(after["gradient"].F[0], 5.0 - slope, scale=5.0)
-    if size_data == size_noise:
-        assert after["gradient"].F[0] == 5.0 and after["bar"].theta[0, 0] == 0.0
 
 
 def test_solvers_stop_at_the_training_s_xtol(monkeypatch):
@@ -210,28 +155,6 @@ def test_solvers_stop_at_the_training_s_xtol(monkeypatch):
     training = Training(MODEL, Method("newton"), nu=2.0, xtol=0.5)
     train.step(train.start(training, theta, F), x, y)
     assert given.pop("F0") is F and given == {"nu": 2.0, "xtol": 0.5}
-
-
-FIXED = (
-    Method("gradient"),
-    Method("bar"),
-    Method("bar", 0.5),
-    Method("newton", 1.0, True),
-)
-
-
-@pytest.mark.parametrize("method", FIXED)
-def test_training_on_one_batch_ends_where_all_gradients_are_0(method):
-    data, noise = (distributions.UnitGaussian(np.array([mean])) for mean in (1.0, 0.0))
-    x, y = data.sample(make_rng(2), 200), noise.sample(make_rng(3), 200)
-    training = Training(models.exponential_family(data, noise), method)
-    state = train.start(training, np.zeros(1), np.asarray(0.0))
-    for _ in range(400):
-        state = train.step(state, x, y)
-    r = [state.theta * z[:, 0] + 0.5 * np.log(2 * np.pi) for z in (x, y)]
-    assert_close(nce.grad_F(*r, state.F), 0.0, scale=1.0)
-    g = nce.grad_r(*r, state.F)
-    assert_close(g[0] @ x[:, 0] + g[1] @ y[:, 0], 0.0, scale=3.0)
 
 
 def test_strict_namespace_on_another_device():
@@ -293,8 +216,7 @@ def test_invalid_start_raises():
         with pytest.raises(ValueError, match="theta must be .* and F .*; got shapes"):
             train.start(training, np.zeros(theta), np.zeros(F))
     state = train.start(training, np.zeros((5, 6)), np.zeros(5))
-    assert isinstance(state, State)
-    assert state.stopped_at.dtype == np.int64
+    assert isinstance(state, State) and state.stopped_at.dtype == np.int64
     assert train.start(training, np.zeros((5, 6), "f4"), 2).F.dtype == np.float32
     with pytest.raises(ValueError, match="F must be finite"):
         train.start(training, np.zeros((5, 6)), np.nan)
@@ -350,6 +272,56 @@ def test_log_ratios_of_other_runs_raise():
     message = r"log-ratios \(\*\(1,\), n\), of the runs of F"
     with pytest.raises(ValueError, match=message):
         train.step(state, np.ones((4, 1)), np.zeros((3, 1)))
+
+
+def shifted(theta, x, y):
+    """The model r = theta + x."""
+    r = [theta[..., :1] + z[:, 0] for z in (x, y)]
+    return *r, lambda *drs: sum(np.sum(dr, axis=-1, keepdims=True) for dr in drs)
+
+
+@pytest.mark.parametrize("nu", [1.0, 0.25])
+@pytest.mark.parametrize(
+    "size_data, size_noise", [(2000.0, 2000.0), (2000.0, 1.0), (1.0, 2000.0)]
+)
+def test_eq11_bar_moves_where_every_sigmoid_underflows(size_data, size_noise, nu):
+    """The logarithm of 0 in Eq. 11 is avoided; theta's gradient is 0 there."""
+    x = np.array([[size_data], [size_data + 1.0]])
+    y = np.array([[-size_noise], [-size_noise - 3.0]])
+    after = {}
+    for update in ("bar", "gradient"):
+        training = Training(shifted, Method(update), nu=nu)
+        state = train.start(training, np.zeros((1, 1)), np.array([5.0]))
+        after[update] = train.step(state, x, y)
+    expected = logz.bar_update(x[:, 0], y[:, 0], 5.0, nu=nu)
+    assert np.isfinite(expected)
+    assert_close(after["bar"].F[0], expected, scale=2000.0)
+    slope = nce.grad_F(x[:, 0], y[:, 0], 5.0, nu=nu)
+    assert_close(after["gradient"].F[0], 5.0 - slope, scale=5.0)
+    if size_data == size_noise:
+        assert after["gradient"].F[0] == 5.0 and after["bar"].theta[0, 0] == 0.0
+
+
+FIXED = (
+    Method("gradient"),
+    Method("bar"),
+    Method("bar", 0.5),
+    Method("newton", 1.0, True),
+)
+
+
+@pytest.mark.parametrize("method", FIXED)
+def test_training_on_one_batch_ends_where_all_gradients_are_0(method):
+    data, noise = (distributions.UnitGaussian(np.array([mean])) for mean in (1.0, 0.0))
+    x, y = data.sample(make_rng(2), 200), noise.sample(make_rng(3), 200)
+    training = Training(models.exponential_family(data, noise), method)
+    state = train.start(training, np.zeros(1), np.asarray(0.0))
+    for _ in range(400):
+        state = train.step(state, x, y)
+    r = [state.theta * z[:, 0] + 0.5 * np.log(2 * np.pi) for z in (x, y)]
+    assert_close(nce.grad_F(*r, state.F), 0.0, scale=1.0)
+    g = nce.grad_r(*r, state.F)
+    assert_close(g[0] @ x[:, 0] + g[1] @ y[:, 0], 0.0, scale=3.0)
 
 
 def test_theta_of_another_number_of_statistics_raises():

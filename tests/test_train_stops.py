@@ -5,12 +5,18 @@ from itertools import product
 import numpy as np
 import pytest
 
-from refnce import optim, train
+from refnce import ence, optim, train
 from refnce.array import make_rng
 from refnce.train import Method, Training
 from refnce.train.training import UPDATES
 from tests.close import assert_close
-from tests.test_train import ENCE, shifted
+from tests.test_train import best_F
+
+
+def shifted(theta, x, y):
+    """The model r = theta + x."""
+    r = [theta + z[:, 0] for z in (x, y)]
+    return *r, lambda *drs: sum(np.sum(dr, axis=-1, keepdims=True) for dr in drs)
 
 
 def constant(data, noise):
@@ -33,8 +39,7 @@ def explosive(theta, x, y):
 INF = np.inf
 LIMITS = [(-INF, -INF), (INF, INF), (INF, -INF), (-INF, INF), (np.nan, 0.0)]
 LIMITS += [(0.0, np.nan), (-3e3, 3e3), (3e3, -3e3)]
-LOSSES = [*((None, name) for name in UPDATES)]
-LOSSES += [(ENCE, "gradient"), (ENCE, ENCE.best_F)]
+LOSSES = [*((None, name) for name in UPDATES), (ence, "gradient"), (ence, best_F)]
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -113,8 +118,8 @@ def test_a_theta_an_F_or_a_loss_that_is_not_finite_stops_a_run():
     state = train.step(state, np.ones((5, 1)), np.zeros((4, 1)))
     assert state.stopped_at.tolist() == [0, -1] and state.F[0] == 0.0
     # e^{1500} is infinite although its log-ratios, F and theta are not.
-    for method in (Method("gradient"), Method(ENCE.best_F, F_first=True)):
-        training = Training(constant(-3e3, 3e3), method, loss=ENCE)
+    for method in (Method("gradient"), Method(best_F, F_first=True)):
+        training = Training(constant(-3e3, 3e3), method, loss=ence)
         state = train.start(training, np.full((1, 1), 4.0), np.zeros(1))
         state = train.step(state, np.ones((4, 1)), np.ones((5, 1)))
         assert state.stopped_at.tolist() == [0]

@@ -29,9 +29,9 @@ def bar_update(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        It is within 4 units, for log-ratios and F up to 1e15 in size,
-        also where A or B underflows. It is +inf where all data are at +inf, and -inf
-        where all noise is at -inf.
+        It is within 4 units, for log-ratios and F up to 1e15 in size, also where A or B
+        underflows. Beyond that it is nan where digits are lost. It is +inf where all
+        data are at +inf, and -inf where all noise is at -inf.
 
     Raises
     ------
@@ -78,11 +78,12 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
     LogZ
         A run is CONVERGED when the step of Newton's method, |(A - nu B)/(A - nu B)'|,
         is at most max(xtol, 4 eps |F|, 8 eps). (xtol counts up to 0.5, 4 eps |F| up to
-        0.25.) F is then the end of that step. The last update itself can be small
-        without convergence, where h' is small. CYCLE: the updates alternate in sign
-        with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is slow
-        convergence (h' near 2), not divergence; F is the last iterate, bracket the last
-        two. MAX_UPDATES: neither after ``max_updates``.
+        0.25.) F is then the end of that step: right to max(xtol, 4 units), or 6 units
+        where 16 or more samples are equal to rounding. The last update itself can be
+        small without convergence, where h' is small. CYCLE: the updates alternate in
+        sign with |F_{k+2} - F_k| < 0.01 |F_{k+1} - F_k| four times running. That is
+        slow convergence (h' near 2), not divergence; F is the last iterate, bracket the
+        last two. MAX_UPDATES: neither after ``max_updates``.
 
     Raises
     ------
@@ -173,11 +174,15 @@ def _exact_update(ratios, F):
     ratio = V_noise / V_data
     log_ratio = host.log(ratio)
     rest = ratio * host.exp(-log_ratio) - 1.0  # lost in rounding the logarithm
-    total, error = F, low + where(abs(log_ratio) < math.inf, rest, 0.0)
-    for term in (high, K_data, -K_noise, log_ratio):
-        total, e = two_sum(total, term + 0.0 * F)
+    total, error = high + 0.0 * F, low + where(abs(log_ratio) < math.inf, rest, 0.0)
+    for term in (K_data, -K_noise, log_ratio, F):
+        close = abs(total) < 0.5  # in the end: of h, all terms but F
+        total, e = two_sum(total, term)
         error = error + where(abs(e) < math.inf, e, 0.0)
     far = total + error
+    # K beyond 1e15 is rounded: a much smaller result has lost its digits.
+    size = host.maximum(abs(F), host.maximum(K_data, K_noise))
+    far = where((size > 1e15) & (size > 4.0 * (abs(far) + 1.0)), math.nan, far)
     # Near the root h comes from the exact difference (A - nu B)/A.
     c, M, U, slope_U, D, slope_D = nce.combined(ratios, sums, distances)
     by_M, by_A = (
@@ -185,6 +190,5 @@ def _exact_update(ratios, F):
         for K in (M, K_data)
     )
     near = -host.log1p(-by_A * (1.0 + nu) / V_data)
-    close = abs(F - far) < 0.5
     newton = by_M / (slope_U + slope_D)
     return where(close, F - near, far), where(close, near, F - far), newton

@@ -206,7 +206,7 @@ def _bracketed(ratios, F, xtol, passes):
     eps = ratios.eps
     F = _pooled_quantile(ratios) if F is None else F
     inside = host.isfinite(F) & (F >= lo) & (F <= hi)
-    F = where(inside, F, 0.5 * lo + 0.5 * hi)
+    F = where(inside, F, _middle(lo, hi))
     running = limit == 0
     count = host.zeros(lo.shape, dtype=host.int64)[()]
     step = before = 0.0 * F + math.inf
@@ -228,7 +228,7 @@ def _bracketed(ratios, F, xtol, passes):
         move = w - 0.5 * w * w * curvature / slope  # Chebyshev
         inside = (F + move >= lo) & (F + move <= hi) & host.isfinite(move)
         good = inside & (abs(move) <= 0.5 * before)
-        move = where(good, move, 0.5 * lo + 0.5 * hi - F)
+        move = where(good, move, _middle(lo, hi) - F)
         move = where(sign == 0, 0.0, move)
         ulp = host.maximum(abs(F) * (0.5 * eps), eps)
         # The bound holds for steps of at most 1, the width of the logistic.
@@ -245,6 +245,15 @@ def _bracketed(ratios, F, xtol, passes):
     lo, hi = host.maximum(lo - slack, F - reach), host.minimum(hi + slack, F + reach)
     status = where(running, int(Status.MAX_UPDATES), 0 * count)
     return completed(limit, ratios, F, status, count + (1 + passes), lo, hi)
+
+
+def _middle(lo, hi):
+    """Halfway between lo and hi, in their logarithms where one is far larger."""
+    small, large = (f(abs(lo), abs(hi)) for f in (host.minimum, host.maximum))
+    small = host.maximum(small, 1.0)
+    root = host.copysign(host.sqrt(small) * host.sqrt(large), lo + hi)
+    geometric = where((lo < 0) & (hi > 0), 0.0, root)
+    return where(large > 1e4 * small, geometric, 0.5 * lo + 0.5 * hi)
 
 
 def _pooled_quantile(ratios):

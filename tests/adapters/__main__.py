@@ -9,13 +9,7 @@ from datetime import date
 
 from refnce.conformance import conform
 from refnce.conformance.cases import LEVELS
-
-LIBRARIES = {
-    "pytorch": "torch",
-    "jax_x64": "jax",
-    "pymbar_bar": "pymbar",
-    "scipy_root": "scipy",
-}
+from tests.test_conformance import ADAPTERS
 
 
 def print_row(*cells):
@@ -28,7 +22,7 @@ def main():
     right = "right to 4 units", "to 64", "to 2^20"
     print_row("implementation", "function", "answers", *right, "wrong beyond that in")
     print("|---|---|---|---|---|---|---|")
-    for name, library in LIBRARIES.items():
+    for name, (library, _) in ADAPTERS.items():
         if importlib.util.find_spec(library) is None:
             print_row(f"`tests.adapters.{name}`", f"{library} is not installed here")
             continue

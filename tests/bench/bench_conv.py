@@ -65,9 +65,8 @@ def conv_ratio(side: int, channels: int) -> float:
 
 def step_ratio(widths: tuple[int, ...], dtype: str) -> float:
     """Time of a training step over PyTorch's."""
-    g, shapes = np.random.Generator(np.random.PCG64(0)), network.log_ratio_shapes(
-        widths
-    )
+    g = np.random.Generator(np.random.PCG64(0))
+    shapes = network.log_ratio_shapes(widths)
     params = network.log_ratio_init_params(shapes, g)
     theta = Flat(shapes).ravel(params).astype(dtype)
     x, y = (g.uniform(size=(BATCH, 784)).astype(dtype) for _ in range(2))

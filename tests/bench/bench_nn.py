@@ -20,6 +20,7 @@ import torch
 from refnce import distributions, nn, optim, sampling, train
 from refnce.nn.params import Flat
 from refnce.train import Method, Training, models
+from tests.regimes import rng
 
 torch.set_num_threads(1)
 BATCH, RATE, STEPS = 512, 1e-3, 50
@@ -30,10 +31,6 @@ DATA = distributions.RingMixture(2, 8, 4.0 / 2**0.5, sd=0.5 / 2**0.5)
 LOG_Q0 = np.log(2.0) + distributions.LOG_2PI  # log q(x) = -|x|^2 / 4 - LOG_Q0
 # forward, gradient of the weights, gradient of all activations but the first
 FLOPS = 2 * 2 * BATCH * (3 * (2 * 128 + 128 * 64 + 64) - 2 * 128)
-
-
-def rng(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.PCG64(seed))
 
 
 def first_theta(dtype: str) -> np.ndarray:
@@ -57,9 +54,8 @@ def step_rows(dtype: str) -> list[str]:
     training = Training(model, Method("bar"), optim.adam, RATE)
     state = train.start(training, theta, np.zeros((), dtype))
     net, z = torch_net(theta), torch.from_numpy(np.concatenate([x, y]))
-    adam, F = torch.optim.Adam(net.parameters(), lr=RATE), torch.zeros(
-        (), dtype=z.dtype
-    )
+    adam = torch.optim.Adam(net.parameters(), lr=RATE)
+    F = torch.zeros((), dtype=z.dtype)
     softplus, sigmoid = torch.nn.functional.softplus, torch.sigmoid
 
     def ours() -> None:

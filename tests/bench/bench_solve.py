@@ -22,7 +22,7 @@ import numpy as np
 from scipy.optimize import brentq, elementwise
 
 from refnce import logz
-from tests.bench.bench_formulas import ends, naive_bisection
+from tests.bench.bench_formulas import ends, means, naive_bisection
 from tests.regimes import gaussian_1d, ring
 
 try:
@@ -40,13 +40,6 @@ def newton(*pair: Any, xtol: float = 0.0) -> Any:
     units = 8 * np.finfo(float).eps  # both solvers are right to 4
     assert worst <= xtol + units, f"a timed solve is {worst:.1e} off"
     return lambda: logz.newton(*pair, xtol=xtol).F
-
-
-def means(r_data: Any, r_noise: Any, F: Any) -> Any:
-    """A and B, naively."""
-    F = np.asarray(F)[..., None]
-    A = np.mean(1 / (1 + np.exp(r_data - F)), axis=-1)
-    return A, np.mean(1 / (1 + np.exp(F - r_noise)), axis=-1)
 
 
 def log_ratio_of_means(F: Any, r_data: Any, r_noise: Any) -> Any:
