@@ -263,8 +263,6 @@ def _centred(T_data, T_noise, w_data, w_noise):
 
 def _solve(T_data, T_noise, theta, offset_data, offset_noise, nu):
     """Return (r_data, r_noise, F), F the root or 0, and whether there is a root."""
-    r_data, r_noise, _ = _ratios(
-        T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu
-    )
-    z = logz.newton(r_data, r_noise, nu=nu)
-    return (r_data, r_noise, where(z.converged, z.F, 0.0)), z.converged
+    *r, _ = _ratios(T_data, T_noise, theta, 0.0, offset_data, offset_noise, nu)
+    z = logz.newton(*r, nu=nu)
+    return (*r, where(z.converged, z.F, 0.0)), z.converged

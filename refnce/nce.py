@@ -35,14 +35,14 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.array import all_true, array_namespace, as_float, dot, host, interoperable
+from refnce.array import all_true, array_namespace, dot, host, interoperable
 from refnce.array import last_sum, log_double_double, over_blocks, samples
 from refnce.array import two_product, two_sum, where, where_certified
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
 EPS, NORMAL = sys.float_info.epsilon, sys.float_info.min
-HUGE = 2.0**64
+SCALE = 2.0**64
 FAR = math.log(sys.float_info.max) / 3.0  # L/3
 TINY = 64.0 * math.exp(-2.0 * FAR) / EPS
 
@@ -101,15 +101,17 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         below, d, e, q = split(r, F, ratios.nu, 0.0 * F)
         large = below if sign > 0 else ~below
         rest = xp.where(large, e, 0.0) + xp.log1p(q)
-        far = large & (d > HUGE)  # the sum of such may overflow where the mean does not
+        far = large & (
+            d > SCALE
+        )  # the sum of such may overflow where the mean does not
         rest = xp.where(large & ~far, d, 0.0) + rest
-        return [last_sum(rest), last_sum(xp.where(far, d / HUGE, 0.0))]
+        return [last_sum(rest), last_sum(xp.where(far, d / SCALE, 0.0))]
 
     def exact(ratios, F):
         value = 0.0 * F
         for r, sign, w in zip(ratios.pair, (1, -1), weights(*ratios.sizes, ratios.nu)):
             rest, far = ratios.over(lambda r, F: softplus(r, F, sign), r, F)
-            value = value + w * rest + (w * far) * HUGE
+            value = value + w * rest + (w * far) * SCALE
         return [value]
 
     return _weighted(ratios, F, quick_data, quick_noise, exact)  # Eq. (1)
@@ -302,7 +304,7 @@ def nearest(r, F, nu):
 
 def sums_of(below, t, scale, order):
     """How many samples are below; the sums, above and below, of t and derivatives."""
-    below = as_float(below, t)
+    below = array_namespace(t).astype(below, t.dtype)
     terms = [t, t - t * t * scale] if order else [t]
     if order > 1:
         terms.append(terms[1] * (1.0 - 2.0 * t * scale))

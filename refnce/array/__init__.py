@@ -1,6 +1,6 @@
 """Array libraries, argument checks, checked log-ratios, error-free arithmetic."""
 
-from refnce.array.backend import Array, BLOCK, all_true, array_namespace, as_float
+from refnce.array.backend import Array, BLOCK, all_true, array_namespace
 from refnce.array.backend import asarray, device, host, ignore_fp_errors, is_numpy
 from refnce.array.backend import machine_eps, make_rng, matrix_transpose, to_numpy
 from refnce.array.backend import where

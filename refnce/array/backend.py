@@ -113,13 +113,6 @@ def make_rng(seed: int, *key: int) -> Any:
     return numpy.random.Generator(numpy.random.PCG64(sequence))
 
 
-def as_float(mask: Array, like: Array) -> Array:
-    """Return 1 where ``mask`` is true, else 0, in the dtype of ``like``."""
-    if is_numpy(mask):
-        return mask.astype(like.dtype)
-    return array_namespace(mask).astype(mask, like.dtype)
-
-
 def where(condition: Array, a: Any, b: Any) -> Array:
     """Return a where ``condition`` is true, else b; one of them may be a number.
 

@@ -26,7 +26,7 @@ class Ratios:
     nu : float
     dtype : of the caller's arrays
     sizes : n, m
-    E : e^r of both once ``keep_exponentials`` was called, else None
+    E : e^r of both, at most HUGE, once ``keep_exponentials`` was called, else None
     """
 
     def __init__(self, xp: Any, pair: Any, nu: float, dtype: Any = None) -> None:
@@ -48,7 +48,7 @@ class Ratios:
     def keep_exponentials(self) -> None:
         """Make e^r once for every F that follows."""
         if self.E is None:
-            self.E = [self.xp.exp(r) for r in self.pair]
+            self.E = [self.xp.minimum(self.xp.exp(r), HUGE) for r in self.pair]
 
     def to_device(self, x):
         """NumPy's ``x`` beside the samples."""
@@ -91,7 +91,7 @@ class Ratios:
         """The sums that f(s) returns for s_data, and for s_noise."""
 
         def noise(E, S):
-            E = self.xp.minimum(E, HUGE)
+            E = self.xp.minimum(E, HUGE) if self.E is None else E
             return f(E / (S + E))
 
         return self.over_odds(F, lambda E, S: f(S / (S + E)), noise)

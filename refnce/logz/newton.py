@@ -14,7 +14,7 @@ keeps a bracket and works on the exact residual.
 import math
 
 from refnce import nce
-from refnce.array import BLOCK, all_true, as_float, check_positive, dot, host
+from refnce.array import BLOCK, all_true, check_positive, dot, host
 from refnce.array import interoperable, is_numpy, last_sum, samples, to_numpy
 from refnce.array import where, where_certified
 from refnce.logz.bracket import bracket
@@ -84,28 +84,22 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
 def _start(ratios):
     """Return a start, and whether data and noise are to be exchanged.
 
-    The start is halfway between the means of the finite samples; for long samples it is
-    the root of a 64th of them. Data and noise are exchanged if nu = 1, which keeps the
-    root, and in every run the mean of the data is below that of the noise. phi' is then
-    above 1/2 where it was below.
+    The start is halfway between the means, or the pooled quantile where a sample is
+    infinite; for long samples it is the root of a 64th of them. Data and noise are
+    exchanged if nu = 1, which keeps the root, and in every run the mean of the data is
+    below that of the noise. phi' is then above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
     is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
     pair = [_part(r) for r in pair] if is_long else pair
     sums = ratios.to_host([last_sum(r) for r in pair])
-    sizes = [r.shape[-1] for r in pair]
-    if not all_true(abs(sums[0] + sums[1]) < math.inf):
-        finite = [ratios.xp.isfinite(r) for r in pair]
-        kept = [ratios.xp.where(ok, r, 0.0) for ok, r in zip(finite, pair)]
-        counted = [as_float(ok, r) for ok, r in zip(finite, pair)]
-        found = ratios.to_host([last_sum(x) for x in kept + counted])
-        sums, sizes = found[:2], found[2:]
-    data, noise = (x / size for x, size in zip(sums, sizes))
+    data, noise = (x / r.shape[-1] for x, r in zip(sums, pair))
     F = 0.5 * (data + noise - math.log(nu))
     if is_long:
         F = newton(*pair, nu=nu, xtol=1e-3).F
-    is_reversed = nu == 1.0 and all_true(data < noise)
-    return where(abs(F) < math.inf, F, 0.0), is_reversed
+    elif not all_true(abs(F) < math.inf):
+        F = where(abs(F) < math.inf, F, _pooled_quantile(ratios))
+    return F, nu == 1.0 and all_true(data < noise)
 
 
 def _part(r):
