@@ -111,10 +111,9 @@ def error_and_overlap(ratios, F):
     v_data, v_noise = A_square - A * A / n, B_square - B * B / m
     hess = u_data / n + nu * u_noise / m
     error = host.hypot(host.sqrt(v_data) / n, host.sqrt(v_noise) * (nu / m)) / hess
-    kept = [u_data > NARROW * A, u_noise > NARROW * B]
-    kept += [v_data > NARROW * A_square, v_noise > NARROW * B_square]
     certified = nce.is_certified(host.minimum(v_data, v_noise), F, nu)
-    certified = certified & kept[0] & kept[1] & kept[2] & kept[3]
+    certified = certified & (u_data > NARROW * A) & (u_noise > NARROW * B)
+    certified = certified & (v_data > NARROW * A_square) & (v_noise > NARROW * B_square)
     values = error, hess / (1.0 + nu)
     error, hess = where_certified(certified, values, _exact_error, ratios, F)
     usable = finite & (min(n, m) > 1)
