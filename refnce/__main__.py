@@ -73,8 +73,8 @@ def _solve(options):
 
 def _check(options):
     report = check(options.results, Report(options.level, options.skip_flags))
-    right = not report.failures and (options.partial or not report.incomplete)
-    return report.text(), right
+    wrong = report.failures or report.unread
+    return report.text(), not (wrong or report.incomplete and not options.partial)
 
 
 def _vectors(options):

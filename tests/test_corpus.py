@@ -32,7 +32,7 @@ AUTOGRAD = (
 EVERY = {f"{space}.{name}" for space, names in SURFACE.items() for name in names}
 claim = pytest.mark.claim(
     "Conformance run",
-    "finds each of 102 implementations with one bug, names the function, and passes"
+    "finds each of 173 implementations with one bug, names the function, and passes"
     " 7 right ones",
     kind="theorem",
     where="refnce.conformance",
@@ -107,7 +107,7 @@ def test_a_bug_is_found_and_named(wrong):
 
 @claim
 def test_what_caught_each(evidence):
-    assert len(WRONG) == 102 and {wrong.function for wrong in WRONG} == EVERY
+    assert len(WRONG) == 173 and {wrong.function for wrong in WRONG} == EVERY
     for wrong in WRONG:
         failures = report_on_wrong(wrong).failures
         flags = Counter(verdict.flags[0] for verdict in failures)

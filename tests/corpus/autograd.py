@@ -4,6 +4,7 @@ nce and nn.mlp are in tests/adapters/pytorch.py in this style.
 """
 
 import math
+from copy import deepcopy
 
 import torch
 
@@ -14,7 +15,10 @@ SKIP = (
     "Underflow",
     "Infinite",  # automatic differentiation takes 0 inf for nan
 )
-asarray = torch.as_tensor
+
+
+def asarray(x):
+    return torch.tensor(x.copy())  # PyTorch takes no reversed view
 
 
 def _checked(*tensors):
@@ -50,8 +54,9 @@ class ence:
         return 0.5 * sum(torch.exp(half).mean(-1) for half in halves)
 
     def grad_F(r_data, r_noise, F):
-        runs = torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
-        F = _number(F, r_data).expand(runs).clone().requires_grad_()
+        F = _number(F, r_data)
+        runs = r_data.shape[:-1], r_noise.shape[:-1], F.shape
+        F = F.expand(torch.broadcast_shapes(*runs)).clone().requires_grad_()
         return torch.autograd.grad(ence.loss(r_data, r_noise, F).sum(), F)[0]
 
     def grad_r(r_data, r_noise, F):
@@ -59,12 +64,26 @@ class ence:
         return torch.autograd.grad(ence.loss(*r, F).sum(), r)
 
 
+def _runs(arrays, ranks):
+    """The number of runs, 0 for one that has no axis."""
+    pairs = zip(arrays, ranks, strict=True)
+    return max((x.shape[0] for x, rank in pairs if x.ndim > rank), default=0)
+
+
+def _run(arrays, ranks, k):
+    pairs = zip(arrays, ranks, strict=True)
+    return [x[k] if x.ndim > rank else x for x, rank in pairs]
+
+
 def _family(derivative):
     """``derivative(loss, x)`` of the loss as a function of [theta, F] in one vector."""
 
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        if theta.ndim > 1:
-            raise NotImplementedError("several runs of a family")
+        arrays = T_data, T_noise, theta, _number(F, theta), offset_data, offset_noise
+        ranks = 2, 2, 1, 0, 1, 1
+        if runs := _runs(arrays, ranks):
+            each = (_run(arrays, ranks, k) for k in range(runs))
+            return torch.stack([call(*run, nu=nu) for run in each])
 
         def loss(x):
             r_data = T_data @ x[:-1] + offset_data
@@ -90,26 +109,32 @@ def _pulled(f, params, x):
     y = f(leaves, x)
 
     def pullback(dy):
-        dx, *found = torch.autograd.grad(y, (x, *leaves.values()), dy)
+        dx, *found = torch.autograd.grad(
+            y, (x, *leaves.values()), dy, retain_graph=True
+        )
         return dx, dict(zip(leaves, found, strict=True))
 
     return y.detach(), pullback
 
 
-def conv3x3(params, x, *, stride):
-    if params["weight"].shape[-2:] != (3, 3):
-        raise ValueError("the kernel must be 3 x 3")
+def conv3x3(params, x, *, stride=1):
+    if params["weight"].shape[-2:] != (3, 3) or stride not in (1, 2):
+        raise ValueError("the kernel must be 3 x 3, the stride 1 or 2")
 
     def f(leaves, x):
-        if x.ndim == 4:
-            return torch.nn.functional.conv2d(x, **leaves, stride=stride, padding=1)
-        runs = [{name: p[k] for name, p in leaves.items()} for k in range(len(x))]
-        return torch.stack(list(map(f, runs, x)))
+        arrays, ranks = (x, leaves["weight"], leaves["bias"]), (4, 4, 1)
+        if runs := _runs(arrays, ranks):
+            each = (_run(arrays, ranks, k) for k in range(runs))
+            return torch.stack([one(*run) for run in each])
+        return one(*arrays)
+
+    def one(x, weight, bias):
+        return torch.nn.functional.conv2d(x, weight, bias, stride=stride, padding=1)
 
     return _pulled(f, params, x)
 
 
-def quadratic_head(params, f, *, sign):
+def quadratic_head(params, f, *, sign="negative"):
     factor = {"negative": -1.0, "positive": 1.0}[sign]
 
     def ratio(leaves, f):
@@ -129,7 +154,7 @@ def _stepping(make):
         if state is None:
             x = torch.zeros_like(gradient)
             state = x, make([x], rate)
-        x, optimizer = state
+        x, optimizer = state = deepcopy(state)
         x.zero_()
         x.grad = gradient
         optimizer.step()

@@ -8,7 +8,7 @@ import numpy as np
 from tests.regimes import rng
 from tests.vectors import network
 from tests.vectors.records import certified
-from tests.vectors.samples import exact_inputs
+from tests.vectors.samples import exact_inputs, integers
 
 # Fast convolutions (Winograd's, Fourier's) add larger terms than the definition does:
 # measured, up to this much.
@@ -16,12 +16,37 @@ FAST = 32
 RATE = 0.125
 
 
-def _normal(dtype, seed, runs, shapes, size=1.0):
-    g = rng(seed)
-    return {
-        name: exact_inputs(size * g.normal(size=(*runs, *shape)), dtype)
-        for name, shape in shapes.items()
+def _normal(dtype, seed, runs, shapes, size=1.0, shared=()):
+    """Those in ``shared`` have no runs."""
+    g, inputs = rng(seed), {}
+    for name, shape in shapes.items():
+        x = size * g.normal(size=shape if name in shared else (*runs, *shape))
+        inputs[name] = exact_inputs(x, dtype)
+    return inputs
+
+
+def _shared(flag, seed, shapes):
+    """The parameters for an odd seed, the samples for an even one."""
+    samples = {"x", "f"} & shapes.keys()
+    names = shapes.keys() - {"x", "f", "dy"} if seed % 2 else samples
+    return names if "Shared" in flag else set()
+
+
+def _outputs(layer, inputs, shared=(), runs=()):
+    """The gradient of what is shared is the sum over the runs."""
+    whole = {
+        name: np.broadcast_to(x, (*runs, *x.shape)) if name in shared else x
+        for name, x in inputs.items()
     }
+
+    def formula():
+        found = layer(**whole)
+        return {
+            name: x.sum(0) if name[:1] == "d" and name[1:] in shared else x
+            for name, x in found.items()
+        }
+
+    return certified(formula)
 
 
 def _refuse(suite, y, good, changes):
@@ -41,27 +66,37 @@ def mlp(suite):
         (4004, (), (2, 3, 1), 2, "Kink"),
         (4501, (2,), (2, 4, 1), 3, "Batched"),
         (4502, (3,), (3, 4, 4, 2), 4, "Batched"),
+        (4010, (), (3, 2), 4, "Sizes"),
+        (4011, (), (2, 3, 1), 1, "Sizes"),
+        (4012, (), (2, 3, 2, 3, 2, 2, 1), 3, "Sizes"),
+        (4013, (), (2, 17, 1), 33, "Sizes"),
+        (4510, (3,), (3, 3, 3), 3, "Batched Square"),
+        (4511, (3,), (2, 4, 1), 3, "Batched Shared"),
+        (4512, (3,), (2, 4, 1), 3, "Batched Shared"),
+        (4513, (2,), (2, 3, 2), 3, "Views Batched"),
     ):
         shapes = {}
         for k, (before, after) in enumerate(pairwise(widths)):
             shapes |= {f"{2 * k}.weight": (after, before), f"{2 * k}.bias": (after,)}
         shapes |= {"x": (n, widths[0]), "dy": (n, widths[-1])}
-        inputs = _normal(suite.dtype, seed, runs, shapes)
+        shared = _shared(flag, seed, shapes)
+        inputs = _normal(suite.dtype, seed, runs, shapes, shared=shared)
         inputs |= {k: 0.5 * x for k, x in inputs.items() if k.endswith("bias")}
         if flag == "Kink":
             inputs["x"][0], inputs["0.bias"][1] = 0.0, 0.0
         comment = "".join(f"{count} runs, " for count in runs)
         comment += f"widths {widths}, {n} samples"
-        suite.add(flag, comment, inputs, certified(partial(network.mlp, **inputs)))
+        suite.add(flag, comment, inputs, _outputs(network.mlp, inputs, shared, runs))
 
 
 # --- The 3x3 convolution
 
 
-def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride):
+def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride, flag=""):
     shapes = {"weight": (O, C, 3, 3), "bias": (O,), "x": (n, C, H, W)}
     shapes["dy"] = (n, O, -(-H // stride), -(-W // stride))
-    return _normal(dtype, seed, runs, shapes) | {"stride": stride}
+    shared = _shared(flag, seed, shapes)
+    return _normal(dtype, seed, runs, shapes, shared=shared) | {"stride": stride}
 
 
 def conv(suite):
@@ -78,22 +113,36 @@ def conv(suite):
         (7009, (), "Narrow Stride", 1, 2, 2, 4, 1, 2),
         (7100, (2,), "Batched", 2, 2, 3, 5, 4, 1),
         (7101, (3,), "Batched Stride", 2, 2, 3, 5, 4, 2),
+        (7010, (), "Sizes", 1, 5, 7, 3, 3, 1),
+        (7011, (), "Sizes", 9, 1, 1, 3, 2, 1),
+        (7012, (), "Sizes", 1, 1, 1, 17, 3, 1),
+        (7013, (), "Sizes Stride", 1, 1, 1, 3, 17, 2),
+        (7110, (3,), "Batched Square", 3, 3, 3, 3, 3, 1),
+        (7111, (2,), "Batched Shared", 2, 2, 3, 3, 4, 1),
+        (7112, (2,), "Batched Shared", 2, 2, 3, 3, 4, 1),
+        (7113, (), "Views", 2, 2, 3, 3, 4, 1),
+        (7014, (), "Default", 1, 2, 2, 3, 3, 1),
     ):
-        inputs = conv_inputs(suite.dtype, seed, runs, *sizes)
+        inputs = conv_inputs(suite.dtype, seed, runs, *sizes, flag)
         n, C, O, H, W, _ = sizes
         images = f"{n} images of {C} x {H} x {W} to {O} channels"
-        outputs = certified(partial(network.conv3x3, **inputs))
+        shared = _shared(flag, seed, inputs)
+        outputs = _outputs(network.conv3x3, inputs, shared - {"stride"}, runs)
         for name, (shape, exacts) in outputs.items():
             # The scale of a 0 to which nothing was added is the largest of its array.
             largest = max(exact.scale for exact in exacts)
             scaled = [x._replace(scale=FAST * (x.scale or largest)) for x in exacts]
             outputs[name] = (shape, scaled)
+        if flag == "Default":
+            del inputs["stride"]
         suite.add(flag, f"{runs[0]} runs" if runs else images, inputs, outputs)
     good = conv_inputs(suite.dtype, 7200, (), 1, 2, 2, 3, 3, 1)
     changes = {
         "channels that differ": {"x": good["x"][:, :1]},
         "a bias of another length": {"bias": good["bias"][:1]},
         "a kernel of 2 x 2": {"weight": good["weight"][..., :2, :2]},
+        "stride 0": {"stride": 0, "dy": good["dy"][..., :1, :1]},
+        "stride 3": {"stride": 3, "dy": good["dy"][..., :1, :1]},
     }
     _refuse(suite, "y", good, changes)
 
@@ -101,9 +150,10 @@ def conv(suite):
 # --- The quadratic head
 
 
-def head_inputs(dtype, seed, runs, n, k, sign):
+def head_inputs(dtype, seed, runs, n, k, sign, flag=""):
     shapes = {"triangle": (k, k), "b": (k,), "f": (n, k), "dy": (n, 1)}
-    return _normal(dtype, seed, runs, shapes, 0.75) | {"sign": sign}
+    shared = _shared(flag, seed, shapes)
+    return _normal(dtype, seed, runs, shapes, 0.75, shared) | {"sign": sign}
 
 
 def head(suite):
@@ -114,11 +164,22 @@ def head(suite):
         (8003, (), 2, 1, "Small"),
         (8100, (2,), 3, 3, "Batched"),
         (8101, (2,), 3, 3, "Batched Sign"),
+        (8010, (), 1, 3, "Sizes"),
+        (8011, (), 33, 2, "Sizes"),
+        (8012, (), 2, 9, "Sizes"),
+        (8110, (3,), 3, 3, "Batched Square"),
+        (8111, (2,), 3, 2, "Batched Shared"),
+        (8112, (2,), 3, 2, "Batched Shared"),
+        (8113, (2,), 3, 2, "Views Batched"),
+        (8013, (), 3, 2, "Default"),
     ):
         sign = "positive" if "Sign" in flag else "negative"
-        inputs = head_inputs(suite.dtype, seed, runs, n, k, sign)
+        inputs = head_inputs(suite.dtype, seed, runs, n, k, sign, flag)
         comment = "two runs" if runs else f"{n} samples of {k} features"
-        outputs = certified(partial(network.quadratic_head, **inputs))
+        shared = _shared(flag, seed, inputs) - {"sign"}
+        outputs = _outputs(network.quadratic_head, inputs, shared, runs)
+        if flag == "Default":
+            del inputs["sign"]
         suite.add(flag, comment, inputs, outputs)
     good = head_inputs(suite.dtype, 8200, (), 2, 3, "negative")
     changes = {
@@ -165,3 +226,16 @@ def optim(suite):
         for name in names:
             outputs |= certified(lambda: {name: getattr(network, name)(kept, RATE)})
         suite.add(flag, comment, {"gradients": kept, "rate": RATE}, outputs)
+    batch = g.normal(size=(4, 3, 3))
+    for flag, comment, gradients, rate in (
+        ("Steps Runs", "three hundred steps", integers(300, 0)[:, None], 0.75),
+        ("Steps Runs", "fourteen steps", integers(28, 1).reshape(14, 2), 2.0**-10),
+        ("Batched Square Runs", "three runs of three", batch, 4.0),
+        ("Views Runs", "views", batch[:3, 0], 0.25),
+    ):
+        kept = exact_inputs(gradients, suite.dtype)
+        names = ("adam",) if len(kept) > 100 else ("sgd", "ngd", "adam")
+        outputs = {}
+        for name in names:
+            outputs |= certified(lambda: {name: getattr(network, name)(kept, rate)})
+        suite.add(flag, comment, {"gradients": kept, "rate": rate}, outputs)
