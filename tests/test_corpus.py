@@ -24,16 +24,18 @@ RIGHT = {
     " expfam.profile_loss expfam.profile_gradient expfam.profile_hessian",
     "objects": "nce.grad_F nce.hess_F logz.newton logz.bar",
     "pooled": "logz.newton",
+    "decimals": "nce.loss nce.hess_F",
+    "complex_step": "nce.grad_F",
 }
 AUTOGRAD = (
     "ence.loss ence.grad_F ence.grad_r expfam.loss expfam.gradient expfam.hessian"
-    " nn.conv3x3 nn.quadratic_head optim.sgd optim.adam"
 )
+AUTOGRAD += " nn.conv3x3 nn.quadratic_head optim.sgd optim.adam"
 EVERY = {f"{space}.{name}" for space, names in SURFACE.items() for name in names}
 claim = pytest.mark.claim(
     "Conformance run",
     "finds each of 173 implementations with one bug, names the function, and passes"
-    " 7 right ones",
+    " 9 right ones",
     kind="theorem",
     where="refnce.conformance",
 )
@@ -63,7 +65,7 @@ def assert_passes(name, functions):
     failing = {flag for verdict in whole.failures for flag in verdict.flags}
     assert set(module.SKIP) <= failing
     declined = sum(count for what, count in report.missing.items() if ": " in what)
-    assert declined < 0.03 * len(report.verdicts)
+    assert declined < 0.05 * len(report.verdicts)
     words = [f"{name}: {len(report.verdicts)} answers at level {module.LEVEL}"]
     words += [f"{declined} declined"] if declined else []
     words += [f"without {', '.join(module.SKIP)}"] if module.SKIP else []
@@ -88,7 +90,7 @@ def test_automatic_differentiation_passes(evidence):
 
 @claim
 def test_the_right_ones_cover_the_surface():
-    assert len(RIGHT) == 7 and set().union(*map(named, RIGHT.values())) == EVERY
+    assert len(RIGHT) == 9 and set().union(*map(named, RIGHT.values())) == EVERY
 
 
 @claim

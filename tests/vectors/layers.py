@@ -16,35 +16,30 @@ FAST = 32
 RATE = 0.125
 
 
-def _normal(dtype, seed, runs, shapes, size=1.0, shared=()):
-    """Those in ``shared`` have no runs."""
-    g, inputs = rng(seed), {}
-    for name, shape in shapes.items():
-        x = size * g.normal(size=shape if name in shared else (*runs, *shape))
-        inputs[name] = exact_inputs(x, dtype)
-    return inputs
-
-
-def _shared(flag, seed, shapes):
-    """The parameters for an odd seed, the samples for an even one."""
-    samples = {"x", "f"} & shapes.keys()
-    names = shapes.keys() - {"x", "f", "dy"} if seed % 2 else samples
-    return names if "Shared" in flag else set()
-
-
-def _outputs(layer, inputs, shared=(), runs=()):
-    """The gradient of what is shared is the sum over the runs."""
-    whole = {
-        name: np.broadcast_to(x, (*runs, *x.shape)) if name in shared else x
-        for name, x in inputs.items()
+def _normal(dtype, seed, runs, shapes, size=1.0):
+    g = rng(seed)
+    return {
+        name: exact_inputs(size * g.normal(size=(*runs, *shape)), dtype)
+        for name, shape in shapes.items()
     }
+
+
+def _outputs(layer, inputs, flag, seed, runs):
+    """The outputs of a layer.
+
+    With the flag Shared this takes the runs of the parameters from the inputs, for an
+    even seed of the samples. What belongs to all runs gets the sum of their gradients.
+    """
+    shared, samples = set(), inputs.keys() & {"x", "f"}
+    if "Shared" in flag:
+        params = inputs.keys() - samples - {"dy", "stride", "sign"}
+        shared = params if seed % 2 else samples
+        inputs |= {name: inputs[name][0] for name in shared}
+    whole = inputs | {name: np.stack(runs[0] * [inputs[name]]) for name in shared}
 
     def formula():
         found = layer(**whole)
-        return {
-            name: x.sum(0) if name[:1] == "d" and name[1:] in shared else x
-            for name, x in found.items()
-        }
+        return found | {f"d{name}": found[f"d{name}"].sum(0) for name in shared}
 
     return certified(formula)
 
@@ -79,24 +74,23 @@ def mlp(suite):
         for k, (before, after) in enumerate(pairwise(widths)):
             shapes |= {f"{2 * k}.weight": (after, before), f"{2 * k}.bias": (after,)}
         shapes |= {"x": (n, widths[0]), "dy": (n, widths[-1])}
-        shared = _shared(flag, seed, shapes)
-        inputs = _normal(suite.dtype, seed, runs, shapes, shared=shared)
+        inputs = _normal(suite.dtype, seed, runs, shapes)
         inputs |= {k: 0.5 * x for k, x in inputs.items() if k.endswith("bias")}
         if flag == "Kink":
             inputs["x"][0], inputs["0.bias"][1] = 0.0, 0.0
         comment = "".join(f"{count} runs, " for count in runs)
         comment += f"widths {widths}, {n} samples"
-        suite.add(flag, comment, inputs, _outputs(network.mlp, inputs, shared, runs))
+        outputs = _outputs(network.mlp, inputs, flag, seed, runs)
+        suite.add(flag, comment, inputs, outputs)
 
 
 # --- The 3x3 convolution
 
 
-def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride, flag=""):
+def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride):
     shapes = {"weight": (O, C, 3, 3), "bias": (O,), "x": (n, C, H, W)}
     shapes["dy"] = (n, O, -(-H // stride), -(-W // stride))
-    shared = _shared(flag, seed, shapes)
-    return _normal(dtype, seed, runs, shapes, shared=shared) | {"stride": stride}
+    return _normal(dtype, seed, runs, shapes) | {"stride": stride}
 
 
 def conv(suite):
@@ -123,11 +117,10 @@ def conv(suite):
         (7113, (), "Views", 2, 2, 3, 3, 4, 1),
         (7014, (), "Default", 1, 2, 2, 3, 3, 1),
     ):
-        inputs = conv_inputs(suite.dtype, seed, runs, *sizes, flag)
+        inputs = conv_inputs(suite.dtype, seed, runs, *sizes)
         n, C, O, H, W, _ = sizes
         images = f"{n} images of {C} x {H} x {W} to {O} channels"
-        shared = _shared(flag, seed, inputs)
-        outputs = _outputs(network.conv3x3, inputs, shared - {"stride"}, runs)
+        outputs = _outputs(network.conv3x3, inputs, flag, seed, runs)
         for name, (shape, exacts) in outputs.items():
             # The scale of a 0 to which nothing was added is the largest of its array.
             largest = max(exact.scale for exact in exacts)
@@ -150,10 +143,9 @@ def conv(suite):
 # --- The quadratic head
 
 
-def head_inputs(dtype, seed, runs, n, k, sign, flag=""):
+def head_inputs(dtype, seed, runs, n, k, sign):
     shapes = {"triangle": (k, k), "b": (k,), "f": (n, k), "dy": (n, 1)}
-    shared = _shared(flag, seed, shapes)
-    return _normal(dtype, seed, runs, shapes, 0.75, shared) | {"sign": sign}
+    return _normal(dtype, seed, runs, shapes, 0.75) | {"sign": sign}
 
 
 def head(suite):
@@ -174,10 +166,9 @@ def head(suite):
         (8013, (), 3, 2, "Default"),
     ):
         sign = "positive" if "Sign" in flag else "negative"
-        inputs = head_inputs(suite.dtype, seed, runs, n, k, sign, flag)
+        inputs = head_inputs(suite.dtype, seed, runs, n, k, sign)
         comment = "two runs" if runs else f"{n} samples of {k} features"
-        shared = _shared(flag, seed, inputs) - {"sign"}
-        outputs = _outputs(network.quadratic_head, inputs, shared, runs)
+        outputs = _outputs(network.quadratic_head, inputs, flag, seed, runs)
         if flag == "Default":
             del inputs["sign"]
         suite.add(flag, comment, inputs, outputs)
@@ -207,7 +198,7 @@ def optim(suite):
         [0.0, 0.0, 0.5],
         [-0.5, 0.0, 1.0],
     ]
-    for flag, comment, gradients in (
+    for flag, comment, gradients, *rate in (
         ("Normal Runs", "five gradients of three numbers", g.normal(size=(5, 3))),
         ("Normal Runs", "one number", g.normal(size=(4, 1))),
         ("Normal Runs", "sizes from 1e-4 to 1e4", g.normal(size=(5, 3)) * size),
@@ -218,23 +209,16 @@ def optim(suite):
         ("Sparse Runs", "two of three coordinates are 0 now and then", sparse),
         ("Zero Batched Runs", "one of two runs is 0", still),
         ("Squares Runs", "squares overflow", h.normal(size=(3, 2)) * huge),
+        ("Steps Runs", "three hundred steps", integers(300, 0)[:, None], 0.75),
+        ("Steps Runs", "fourteen steps", integers(28, 1).reshape(14, 2), 2.0**-10),
+        ("Batched Square Runs", "three runs of three", g.normal(size=(4, 3, 3)), 4.0),
+        ("Views Runs", "views", g.normal(size=(3, 3)), 0.25),
     ):
+        rate = rate[0] if rate else RATE
         kept = exact_inputs(gradients, suite.dtype)
         # The squares in Adam are 0 beside eps, or overflow, but not to the last digit.
         names = ("sgd", "ngd") if "Squares" in flag else ("sgd", "ngd", "adam")
-        outputs = {}
-        for name in names:
-            outputs |= certified(lambda: {name: getattr(network, name)(kept, RATE)})
-        suite.add(flag, comment, {"gradients": kept, "rate": RATE}, outputs)
-    batch = g.normal(size=(4, 3, 3))
-    for flag, comment, gradients, rate in (
-        ("Steps Runs", "three hundred steps", integers(300, 0)[:, None], 0.75),
-        ("Steps Runs", "fourteen steps", integers(28, 1).reshape(14, 2), 2.0**-10),
-        ("Batched Square Runs", "three runs of three", batch, 4.0),
-        ("Views Runs", "views", batch[:3, 0], 0.25),
-    ):
-        kept = exact_inputs(gradients, suite.dtype)
-        names = ("adam",) if len(kept) > 100 else ("sgd", "ngd", "adam")
+        names = ("adam",) if len(kept) == 300 else names
         outputs = {}
         for name in names:
             outputs |= certified(lambda: {name: getattr(network, name)(kept, rate)})

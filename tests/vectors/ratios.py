@@ -75,11 +75,12 @@ def _kinds(suite, outputs, *names, each=False):
         suite.add(flags + weight, comment, inputs, found)
 
     one = r_data[0], r_noise[0]
-    double = suite.dtype == "float64"
-    for sizes in [(1500, 300), (307, 101)] if double else [(307, 101)]:
-        long = each if double and "nu" in names and sizes[0] < 1000 else {}
-        comment = f"{sizes[0]} and {sizes[1]}"
-        add("Sizes Unequal", comment, *map(samples.integers, sizes, (0, 7)), **long)
+    many = [samples.integers(n, n) for n in (307, 101, 1500, 300)]
+    if suite.dtype == "float64":
+        add("Sizes Unequal", "1500 and 300", *many[2:])
+        add(
+            "Sizes Unequal", "307 and 101", *many[:2], **(each if "nu" in names else {})
+        )
     add("Batched Unequal", "each has three runs", r_data, r_noise, Fs, **each)
     add("Batched Unequal", "runs of the data alone", r_data, one[1])
     add("Batched Unequal", "runs of the noise alone", one[0], r_noise)
@@ -230,36 +231,19 @@ def _options(suite, r_data, r_noise):
     add("three updates are not enough", *separated, told=False, F0=4.0, max_updates=3.0)
     add("one update is not enough", *easy, told=False, F0=6.0, max_updates=1.0)
     add("a hundred updates are enough", *easy, max_updates=100.0)
-    for r, nu, F0, step, most in (
-        (easy, 2.0, 6.0, 1.0, 1),
-        (easy, 0.5, -3.0, 0.5, 2),
-        (separated, 1.0, 4.0, 1.0, 3),
-        (separated, 1.0, 4.0, 1.0, 500),
+    for quantity, r, nu, F0, step, most, updates in (
+        ("last", easy, 2.0, 6.0, 1.0, 1, 1),
+        ("last", easy, 0.5, -3.0, 0.5, 2, 2),
+        ("last", separated, 1.0, 4.0, 1.0, 3, 3),
+        ("cycle", separated, 1.0, 4.0, 1.0, 500, 5),
     ):
         inputs = {"r_data": r[0], "r_noise": r[1], "nu": nu, "F0": F0, "step": step}
         inputs["max_updates"] = float(most)
-        quantity, exact = _stopped(*r, nu, F0, step, most)
+        iterate = partial(_iterate, *r, nu, F0, step, updates)
+        exact = certify(iterate, slack=updates)
         outputs = {quantity: _one(exact), "converged": _converged(False)}
         comment = f"F where bar stops: {quantity}"
         suite.add("Options Stopped Unequal", comment, inputs, outputs)
-
-
-def _stopped(r_data, r_noise, nu, F0, step, most):
-    """The last iterate of ``bar`` and how it stops: after ``most`` updates, or CYCLE.
-
-    A move has turned if it undoes all of the last one but a hundredth; four that do so
-    running are a cycle.
-    """
-    turns, last, F = 0, 0.0, F0
-    for updates in range(1, most + 1):
-        iterate = partial(_iterate, r_data, r_noise, nu, F0, step, updates)
-        exact = certify(iterate, slack=updates)
-        move, F = float(exact.value) - F, float(exact.value)
-        turned = move * last < 0 and abs(move + last) < 0.01 * abs(last)
-        turns, last = turns + 1 if turned else 0, move
-        if turns == 4:
-            return "cycle", exact
-    return "last", exact
 
 
 def _iterate(r_data, r_noise, nu, F, step, updates):
