@@ -1,7 +1,7 @@
-"""One number at a time, as in C, with every sum by ``math.fsum``."""
+"""One number at a time, as in C, with every sum by ``math.fsum``; ence in decimals."""
 
 import math
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 from functools import cache
 
@@ -105,6 +105,19 @@ class nce:
         w = 1.0 / (data.size * (1.0 + nu)), nu / (noise.size * (1.0 + nu))
         w_data = [-w[0] * s for s in _sigmoids(data, F, nu, 1)]
         return w_data, [w[1] * s for s in _sigmoids(noise, F, nu, -1)]
+
+
+class ence:
+    """The exponential loss."""
+
+    @over_runs
+    def loss(data, noise, F, _):
+        with localcontext(prec=40, traps=[]):
+            halves = ((Decimal(F) - Decimal(x)) / 2 for x in data.tolist())
+            loss_data = sum(half.exp() for half in halves) / data.size
+            halves = ((Decimal(x) - Decimal(F)) / 2 for x in noise.tolist())
+            loss_noise = sum(half.exp() for half in halves) / noise.size
+            return float((loss_data + loss_noise) / 2)
 
 
 @over_runs

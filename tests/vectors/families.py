@@ -59,14 +59,10 @@ def expfam(suite):
 def _family(dtype, seed, k, n, m, *runs, shared=()):
     """Inputs without nu; those in ``shared`` have no runs."""
     g, inputs = rng(seed), {}
-    for name, shape, mean in (
-        ("T_data", (n, k), 0.5),
-        ("T_noise", (m, k), 0.0),
-        ("offset_data", (n,), 0.9),
-        ("offset_noise", (m,), 0.9),
-        ("theta", (k,), 0.0),
-        ("F", (), 0.0),
-    ):
+    shapes = {"T_data": (n, k), "T_noise": (m, k), "offset_data": (n,)}
+    shapes |= {"offset_noise": (m,), "theta": (k,), "F": ()}
+    for name, shape in shapes.items():
+        mean = 0.9 if "offset" in name else 0.5 if name == "T_data" else 0.0
         x = g.normal(size=shape if name in shared else (*runs, *shape))
         inputs[name] = exact_inputs(x + mean, dtype)
     return inputs
@@ -163,10 +159,8 @@ def trajectory(suite):
     # From a theta and an F other than 0
     started = product((3, 12), ("gradient", "bar", "root"), ("together", "first"))
     for seed, (steps, update, order) in enumerate(started):
-        nu, case = (2.0, 0.25, 4.0)[seed % 3], _family(
-            dtype, 6100 + seed, 2, 4, 3, steps
-        )
-        start = _family(dtype, 6200 + seed, 2, 4, 3)
+        case = _family(dtype, 6100 + seed, 2, 4, 3, steps)
+        start, nu = _family(dtype, 6200 + seed, 2, 4, 3), (2.0, 0.25, 4.0)[seed % 3]
         case |= {"theta": start["theta"], "F": start["F"], "nu": nu, "rate_F": 0.75}
         case |= {"rate": 0.125 * (1 + seed % 5), "update": update, "order": order}
         more = {0: " Views", 1: " Default"}.get(seed, " Steps" if steps > 10 else "")

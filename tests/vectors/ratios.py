@@ -78,9 +78,7 @@ def _kinds(suite, outputs, *names, each=False):
     many = [samples.integers(n, n) for n in (307, 101, 1500, 300)]
     if suite.dtype == "float64":
         add("Sizes Unequal", "1500 and 300", *many[2:])
-        add(
-            "Sizes Unequal", "307 and 101", *many[:2], **(each if "nu" in names else {})
-        )
+        add("Sizes Unequal", "307 and 101", *many[:2], **each)
     add("Batched Unequal", "each has three runs", r_data, r_noise, Fs, **each)
     add("Batched Unequal", "runs of the data alone", r_data, one[1])
     add("Batched Unequal", "runs of the noise alone", one[0], r_noise)
