@@ -146,7 +146,7 @@ def _on_numpy(label, function, asarray):
     """
     space, _, name = label.partition(".")
     numpy = backend.load("numpy")
-    run = {"nn": _forth_and_back, "optim": _steps}.get(space, call)
+    run: Any = {"nn": _forth_and_back, "optim": _steps}.get(space, call)
 
     def move(x):
         if isinstance(x, dict):

@@ -1,6 +1,5 @@
 """The suites mlp, conv, head and optim: layers and optimizers."""
 
-from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -96,6 +95,12 @@ def conv_inputs(dtype, seed, runs, n, C, O, H, W, stride):
 
 
 def conv(suite):
+    good = conv_inputs(suite.dtype, 7200, (), 1, 2, 2, 3, 3, 1)
+    changes = {
+        "channels that differ": {"x": good["x"][:, :1]},
+        "a bias of another length": {"bias": good["bias"][:1]},
+        "a kernel of 2 x 2": {"weight": good["weight"][..., :2, :2]},
+    }
     for seed, runs, flag, *sizes in (
         (7000, (), "Normal", 2, 2, 3, 5, 6, 1),
         (7001, (), "Normal", 1, 3, 2, 8, 4, 1),
@@ -119,6 +124,8 @@ def conv(suite):
         (7113, (), "Views", 2, 2, 3, 3, 4, 1),
         (7014, (), "Default", 1, 2, 2, 3, 3, 1),
     ):
+        if seed == 7010:  # cases that came later stand below, since ids stay
+            _refuse(suite, "y", good, changes)
         inputs = conv_inputs(suite.dtype, seed, runs, *sizes)
         n, C, O, H, W, _ = sizes
         images = f"{n} images of {C} x {H} x {W} to {O} channels"
@@ -129,15 +136,9 @@ def conv(suite):
             scaled = [x._replace(scale=FAST * (x.scale or largest)) for x in exacts]
             outputs[name] = (shape, scaled)
         suite.add(flag, f"{runs[0]} runs" if runs else images, inputs, outputs)
-    good = conv_inputs(suite.dtype, 7200, (), 1, 2, 2, 3, 3, 1)
-    changes = {
-        "channels that differ": {"x": good["x"][:, :1]},
-        "a bias of another length": {"bias": good["bias"][:1]},
-        "a kernel of 2 x 2": {"weight": good["weight"][..., :2, :2]},
-        "stride 0": {"stride": 0, "dy": good["dy"][..., :1, :1]},
-        "stride 3": {"stride": 3, "dy": good["dy"][..., :1, :1]},
-    }
-    _refuse(suite, "y", good, changes)
+    small = good["dy"][..., :1, :1]
+    strides = {f"stride {k}": {"stride": k, "dy": small} for k in (0, 3)}
+    _refuse(suite, "y", good, strides)
 
 
 # --- The quadratic head
@@ -149,6 +150,12 @@ def head_inputs(dtype, seed, runs, n, k, sign):
 
 
 def head(suite):
+    good = head_inputs(suite.dtype, 8200, (), 2, 3, "negative")
+    changes = {
+        "a triangle of another size": {"triangle": good["triangle"][:2, :2]},
+        "b of another length": {"b": good["b"][:2]},
+        "no such sign": {"sign": "both"},
+    }
     for seed, runs, n, k, flag in (
         (8000, (), 3, 3, "Normal"),
         (8001, (), 4, 5, "Normal"),
@@ -165,18 +172,13 @@ def head(suite):
         (8113, (2,), 3, 2, "Views Batched"),
         (8013, (), 3, 2, "Default"),
     ):
+        if seed == 8010:
+            _refuse(suite, "r", good, changes)
         sign = "positive" if "Sign" in flag else "negative"
         inputs = head_inputs(suite.dtype, seed, runs, n, k, sign)
         comment = "two runs" if runs else f"{n} samples of {k} features"
         outputs = _outputs(network.quadratic_head, inputs, flag, seed, runs)
         suite.add(flag, comment, inputs, outputs)
-    good = head_inputs(suite.dtype, 8200, (), 2, 3, "negative")
-    changes = {
-        "a triangle of another size": {"triangle": good["triangle"][:2, :2]},
-        "b of another length": {"b": good["b"][:2]},
-        "no such sign": {"sign": "both"},
-    }
-    _refuse(suite, "r", good, changes)
 
 
 # --- Optimizers
