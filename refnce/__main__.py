@@ -125,8 +125,9 @@ def _second_law(forward, reverse):
 
 def _check(options):
     report = check(options.results, Report(options.level, options.skip_flags))
-    right = not report.failures and (options.partial or not report.incomplete)
-    return report.text(), int(not right)
+    wrong = report.failures or report.unread
+    missing = report.incomplete and not options.partial
+    return report.text(), 1 if wrong or missing else 0
 
 
 def _vectors(options):

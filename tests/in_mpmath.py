@@ -78,7 +78,7 @@ def balance(r_data, r_noise, F, nu):
 
 def root(r_data, r_noise, nu):
     """The root of log A - log nu B, by bisection and then Newton's method."""
-    both = np.concatenate([r_data, r_noise])
+    both = [r for r in (*r_data, *r_noise) if mpmath.isfinite(r)]
     low, high = min(both) - 50, max(both) + 50
     for _ in range(50):
         middle = (low + high) / 2

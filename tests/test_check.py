@@ -72,8 +72,8 @@ def test_missing_answers_are_counted_and_exit_1_unless_partial(check):
 
     status, out, _ = check(one)
     assert status == 1 and "1 answers, 0 failed" in out
-    assert "not provided: nce.loss (494 cases)" in out
-    assert "not provided: nce.grad_F (495 cases)" in out
+    assert "not provided: nce.loss (512 cases)" in out
+    assert "not provided: nce.grad_F (513 cases)" in out
     assert "incomplete: nce.loss" in out
     assert "incomplete: nce.grad_F" not in out and "logz" not in out
     assert check(one, "--partial")[0] == 0
@@ -81,7 +81,7 @@ def test_missing_answers_are_counted_and_exit_1_unless_partial(check):
 
 def test_a_quantity_that_is_not_answered_at_all_is_not_provided(check):
     status, out, _ = check(lambda n, q, x: None if q == "hess_F" else x)
-    assert status == 0 and "not provided: nce.hess_F (495 cases)" in out
+    assert status == 0 and "not provided: nce.hess_F (513 cases)" in out
 
 
 def test_levels_and_flags(check):
@@ -98,7 +98,7 @@ def test_levels_and_flags(check):
     assert status == 2 and "no flag is called Odd" in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("answer", ["refused", "nan", "nan nan"])
+@pytest.mark.parametrize("answer", ["refused", "nan", "-nan(ind) nan(0x123)"])
 def test_invalid_input_is_refused_by_the_word_or_by_nan(check, answer):
     assert check(lambda n, q, x: answer if x == "refused" else x)[0] == 0
 
@@ -120,7 +120,8 @@ def test_valid_input_must_not_be_refused(check):
         ("nce-001\tlosses\t0x1p+0", "no test vector asks 'nce-001' for 'losses'"),
         ("nce-001\tloss\t1.5", "'1.5' is no hexadecimal number such as 0x1.8p+1"),
         ("nce-001\tloss\t0x1p+99999", "is no hexadecimal number"),
-        ("nce-001\tloss\t0x1p+0\n" * 2, "line 2: nce-001 loss is answered twice"),
+        ("id\tquantity\tnumbers", "for 'quantity'; a line is id, quantity and numbers"),
+        (b"\0" * 9, "no test vector asks '\\x00"),
         ("", "answers no test vector"),
         (b"\xff\xfe", "no test vector asks '\\\\xff\\\\xfe' for ''"),
         (None, "No such file"),
@@ -133,6 +134,18 @@ def test_invalid_results_are_one_line_and_exit_2(check, tmp_path, line, complain
     status, out, err = check(path)
     assert status == 2 and not out and err.count("\n") == 1
     assert complaint in err and str(path) in err
+
+
+def test_other_lines_are_listed_below_the_verdicts(check, tmp_path):
+    """A byte-order mark is none, and only a line feed ends a line."""
+    lines = "nce-001\tloss\t1.5", "logz-250\tconverged\tTrue", "id\tquantity"
+    twice = "nce-002\tloss\t0x1p+0\x85\x0b"
+    path = tmp_path / "r.tsv"
+    path.write_text("\ufeff" + "\r\n".join((*lines, twice, twice)), "utf-8")
+    status, out, _ = check(path, "--partial")
+    assert status == 1 and "\n2 answers, 1 failed" in out
+    for complaint in ("1: '1.5' is no", "3: no test", "5: nce-002 loss is answered"):
+        assert f"\nnot read: {path}, line {complaint}" in out
 
 
 def test_vectors_prints_the_folder(capsys):

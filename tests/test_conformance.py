@@ -69,6 +69,12 @@ def test_a_namespace_imported_from_refnce_is_not_under_test():
         Impl(SimpleNamespace(logz=logz, nce=nce))
 
 
+def test_a_name_that_is_nearly_right_is_hinted_at():
+    mine = SimpleNamespace(sgd=lambda state, g, *, rate: (0, -rate * g), grad_f=0)
+    out = conform(mine).text()
+    assert "nce.grad_F (513 cases); there is grad_f, which must be nce.grad_F\n" in out
+
+
 def test_a_bare_function_counts_beside_a_foreign_namespace():
     """As after ``from torch import optim``."""
     mine = SimpleNamespace(

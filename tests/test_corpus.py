@@ -16,23 +16,23 @@ from tests.corpus.wrong import WRONG
 
 RIGHT = {
     "exact": "nce ence expfam logz.bar_update",
-    "scalar": "nce logz.bar_update logz.bisect",
+    "scalar": "nce ence.loss logz.bar_update logz.bisect",
     "plain": "nce ence.loss ence.grad_F ence.grad_r expfam.loss expfam.gradient"
     " expfam.hessian nn optim train",
     "logdomain": "nce.loss nce.hess_F ence.loss ence.grad_F ence.log_z logz.bar_update",
-    "scipy_forms": "nce.loss logz.bar_update logz.newton logz.bisect"
+    "scipy_forms": "nce.loss nce.grad_F logz.bar_update logz.newton logz.bisect"
     " expfam.profile_loss expfam.profile_gradient expfam.profile_hessian",
     "objects": "nce.grad_F nce.hess_F logz.newton logz.bar",
     "pooled": "logz.newton",
 }
 AUTOGRAD = (
     "ence.loss ence.grad_F ence.grad_r expfam.loss expfam.gradient expfam.hessian"
-    " nn.conv3x3 nn.quadratic_head optim.sgd optim.adam"
 )
+AUTOGRAD += " nn.conv3x3 nn.quadratic_head optim.sgd optim.adam"
 EVERY = {f"{space}.{name}" for space, names in SURFACE.items() for name in names}
 claim = pytest.mark.claim(
     "Conformance run",
-    "finds each of 102 implementations with one bug, names the function, and passes"
+    "finds each of 173 implementations with one bug, names the function, and passes"
     " 7 right ones",
     kind="theorem",
     where="refnce.conformance",
@@ -63,7 +63,7 @@ def assert_passes(name, functions):
     failing = {flag for verdict in whole.failures for flag in verdict.flags}
     assert set(module.SKIP) <= failing
     declined = sum(count for what, count in report.missing.items() if ": " in what)
-    assert declined < 0.03 * len(report.verdicts)
+    assert declined < 0.05 * len(report.verdicts)
     words = [f"{name}: {len(report.verdicts)} answers at level {module.LEVEL}"]
     words += [f"{declined} declined"] if declined else []
     words += [f"without {', '.join(module.SKIP)}"] if module.SKIP else []
@@ -107,7 +107,7 @@ def test_a_bug_is_found_and_named(wrong):
 
 @claim
 def test_what_caught_each(evidence):
-    assert len(WRONG) == 102 and {wrong.function for wrong in WRONG} == EVERY
+    assert len(WRONG) == 173 and {wrong.function for wrong in WRONG} == EVERY
     for wrong in WRONG:
         failures = report_on_wrong(wrong).failures
         flags = Counter(verdict.flags[0] for verdict in failures)

@@ -40,11 +40,13 @@ def test_they_are_in_their_schema(path):
 
 @FILES
 def test_the_text_says_what_the_json_says(path):
-    """Ids, names, shapes and numbers."""
+    """Ids, names, shapes and numbers of the cases that are not withdrawn."""
     lines = path.with_suffix(".tsv").read_text().splitlines()[1:]
     expected = []
     for case in json.loads(path.read_text())["cases"]:
         inputs, outputs = case["inputs"], case.get("outputs", {})
+        if "withdrawn" in case:
+            continue
         rows = [["in", name, *_cells(x)] for name, x in inputs.items()]
         rows += [["out", name, *_cells(x)] for name, x in outputs.items()]
         rows += [["out", name, "", "refused", ""] for name in case.get("refused", [])]

@@ -1,5 +1,6 @@
 """How the functions of the surface are called with the inputs of a case."""
 
+from copy import deepcopy
 from typing import Any
 
 from refnce.array import backend
@@ -13,7 +14,8 @@ QUANTITIES = {
     "trajectory": ("theta", "F"),
     **dict.fromkeys(SOLVERS, ("root", "standard_error", "overlap", "converged")),
 }
-WHOLE = ("max_updates", "stride")  # inputs that are integers
+QUANTITIES["bar"] += ("last", "cycle")
+WHOLE = ("max_updates", "stride", "nu")  # inputs that are integers if they are whole
 # With these statuses ``bar`` has not reached a fixed point: its F is not judged.
 NOT_REACHED = {int(Status.CYCLE), int(Status.MAX_UPDATES)}
 
@@ -37,6 +39,13 @@ def answers(label: str, function: Any, inputs: dict[str, Any]) -> dict[str, Any]
         if not isinstance(x, NotProvided):
             found[quantity] = numpy.asarray(x, float)
     return found
+
+
+def copied(x, *, view):
+    """Return a copy of x, of an array as a transposed, reversed and strided view."""
+    if not view or isinstance(x, str) or not x.ndim:
+        return deepcopy(x)
+    return backend.load("numpy").repeat(x[..., ::-1].T, 2, axis=0)[::-2].T
 
 
 def _found(label, function, inputs):
@@ -65,16 +74,17 @@ def _argument(name, x):
     """Text and arrays with axes as they are; other numbers as Python's."""
     if isinstance(x, str) or x.ndim:
         return x
-    return int(x) if name in WHOLE else float(x)
+    return int(x) if name in WHOLE and float(x) % 1 == 0 else float(x)
 
 
 def _solution(name, solution):
-    found = {"root": solution.F}
-    for quantity in QUANTITIES[name][1:]:
+    found = {"root": solution.F, "last": solution.F}
+    for quantity in QUANTITIES["newton"][1:]:
         lack = NotProvided(f"logz.{name}().{quantity}")
         found[quantity] = getattr(solution, quantity, lack)
     if name == "bar" and hasattr(solution, "status"):
-        if NOT_REACHED & set(solution.status.ravel().tolist()):
+        if codes := NOT_REACHED & set(solution.status.ravel().tolist()):
             lack = NotProvided("logz.bar: not converged, no root claimed")
-            return {"root": lack, "converged": found["converged"]}
+            stopped = "cycle" if Status.CYCLE in codes else "last"
+            return {"root": lack, stopped: solution.F, "converged": found["converged"]}
     return found

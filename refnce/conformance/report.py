@@ -29,13 +29,16 @@ class Report:
     """The verdicts of a run at one level.
 
     skipped: the flags of cases that are left out. missing: counts of what was not
-    provided.
+    provided. hints: why a function may not have been found. unread: lines of results
+    that are none.
     """
 
     level: str
     skipped: frozenset[str] = frozenset()
     verdicts: list[Verdict] = field(default_factory=list)
     missing: Counter[str] = field(default_factory=Counter)
+    hints: dict[str, str] = field(default_factory=dict)
+    unread: list[str] = field(default_factory=list)
 
     def add(self, verdicts: Iterable[Verdict]) -> None:
         found = list(verdicts)
@@ -67,8 +70,10 @@ class Report:
         for function, verdicts in self.by_function().items():
             lines += [self._row(function, "", verdicts), *self._failing(verdicts)]
         for what, count in sorted(self.missing.items()):
-            lines.append(f"{NOT_PROVIDED}{what} ({count} cases)")
+            hint = self.hints.get(what, "")
+            lines.append(f"{NOT_PROVIDED}{what} ({count} cases){hint}")
         lines += [f"incomplete: {what}" for what in self.incomplete]
+        lines += [f"not read: {line}" for line in self.unread[:10]]
         flags = ", ".join(sorted(self.skipped))
         skipped = f"skipped flags: {flags}" if flags else "no flag skipped"
         count, failed = len(self.verdicts), len(self.failures)

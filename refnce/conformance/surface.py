@@ -69,6 +69,7 @@ class Impl:
                 importlib.import_module(f"{module.__name__}.{found.name}")
         labels = chain(*SUITES.values())
         functions = {label: _function(self.name, module, label) for label in labels}
+        self.hints = {x: _hint(module, x) for x in functions if not functions[x]}
         if not any(functions.values()):
             names = "names of the oracle surface (nce.loss, logz.newton, ...)"
             raise InputError(f"{self.name} provides none of the {names}")
@@ -130,6 +131,14 @@ def _function(title, module, label):
     return function if callable(function) else None
 
 
+def _hint(module, label):
+    """Why a function was not found: it is misspelt, or bare but not unique."""
+    space, _, name = label.partition(".")
+    found = [*dir(module), *dir(getattr(module, space, None))]
+    near = [x for x in found if x.lower() == name.lower()]
+    return f"; there is {near[0]}, which must be {label}" if near else ""
+
+
 def _on_numpy(label, function, asarray):
     """``function`` on NumPy arrays: of nn with its pullback, of optim in many steps.
 
@@ -137,7 +146,7 @@ def _on_numpy(label, function, asarray):
     """
     space, _, name = label.partition(".")
     numpy = backend.load("numpy")
-    run = {"nn": _forth_and_back, "optim": _steps}.get(space, call)
+    run: Any = {"nn": _forth_and_back, "optim": _steps}.get(space, call)
 
     def move(x):
         if isinstance(x, dict):
@@ -156,14 +165,19 @@ def _on_numpy(label, function, asarray):
     return moved
 
 
-def _forth_and_back(layer, dy, *args, **kwargs):
-    y, pullback = layer(*args, **kwargs)
-    return y, *pullback(dy)
+def _forth_and_back(layer, dy, params, x, **kwargs):
+    """Other calls in between change nothing, as a layer has no state."""
+    y, pullback = layer(params, x, **kwargs)
+    _, other = layer(params, -x, **kwargs)
+    _, found, _ = pullback(dy), pullback(dy), other(dy)
+    return y, *found
 
 
 def _steps(optimizer, *gradients, rate):
+    """Each step is made twice from one state, which an optimizer leaves as it is."""
     state, steps = None, []
     for gradient in gradients:
+        optimizer(state, gradient, rate=rate)
         state, step = optimizer(state, gradient, rate=rate)
         steps.append(step)
     return steps

@@ -5,7 +5,9 @@ import math
 import torch
 from torch.nn.functional import leaky_relu, logsigmoid
 
-asarray = torch.tensor
+
+def asarray(x):
+    return torch.tensor(x.copy())  # PyTorch takes no reversed view
 
 
 def _shift(r, F, nu):
@@ -59,7 +61,7 @@ def mlp(params, x):
         y = y @ params[f"{k}.weight"].mT + params[f"{k}.bias"][..., None, :]
 
     def pullback(dy):
-        dx, *dparams = torch.autograd.grad(y, leaves, dy)
+        dx, *dparams = torch.autograd.grad(y, leaves, dy, retain_graph=True)
         return dx, dict(zip(params, dparams, strict=True))
 
     return y, pullback

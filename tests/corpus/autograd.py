@@ -4,6 +4,7 @@ nce and nn.mlp are in tests/adapters/pytorch.py in this style.
 """
 
 import math
+from copy import deepcopy
 
 import torch
 
@@ -13,8 +14,12 @@ SKIP = (
     "CountsCancel",
     "Underflow",
     "Infinite",  # automatic differentiation takes 0 inf for nan
+    "Shared",  # the convolution goes over runs that all have
 )
-asarray = torch.as_tensor
+
+
+def asarray(x):
+    return torch.tensor(x.copy())  # PyTorch takes no reversed view
 
 
 def _checked(*tensors):
@@ -50,8 +55,9 @@ class ence:
         return 0.5 * sum(torch.exp(half).mean(-1) for half in halves)
 
     def grad_F(r_data, r_noise, F):
-        runs = torch.broadcast_shapes(r_data.shape[:-1], r_noise.shape[:-1])
-        F = _number(F, r_data).expand(runs).clone().requires_grad_()
+        F = _number(F, r_data)
+        runs = r_data.shape[:-1], r_noise.shape[:-1], F.shape
+        F = F.expand(torch.broadcast_shapes(*runs)).clone().requires_grad_()
         return torch.autograd.grad(ence.loss(r_data, r_noise, F).sum(), F)[0]
 
     def grad_r(r_data, r_noise, F):
@@ -63,7 +69,7 @@ def _family(derivative):
     """``derivative(loss, x)`` of the loss as a function of [theta, F] in one vector."""
 
     def call(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
-        if theta.ndim > 1:
+        if (T_data.ndim, theta.ndim, _number(F, theta).ndim) != (2, 1, 0):
             raise NotImplementedError("several runs of a family")
 
         def loss(x):
@@ -90,15 +96,17 @@ def _pulled(f, params, x):
     y = f(leaves, x)
 
     def pullback(dy):
-        dx, *found = torch.autograd.grad(y, (x, *leaves.values()), dy)
+        dx, *found = torch.autograd.grad(
+            y, (x, *leaves.values()), dy, retain_graph=True
+        )
         return dx, dict(zip(leaves, found, strict=True))
 
     return y.detach(), pullback
 
 
-def conv3x3(params, x, *, stride):
-    if params["weight"].shape[-2:] != (3, 3):
-        raise ValueError("the kernel must be 3 x 3")
+def conv3x3(params, x, *, stride=1):
+    if params["weight"].shape[-2:] != (3, 3) or stride not in (1, 2):
+        raise ValueError("the kernel must be 3 x 3, the stride 1 or 2")
 
     def f(leaves, x):
         if x.ndim == 4:
@@ -109,7 +117,7 @@ def conv3x3(params, x, *, stride):
     return _pulled(f, params, x)
 
 
-def quadratic_head(params, f, *, sign):
+def quadratic_head(params, f, *, sign="negative"):
     factor = {"negative": -1.0, "positive": 1.0}[sign]
 
     def ratio(leaves, f):
@@ -129,7 +137,7 @@ def _stepping(make):
         if state is None:
             x = torch.zeros_like(gradient)
             state = x, make([x], rate)
-        x, optimizer = state
+        x, optimizer = state = deepcopy(state)
         x.zero_()
         x.grad = gradient
         optimizer.step()

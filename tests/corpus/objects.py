@@ -17,7 +17,7 @@ SKIP = (
     "Chasm",
     "Plateau",
 )
-CONVERGED, NO_ROOT, MAX_UPDATES = 0, 2, 4
+CONVERGED, NO_ROOT, CYCLE, MAX_UPDATES = 0, 2, 3, 4
 
 
 class Contrast:
@@ -115,17 +115,23 @@ class Contrast:
         return self.finish(F, np.full(self.shape, CONVERGED))
 
     def bar(self, F0=None, xtol=0.0, step=1.0, max_updates=100):
-        """Equation 9, until a step of Newton's method would be small."""
+        """Equation 9, until a step of Newton's method would be small or F cycles."""
         F = np.mean(self.bracket(), axis=0) if F0 is None else F0 + np.zeros(self.shape)
+        turns, last = np.zeros(self.shape), 0.0
         for _ in range(max_updates):
             with np.errstate(all="ignore"):
                 h = self.move(F)
                 left = np.abs(self.slope(F)) / self.curvature(F)
             arrived = left <= np.maximum(xtol, 1e-14 * (1.0 + np.abs(F)))
-            if arrived.all():
+            still = arrived | ~np.isfinite(h) | (turns >= 4)
+            if still.all():
                 break
-            F = np.where(arrived | ~np.isfinite(h), F, F - step * h)
-        return self.finish(F, np.where(arrived, CONVERGED, MAX_UPDATES))
+            move = np.where(still, 0.0, -step * h)
+            turned = (move * last < 0) & (np.abs(move + last) < 0.01 * np.abs(last))
+            turns, last = np.where(still, turns, (turns + 1) * turned), move
+            F = F + move
+        stopped = np.where(turns >= 4, CYCLE, MAX_UPDATES)
+        return self.finish(F, np.where(arrived, CONVERGED, stopped))
 
 
 def _deviation(below, small):

@@ -94,6 +94,8 @@ class expfam:
         return data + np.einsum("...i,...ij->...j", w_noise, _with_F(T_noise))
 
     def hessian(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
+        r = _ratio(T_data, theta, offset_data), _ratio(T_noise, theta, offset_noise)
+        refuse(*r, F, nu)
         H = 0.0
         data, noise = (T_data, offset_data, 1.0), (T_noise, offset_noise, nu)
         for T, offset, share in (data, noise):
@@ -104,6 +106,8 @@ class expfam:
 
 
 def _ratio(T, theta, offset):
+    if T.shape[-2:] != (*offset.shape[-1:], *theta.shape[-1:]):
+        raise ValueError("T, theta and offset do not fit")
     return np.einsum("...ij,...j->...i", T, theta) + offset
 
 
@@ -111,7 +115,22 @@ def _with_F(T):
     return np.concatenate([T, np.full((*T.shape[:-1], 1), -1.0)], axis=-1)
 
 
+def _shared(pullback, params, x):
+    """The gradient of an array without runs is the sum over the runs of others."""
+
+    def summed(gradient, to):
+        return gradient.sum(tuple(range(gradient.ndim - to.ndim)))
+
+    def total(dy):
+        dx, gradients = pullback(dy)
+        found = {name: summed(gradients[name], p) for name, p in params.items()}
+        return summed(dx, x), found
+
+    return total
+
+
 def mlp(params, x):
+    given = x
     depth = len(params) // 2
     inputs = []
     for k in range(depth):
@@ -131,14 +150,14 @@ def mlp(params, x):
                 d = np.where(inputs[k] > 0, d, 0.01 * d)
         return d, gradients
 
-    return x, pullback
+    return x, _shared(pullback, params, given)
 
 
-def conv3x3(params, x, *, stride):
+def conv3x3(params, x, *, stride=1):
     """Nine shifted images, one product each."""
     weight, bias = params["weight"], params["bias"]
     fits = x.shape[-3] == weight.shape[-3] and bias.shape[-1] == weight.shape[-4]
-    if weight.shape[-2:] != (3, 3) or not fits:
+    if weight.shape[-2:] != (3, 3) or not fits or stride not in (1, 2):
         raise ValueError("weight, bias and x do not fit")
     H, W = x.shape[-2:]
     wide = np.pad(x, [(0, 0)] * (x.ndim - 2) + [(1, 2)] * 2)
@@ -152,17 +171,19 @@ def conv3x3(params, x, *, stride):
         y = y + np.einsum("...oc,...nchw->...nohw", weight[..., u, v], wide[place])
 
     def pullback(dy):
-        dx, dweight = np.zeros_like(wide), np.zeros_like(weight)
+        runs = dy.shape[:-4]
+        dx = np.zeros((*runs, *wide.shape[-4:]))
+        dweight = np.zeros((*runs, *weight.shape[-4:]))
         for u, v, place in places:
             dx[place] += np.einsum("...oc,...nohw->...nchw", weight[..., u, v], dy)
             dweight[..., u, v] = np.einsum("...nohw,...nchw->...oc", dy, wide[place])
         dbias = dy.sum((-4, -2, -1))
         return dx[..., 1 : H + 1, 1 : W + 1], {"weight": dweight, "bias": dbias}
 
-    return y, pullback
+    return y, _shared(pullback, params, x)
 
 
-def quadratic_head(params, f, *, sign):
+def quadratic_head(params, f, *, sign="negative"):
     """W itself, and its gradient pulled back to L."""
     triangle, b, k = params["triangle"], params["b"], f.shape[-1]
     fits = triangle.shape[-2:] == (k, k) and b.shape[-1] == k
@@ -182,7 +203,7 @@ def quadratic_head(params, f, *, sign):
         df = dy * (2.0 * f @ W + b[..., None, :])
         return df, {"triangle": dtriangle, "b": db}
 
-    return r[..., None], pullback
+    return r[..., None], _shared(pullback, params, f)
 
 
 def sgd(state, gradient, *, rate):

@@ -1,7 +1,9 @@
-"""One number at a time, as in C, with every sum by ``math.fsum``."""
+"""One number at a time, as in C, with every sum by ``math.fsum``; ence in decimals."""
 
 import math
+from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import cache
 
 from tests.corpus import over_runs, without_root
 
@@ -18,15 +20,22 @@ def _small(r, F, nu, side=1, M=0.0):
     """
     if r.size > MOST:
         raise ValueError(f"{r.size} numbers are too many")
-    log_nu, found = math.log(nu), []
+    found = []
     for x in r.tolist():
-        z = math.fsum([F, log_nu, -x])
+        z = math.fsum([F, *_log(nu), -x])
         known = math.isfinite(z) and abs(z) < 1e15
-        lost = math.fsum([F, log_nu, -x, -z]) if known else 0.0
+        lost = math.fsum([F, *_log(nu), -x, -z]) if known else 0.0
         q = math.exp(min(M - abs(z), 700.0))
         q *= 1.0 + (-lost if z >= 0 else lost)
         found.append((side * z >= 0, abs(z), q))
     return found
+
+
+@cache
+def _log(nu):
+    """log nu, and what is lost in rounding it."""
+    high = math.log(nu)
+    return high, float(Decimal(nu).ln() - Decimal(high))
 
 
 def _sigmoids(r, F, nu, side):
@@ -98,11 +107,24 @@ class nce:
         return w_data, [w[1] * s for s in _sigmoids(noise, F, nu, -1)]
 
 
+class ence:
+    """The exponential loss."""
+
+    @over_runs
+    def loss(data, noise, F, _):
+        with localcontext(prec=40, traps=[]):
+            halves = ((Decimal(F) - Decimal(x)) / 2 for x in data.tolist())
+            loss_data = sum(half.exp() for half in halves) / data.size
+            halves = ((Decimal(x) - Decimal(F)) / 2 for x in noise.tolist())
+            loss_noise = sum(half.exp() for half in halves) / noise.size
+            return float((loss_data + loss_noise) / 2)
+
+
 @over_runs
 def bar_update(data, noise, F, nu):
     M, log_A = _log_mean(data, F, nu, 1)
     N, log_B = _log_mean(noise, F, nu, -1)
-    far = [F, math.log(nu), -M, N, -log_A, log_B]
+    far = [F, *_log(nu), -M, N, -log_A, log_B]
     return math.fsum(far) if all(map(math.isfinite, far)) else sum(far)
 
 

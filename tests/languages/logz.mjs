@@ -52,9 +52,9 @@ for (const line of readFileSync(process.argv[2], "utf8").split("\n")) {
   const [id, role, name, shape, values] = line.split("\t");
   if (role !== "in") continue;
   const numbers = values.split(" ").filter((word) => word).map(parse);
-  const found = cases.get(id) ?? cases.set(id, {}).get(id);
+  const found = cases.get(id) ?? cases.set(id, { nu: 1 }).get(id);
   found[name] = shape === "" ? numbers[0] : numbers;
-  if (shape.includes(",") || values.startsWith("@")) found.left = true; // several runs, arrays beside the file
+  if (shape.includes(",") || values.startsWith("@") || name === "max_updates") found.left = true; // several runs, arrays beside the file
 }
 for (const [id, problem] of cases) {
   const { r_data, r_noise, nu, left } = problem;

@@ -65,8 +65,8 @@ int main(int argc, char **argv) {
         char *end = strchr(field[4], '\t');
         if (*line == '#' || !end || strcmp(field[1], "in")) continue;
         *end = 0;
-        if (strcmp(id, line)) answer(), strcpy(id, line), usable = 1;
-        if (*field[4] == '@' || strchr(field[3], ',')) usable = 0; /* arrays beside the file, several runs: left out here */
+        if (strcmp(id, line)) answer(), strcpy(id, line), usable = 1, nu = 1;
+        if (*field[4] == '@' || strchr(field[3], ',') || (*field[2] == 'F' && *field[3])) usable = 0; /* arrays beside the file, several runs: left out here */
         if (!strcmp(field[2], "r_data")) n = numbers(field[4], r_data);
         if (!strcmp(field[2], "r_noise")) m = numbers(field[4], r_noise);
         if (!strcmp(field[2], "F")) F = strtod(field[4], NULL);

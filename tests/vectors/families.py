@@ -1,6 +1,7 @@
 """The suites expfam and trajectory: exponential families."""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from tests.vectors.samples import exact_inputs, flagged
 
 
 @partial(over_runs, T_data=2, T_noise=2, offset_data=1, offset_noise=1, theta=1)
-def outputs(theta, F, nu, **samples):
+def outputs(theta, F, nu=1.0, **samples):
     def formula():
         found = {}
         for prefix, at in (("", sized(F)), ("profile_", None)):
@@ -47,23 +48,75 @@ def expfam(suite):
             "nu": nu,
         }
         suite.answer(flagged(flag, n, m, nu), f"{k} statistics", outputs, inputs)
-    parts = {
-        "T_data": ((6, 2), 0.5),
-        "T_noise": ((5, 2), 0.0),
-        "offset_data": ((6,), 0.9),
-        "offset_noise": ((5,), 0.9),
-        "theta": ((2,), 0.0),
-        "F": ((), 0.0),
-    }
     batches = (1, 3, (), 1.0), (2, 2, ("T_noise", "offset_noise"), 0.5)
     for seed, runs, shared, nu in batches:
-        g, inputs = rng(3500 + seed), {}
-        for name, (shape, mean) in parts.items():
-            x = g.normal(size=shape if name in shared else (runs, *shape))
-            inputs[name] = exact_inputs(x + mean, dtype)
-        inputs["nu"] = nu
+        inputs = _family(dtype, 3500 + seed, 2, 6, 5, runs, shared=shared) | {"nu": nu}
         comment = f"{runs} runs" + ", one noise" * bool(shared)
         suite.answer(flagged("Batched Unequal", 1, 1, nu), comment, outputs, inputs)
+    _kinds(suite)
+
+
+def _family(dtype, seed, k, n, m, *runs, shared=()):
+    """Inputs without nu; those in ``shared`` have no runs."""
+    g, inputs = rng(seed), {}
+    shapes = {"T_data": (n, k), "T_noise": (m, k), "offset_data": (n,)}
+    shapes |= {"offset_noise": (m,), "theta": (k,), "F": ()}
+    for name, shape in shapes.items():
+        mean = 0.9 if "offset" in name else 0.5 if name == "T_data" else 0.0
+        x = g.normal(size=shape if name in shared else (*runs, *shape))
+        inputs[name] = exact_inputs(x + mean, dtype)
+    return inputs
+
+
+ARRAYS = "T_data", "T_noise", "offset_data", "offset_noise", "theta"
+
+
+def _kinds(suite):
+    """Sizes, runs, layouts, defaults and infinities that code may mistake."""
+
+    def add(flags, comment, *sizes, nu=2.0, change=(), **options):
+        inputs = _family(suite.dtype, 3600 + len(suite.cases), *sizes, **options)
+        inputs |= {} if nu is None else {"nu": float(exact_inputs(nu, suite.dtype))}
+        flags = flagged(flags, sizes[1], sizes[2], nu or 1.0)
+        inputs |= dict(change)
+        found = outputs(**inputs)
+        if options.get("shared") == ARRAYS:  # of F alone, which profiles have not
+            found = {x: y for x, y in found.items() if not x.startswith("profile_")}
+        suite.add(flags, comment, inputs, found)
+
+    add("Sizes", "five statistics of 11 and 13 samples", 5, 11, 13)
+    if suite.dtype == "float64":
+        add("Sizes", "257 and 101 samples", 1, 257, 101)
+    add("Default", "without nu", 2, 5, 4, nu=None)
+    add("Batched", "one theta for three runs", 2, 5, 4, 3, shared=["theta", "F"])
+    add("Batched", "one T for three runs", 2, 5, 4, 3, shared=["T_data", "T_noise"])
+    add("Batched", "three runs of theta alone", 2, 5, 4, 3, shared=[*ARRAYS[:4], "F"])
+    add("Batched", "three runs of F alone", 2, 5, 4, 3, shared=ARRAYS)
+    add("Batched", "three offsets alone", 2, 5, 4, 3, shared=["T_data", "T_noise", "F"])
+    add("Batched Square", "three runs of three of three", 3, 3, 3, 3)
+    add("Views Batched", "two runs", 2, 5, 4, 2)
+    for nu in (1e-6, 1e6):
+        add("Chasm", f"nu = {nu:g}", 2, 5, 4, nu=nu)
+    sides = {"offset_data": [0.5, np.inf, 1.0], "offset_noise": [-np.inf, 0.25, 0.5, 0]}
+    for name, x in sides.items():
+        x = {name: np.asarray(x)}
+        add("Infinite", f"an infinite {name}", 2, 3, 4, change=x)
+    good = _family(suite.dtype, 3700, 2, 5, 4) | {"nu": 2.0}
+    hole = good["T_data"].copy()
+    hole[1, 1] = np.nan
+    names = "loss", "gradient", "hessian"
+    for comment, change in {
+        "NaN in T_data": {"T_data": hole},
+        "NaN in theta": {"theta": np.asarray([1.0, np.nan])},
+        "theta of another length": {"theta": np.ones(3)},
+        "T_noise of another width": {"T_noise": good["T_noise"][:, :1]},
+        "offset_data of another length": {"offset_data": good["offset_data"][:4]},
+        "nu = 0": {"nu": 0.0},
+        "F = nan": {"F": np.nan},
+        "no data": {"T_data": np.zeros((0, 2)), "offset_data": np.zeros(0)},
+    }.items():
+        asked = names if "F" in change else [*names, *(f"profile_{x}" for x in names)]
+        suite.add("BadInput", comment, good | change, refused=asked)
 
 
 TRAJECTORIES = (
@@ -103,3 +156,16 @@ def trajectory(suite):
         damped = (" Undamped" if update == "root" else " Rate") if rate_F != 1.0 else ""
         flag = f"{update.capitalize()} {order.capitalize()}{damped}"
         suite.add(flagged(flag, n, n, nu), f"{update}, {order}", case, found)
+    # From a theta and an F other than 0
+    started = product((3, 12), ("gradient", "bar", "root"), ("together", "first"))
+    for seed, (steps, update, order) in enumerate(started):
+        case = _family(dtype, 6100 + seed, 2, 4, 3, steps)
+        start, nu = _family(dtype, 6200 + seed, 2, 4, 3), (2.0, 0.25, 4.0)[seed % 3]
+        case |= {"theta": start["theta"], "F": start["F"], "nu": nu, "rate_F": 0.75}
+        case |= {"rate": 0.125 * (1 + seed % 5), "update": update, "order": order}
+        more = {0: " Views", 1: " Default"}.get(seed, " Steps" if steps > 10 else "")
+        if seed == 1:
+            del case["nu"]
+        found = certified(partial(family.trajectory, {"nu": 1.0} | case))
+        flag = f"{update.capitalize()} {order.capitalize()} Started Unequal{more}"
+        suite.add(flag, f"{steps} steps of {update}, {order}", case, found)

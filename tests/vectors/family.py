@@ -34,8 +34,13 @@ class Family:
 
     @cached_property
     def reach(self):
-        """The largest terms of z: how far its rounding goes, in units of eps."""
-        return self.r.size + self.F.size + abs(self.nu.log())
+        """The largest terms of z: how far its rounding goes, in units of eps.
+
+        An infinite z has none.
+        """
+        finite = np.asarray([r.is_finite() for r in self.r.value])
+        size = np.where(finite, self.r.size, arb(0))
+        return size + finite * (self.F.size + abs(self.nu.log()))
 
     @cached_property
     def s(self):
@@ -66,7 +71,7 @@ class Family:
 
         The interval is a little wider than the uncertainty of r itself.
         """
-        middles = sorted(float(r.mid()) for r in self.r.value)
+        middles = sorted(float(r.mid()) for r in self.r.value if r.is_finite())
         low, high = arb(middles[0] - 50), arb(middles[-1] + 50)
         for _ in range(40):
             F = ((low + high) / 2).mid()
@@ -76,7 +81,7 @@ class Family:
         for _ in range(12):
             up, down, slope = self.balance(F)
             F = (F - (up - down) / slope).mid()
-        known = max(r.rad() for r in self.r.value)
+        known = max(r.rad() for r in self.r.value if r.is_finite())
         width = abs(F).max(arb(1)) * arb(2) ** -(3 * ctx.prec // 4) + 256 * known
         ends = [self.balance(F - width), self.balance(F + width)]
         if not (bool(ends[0][0] < ends[0][1]) and bool(ends[1][0] > ends[1][1])):

@@ -4,9 +4,10 @@ from functools import partial
 
 import mpmath
 import numpy as np
+from flint import arb
 
 from tests import certified
-from tests.certainty import Exact
+from tests.certainty import Exact, certify, total
 from tests.vectors import samples
 from tests.vectors.records import over_runs
 from tests.vectors.samples import APART, INF, exact_inputs, flagged
@@ -36,6 +37,15 @@ def _refuse(suite, names, *quantities):
             suite.add("BadInput", comment, inputs, refused=asked)
 
 
+def _broadcast(suite, names, *quantities):
+    """The last case of samples.INVALID again, without grad_r."""
+    comment, change = samples.INVALID[-1]
+    suite.withdraw(comment, "grad_r_data does not depend on the runs of the noise")
+    inputs = {name: (samples.VALID | change)[name] for name in names}
+    asked = [quantity for quantity in quantities if quantity != "grad_r_data"]
+    suite.add("BadInput", comment, inputs, refused=asked)
+
+
 def _six_runs(suite, outputs, *names):
     arrays = samples.six_runs(suite.dtype)
     for nu in (1.0, 0.5) if "nu" in names else (1.0,):
@@ -50,11 +60,47 @@ def _three_runs(suite, outputs, r_data, r_noise, **given):
     suite.answer("Apart Batched Unequal", "three runs", outputs, inputs)
 
 
+def _kinds(suite, outputs, *names, each=False):
+    """Counts, weights, runs, layouts and defaults that code may mistake."""
+    r_data, r_noise = samples.overlapping(suite.dtype, 33, 3)
+    Fs, each = np.asarray([0.25, -0.5, 1.0]), {"each": True} if each else {}
+
+    def add(flags, comment, data, noise, F=0.25, nu=2.0, **options):
+        given = {"r_data": data, "r_noise": noise, "F": F, "nu": nu}
+        inputs = {name: given[name] for name in names if given[name] is not None}
+        weight = " Weight" if inputs.get("nu", 1.0) != 1.0 else ""
+        found = outputs(**inputs, **options)
+        if np.ndim(F) and np.ndim(data) == 1:  # log_z does not depend on F
+            found.pop("log_z", None)
+        suite.add(flags + weight, comment, inputs, found)
+
+    one = r_data[0], r_noise[0]
+    many = [samples.integers(n, n) for n in (307, 101, 1500, 300)]
+    if suite.dtype == "float64":
+        add("Sizes Unequal", "1500 and 300", *many[2:])
+        add("Sizes Unequal", "307 and 101", *many[:2], **each)
+    add("Batched Unequal", "each has three runs", r_data, r_noise, Fs, **each)
+    add("Batched Unequal", "runs of the data alone", r_data, one[1])
+    add("Batched Unequal", "runs of the noise alone", one[0], r_noise)
+    square = r_data[:, :3], r_noise[:, :3]
+    add("Batched Square", "three runs of three", *square, Fs, **each)
+    add("Views Batched Unequal", "three runs", r_data, r_noise, Fs, **each)
+    add("Views Unequal", "one run", *one, **each)
+    if "F" in names:
+        add("Batched Square", "three runs of F alone", one[0][:3], one[1][:3], Fs)
+    if "nu" in names:
+        add("Default Unequal", "without nu", *one, nu=None, **each)
+        for power in (-12, -6, 6, 12):
+            nu = float(exact_inputs(10.0**power, suite.dtype))
+            for F in (0.25, -round(np.log(nu))) if "F" in names else (0.25,):
+                add("Unequal", f"nu = 1e{power}", *one, F, nu, **each)
+
+
 # --- nce
 
 
 @of_runs
-def nce_outputs(r_data, r_noise, F, nu, each=False):
+def nce_outputs(r_data, r_noise, F, nu=1.0, each=False):
     given = r_data, r_noise, F, nu
     names = ("loss", "grad_F", "hess_F", "bar_update")
     found = {name: _one(getattr(certified, name)(*given)) for name in names}
@@ -80,13 +126,15 @@ def nce(suite):
     r_data, r_noise = samples.overlapping(dtype, 30, 3)
     _three_runs(suite, nce_outputs, r_data + APART, r_noise, F=0.25, nu=1.0)
     _three_runs(suite, nce_outputs, r_data, r_noise - APART, F=0.25, nu=1.0)
+    _kinds(suite, nce_outputs, "r_data", "r_noise", "F", "nu", each=True)
+    _broadcast(suite, ("r_data", "r_noise", "F", "nu"), *quantities)
 
 
 # --- logz
 
 
 @of_runs
-def logz_outputs(r_data, r_noise, nu):
+def logz_outputs(r_data, r_noise, nu=1.0):
     root = certified.root(r_data, r_noise, nu)
     found = {"root": _one(root.F)}
     size = abs(root.F.value) if root.has_root else 0
@@ -148,6 +196,7 @@ def logz(suite):
         add("Status NoRoot Infinite", "", _solved, *sides)
     add("Status Batched NoRoot Infinite", "", _solved, *some)
     _options(suite, r_data, r_noise)
+    _kinds(suite, logz_outputs, "r_data", "r_noise", "nu")
 
 
 def _options(suite, r_data, r_noise):
@@ -180,6 +229,31 @@ def _options(suite, r_data, r_noise):
     add("three updates are not enough", *separated, told=False, F0=4.0, max_updates=3.0)
     add("one update is not enough", *easy, told=False, F0=6.0, max_updates=1.0)
     add("a hundred updates are enough", *easy, max_updates=100.0)
+    for quantity, r, nu, F0, step, most, updates in (
+        ("last", easy, 2.0, 6.0, 1.0, 1, 1),
+        ("last", easy, 0.5, -3.0, 0.5, 2, 2),
+        ("last", separated, 1.0, 4.0, 1.0, 3, 3),
+        ("cycle", separated, 1.0, 4.0, 1.0, 500, 5),
+    ):
+        inputs = {"r_data": r[0], "r_noise": r[1], "nu": nu, "F0": F0, "step": step}
+        inputs["max_updates"] = float(most)
+        iterate = partial(_iterate, *r, nu, F0, step, updates)
+        exact = certify(iterate, slack=updates)
+        outputs = {quantity: _one(exact), "converged": _converged(False)}
+        comment = f"F where bar stops: {quantity}"
+        suite.add("Options Stopped Unequal", comment, inputs, outputs)
+
+
+def _iterate(r_data, r_noise, nu, F, step, updates):
+    F, log_nu = arb(F), arb(nu).log()
+    for _ in range(updates):
+        u = F + log_nu
+        A, B = (
+            total(1 / (1 + (side * (arb(x) - u)).exp()) for x in r.tolist()) / r.size
+            for side, r in ((1, r_data), (-1, r_noise))
+        )
+        F = F - step * (A / B / nu).log()
+    return F, abs(F)
 
 
 # --- ence
@@ -210,3 +284,5 @@ def ence(suite):
     r_data, r_noise = samples.overlapping(suite.dtype, 32, 3)
     moved = r_data + APART, r_noise + APART
     _three_runs(suite, ence_outputs, *moved, F=APART[:, 0] + 0.5)
+    _kinds(suite, ence_outputs, *names, each=True)
+    _broadcast(suite, names, "loss", "grad_F", "log_z")

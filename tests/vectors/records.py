@@ -27,6 +27,12 @@ class Suite:
         """Add a case whose outputs are ``outputs(**inputs, **options)``."""
         self.add(flags, comment, inputs, outputs(**inputs, **options))
 
+    def withdraw(self, comment, reason):
+        """Mark the one case that has this comment, and leave it out of the text."""
+        (case,) = (case for case in self.cases if case["comment"] == comment)
+        case["withdrawn"] = reason
+        self.rows = [row for row in self.rows if not row.startswith(case["id"] + "\t")]
+
     def add(self, flags, comment, inputs, outputs=(), refused=()):
         """Add a case; ``outputs`` are {quantity: (shape, Exacts)}."""
         suffix = "32" if self.dtype == "float32" else ""

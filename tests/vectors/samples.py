@@ -117,6 +117,11 @@ def six_runs(dtype):
     }
 
 
+def integers(count, start):
+    """Numbers that a formula makes exactly: sixteenths from -3.125 to 3.125."""
+    return ((np.arange(count) + start) * 37 % 101 - 50) / 16
+
+
 def large(seed, mean, spread):
     g = rng(seed)
     r_data = mean + spread * g.normal(size=20_000)
