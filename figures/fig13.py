@@ -19,7 +19,7 @@ from figures.mnist import experiment, network
 from figures.parallel import parallel_map
 from figures.settings import Settings
 from refnce import sampling
-from refnce.array import array_namespace, make_rng, matrix_transpose, to_numpy
+from refnce.array import array_namespace, make_rng, to_numpy
 from refnce.train import models
 
 SAMPLED = ("BAR", "binary search")
@@ -107,7 +107,7 @@ def density(settings: Settings, noise: Any, theta: Any) -> Any:
 
     def log_density(z: Any) -> tuple[Any, Any]:
         xp = array_namespace(z)
-        r, dr = ratio(mean + z @ matrix_transpose(factor))
+        r, dr = ratio(mean + z @ factor.mT)
         return r - 0.5 * xp.sum(z * z, axis=-1), dr @ factor - z
 
     return log_density

@@ -106,13 +106,12 @@ def _solve(options):
 
 def _unit(options):
     """kT in the units of the work values."""
-    kelvins, asked = options.temperature, options.units != "kT"
-    if asked != (kelvins is not None) or (asked and not options.work):
-        must = "kJ/mol and kcal/mol need --work and --temperature, kT needs neither"
-        raise InputError(f"--units: {must}")
-    if asked and not 0.0 < kelvins < math.inf:
-        raise InputError(f"--temperature must be > 0 and finite; got {kelvins}")
-    return UNITS[options.units] * kelvins if asked else 1.0
+    asked, given = options.units != "kT", options.temperature is not None
+    if asked != given or (asked and not options.work):
+        raise InputError("--units (kJ/mol, kcal/mol) needs --work and --temperature")
+    if given and not 0.0 < options.temperature < math.inf:
+        raise InputError("--temperature must be > 0 and finite, in kelvin")
+    return UNITS[options.units] * (options.temperature if given else 1.0)
 
 
 def _second_law(forward, reverse):
@@ -125,9 +124,8 @@ def _second_law(forward, reverse):
 
 def _check(options):
     report = check(options.results, Report(options.level, options.skip_flags))
-    wrong = report.failures or report.unread
-    missing = report.incomplete and not options.partial
-    return report.text(), 1 if wrong or missing else 0
+    missing = [] if options.partial else report.incomplete
+    return report.text(), 1 if report.failures or report.unread or missing else 0
 
 
 def _vectors(options):

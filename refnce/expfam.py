@@ -25,14 +25,8 @@ from refnce import logz, nce
 from refnce.array import array_namespace, check_finite, family, interoperable, samples
 from refnce.array import where
 
-__all__ = [
-    "gradient",
-    "hessian",
-    "loss",
-    "profile_gradient",
-    "profile_hessian",
-    "profile_loss",
-]
+__all__ = ["gradient", "hessian", "loss"]
+__all__ += ["profile_gradient", "profile_hessian", "profile_loss"]
 
 
 @interoperable
@@ -241,8 +235,8 @@ def _moment(T, w):
     """sum_i w_i T_i T_i^T (..., k, k) as a Gram matrix, exactly symmetric."""
     xp = array_namespace(T)
     S = xp.sqrt(w)[..., None] * T
-    M = xp.matmul(xp.matrix_transpose(S), S)
-    return 0.5 * (M + xp.matrix_transpose(M))
+    M = xp.matmul(S.mT, S)
+    return 0.5 * (M + M.mT)
 
 
 def _weights(at, nu):

@@ -35,9 +35,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.array import all_true, array_namespace, dot, host, interoperable
-from refnce.array import last_sum, log_double_double, over_blocks, samples
-from refnce.array import two_product, two_sum, where, where_certified
+from refnce.array import all_true, array_namespace, dot, host, interoperable, last_sum
+from refnce.array import log_double_double, over_blocks, samples, two_product, two_sum
+from refnce.array import where, where_certified
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 

@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refnce import logz
-from refnce.array import last_sum, log_double_double, two_product, two_sum
-from refnce.array import validation
+from refnce.array import last_sum, log_double_double, two_product, two_sum, validation
 from tests.regimes import rng
 from tests.strategies import nus
 

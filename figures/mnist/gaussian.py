@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from refnce.array import Array, all_true, array_namespace, device, invalid
-from refnce.array import machine_eps, shape_of
+from refnce.array import Array, all_true, array_namespace, device, invalid, machine_eps
+from refnce.array import shape_of
 from refnce.distributions.common import LOG_2PI, check_parameters, check_x, sum_last
 
 

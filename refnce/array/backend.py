@@ -83,13 +83,6 @@ def device(x: Array) -> Any:
     return "cpu" if is_numpy(x) else x.device
 
 
-def matrix_transpose(x: Array) -> Array:
-    """Return ``x`` (..., m, n) with its last two axes exchanged."""
-    if type(x) is numpy.ndarray:
-        return x.swapaxes(-1, -2)  # a microsecond faster
-    return array_namespace(x).matrix_transpose(x)
-
-
 def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
     """Return numbers or a host array ``x`` as an array of ``xp``."""
     return xp.asarray(x, dtype=dtype, device=device)

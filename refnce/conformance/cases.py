@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from refnce.array import backend
+from refnce.array import host as numpy
 
 FOLDER = Path(__file__).parent / "data"
 DTYPES = ("float64", "float32")
@@ -88,7 +88,6 @@ def _case(case, dtype, folder):
 def _input(x, dtype, folder):
     if isinstance(x, str):
         return x
-    numpy = backend.load("numpy")
     if "npy" in x:
         return numpy.load(folder / x["npy"])
     numbers = list(map(float.fromhex, x["hex"]))

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from refnce.array import backend
+from refnce.array import host as numpy
 from refnce.conformance import cases
 from refnce.conformance.cases import InputError
 from refnce.conformance.report import Report
@@ -66,7 +66,7 @@ def _parsed(numbers, expected):
     words = numbers.split()
     if words == ["refused"]:
         return "refused"
-    array = backend.load("numpy").asarray(list(map(_number, words)), dtype=float)
+    array = numpy.asarray(list(map(_number, words)), dtype=float)
     if expected is not None and len(words) == len(expected.dec):
         return array.reshape(expected.shape)
     return array

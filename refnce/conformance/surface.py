@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from refnce import ence, expfam, logz, nce, nn, optim
-from refnce.array import backend
+from refnce.array import backend, host as numpy
 from refnce.conformance import trajectory
 from refnce.conformance.cases import InputError
 
@@ -73,7 +73,7 @@ class Impl:
         if not any(functions.values()):
             names = "names of the oracle surface (nce.loss, logz.newton, ...)"
             raise InputError(f"{self.name} provides none of the {names}")
-        numpy, asarray = backend.load("numpy"), getattr(module, "asarray", lambda x: x)
+        asarray = getattr(module, "asarray", lambda x: x)
         self.eps = float(numpy.finfo(host(asarray(numpy.zeros(1))).dtype).eps)
         for label, function in functions.items():
             space, _, name = label.partition(".")
@@ -145,7 +145,6 @@ def _on_numpy(label, function, asarray):
     Their states and pullbacks are the implementation's own.
     """
     space, _, name = label.partition(".")
-    numpy = backend.load("numpy")
     run: Any = {"nn": _forth_and_back, "optim": _steps}.get(space, call)
 
     def move(x):
@@ -194,8 +193,8 @@ def _accepted(function, label, kwargs):
         return kwargs
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return kwargs
-    own, equal = signature(label).parameters, backend.load("numpy").array_equal
+    own = signature(label).parameters
     for key in [key for key in kwargs if key not in parameters]:
-        if not equal(kwargs.pop(key), own[key].default):
+        if not numpy.array_equal(kwargs.pop(key), own[key].default):
             raise NotProvided(f"{label}({key}=)")
     return kwargs

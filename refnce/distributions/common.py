@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from refnce.array import Array, all_true, array_namespace, asarray, check_arrays
-from refnce.array import device, invalid, is_numpy, shape_of
+from refnce.array import Array, all_true, array_namespace, asarray, check_arrays, device
+from refnce.array import invalid, is_numpy, shape_of
 
 LOG_2PI = math.log(2.0 * math.pi)
 

@@ -164,8 +164,8 @@ class DiagonalGaussian(_Independent):
         """Return T(x) = [x^2, x] (..., 2 d) of x (..., d)."""
         xp = array_namespace(x)
         # Joined along the axis before, so that each statistic is contiguous in memory.
-        x_T = xp.matrix_transpose(x)
-        return xp.matrix_transpose(xp.concat([x_T**2, x_T], axis=-2))
+        x_T = x.mT
+        return xp.concat([x_T**2, x_T], axis=-2).mT
 
     @staticmethod
     def log_base(x: Array) -> Array:

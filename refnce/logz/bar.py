@@ -4,8 +4,8 @@ import math
 
 from refnce import nce
 from refnce.array import all_true, check_count, check_positive, host, interoperable
-from refnce.array import invalid, log_double_double, samples, two_sum
-from refnce.array import where, where_certified
+from refnce.array import invalid, log_double_double, samples, two_sum, where
+from refnce.array import where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import Status, completed, make_result
 

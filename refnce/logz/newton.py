@@ -14,9 +14,8 @@ keeps a bracket and works on the exact residual.
 import math
 
 from refnce import nce
-from refnce.array import BLOCK, all_true, check_positive, dot, host
-from refnce.array import interoperable, is_numpy, last_sum, samples, to_numpy
-from refnce.array import where, where_certified
+from refnce.array import BLOCK, all_true, check_positive, dot, host, interoperable
+from refnce.array import is_numpy, last_sum, samples, to_numpy, where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import NARROW, Status, completed, error_and_overlap, make_result
 

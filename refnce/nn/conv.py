@@ -6,8 +6,8 @@ of all n images, are then contiguous, and im2col copies blocks of that size.
 
 from functools import partial
 
-from refnce.array import Array, array_namespace, check_arrays, device, invalid
-from refnce.array import is_numpy, matrix_transpose, runs_shape, shape_of, shown
+from refnce.array import Array, array_namespace, check_arrays, device, invalid, is_numpy
+from refnce.array import runs_shape, shape_of, shown
 from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 
 CACHE = 1 << 18  # numbers in a block of columns on a CPU
@@ -101,7 +101,7 @@ def convolution(stride: int = 1) -> Layer:
         def x_vjp(dy: Array) -> Array:
             dpadded = zeros((*runs, *padded.shape[-4:]))
             for rows in blocks:
-                dcolumns = matrix_transpose(matrix) @ dy[..., rows, :, :, :]
+                dcolumns = matrix.mT @ dy[..., rows, :, :, :]
                 for m, view in enumerate(seen(dpadded, rows)):
                     view += dcolumns[..., channels * m : channels * (m + 1), :]
             return unbroadcast(dpadded[..., *inside, :, :], x.shape)
@@ -110,7 +110,7 @@ def convolution(stride: int = 1) -> Layer:
             dmatrix = zeros((*runs, k * k * channels, out))
             for rows in blocks:
                 columns = xp.concat(seen(padded, rows), axis=-2)
-                products = columns @ matrix_transpose(dy[..., rows, :, :, :])
+                products = columns @ dy[..., rows, :, :, :].mT
                 dmatrix += xp.sum(products, axis=(-4, -3))
             dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
             dweight = xp.moveaxis(dweight, (-1, -2), (-4, -3))
@@ -151,7 +151,7 @@ def average_pool(params: Params, x: Array) -> Output:
     xp = array_namespace(x)
 
     def x_vjp(dy: Array) -> Array:
-        share = matrix_transpose(dy) / (x.shape[-4] * x.shape[-3])
+        share = dy.mT / (x.shape[-4] * x.shape[-3])
         return xp.broadcast_to(share[..., None, None, :, :], x.shape)
 
-    return output(matrix_transpose(xp.mean(x, axis=(-4, -3))), x_vjp)
+    return output(xp.mean(x, axis=(-4, -3)).mT, x_vjp)

@@ -1,7 +1,6 @@
 """The affine layer."""
 
-from refnce.array import Array, array_namespace, check_arrays, device, invalid
-from refnce.array import matrix_transpose, shape_of
+from refnce.array import Array, array_namespace, check_arrays, device, invalid, shape_of
 from refnce.nn.layer import Output, Params, output, unbroadcast
 
 
@@ -45,10 +44,10 @@ def linear(params: Params, x: Array) -> Output:
         return unbroadcast(dx, x.shape)
 
     def params_vjp(dy: Array) -> Params:
-        xp, dy_T = array_namespace(dy), matrix_transpose(dy)
+        xp, dy_T = array_namespace(dy), dy.mT
         # The sum over samples as a matrix product: on a CPU the fastest.
         ones = xp.ones((dy.shape[-2], 1), dtype=dy.dtype, device=device(dy))
         dbias = unbroadcast((dy_T @ ones)[..., 0], bias.shape)
         return {"weight": unbroadcast(dy_T @ x, weight.shape), "bias": dbias}
 
-    return output(x @ matrix_transpose(weight) + bias[..., None, :], x_vjp, params_vjp)
+    return output(x @ weight.mT + bias[..., None, :], x_vjp, params_vjp)

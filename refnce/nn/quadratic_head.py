@@ -1,7 +1,6 @@
 """The quadratic head of Section 4.3: features to a log-ratio."""
 
-from refnce.array import Array, array_namespace, check_arrays, device, invalid
-from refnce.array import matrix_transpose, shape_of
+from refnce.array import Array, array_namespace, check_arrays, device, invalid, shape_of
 from refnce.nn.layer import Output, Params, output, unbroadcast
 
 SIGNS = {"negative": -1.0, "positive": 1.0}
@@ -64,11 +63,11 @@ def quadratic_head(params: Params, f: Array, *, sign: str = "negative") -> Outpu
     dsquare = 2.0 * factor * z
 
     def f_vjp(dr: Array) -> Array:
-        df = (dsquare * dr) @ matrix_transpose(L) + dr * b[..., None, :]
+        df = (dsquare * dr) @ L.mT + dr * b[..., None, :]
         return unbroadcast(df, f.shape)
 
     def params_vjp(dr: Array) -> Params:
-        f_T = matrix_transpose(f)
+        f_T = f.mT
         dL = f_T @ (dsquare * dr)
         ddiagonal = diagonal * xp.linalg.diagonal(dL)
         dtriangle = xp.tril(dL, k=-1) + ddiagonal[..., None] * eye

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from refnce.array import Array, array_namespace, check_arrays, ignore_fp_errors
-from refnce.array import invalid, shape_of, to_numpy
+from refnce.array import Array, array_namespace, check_arrays, ignore_fp_errors, invalid
+from refnce.array import shape_of, to_numpy
 
 
 @ignore_fp_errors()

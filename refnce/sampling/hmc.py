@@ -151,10 +151,8 @@ def hmc(
     samples, found = xp.stack(kept), float(size)
     largest = float(xp.max(xp.abs(samples)))
     if largest > float(xp.finfo(x.dtype).max) ** 0.5 or found > 1e15 * step_size:
-        raise ValueError(
-            f"samples reach {largest:.3g} with step size {found:.3g}: the target is "
-            "improper (exp(E) has no finite integral), or step_size unsuitable"
-        )
+        why = "the target is improper (exp(E) has no finite integral), or step_size bad"
+        raise ValueError(f"samples reach {largest:.3g}, step size {found:.3g}: {why}")
     return Chains(samples, accepted / steps, found)
 
 

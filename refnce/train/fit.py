@@ -16,8 +16,8 @@ from typing import Any
 
 from refnce import nce, train
 from refnce.array import Array, all_true, array_namespace, asarray, check_arrays
-from refnce.array import check_count, device, host, ignore_fp_errors, invalid
-from refnce.array import make_rng, to_numpy
+from refnce.array import check_count, device, host, ignore_fp_errors, invalid, make_rng
+from refnce.array import to_numpy
 from refnce.train.algorithm1 import Pair, State, log_ratios
 
 __all__ = ["Batches", "Record", "evaluate", "fit"]
@@ -61,11 +61,10 @@ class Batches:
     def __post_init__(self) -> None:
         if not isinstance(self.runs, tuple):
             raise TypeError(f"runs must be a tuple of whole numbers; got {self.runs!r}")
+        counts = [("runs", width) for width in self.runs]
+        for name, value in (*counts, ("n", self.n), ("m", self.m)):
+            check_count(name, value, 1)
         check_count("seed", self.seed, 0)
-        check_count("n", self.n, 1)
-        check_count("m", self.m, 1)
-        for width in self.runs:
-            check_count("runs", width, 1)
         if not hasattr(self.noise, "sample"):
             raise TypeError(f"noise must have a method sample; got {type(self.noise)}")
         if not hasattr(self.data, "sample"):

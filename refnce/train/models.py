@@ -9,8 +9,7 @@ dL/dr to dL/dtheta (..., k). An exponential family and a network differ in nothi
 from collections.abc import Callable
 from typing import Any
 
-from refnce.array import Array, array_namespace, invalid, is_numpy, matrix_transpose
-from refnce.array import shape_of
+from refnce.array import Array, array_namespace, invalid, is_numpy, shape_of
 from refnce.nn.layer import Layer
 from refnce.nn.params import Flat, Shapes
 
@@ -59,7 +58,7 @@ def exponential_family(family: Any, noise: Any) -> Model:
         if theta.shape[-1:] != T.shape[-1:]:
             raise invalid("theta", f"be (..., {T.shape[-1]})", shape_of(theta))
         offset = family.log_base(x) - noise.log_density(x)
-        return _contract(theta, matrix_transpose(T)) + offset, T
+        return _contract(theta, T.mT) + offset, T
 
     def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
         r_data, T_data = log_ratio(theta, x_data)
