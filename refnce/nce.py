@@ -165,7 +165,9 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
-        return [(U + D) * host.exp(-M)]
+        return [
+            weights(math.prod(ratios.sizes), 1, ratios.nu)[0] * (U + D) * host.exp(-M)
+        ]
 
     return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
@@ -337,29 +339,25 @@ def two_powers(p):
 
 
 def count_difference(k_data, k_noise, sizes, nu):
-    """(k_data/n + nu k_noise/m - nu)/(1 + nu) of counts.
-
-    It is rounded once if nu = 1. Else its numerator, times n m, is rounded once where
-    the terms cancel and twice where they do not, and the weight once more.
-    """
+    """m k_data - nu n (m - k_noise) of counts: exact if nu = 1, else rounded once."""
     n, m = sizes
     below, above, rest = m * k_data, n * (m - k_noise), 0.0
     if n * m > 2**53:  # these products are no float64 numbers
         below, below_rest = two_product(float(m), k_data)
         above, above_rest = two_product(float(n), m - k_noise)
         rest = nu * above_rest - below_rest
-    if nu == 1.0:
-        return (below - above - rest) / (2.0 * n * m)
-    product, low = two_product(nu, above)
-    return ((below - product) - (low + rest)) * weights(n * m, 1, nu)[0]
+    product, low = two_product(nu, above) if nu != 1.0 else (above, 0.0)
+    return (below - product) - (low + rest)
 
 
 class Residual(NamedTuple):
-    """(A - nu B)/(1 + nu) = c + (U[0] - D[0]) e^-M at one F per run, as ``value``.
+    """A - nu B at one F per run, as ``value``, which is (A - nu B)/(1 + nu).
 
-    c is the exact difference of counts. U sums the weighted t of the samples above
-    F + log nu and D of those below, times e^M. U[k] is the k-th derivative of U by F,
-    D[k] that of D by -F. ``scaled`` is value e^M, ``counts`` c e^M.
+    All but ``value`` are times n m, so that the weights are m and nu n: c is the
+    difference of counts, U sums the weighted t of the samples above F + log nu and D of
+    those below, times e^M, and n m (A - nu B) = c + (U[0] - D[0]) e^-M. U[k] is the
+    k-th derivative of U by F, D[k] that of D by -F. ``scaled`` is n m (A - nu B) e^M,
+    ``counts`` c e^M.
     """
 
     value: Any
@@ -372,8 +370,9 @@ class Residual(NamedTuple):
 def combined(ratios, sums, distances):
     """Return c, M, U and D from the sums of data and noise, each times its own e^M."""
     M = where(distances[0] < distances[1], *distances)
-    w = zip(weights(*ratios.sizes, ratios.nu), distances)
-    w_data, w_noise = (w * host.exp(M - own) for w, own in w)
+    n, m = ratios.sizes
+    w_data, w_noise = (host.exp(M - own) for own in distances)
+    w_data, w_noise = m * w_data, (ratios.nu * n) * w_noise
     (k_data, *data), (k_noise, *noise) = sums
     total = [w_data * x + w_noise * y for x, y in zip(data, noise)]
     c = count_difference(k_data, k_noise, ratios.sizes, ratios.nu)
@@ -391,11 +390,12 @@ def residual(ratios, F, order):
         return combined(ratios, *exact_sums(ratios, F, order))
 
     values = combined(ratios, ratios.over_odds(F, quick, quick), (zero, zero))
-    size = values[2 + order] + values[-1]  # of U and D
+    w = weights(math.prod(ratios.sizes), 1, ratios.nu)[0]  # 1/(n m (1 + nu))
+    size = w * (values[2 + order] + values[-1])  # of U and D
     certified = is_certified(size, F, ratios.nu)
     c, M, *parts = where_certified(certified, values, exact, ratios, F)
     U, D = parts[: order + 1], parts[order + 1 :]
     difference = U[0] - D[0]
     counts = where(c == 0, 0.0, c * host.exp(M))
-    value = c + difference * host.exp(-M)
+    value = w * (c + difference * host.exp(-M))
     return Residual(value, counts + difference, counts, U, D)

@@ -189,6 +189,6 @@ def _exact_update(ratios, F):
         where(c == 0, 0.0, c * host.exp(K)) + (U - D) * host.exp(K - M)
         for K in (M, K_data)
     )
-    near = -host.log1p(-by_A * (1.0 + nu) / V_data)
+    near = -host.log1p(-by_A / (n * m) / V_data)
     newton = by_M / (slope_U + slope_D)
     return where(close, F - near, far), where(close, near, F - far), newton
