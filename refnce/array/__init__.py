@@ -2,8 +2,7 @@
 
 from refnce.array.backend import Array, BLOCK, all_true, array_namespace
 from refnce.array.backend import asarray, device, host, ignore_fp_errors, is_numpy
-from refnce.array.backend import machine_eps, make_rng, to_numpy
-from refnce.array.backend import where
+from refnce.array.backend import machine_eps, make_rng, to_numpy, where
 from refnce.array.interop import interoperable
 from refnce.array.ratios import Ratios, over_blocks, where_certified
 from refnce.array.special import dot, last_sum, log_double_double, two_product, two_sum

@@ -13,7 +13,6 @@ import array_api_compat
 import numpy
 
 Array = Any
-Namespace = Any
 
 host = numpy  # the namespace of numbers per run, and of all arrays on a CPU
 NAMES = ("numpy", "cupy")
@@ -26,7 +25,7 @@ class BackendError(RuntimeError):
     """The array library asked for cannot be used here."""
 
 
-def load(name: str) -> Namespace:
+def load(name: str) -> Any:
     """Return the namespace called ``name``: "numpy", "cupy" or, for tests, STRICT.
 
     Raises ValueError for an unknown name. Raises BackendError, with the remedy, where
@@ -52,7 +51,7 @@ def load(name: str) -> Namespace:
     return importlib.import_module("array_api_compat.cupy")
 
 
-def array_namespace(*arrays: Array) -> Namespace:
+def array_namespace(*arrays: Array) -> Any:
     """Return the one namespace of ``arrays`` (Python numbers and None are ignored).
 
     Raises TypeError where an argument is no array, where two libraries are mixed, or
@@ -68,7 +67,7 @@ def array_namespace(*arrays: Array) -> Namespace:
 
 
 @functools.lru_cache(maxsize=16)
-def machine_eps(dtype: Any, xp: Namespace) -> float:
+def machine_eps(dtype: Any, xp: Any) -> float:
     """Return the spacing of ``dtype`` at 1 (2**-52 for float64)."""
     return float(xp.finfo(dtype).eps)
 
@@ -83,7 +82,7 @@ def device(x: Array) -> Any:
     return "cpu" if is_numpy(x) else x.device
 
 
-def asarray(x: Any, xp: Namespace, dtype: Any = None, device: Any = None) -> Array:
+def asarray(x: Any, xp: Any, dtype: Any = None, device: Any = None) -> Array:
     """Return numbers or a host array ``x`` as an array of ``xp``."""
     return xp.asarray(x, dtype=dtype, device=device)
 

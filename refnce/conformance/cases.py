@@ -71,11 +71,9 @@ def load(path: Path) -> Suite:
     A file is trusted: tests/test_vectors.py checks those that ship.
     """
     content = json.loads(path.read_bytes())
-    dtype, kept = content["dtype"], [
-        x for x in content["cases"] if "withdrawn" not in x
-    ]
-    found = tuple(_case(case, dtype, path.parent) for case in kept)
-    return Suite(content["suite"], dtype, content["flags"], found)
+    kept = [x for x in content["cases"] if "withdrawn" not in x]
+    found = tuple(_case(case, content["dtype"], path.parent) for case in kept)
+    return Suite(content["suite"], content["dtype"], content["flags"], found)
 
 
 def _case(case, dtype, folder):
