@@ -18,8 +18,7 @@ def add_options(group):
     level = "of the test vectors: A (4 units), B (64) or C (2^20); default A"
     add("--level", choices=list(LEVELS), help=level)
     flags = "kinds of test vectors to leave out, separated by commas"
-    none = frozenset()
-    add("--skip-flags", type=flags_of, default=none, metavar="FLAGS", help=flags)
+    add("--skip-flags", type=flags_of, default=frozenset(), metavar="FLAGS", help=flags)
     xfails = "test vectors that are known to fail: lines of id and quantity"
     add("--xfails", type=Path, metavar="FILE", help=xfails)
     report = "write the verdicts on the test vectors there as JSON"

@@ -84,8 +84,7 @@ def judge(impl, regime, dtype):
         pair = [r.astype(dtype) for r in (case.r_data, case.r_noise)]
         r_data, r_noise = (r.astype(np.float64) for r in pair)
         case = case._replace(r_data=r_data, r_noise=r_noise)
-        Fs = *case.F, certified.root_F(r_data, r_noise, case.nu)
-        for F in Fs:
+        for F in *case.F, certified.root_F(r_data, r_noise, case.nu):
             F = float(np.dtype(dtype).type(F))
             judge_formulas(impl, worst, case, pair, F, dtype)
         judge_solvers(impl, worst, case, pair, dtype)

@@ -77,8 +77,7 @@ def test_all_names_exist_sorted_and_documented(name):
     names = getattr(module, "__all__", None)
     assert names or name not in PUBLIC
     if names is not None:
-        constants_first = sorted(names, key=lambda key: (not key.isupper(), key))
-        assert list(names) == constants_first
+        assert list(names) == sorted(names, key=lambda key: (not key.isupper(), key))
     own = [key for key, x in vars(module).items() if _is_from(x, name)]
     members = {key: getattr(module, key) for key in names or own}
     undocumented = [key for key, x in members.items() if not inspect.getdoc(x)]

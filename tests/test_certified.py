@@ -8,8 +8,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests import certified
 from tests.regimes import rng
@@ -30,8 +29,7 @@ def test_verdict_is_the_sign_of_dL_dF_far_out(pair, nu):
     if left and right:
         assert verdict is None and math.isfinite(certified.root_F(*pair, nu))
     else:
-        expected = INF if left else -INF if right else math.nan
-        np.testing.assert_equal(verdict, expected)
+        np.testing.assert_equal(verdict, INF if left else -INF if right else math.nan)
 
 
 @pytest.mark.parametrize(

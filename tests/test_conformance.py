@@ -34,8 +34,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_answers(impl, request, pytestconfig, call):
     suite, label = CALLS[call]
-    skipped = pytestconfig.option.skip_flags
-    verdicts = list(score_function(impl, suite, label, skipped))
+    verdicts = list(score_function(impl, suite, label, pytestconfig.option.skip_flags))
     lacking = {verdict.note for verdict in verdicts if np.isnan(verdict.error)}
     if label in lacking:
         raise NotProvided(label)

@@ -5,8 +5,7 @@ Gradients, runs and array libraries are tested with every layer in test_layers.p
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from refnce import distributions, nce, nn
 from refnce.array import make_rng as rng

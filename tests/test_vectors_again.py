@@ -97,16 +97,14 @@ def assert_root(what, F, **sample):
 
 
 def ratios(x, theta):
-    names = "data", "noise"
-    return [x[f"T_{side}"] @ theta + x[f"offset_{side}"] for side in names]
+    return [x[f"T_{side}"] @ theta + x[f"offset_{side}"] for side in ("data", "noise")]
 
 
 def family_loss(x):
     """The loss at [theta, F], or at theta alone and the root."""
     k, nu = x["T_data"].shape[-1], x["nu"]
     r = ratios(x, x["point"][:k])
-    F = x["point"][k] if x["point"].size > k else root(*r, nu)
-    return loss(*r, F, nu)
+    return loss(*r, x["point"][k] if x["point"].size > k else root(*r, nu), nu)
 
 
 def test_expfam(dtype):
@@ -244,5 +242,4 @@ def test_trajectory(dtype):
     for case in load(dtype, "trajectory"):
         for _, x in runs_of(case, **axes):
             sizes = {name: abs(expected(case, name)) + 1 for name in ("theta", "F")}
-            truths = expected_of(case, (), *sizes)
-            compare(case.id, partial(path, x), *truths, sizes)
+            compare(case.id, partial(path, x), *expected_of(case, (), *sizes), sizes)

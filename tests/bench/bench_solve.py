@@ -49,11 +49,8 @@ def log_ratio_of_means(F: Any, r_data: Any, r_noise: Any) -> Any:
 
 def one_solve(law: str, r_data: Any, r_noise: Any) -> None:
     pair, work = (r_data, r_noise), f"one solve, 512 + 512, {law}"
-    h = log_ratio_of_means
-    works = {
-        "newton": newton(*pair),
-        "brentq": lambda: brentq(h, *ends(*pair), args=pair),
-    }
+    works = {"newton": newton(*pair)}
+    works["brentq"] = lambda: brentq(log_ratio_of_means, *ends(*pair), args=pair)
     for method in PYMBAR_METHODS if pymbar else ():
         works[method] = lambda m=method: pymbar.bar(-r_noise, r_data, method=m)
     times = ratios(works, "newton", rounds=31, calls=20)
@@ -93,13 +90,10 @@ def large_solve(law: str, *pair: Any) -> None:
     print(row(work, peer, ratio, 1.0, 0.5, less_is_better=True), flush=True)
 
 
-def gaussians(seed: int, n: int) -> Any:
-    return gaussian_1d(1.0, 1.0, n, n, seed)
-
-
 if __name__ == "__main__":
     logging.disable(logging.WARNING)  # pymbar announces each solve
-    laws = {"ring": ring, "Gaussians 1 apart": gaussians}
+    laws = {"ring": ring}
+    laws["Gaussians 1 apart"] = lambda seed, n: gaussian_1d(1.0, 1.0, n, n, seed)
     # Drawn first, because glibc keeps freed pages only once a process has freed an
     # array of megabytes. Before that, arrays of 100 kB take up to four times as long.
     large = {label: law(0, 10**6) for label, law in laws.items()}

@@ -18,8 +18,7 @@ def mlp(x, dy, **params):
     y, inputs, slopes = sized(x), [], []
     for k in range(depth):
         inputs.append(y)
-        bias = sized(params[f"{2 * k}.bias"])
-        y = y @ weights[k].mT + bias[..., None, :]
+        y = y @ weights[k].mT + sized(params[f"{2 * k}.bias"])[..., None, :]
         if k + 1 < depth:
             slopes.append(sized(np.where(positive(y), 1.0, SLOPE)))
             y = y * slopes[k]
