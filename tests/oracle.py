@@ -74,19 +74,14 @@ class Oracle:
 
 
 def _as_json(report):
-    return {
-        "level": report.level,
-        "answers": len(report.verdicts),
-        "failures": [
-            asdict(v) | {"error": str(v.error), "got": str(v.got)}
-            for v in report.failures
-        ],
-        "worst": {
-            name: str(max(v.error for v in group))
-            for name, group in report.by_function().items()
-        },
-        "missing": dict(report.missing),
-    }
+    def fields(v):
+        return asdict(v) | {"error": str(v.error), "got": str(v.got)}
+
+    groups = report.by_function().items()
+    worst = {name: str(max(v.error for v in group)) for name, group in groups}
+    found = {"level": report.level, "answers": len(report.verdicts)}
+    found |= {"failures": list(map(fields, report.failures)), "worst": worst}
+    return found | {"missing": dict(report.missing)}
 
 
 def _line(v):

@@ -255,11 +255,10 @@ def test_eq3_eq4_central_differences(impl, pair, F, nu):
         assert abs(derivative(*pair, F, nu=nu) - slope) <= slack
 
 
-@theorem(
-    "Section 3.3",
-    "at fixed theta~ exactly one F minimises the loss: dL/dF changes sign once",
-    where="nce.grad_F",
-)
+ONE_F = "at fixed theta~ exactly one F minimises the loss: dL/dF changes sign once"
+
+
+@theorem("Section 3.3", ONE_F, where="nce.grad_F")
 @given(pairs(samples(20)), nus, st.floats(1e-3, 500.0))
 def test_section_3_3_gradient_changes_sign_once(impl, pair, nu, away):
     F = certified.root_F(*pair, nu)

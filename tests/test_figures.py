@@ -258,13 +258,11 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
-    reason="one processor: no workers",
-)
-def test_workers_in_the_middle_of_a_job_end_when_the_parent_is_interrupted(
-    tmp_path, interrupt
-):
+ALONE = not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2
+
+
+@pytest.mark.skipif(ALONE, reason="one processor: no workers")
+def test_workers_in_the_middle_of_a_job_end_with_their_parent(tmp_path, interrupt):
     """None goes on with the next job, which may be in its queue already."""
     (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
     run = [sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)]

@@ -74,9 +74,8 @@ def test_a_run_that_is_not_finite_stops_and_the_others_train_on(update):
 
     theta, F = np.asarray([0.1, 4.0, 6.0, 0.2])[:, None], np.asarray([0, 0.5, 0.25, 0])
     training = Training(explosive, Method(update, rate=0.1), rate=1e-3)
-    state, alone = (
-        train.start(training, theta[k], F[k]) for k in (slice(None), [0, 3])
-    )
+    groups = slice(None), [0, 3]
+    state, alone = (train.start(training, theta[k], F[k]) for k in groups)
     for k in range(6):
         x, y = make_rng(k).standard_normal((12, 1)), make_rng(9 + k).random((9, 1))
         state, alone = train.step(state, x, y), train.step(alone, x, y)

@@ -67,11 +67,9 @@ def many_solves(law: str, r_data: Any, r_noise: Any) -> None:
     def h(F: Any, run: Any) -> Any:
         return log_ratio_of_means(F, *(r[run.astype(int)] for r in pair))
 
-    works = {
-        "newton": newton(*pair),
-        "find_root": lambda: elementwise.find_root(h, ends(*pair), args=(runs,)).x,
-        "bisection": lambda: naive_bisection(*pair, *ends(*pair), halvings=60),
-    }
+    works = {"newton": newton(*pair)}
+    works["find_root"] = lambda: elementwise.find_root(h, ends(*pair), args=(runs,)).x
+    works["bisection"] = lambda: naive_bisection(*pair, *ends(*pair), halvings=60)
     times = ratios(works, "newton", rounds=15, calls=3)
     print(row(work, "scipy elementwise.find_root", times["find_root"], 4, 6))
     print(row(work, "batched bisection, 60 steps", times["bisection"], 15, 30))

@@ -55,7 +55,7 @@ def _derivatives(T_data, T_noise, theta, *rest):
     T = np.insert(np.concatenate([T_data, T_noise]), theta.size, -1, axis=1)
     g, counts = np.concatenate(in_mpmath.grad_r(*run)), (len(T_data), len(T_noise))
     shares, sizes = np.repeat([-1, nu], counts), np.repeat(counts, counts)
-    bends = abs(g) * (1 - (g * sizes * (1 + nu) / shares))
+    bends = abs(g) * (1 - g * sizes * (1 + nu) / shares)
     return in_mpmath.loss(*run), g @ T, (bends[:, None] * T).T @ T
 
 

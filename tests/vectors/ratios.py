@@ -258,12 +258,8 @@ def _iterate(r_data, r_noise, nu, F, step, updates):
 
 @of_runs
 def ence_outputs(r_data, r_noise, F, each=False):
-    given = r_data, r_noise, F
-    found = {
-        "loss": _one(certified.ence_loss(*given)),
-        "grad_F": _one(certified.ence_grad_F(*given)),
-        "log_z": _one(certified.ence_log_z(r_data, r_noise)),
-    }
+    given, names = (r_data, r_noise, F), ("loss", "grad_F", "log_z")
+    found = {name: _one(getattr(certified, f"ence_{name}")(*given)) for name in names}
     return found | _grad_r(certified.ence_grad_r, given) if each else found
 
 

@@ -38,6 +38,7 @@ INFINITE = (
     ([INF], [-INF]),
 )
 VALID = {"r_data": [0.5, 1.0], "r_noise": [0.25, -1.0], "F": 0.5, "nu": 1.0}
+CROSSED = {"r_data": np.zeros((2, 3)), "r_noise": np.zeros((3, 3))}
 INVALID = (
     ("no data", {"r_data": []}),
     ("no noise", {"r_noise": []}),
@@ -45,10 +46,7 @@ INVALID = (
     ("NaN among the noise", {"r_noise": [np.nan, 0.5]}),
     *((f"F = {F}", {"F": F}) for F in (np.nan, INF)),
     *((f"nu = {nu}", {"nu": nu}) for nu in (0.0, -1.0, np.nan, INF)),
-    (
-        "runs that do not broadcast",
-        dict(r_data=np.zeros((2, 3)), r_noise=np.zeros((3, 3))),
-    ),
+    ("runs that do not broadcast", CROSSED),
 )
 APART = np.asarray([[0.0], [2000.0], [-2000.0]])
 
