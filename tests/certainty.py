@@ -74,8 +74,7 @@ def _exact(found: Balls, slack: int) -> Exact:
     ball, scale = found
     if not _certain(ball, scale):
         raise Uncertain
-    value = mpmath.mpf(0) if 0 in ball else to_mpf(ball)
-    return Exact(value, to_mpf(scale), slack)
+    return Exact(mpmath.mpf(0) if 0 in ball else to_mpf(ball), to_mpf(scale), slack)
 
 
 def certify(formula: Callable[[], Balls], slack: int = 0) -> Exact:

@@ -68,8 +68,7 @@ class Parts:
         self.c = rational(one_d - nu * one_n)
         self.P, self.N = self._sums(lambda s: s)
         self.A = rational(one_d) + (total(above) - total(below)) / data.n
-        lost = total(noise_below) - total(noise_above)
-        self.B = rational(one_n) + lost / noise.n
+        self.B = rational(one_n) + (total(noise_below) - total(noise_above)) / noise.n
         self.difference = self.c + self.P - self.N
 
     def _sums(self, f: Callable[[arb], arb]) -> list[arb]:
@@ -221,8 +220,7 @@ def _guess(data: Sample, noise: Sample, nu: Fraction) -> float:
 
 def _radius(F: arb) -> arb:
     """2**-140 at 192 bits, times |F| where |F| < 1 (2**-60 near 0)."""
-    size = abs(F).max(arb(2) ** -60).min(arb(1))
-    return size * arb(2) ** -(ctx.prec // 2 + 44)
+    return abs(F).max(arb(2) ** -60).min(arb(1)) * arb(2) ** -(ctx.prec // 2 + 44)
 
 
 def _root(data: Sample, noise: Sample, nu: Fraction, guess: float) -> arb:
@@ -284,8 +282,7 @@ def _root_of(data_bytes: bytes, noise_bytes: bytes, nu: float) -> Root:
             return [(value, size), limit(NAN), (overlap, overlap)]
         var = variance(data, F) / data.n + v * v * variance(noise, F) / noise.n
         # Tied samples have no spread.
-        spread = arb(0, var.upper().sqrt()) if 0 in var else var.sqrt()
-        error = spread / slope
+        error = (arb(0, var.upper().sqrt()) if 0 in var else var.sqrt()) / slope
         return [(value, size), (error, abs(error).max(least)), (overlap, overlap)]
 
     F, error, overlap = certify_all(formula)

@@ -22,23 +22,13 @@ hypothesis.settings.register_profile(
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    group = parser.getgroup("refnce")
-    group.addoption(
-        "--backend",
-        choices=(*backend.NAMES, backend.STRICT),
-        default="numpy",
-        help="the array library to test the claims on",
-    )
-    group.addoption(
-        "--impl",
-        metavar="MODULE",
-        help="test the claims on this module instead of refnce (see README.md)",
-    )
-    group.addoption(
-        "--write-claims",
-        action="store_true",
-        help="write CLAIMS.md from this run, which must be full and green",
-    )
+    group, names = parser.getgroup("refnce"), (*backend.NAMES, backend.STRICT)
+    library = "the array library to test the claims on"
+    group.addoption("--backend", choices=names, default="numpy", help=library)
+    module = "test the claims on this module instead of refnce (see README.md)"
+    group.addoption("--impl", metavar="MODULE", help=module)
+    write = "write CLAIMS.md from this run, which must be full and green"
+    group.addoption("--write-claims", action="store_true", help=write)
     fuzz = "how many cases, and the seed, of test_fuzz.py"
     group.addoption("--fuzz-cases", type=int, default=100, help=fuzz)
     group.addoption("--fuzz-seed", type=int, default=0, help=fuzz)
@@ -55,49 +45,42 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("fuzz_cases", cases, ids=ids)
 
 
+MARKERS = (
+    "claim(label, statement, *, kind, verdict='holds', why='', where=''): "
+    "a claim that the test proves",
+    "printed_error(place, *, printed, right): "
+    "the test proves one wrong, the other right",
+    "fuzz: drawn cases against certified values",
+)
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line(
-        "markers",
-        "claim(label, statement, *, kind, verdict='holds', why='', where=''): "
-        "a claim that the test proves",
-    )
-    config.addinivalue_line(
-        "markers",
-        "printed_error(place, *, printed, right): "
-        "the test proves one wrong, the other right",
-    )
-    config.addinivalue_line("markers", "fuzz: drawn cases against certified values")
+    for marker in MARKERS:
+        config.addinivalue_line("markers", marker)
     hypothesis.settings.load_profile("ci")
     config.pluginmanager.register(Ledger(config), "ledger")
     config.pluginmanager.register(oracle.Oracle(config), "oracle")
 
 
-def pytest_collection_modifyitems(
-    config: pytest.Config, items: list[pytest.Item]
-) -> None:
+def pytest_collection_modifyitems(config, items):
     """Leave out the tests that do not call the library or implementation asked for."""
     if config.option.impl is None and config.option.backend == "numpy":
         return
-    calling = ["impl" in getattr(item, "fixturenames", ()) for item in items]
-    config.hook.pytest_deselected(
-        items=[item for item, calls in zip(items, calling, strict=True) if not calls]
-    )
-    items[:] = [item for item, calls in zip(items, calling, strict=True) if calls]
+    calls = {item: "impl" in getattr(item, "fixturenames", ()) for item in items}
+    config.hook.pytest_deselected(items=[item for item in items if not calls[item]])
+    items[:] = [item for item in items if calls[item]]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     option = session.config.option
     if option.impl is not None and option.backend != "numpy":
-        raise pytest.UsageError(
-            "--backend is for refnce itself; a module under --impl defines asarray "
-            "instead"
-        )
+        instead = "a module under --impl defines asarray instead"
+        raise pytest.UsageError(f"--backend is for refnce itself; {instead}")
     try:
-        session.config.stash[IMPL] = (
-            on_module(option.impl) if option.impl else on_library(option.backend)
-        )
+        impl = on_module(option.impl) if option.impl else on_library(option.backend)
     except (InputError, backend.BackendError) as error:
         raise pytest.UsageError(str(error)) from error
+    session.config.stash[IMPL] = impl
 
 
 def on_module(path: str) -> Impl:
@@ -115,8 +98,7 @@ def on_library(name: str) -> Impl:
     refnce.asarray = lambda x: library(x, str(x.dtype))
     impl = Impl(refnce)
     impl.name = name
-    half = library(np.full(1, smallest), "float32") / 2.0
-    if not backend.to_numpy(half).all():
+    if not backend.to_numpy(library(np.full(1, smallest), "float32") / 2.0).all():
         impl.floor = float(smallest)
     return impl
 

@@ -115,10 +115,8 @@ class Ledger:
         elif not option.collectonly and not hasattr(self.config, "workerinput"):
             judge = self._write if option.write_claims else self._compare
             if complaint := judge(session):
-                place = ("CLAIMS.md", None, "CLAIMS.md")
-                report = pytest.TestReport(
-                    place[0], place, {}, "failed", complaint, "call"
-                )
+                more = ("CLAIMS.md", None, "CLAIMS.md"), {}, "failed", complaint, "call"
+                report = pytest.TestReport("CLAIMS.md", *more)
                 session.config.hook.pytest_runtest_logreport(report=report)
         return result
 

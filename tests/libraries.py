@@ -65,16 +65,10 @@ def arguments(name: str, dtype: str = "float64") -> list[Any]:
     rng = np.random.Generator(np.random.PCG64(7))
     r_data = 2 * rng.normal(size=(3, 40)) + 1
     r_noise = 2 * rng.normal(size=30) - 1
-    arrays = {
-        "r_data": r_data,
-        "r_noise": r_noise,
-        "F": rng.normal(size=3),
-        "T_data": rng.normal(size=(3, 40, 2)),
-        "T_noise": rng.normal(size=(30, 2)),
-        "theta": rng.normal(size=(3, 2)),
-        "offset_data": r_data,
-        "offset_noise": r_noise,
-    }
+    arrays = {"r_data": r_data, "r_noise": r_noise, "F": rng.normal(size=3)}
+    sizes = {"T_data": (3, 40, 2), "T_noise": (30, 2), "theta": (3, 2)}
+    arrays |= {label: rng.normal(size=size) for label, size in sizes.items()}
+    arrays |= {"offset_data": r_data, "offset_noise": r_noise}
     return [arrays[label].astype(dtype) for label in names_of(name)]
 
 

@@ -18,8 +18,7 @@ def add_options(group):
     level = "of the test vectors: A (4 units), B (64) or C (2^20); default A"
     add("--level", choices=list(LEVELS), help=level)
     flags = "kinds of test vectors to leave out, separated by commas"
-    none = frozenset()
-    add("--skip-flags", type=flags_of, default=none, metavar="FLAGS", help=flags)
+    add("--skip-flags", type=flags_of, default=frozenset(), metavar="FLAGS", help=flags)
     xfails = "test vectors that are known to fail: lines of id and quantity"
     add("--xfails", type=Path, metavar="FILE", help=xfails)
     report = "write the verdicts on the test vectors there as JSON"
@@ -75,19 +74,14 @@ class Oracle:
 
 
 def _as_json(report):
-    return {
-        "level": report.level,
-        "answers": len(report.verdicts),
-        "failures": [
-            asdict(v) | {"error": str(v.error), "got": str(v.got)}
-            for v in report.failures
-        ],
-        "worst": {
-            name: str(max(v.error for v in group))
-            for name, group in report.by_function().items()
-        },
-        "missing": dict(report.missing),
-    }
+    def fields(v):
+        return asdict(v) | {"error": str(v.error), "got": str(v.got)}
+
+    groups = report.by_function().items()
+    worst = {name: str(max(v.error for v in group)) for name, group in groups}
+    found = {"level": report.level, "answers": len(report.verdicts)}
+    found |= {"failures": list(map(fields, report.failures)), "worst": worst}
+    return found | {"missing": dict(report.missing)}
 
 
 def _line(v):

@@ -30,9 +30,8 @@ def pullback(weight: Array, x: Array, stride: int, dy: Array) -> tuple[Array, ..
     n, C, H, W = x.shape
     dx = np.zeros((n, C, H + 2, W + 2), x.dtype)
     high, wide = rows.shape[1:3]
-    for i in range(3):
-        for j in range(3):
-            down = slice(i, i + stride * high, stride)
-            along = slice(j, j + stride * wide, stride)
-            dx[:, :, down, along] += back[..., i, j].transpose(0, 3, 1, 2)
+    for i, j in np.ndindex(3, 3):
+        down = slice(i, i + stride * high, stride)
+        along = slice(j, j + stride * wide, stride)
+        dx[:, :, down, along] += back[..., i, j].transpose(0, 3, 1, 2)
     return dx[:, :, 1:-1, 1:-1], dweight, rows.sum(axis=(0, 1, 2))

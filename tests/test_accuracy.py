@@ -84,8 +84,7 @@ def judge(impl, regime, dtype):
         pair = [r.astype(dtype) for r in (case.r_data, case.r_noise)]
         r_data, r_noise = (r.astype(np.float64) for r in pair)
         case = case._replace(r_data=r_data, r_noise=r_noise)
-        Fs = *case.F, certified.root_F(r_data, r_noise, case.nu)
-        for F in Fs:
+        for F in *case.F, certified.root_F(r_data, r_noise, case.nu):
             F = float(np.dtype(dtype).type(F))
             judge_formulas(impl, worst, case, pair, F, dtype)
         judge_solvers(impl, worst, case, pair, dtype)
@@ -113,32 +112,27 @@ def in_float32(name, where):
     return theorem("Section 4", statement, where=where)
 
 
-@theorem(
-    "Section 3.3",
-    "loss and both derivatives in F: within 4 units of certified values",
-    where="nce",
+FORMULAS_4 = "loss and both derivatives in F: within 4 units of certified values"
+UPDATE_4 = "one BAR update: within 4 units of certified values"
+ROOTS_4 = (
+    "the F that minimises the loss can be computed to machine precision: "
+    "the solvers within 4 units of certified roots"
 )
+
+
+@theorem("Section 3.3", FORMULAS_4, where="nce")
 @in_every_regime(in_float32("float32 agrees", "nce"))
 def test_eq1_eq3_eq4_within_4_units(impl, evidence, dtype, regime):
     check(impl, evidence, regime, dtype, "loss", "grad_F", "hess_F")
 
 
-@theorem(
-    "Eq. 10",
-    "one BAR update: within 4 units of certified values",
-    where="logz.bar_update",
-)
+@theorem("Eq. 10", UPDATE_4, where="logz.bar_update")
 @in_every_regime()
 def test_eq10_within_4_units(impl, evidence, dtype, regime):
     check(impl, evidence, regime, dtype, "bar_update")
 
 
-@theorem(
-    "Section 3.3",
-    "the F that minimises the loss can be computed to machine precision: "
-    "the solvers within 4 units of certified roots",
-    where="logz",
-)
+@theorem("Section 3.3", ROOTS_4, where="logz")
 @in_every_regime(in_float32("float32 roots agree", "logz"))
 def test_section_3_3_roots_within_4_units(impl, evidence, dtype, regime):
     check(impl, evidence, regime, dtype, *SOLVERS)

@@ -36,11 +36,8 @@ FUNCTIONS = {
     PROFILE: PROFILES,
 }
 SIGNATURES = {x: text for text, names in FUNCTIONS.items() for x in names.split()}
-MODULES = sorted(
-    module.name
-    for module in pkgutil.walk_packages(refnce.__path__, "refnce.")
-    if not module.name.endswith("__main__")
-)
+ALL = [module.name for module in pkgutil.walk_packages(refnce.__path__, "refnce.")]
+MODULES = sorted(name for name in ALL if not name.endswith("__main__"))
 # Packages and modules at the top level are public, except refnce.array.
 PUBLIC = [name for name in MODULES if name.count(".") == 1 and name != "refnce.array"]
 
@@ -50,10 +47,8 @@ def test_signature(name):
     space, function = name.split(".")
     module = importlib.import_module(f"refnce.{space}")
     signature = inspect.signature(getattr(module, function))
-    plain = [
-        parameter.replace(annotation=inspect.Parameter.empty)
-        for parameter in signature.parameters.values()
-    ]
+    empty = inspect.Parameter.empty
+    plain = [x.replace(annotation=empty) for x in signature.parameters.values()]
     assert str(inspect.Signature(plain)) == SIGNATURES[name]
 
 
@@ -77,8 +72,7 @@ def test_all_names_exist_sorted_and_documented(name):
     names = getattr(module, "__all__", None)
     assert names or name not in PUBLIC
     if names is not None:
-        constants_first = sorted(names, key=lambda key: (not key.isupper(), key))
-        assert list(names) == constants_first
+        assert list(names) == sorted(names, key=lambda key: (not key.isupper(), key))
     own = [key for key, x in vars(module).items() if _is_from(x, name)]
     members = {key: getattr(module, key) for key in names or own}
     undocumented = [key for key, x in members.items() if not inspect.getdoc(x)]

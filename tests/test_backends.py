@@ -22,8 +22,7 @@ AGREE = pytest.mark.claim(
 
 
 def claimed(name):
-    marks = AGREE if name in ("numpy", backend.STRICT) else ()
-    return pytest.param(name, marks=marks)
+    return pytest.param(name, marks=AGREE if name in ("numpy", backend.STRICT) else ())
 
 
 # Sums of positive terms keep their relative accuracy. The others cancel and are judged

@@ -8,8 +8,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests import certified
 from tests.regimes import rng
@@ -30,20 +29,13 @@ def test_verdict_is_the_sign_of_dL_dF_far_out(pair, nu):
     if left and right:
         assert verdict is None and math.isfinite(certified.root_F(*pair, nu))
     else:
-        expected = INF if left else -INF if right else math.nan
-        np.testing.assert_equal(verdict, expected)
+        np.testing.assert_equal(verdict, INF if left else -INF if right else math.nan)
 
 
-@pytest.mark.parametrize(
-    "r, s",
-    [
-        (3.0, -1.0),
-        (2000.0, -1999.0),
-        (-2000.0, 2001.0),
-        (1e300, -5e299),
-        (-1e300, 5e299),
-    ],
-)
+PAIRS = [(3.0, -1.0), (2000.0, -1999.0), (-2000.0, 2001.0), (1e300, -5e299)]
+
+
+@pytest.mark.parametrize("r, s", [*PAIRS, (-1e300, 5e299)])
 def test_root_of_one_point_each_is_their_mean(r, s):
     """n = m = 1, nu = 1: sigmoid(F - r) = sigmoid(s - F) gives F = (r + s)/2."""
     F, mean = certified.root([r], [s]).F.value, mpmath.mpf(r / 2 + s / 2)

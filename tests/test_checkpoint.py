@@ -16,8 +16,7 @@ import tests.gallery  # noqa: F401, which skips where the figures' libraries are
 
 import safetensors.numpy
 
-from figures import __main__ as command
-from figures import checkpoint
+from figures import __main__ as command, checkpoint
 from figures.io import FileError
 from figures.mnist.gaussian import Gaussian
 from figures.settings import Settings
@@ -99,8 +98,7 @@ def test_a_killed_training_loses_at_most_an_interval(tmp_path):
     """SIGKILL at a random moment of a training that writes all the time."""
     path, root = tmp_path / "training", Path(__file__).parent.parent
     rng = np.random.Generator(np.random.PCG64(os.getpid()))
-    run = [sys.executable, "-c", KILLED, str(path), str(root)]
-    process = subprocess.Popen(run)
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(path), str(root)])
     try:
         deadline = time.monotonic() + 60.0
         while not path.exists() and time.monotonic() < deadline:
@@ -150,8 +148,7 @@ ROWS = np.arange(99.0)[:, None]
 )
 def test_another_training_is_refused_by_its_values(tmp_path, one, other, name):
     def parts(x):
-        state = {"state": x} if isinstance(x, train.State) else {"draws": x}
-        return identity(**state)
+        return identity(x) if isinstance(x, train.State) else identity(draws=x)
 
     path = tmp_path / "training"
     checkpoint.save(path, line(), {}, parts(one))

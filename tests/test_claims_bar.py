@@ -5,8 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
+from hypothesis import assume, given, strategies as st
 from scipy import stats
 
 from tests.certified import root_F
@@ -258,8 +257,7 @@ def test_lemma_B1_slope_of_h(impl, pair, F, nu):
 @given(pairs(moderate()), signs, nus)
 def test_lemma_B1_far_out_the_start_does_not_matter(impl, pair, side, nu):
     near, far = (update(impl, pair, side * F - math.log(nu), nu) for F in (60.0, 90.0))
-    slack = tolerance(impl, 90.0, math.log(nu)) + 2 * math.exp(-50.0)
-    assert abs(near - far) <= slack
+    assert abs(near - far) <= tolerance(impl, 90.0, math.log(nu)) + 2 * math.exp(-50.0)
 
 
 @lemma_B1("the bound is tight without further assumptions on the samples")

@@ -8,8 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from tests import certified
 from tests.close import tolerance
@@ -256,11 +255,10 @@ def test_eq3_eq4_central_differences(impl, pair, F, nu):
         assert abs(derivative(*pair, F, nu=nu) - slope) <= slack
 
 
-@theorem(
-    "Section 3.3",
-    "at fixed theta~ exactly one F minimises the loss: dL/dF changes sign once",
-    where="nce.grad_F",
-)
+ONE_F = "at fixed theta~ exactly one F minimises the loss: dL/dF changes sign once"
+
+
+@theorem("Section 3.3", ONE_F, where="nce.grad_F")
 @given(pairs(samples(20)), nus, st.floats(1e-3, 500.0))
 def test_section_3_3_gradient_changes_sign_once(impl, pair, nu, away):
     F = certified.root_F(*pair, nu)
@@ -315,8 +313,7 @@ def assert_same(impl, before, after, *sizes, signs=(1, 1, 1)):
 def test_section_3_1_shift(impl, pair, F, c, nu):
     F, c = float(on_grid(F)), float(on_grid(c))
     pair = [on_grid(r) for r in pair]
-    after = [r + c for r in pair], F + c, nu
-    assert_same(impl, (pair, F, nu), after, c)
+    assert_same(impl, (pair, F, nu), ([r + c for r in pair], F + c, nu), c)
 
 
 @section_3_1(
@@ -332,5 +329,4 @@ def test_section_3_1_swap(impl, pair, F, nu):
 @section_3_1("the order of the samples does not matter")
 @given(pairs(), wide, nus, seeds)
 def test_section_3_1_permutation(impl, pair, F, nu, seed):
-    shuffled = [rng(seed).permutation(r) for r in pair]
-    assert_same(impl, (pair, F, nu), (shuffled, F, nu))
+    assert_same(impl, (pair, F, nu), ([rng(seed).permutation(r) for r in pair], F, nu))

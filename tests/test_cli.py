@@ -68,6 +68,12 @@ def test_prints_a_table_with_every_digit_of_F(solve, files):
     assert float(rows["standard error"]) == float(expected.standard_error)
 
 
+def saved(folder, forward, reverse):
+    np.save(folder / "forward.npy", forward)
+    np.save(folder / "reverse.npy", reverse)
+    return folder / "forward.npy", folder / "reverse.npy"
+
+
 def test_work_values_give_the_free_energy_difference(solve, tmp_path):
     """u_0 = x^2/2 and u_1 = (x - d)^2/2 + c have Delta f = c exactly."""
     d, c = 1.0, 3.0
@@ -75,9 +81,7 @@ def test_work_values_give_the_free_energy_difference(solve, tmp_path):
     x_0, x_1 = rng.normal(size=4000), d + rng.normal(size=1000)
     forward = ((x_0 - d) ** 2 - x_0**2) / 2 + c
     reverse = (x_1**2 - (x_1 - d) ** 2) / 2 - c
-    paths = tmp_path / "forward.npy", tmp_path / "reverse.npy"
-    np.save(paths[0], forward)
-    np.save(paths[1], reverse)
+    paths = saved(tmp_path, forward, reverse)
     status, out, _ = solve(*paths, "--work", "--json")
     found = json.loads(out)
     assert status == 0 and (found["n"], found["m"], found["nu"]) == (1000, 4000, 4.0)
@@ -143,19 +147,15 @@ def test_standard_input(solve, files, monkeypatch):
 def test_work_in_units(solve, tmp_path, units):
     """At 300 K kT is 2.494338785445972 kJ/mol, and a calorie is 4.184 J."""
     kT = 2.494338785445972 / (4.184 if units == "kcal/mol" else 1.0)
-    paths = tmp_path / "forward.npy", tmp_path / "reverse.npy"
-    np.save(paths[0], R_DATA)
-    np.save(paths[1], -R_NOISE)
+    paths = saved(tmp_path, R_DATA, -R_NOISE)
     plain = json.loads(solve(*paths, "--work", "--json")[1])
-    for path in paths:
-        np.save(path, kT * np.load(path))
     options = "--work", "--units", units, "--temperature", 300, "--json"
+    paths = saved(tmp_path, kT * R_DATA, -kT * R_NOISE)
     found = json.loads(solve(*paths, *options)[1])
     for key in ("Delta_f", "standard_error"):
         assert abs(found[key] - kT * plain[key]) <= 1e-14 * abs(found[key])
-    assert found["units"] == units and found["overlap"] == pytest.approx(
-        plain["overlap"]
-    )
+    assert found["units"] == units
+    assert found["overlap"] == pytest.approx(plain["overlap"])
 
 
 def test_a_result_that_is_not_to_be_trusted_exits_3(solve, tmp_path, files):
@@ -163,11 +163,8 @@ def test_a_result_that_is_not_to_be_trusted_exits_3(solve, tmp_path, files):
     status, out, err = solve(tmp_path / "far.npy", files[1])
     assert status == 3 and "trusted         False" in out and err.count("\n") == 1
     assert "the overlap is under 0.01" in err
-    np.save(tmp_path / "work.npy", R_DATA)
     np.save(tmp_path / "wrong-sign.npy", R_NOISE)
-    status, _, err = solve(
-        tmp_path / "wrong-sign.npy", tmp_path / "wrong-sign.npy", "--work"
-    )
+    status, _, err = solve(*2 * [tmp_path / "wrong-sign.npy"], "--work")
     assert status == 3 and "second law" in err
 
 

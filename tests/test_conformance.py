@@ -34,8 +34,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS)
 def test_answers(impl, request, pytestconfig, call):
     suite, label = CALLS[call]
-    skipped = pytestconfig.option.skip_flags
-    verdicts = list(score_function(impl, suite, label, skipped))
+    verdicts = list(score_function(impl, suite, label, pytestconfig.option.skip_flags))
     lacking = {verdict.note for verdict in verdicts if np.isnan(verdict.error)}
     if label in lacking:
         raise NotProvided(label)
@@ -49,10 +48,8 @@ def test_answers(impl, request, pytestconfig, call):
 
 
 def test_a_name_offered_twice_is_refused():
-    mine = SimpleNamespace(
-        bar_update=lambda r_data, r_noise, F: F,
-        logz=SimpleNamespace(bar_update=lambda r_data, r_noise, F: F),
-    )
+    mine = SimpleNamespace(bar_update=lambda r_data, r_noise, F: F)
+    mine.logz = SimpleNamespace(bar_update=lambda r_data, r_noise, F: F)
     with pytest.raises(InputError, match="offers bar_update twice"):
         Impl(mine)
     mine.bar_update = mine.logz.bar_update  # the same function under two names
@@ -77,9 +74,8 @@ def test_a_name_that_is_nearly_right_is_hinted_at():
 
 def test_a_bare_function_counts_beside_a_foreign_namespace():
     """As after ``from torch import optim``."""
-    mine = SimpleNamespace(
-        optim=SimpleNamespace(SGD=None), sgd=lambda state, gradient, *, rate: (0, rate)
-    )
+    mine = SimpleNamespace(sgd=lambda state, gradient, *, rate: (0, rate))
+    mine.optim = SimpleNamespace(SGD=None)
     assert Impl(mine).optim.sgd(np.zeros(3), np.zeros(3), rate=0.5) == (0.5, 0.5)
 
 

@@ -4,8 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from refnce import nn
 from refnce.array import make_rng
@@ -101,20 +100,15 @@ def test_average_pool():
 
 def test_shape_mismatch_raises():
     params, x, _ = drawn(9, 2, 3, 4, 5, 5)
-    says = (
-        r"weight must be \(..., out, in, 3, 3\), bias \(..., out\) and x \(..., n, in"
-    )
-    cases = (
-        (params | {"weight": params["weight"][..., :2]}, x),
-        (params | {"weight": np.ones((3, 3))}, x),
-        (params, x[:, :2]),
-        (params, x[0]),
-        (params | {"bias": params["bias"][:1]}, x),
-        (params | {"bias": np.asarray(0.0)}, x),
-    )
-    for params_given, x_given in cases:
-        with pytest.raises(ValueError, match=says):
-            nn.conv3x3(params_given, x_given)
+    says = r"\(..., out, in, 3, 3\), bias \(..., out\) and x \(..., n, in"
+    changes = [{"weight": params["weight"][..., :2]}, {"weight": np.ones((3, 3))}]
+    changes += [{"x": x[:, :2]}, {"x": x[0]}]
+    changes += [{"bias": params["bias"][:1]}, {"bias": np.asarray(0.0)}]
+    for change in changes:
+        given = params | {"x": x} | change
+        x_given = given.pop("x")
+        with pytest.raises(ValueError, match=f"weight must be {says}"):
+            nn.conv3x3(given, x_given)
     for stride in (0, 3):
         with pytest.raises(ValueError, match=f"stride must be 1 or 2; got {stride}"):
             nn.conv3x3(params, x, stride=stride)

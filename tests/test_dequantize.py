@@ -27,8 +27,7 @@ def test_dequantized_image_is_the_pixel_plus_a_uniform_draw():
 
 
 def test_dequantized_image_stays_below_one():
-    largest = math.nextafter(1.0, 0.0)
-    rng = SimpleNamespace(random=lambda shape: np.full(shape, largest))
+    rng = SimpleNamespace(random=lambda shape: np.full(shape, math.nextafter(1.0, 0.0)))
     x = dequantize(np.full((1, 2), 255, dtype=np.uint8), rng)
     assert np.all(x < 1.0) and np.all(np.floor(256 * x) == 255)
 

@@ -17,12 +17,10 @@ def test_split_r_hat_detects_distant_and_drifting_chains():
     r_hat, ess = diagnose(x)
     assert abs(r_hat[0] - ((49 / 50 * W + B / 50) / W) ** 0.5) <= 1e-12
     assert ess == effective_sample_size(x)
-    distant = x + np.asarray([0.0, 0.0, 0.0, 3.0])[:, None]
-    assert diagnose(distant)[0][0] > 1.3
+    assert diagnose(x + np.asarray([0.0, 0.0, 0.0, 3.0])[:, None])[0][0] > 1.3
     # Each chain drifts, so only its halves differ, by 1.5. Their variance is
     # 1 + 1.5^2/12 = 1.19 and that of the means 0.64: sqrt(1 + 0.64/1.19) = 1.24.
-    drifting = x + np.linspace(0.0, 3.0, 101)[:, None, None]
-    assert diagnose(drifting)[0][0] > 1.15
+    assert diagnose(x + np.linspace(0.0, 3.0, 101)[:, None, None])[0][0] > 1.15
 
 
 def test_diagnostics_are_nan_for_a_constant_or_infinite_chain():

@@ -139,11 +139,11 @@ def test_faster_than_nce(evidence):
 # Section 4.1 and Appendix B: BAR with little overlap
 
 
-@experiment(
-    "Figure 7",
-    "BAR oscillates around the true value where data and noise overlap little",
-    where="logz.bar",
-)
+OSCILLATES = "BAR oscillates around the true value where data and noise overlap little"
+NO_FURTHER = "an update is no further from the optimal value than the value before it"
+
+
+@experiment("Figure 7", OSCILLATES, where="logz.bar")
 def test_oscillation(impl, evidence):
     numbers = committed("fig07")
     status = dict(zip(numbers["distance"], numbers["status"], strict=True))
@@ -158,11 +158,7 @@ def test_oscillation(impl, evidence):
     assert np.all(end > 50.0)
 
 
-@experiment(
-    "Figure 7",
-    "an update is no further from the optimal value than the value before it",
-    where="logz.bar_update",
-)
+@experiment("Figure 7", NO_FURTHER, where="logz.bar_update")
 def test_no_further(impl, evidence):
     assert committed("fig07")["worst_growth_in_ulps"] <= 4.0
     r_data, r_noise = fig07.log_ratios(Settings(runs=3), 3)
@@ -200,10 +196,7 @@ def test_oscillation_in_sixty_digits(evidence):
         moves = [b - a for a, b in zip(path[1:-1], path[2:], strict=True)]
         assert all(a * b < 0 for a, b in zip(moves[:-1], moves[1:], strict=True))
         last, shrink = float(abs(moves[-1])), float(abs(moves[-1] / moves[-2]))
-        evidence(
-            f"60 digits, distance 16: update 20 still moves F by {last:.0f},"
-            f" {shrink:.4f} of the one before"
-        )
+        moved = f"{last:.0f}, {shrink:.4f} of the one before"
+        evidence(f"60 digits, distance 16: update 20 still moves F by {moved}")
         assert last > 50 and shrink > 0.9
-    slope = np.asarray(committed("fig07")["slope"])[-1]
-    assert np.all(np.abs(slope - 2.0) < 1e-4)
+    assert np.all(np.abs(np.asarray(committed("fig07")["slope"])[-1] - 2.0) < 1e-4)

@@ -61,14 +61,11 @@ def test_line_reruns(line, distance):
             matches(rerun, numbers, gaussian1d.METHODS, data)
 
 
-@pytest.mark.parametrize(
-    ("panel", "rate", "start", "stream"),
-    [
-        ("rate 0.1", 0.1, "noise", 0),
-        ("rate 0.1, random start", 0.1, "random", 1),
-        ("rate 1", 1.0, "noise", 2),
-    ],
-)
+PANELS = [("rate 0.1", 0.1, "noise", 0), ("rate 0.1, random start", 0.1, "random", 1)]
+PANELS += [("rate 1", 1.0, "noise", 2)]
+
+
+@pytest.mark.parametrize(("panel", "rate", "start", "stream"), PANELS)
 def test_sixteen_dimensions_rerun(panel, rate, start, stream):
     rerun = fig03.curves(Settings(), fig03.RUNS, SHORT, rate, start, stream=stream)
     matches(rerun, committed("fig03")[panel], fig03.methods(rate))
@@ -198,10 +195,9 @@ def test_figure_nine(line, evidence):
     many = noise_floor(4.0, runs=40, steps=1000, first=300)
     gap = many[:, 0] - many[:, 1]
     error, (bar, search) = gap.std() / np.sqrt(len(gap)), many.mean(axis=0)
-    evidence(
-        f"40 runs from the optimum on, steps 300-1000: BAR {bar:.3f}, binary search"
-        f" {search:.3f}, difference {gap.mean():.4f} +- {error:.4f}"
-    )
+    told = f"BAR {bar:.3f}, binary search {search:.3f}"
+    off = f"{gap.mean():.4f} +- {error:.4f}"
+    evidence(f"40 runs from the optimum on, steps 300-1000: {told}, difference {off}")
     assert gap.mean() > 2.0 * error
 
 

@@ -96,9 +96,8 @@ def test_higher_rate_of_F_on_mnist(evidence, losses):
     for steps in ((60, 120), (180, 240)):
         found = {name: fig06.losses(losses, name, *steps) for name in (*THREE, DESCENT)}
         found = {name: np.median(v, axis=0) for name, v in found.items()}
-        evidence(
-            "median log10 loss, steps {} to {}: ".format(*steps) + rounded(found, 2)
-        )
+        label = "median log10 loss, steps {} to {}: ".format(*steps)
+        evidence(label + rounded(found, 2))
         assert np.all(found["binary search"] < found[DESCENT] - 2.0)
         medians.append(found)
     way, end = medians

@@ -213,10 +213,8 @@ def test_the_gain_is_the_first_value_of_F(evidence, curves):
             kl = {m: at(numbers, m, "kl", stop) for m in (*THREE, ROOT_START)}
             nce, start = kl["NCE"].mean(), kl[ROOT_START].mean()
             gain = (nce - start) / (nce - min(kl[name].mean() for name in SOLVED))
-            evidence(
-                f"{system}, {stop} steps: a start at the root brings {100 * gain:.0f}%"
-                " of what the better of the two does"
-            )
+            part = f"{100 * gain:.0f}% of what the better of the two does"
+            evidence(f"{system}, {stop} steps: a start at the root brings {part}")
             assert gain > 0.65
             if stop < 5000:  # by then five seeds hardly tell any of them apart
                 assert gain > 0.95 and np.all(kl[ROOT_START] < kl["NCE"])
@@ -291,10 +289,8 @@ def test_solved_F_with_normalised_descent_crosses(evidence):
         for name in others:
             assert all(k == -1 for k in table[name]["arrived"])
         stalled = np.asarray(table["NCE, root"]["last"])
-        evidence(
-            f"{panel}: an exact F under plain descent stops {stalled.mean():.2f} from"
-            " theta*, where its gradient is 1e-10"
-        )
+        told = f"{stalled.mean():.2f} from theta*, where its gradient is 1e-10"
+        evidence(f"{panel}: an exact F under plain descent stops {told}")
         assert np.all(np.abs(stalled - 12.0) < 0.1)
         assert all(k == 1 for k in table[LOG_LOSS]["arrived"])
 

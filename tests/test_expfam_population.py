@@ -175,8 +175,7 @@ def test_section_3_1_population_root_of_unit_gaussians(impl, evidence, distance)
     worst = 0.0
     for theta in (-1.0, 0.0, 0.5 * distance, distance, 1.5 * distance):
         rounding = 8 * impl.eps * (2 + abs(theta) * (distance + 2))
-        at_root = slope(theta, HALF_LOG_2PI + theta * distance / 2)
-        worst = max(worst, at_root / rounding)
+        worst = max(worst, slope(theta, HALF_LOG_2PI + theta * distance / 2) / rounding)
         if theta not in (0.0, distance):
             assert slope(theta, HALF_LOG_2PI + theta**2 / 2) > 1e-3
     evidence(f"distance {distance}: slope at the root {worst:.2f} of its rounding")
@@ -194,8 +193,7 @@ def test_section_3_1_estimate_converges_as_samples_grow(impl, evidence, law):
         # A sample at this infinity adds nothing: one side of the gradient is left.
         one = list(arguments)
         one[side] = np.full((len(GRID), 1), infinity)
-        terms = impl.expfam.gradient(*one)
-        covariance += np.cov(terms.T, aweights=WEIGHTS, ddof=0)
+        covariance += np.cov(impl.expfam.gradient(*one).T, aweights=WEIGHTS, ddof=0)
     precision = H @ np.linalg.inv(covariance) @ H
     R, rms, truth = 60, [], np.array([*law.theta, law.F])
     low, high = stats.chi2.ppf([1e-6, 1 - 1e-6], R * truth.size)
@@ -238,7 +236,6 @@ def test_eq13_diagonal_gaussian_in_16_dimensions(impl, evidence):
         assert np.max(off) <= n * impl.eps
         return n * gradient @ np.linalg.solve(np.cov(each.T), gradient)
 
-    zeros = np.zeros(d)
-    right, off = (chi_square(diagonal(zeros, s * variance)) for s in (1.0, 0.5))
+    right, off = (chi_square(diagonal(np.zeros(d), s * variance)) for s in (1.0, 0.5))
     evidence(f"chi-square {right:.0f} at the truth, {off:.0f} with half the variances")
     assert right < 103 < off

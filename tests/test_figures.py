@@ -16,9 +16,7 @@ import pytest
 from tests.gallery import GALLERY  # or skips
 
 import figures
-from figures import __main__ as command
-from figures import io as figures_io
-from figures import recording
+from figures import __main__ as command, io as figures_io, recording
 from figures.mnist import files as mnist_files
 from figures.settings import Settings
 from refnce import distributions
@@ -63,8 +61,7 @@ def test_seed_and_runs(tmp_path):
 def test_same_numbers_on_another_backend(tmp_path):
     """The draws are the same: curves agree to the last of the seven digits written."""
     here = run(tmp_path, "fig08", "--runs", "2")
-    options = "--runs", "2", "--backend", "array_api_strict"
-    there = run(tmp_path, "fig08", *options)
+    there = run(tmp_path, "fig08", "--runs", "2", "--backend", "array_api_strict")
     for data in ("fresh", "fixed"):
         for method, curves in here[data].items():
             distances = curves["distance"], there[data][method]["distance"]
@@ -152,8 +149,7 @@ def test_the_numbers_are_written_before_the_picture_is_drawn(tmp_path, monkeypat
     from figures import fig07
 
     (tmp_path / "fig07.png").write_bytes(b"of other numbers")
-    draw = Mock(side_effect=RuntimeError("no picture"))
-    monkeypatch.setattr(fig07, "draw", draw)
+    monkeypatch.setattr(fig07, "draw", Mock(side_effect=RuntimeError("no picture")))
     with pytest.raises(RuntimeError, match="no picture"):
         run(tmp_path, "fig07", "--runs", "1")
     assert [p.name for p in tmp_path.iterdir()] == ["fig07.json"]
@@ -199,8 +195,7 @@ def test_json_is_plain_short_and_exact():
     numbers |= {"b": {"n": np.int64(3), "t": (1, 2)}, "e": {}, "s": "x"}
     text = figures_io.to_json(numbers).decode()
     a = [[1.0, 0.6666667], [None, 0.0]]
-    expected = {"a": a, "b": {"n": 3, "t": [1, 2]}, "e": {}, "s": "x"}
-    assert json.loads(text) == expected
+    assert json.loads(text) == {"a": a, "b": {"n": 3, "t": [1, 2]}, "e": {}, "s": "x"}
     assert "[1.0, 0.6666667]" in text.replace("\n", "")
 
 
@@ -263,13 +258,11 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.skipif(
-    not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2,
-    reason="one processor: no workers",
-)
-def test_workers_in_the_middle_of_a_job_end_when_the_parent_is_interrupted(
-    tmp_path, interrupt
-):
+ALONE = not hasattr(os, "sched_getaffinity") or len(os.sched_getaffinity(0)) < 2
+
+
+@pytest.mark.skipif(ALONE, reason="one processor: no workers")
+def test_workers_in_the_middle_of_a_job_end_with_their_parent(tmp_path, interrupt):
     """None goes on with the next job, which may be in its queue already."""
     (tmp_path / "long_jobs.py").write_text(LONG_JOBS)
     run = [sys.executable, str(tmp_path / "long_jobs.py"), str(tmp_path)]

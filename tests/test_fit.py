@@ -16,12 +16,9 @@ from tests.test_train_stops import explosive
 DATA = distributions.UnitGaussian(np.asarray([1.0]))
 NOISE = distributions.UnitGaussian(np.asarray([0.0]))
 FAMILY = models.exponential_family(DATA, NOISE)
-METHODS = [
-    Method("gradient", rate=0.5),
-    Method("bar", rate=0.1, optimizer=optim.adam),
-    Method("bar", repeats=3, F_first=True),
-    Method("newton", F_first=True),
-]
+ADAM = Method("bar", rate=0.1, optimizer=optim.adam)
+METHODS = [Method("gradient", rate=0.5), ADAM]
+METHODS += [Method("bar", repeats=3, F_first=True), Method("newton", F_first=True)]
 each_method = pytest.mark.parametrize("method", METHODS, ids=lambda m: m.update)
 
 
@@ -152,9 +149,8 @@ def test_callback_is_called_after_every_step():
 @pytest.mark.parametrize("name", ["steps", "record_every"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, True])
 def test_invalid_counts_raise(name, value):
-    options = {"steps": 2} | {name: value}
     with pytest.raises(ValueError, match=f"{name} must be a whole number >= 1"):
-        fit(line(), batches(), **options)
+        fit(line(), batches(), **({"steps": 2} | {name: value}))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -133,9 +133,8 @@ def check(impl: Any, seed: int, number: int) -> None:
     _, nu, F, dtype = case
     arrays = [laid_out(g, r) for r in case.pair]
     others = [np.resize(r, n.shape) for r, n in zip(draw(g).pair, arrays, strict=True)]
-    batch = [
-        np.stack([r, x.astype(dtype)]) for r, x in zip(arrays, others, strict=True)
-    ]
+    pairs = zip(arrays, others, strict=True)
+    batch = [np.stack([r, x.astype(dtype)]) for r, x in pairs]
     before = [r.tobytes() for r in (*arrays, *batch)]
     close = [np.unique(np.round(r, 9), return_counts=True)[1] for r in case.pair]
     tied = max(counts.max() for counts in close) >= TIES

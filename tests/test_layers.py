@@ -84,16 +84,14 @@ def assert_same(got, expected):
 
 def evaluated(layer, arrays, dy):
     """y, and the gradients of ``arrays``: the parameters and "x"."""
-    params = {k: a for k, a in arrays.items() if k != "x"}
-    y, pullback = layer(params, arrays["x"])
+    y, pullback = layer({k: a for k, a in arrays.items() if k != "x"}, arrays["x"])
     dx, dparams = pullback(dy)
     return y, dparams | {"x": dx}
 
 
 def assert_all_close(got, right, unit=EPS):
     """y and every gradient to 1000 ``unit`` of the largest number of each."""
-    pairs = [(got[0], right[0]), *((got[1][k], right[1][k]) for k in right[1])]
-    for a, b in pairs:
+    for a, b in [(got[0], right[0]), *((got[1][k], right[1][k]) for k in right[1])]:
         scale = np.max(np.abs(b), initial=1e-12)
         assert_close(backend.to_numpy(a), b, scale=scale, ulps=1e3 * unit / EPS)
 

@@ -16,9 +16,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from figures.mnist import __main__ as command
-from figures.mnist import dequantize
-from figures.mnist import files as mnist
+from figures.mnist import __main__ as command, dequantize, files as mnist
 from refnce.array import make_rng
 from tests.real_mnist import FOLDER, REAL
 
@@ -195,8 +193,7 @@ def test_download_tries_the_next_mirror_and_keeps_its_files(mirror, cache):
     assert sorted(path.name for path in cache.iterdir()) == names
     digits = mnist.read(folder, files=mirror.files)
     assert np.array_equal(digits.test_labels, mirror.arrays["test_labels"])
-    nobody = ["http://127.0.0.1:9/"]
-    assert mnist.download(mirrors=nobody, files=mirror.files) == folder
+    assert mnist.download(mirrors=["http://127.0.0.1:9/"], files=mirror.files) == folder
 
 
 def test_download_refuses_another_checksum_and_names_every_failure(mirror, cache):

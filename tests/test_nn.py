@@ -5,8 +5,7 @@ Gradients, runs and array libraries are tested with every layer in test_layers.p
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from refnce import distributions, nce, nn
 from refnce.array import make_rng as rng
@@ -158,13 +157,11 @@ def test_energy_takes_the_runs_of_theta():
         models.energy(nn.mlp, shapes, theta)(x[0])
 
 
-LAYERS = [
-    (nn.linear, {"weight": (3, 2), "bias": (3,)}, (4, 2)),
-    (nn.mlp, {"0.weight": (3, 2), "0.bias": (3,)}, (4, 2)),
-    (nn.conv3x3, {"weight": (3, 2, 3, 3), "bias": (3,)}, (4, 2, 5, 5)),
-    (nn.quadratic_head, {"triangle": (2, 2), "b": (2,)}, (4, 2)),
-    (nn.leaky_relu, {}, (4, 2)),
-]
+LAYERS = [(nn.linear, {"weight": (3, 2), "bias": (3,)}, (4, 2))]
+LAYERS += [(nn.mlp, {"0.weight": (3, 2), "0.bias": (3,)}, (4, 2))]
+LAYERS += [(nn.conv3x3, {"weight": (3, 2, 3, 3), "bias": (3,)}, (4, 2, 5, 5))]
+LAYERS += [(nn.quadratic_head, {"triangle": (2, 2), "b": (2,)}, (4, 2))]
+LAYERS += [(nn.leaky_relu, {}, (4, 2))]
 
 
 @pytest.mark.parametrize("layer, shapes, shape", LAYERS)

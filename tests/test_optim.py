@@ -18,8 +18,7 @@ def test_pure_and_batched(method):
     for g in path:
         before = together
         together, step = method(together, g, rate=0.1)
-        again = method(before, g, rate=0.1)[1]
-        assert np.array_equal(step, again)
+        assert np.array_equal(step, method(before, g, rate=0.1)[1])
         for run in range(3):
             alone[run], one = method(alone[run], g[run], rate=0.1)
             assert np.array_equal(step[run], one)

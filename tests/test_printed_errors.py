@@ -15,8 +15,7 @@ from scipy import stats
 
 from refnce import nce
 from tests.certified import root_F
-from tests.populations import GRID as X
-from tests.populations import STEP, sigmoid
+from tests.populations import GRID as X, STEP, sigmoid
 from tests.regimes import HALF_LOG_2PI, rng
 
 EPS = 2.0**-52

@@ -5,8 +5,7 @@ Its gradients, runs and array libraries are tested with every layer in test_nn.p
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from refnce import nn
 from refnce.array import make_rng

@@ -87,8 +87,7 @@ def test_ci_runs_the_test_command():
     """.ci/run extracts the command; the same sed gives a line of README."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     (extract,) = re.findall(r"^command=\$\((sed .*)\)$", script, flags=re.MULTILINE)
-    command = ["bash", "-c", extract]
-    line = subprocess.check_output(command, cwd=ROOT, text=True).strip()
+    line = subprocess.check_output(["bash", "-c", extract], cwd=ROOT, text=True).strip()
     assert line in TEXT and "-m pytest" in line and "\n" not in line
 
 
@@ -101,8 +100,7 @@ UNITS = 16 * 2.0**-52  # both sides are means of at most 60 terms of order 1
 
 def test_logistic_regression():
     def bce(z, target):  # as PyTorch documents it
-        terms = np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))
-        return terms.mean()
+        return (np.maximum(z, 0) - z * target + np.log1p(np.exp(-np.abs(z)))).mean()
 
     z_data, z_noise = R_DATA - F - np.log(NU), R_NOISE - F - np.log(NU)
     expected = (bce(z_data, 1.0) + NU * bce(z_noise, 0.0)) / (1 + NU)

@@ -69,8 +69,7 @@ def test_log_ratio_agrees_with_pytorch(torch, sign, factor):
     """r, its gradient by all parameters and by the image: rounding, 18 layers deep."""
     params, x, g = drawn(2)
     dr = g.normal(size=(3, 1))
-    layer = network.log_ratio(WIDTHS, sign, side=9)
-    got = evaluated(layer, params | {"x": x}, dr)
+    got = evaluated(network.log_ratio(WIDTHS, sign, side=9), params | {"x": x}, dr)
     assert list(got[1]) == [*params, "x"] == [*SHAPES, "x"]
     leaves = {k: torch.tensor(p, requires_grad=True) for k, p in params.items()}
     image = torch.tensor(x, requires_grad=True)
@@ -89,8 +88,7 @@ def test_network_without_noise_density_is_the_log_ratio():
     r_data, r_noise, _ = models.network(layer, SHAPES, None)(theta, data, noise)
     r, _ = layer(params, x)
     scale = 1e3 * np.max(np.abs(r))
-    got = np.concatenate([r_data, r_noise], axis=-1)
-    assert_close(got, r[..., 0], scale=scale)
+    assert_close(np.concatenate([r_data, r_noise], axis=-1), r[..., 0], scale=scale)
     law = distributions.DiagonalGaussian(np.zeros(81), np.ones(81))
     with_law, _, _ = models.network(layer, SHAPES, law)(theta, data, noise)
     assert_close(with_law, r_data - law.log_density(data), scale=scale)

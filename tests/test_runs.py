@@ -1,6 +1,7 @@
 """Runs are independent: a batch of very different runs gives what each gives alone."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -27,12 +28,9 @@ def runs() -> tuple[np.ndarray, np.ndarray]:
     return r_data, r_noise
 
 
-independent = pytest.mark.claim(
-    "Section 4",
-    "runs along leading axes are independent: batched equals looped",
-    kind="theorem",
-    where="nce",
-)
+section_4 = partial(pytest.mark.claim, "Section 4", kind="theorem")
+BATCHED = "along leading axes are independent: batched equals looped"
+independent = section_4(f"runs {BATCHED}", where="nce")
 OBJECTIVE = ["nce.loss", "nce.grad_F", "nce.hess_F", "nce.grad_r"]
 OTHERS = ["logz.bar_update", "ence.loss", "ence.grad_F", "ence.grad_r"]
 FORMULAS = [pytest.param(name, marks=independent) for name in OBJECTIVE] + OTHERS
@@ -87,12 +85,7 @@ def crossed(scale):
     return scale * g.normal(size=(2, 3, N)), scale * g.normal(size=(3, M))
 
 
-@pytest.mark.claim(
-    "Section 4",
-    "solves along leading axes are independent: batched equals looped",
-    kind="theorem",
-    where="logz",
-)
+@section_4(f"solves {BATCHED}", where="logz")
 @solvers
 @pytest.mark.parametrize("nu", [1.0, 0.4, 30.0])
 @pytest.mark.parametrize("pair", [runs(), crossed(10.0), crossed(0.1)])

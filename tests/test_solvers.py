@@ -156,9 +156,7 @@ def test_ties_beside_infinite_samples(impl, solver, x, data, noise):
 @pytest.mark.parametrize(
     "data, noise", [("x++", "+"), ("x--", "x"), ("-", "xx-"), ("xx-", "x")]
 )
-def test_existence_of_a_root_is_decided_from_the_exact_nu(
-    impl, solver, nu, data, noise
-):
+def test_the_exact_nu_decides_whether_a_root_exists(impl, solver, nu, data, noise):
     """3 nu is 1 - 2^-54 or 1 + 2^-53, both 1 when rounded.
 
     A finite root needs 3 nu < 1 in one case, and 3 nu > 1 in the other.

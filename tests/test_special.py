@@ -6,8 +6,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from refnce import logz
 from refnce.array import last_sum, log_double_double, two_product, two_sum, validation
@@ -57,6 +56,5 @@ def test_dot_products_are_too_short_for_the_threads_of_blas(monkeypatch):
         return vecdot(x, y)
 
     monkeypatch.setattr(np, "vecdot", watched)
-    g = np.random.default_rng(0)
-    logz.newton(*g.normal(size=(2, 100_001)))
+    logz.newton(*np.random.default_rng(0).normal(size=(2, 100_001)))
     assert 0 < max(lengths) <= validation.SHORT == 8192

@@ -9,12 +9,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TREES = ["refnce", "figures", "tests"]
 FLOORS = "from importlinter.cli import lint_imports_command as run; run(['--no-cache'])"
-COMMANDS = {
-    "format": ["-m", "black", "--check", "--quiet", "--diff", *TREES],
-    "lint": ["-m", "flake8", *TREES],
-    "types": ["-m", "mypy"],
-    "floors": ["-c", FLOORS],
-}
+COMMANDS = {"format": ["-m", "black", "--check", "--quiet", "--diff", *TREES]}
+COMMANDS |= {"lint": ["-m", "flake8", *TREES], "types": ["-m", "mypy"]}
+COMMANDS |= {"floors": ["-c", FLOORS]}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

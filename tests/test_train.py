@@ -16,17 +16,12 @@ NOISE = distributions.UnitGaussian(np.zeros(3))
 MEAN, VARIANCE = np.array([0.5, 0.0, -0.5]), np.array([2.0, 0.5, 1.0])
 DATA = distributions.DiagonalGaussian(MEAN, VARIANCE)
 MODEL = models.exponential_family(distributions.DiagonalGaussian, NOISE)
-METHODS = [
-    Method("gradient", rate=0.5),
-    Method("gradient", rate=5.0),
-    Method("bar"),
-    Method("bar", rate=0.5),
-    Method("bisect", F_first=True),
-    Method("newton", F_first=True),
-    Method("bar", repeats=3, F_first=True),
-    Method("gradient", rate=0.1, optimizer=optim.adam),
-    Method("gradient", rate=0.5, optimizer=optim.ngd),  # of each run's F by itself
-]
+METHODS = [Method("gradient", rate=0.5), Method("gradient", rate=5.0), Method("bar")]
+METHODS += [Method("bar", rate=0.5), Method("bisect", F_first=True)]
+METHODS += [Method("newton", F_first=True), Method("bar", repeats=3, F_first=True)]
+METHODS += [Method("gradient", rate=0.1, optimizer=optim.adam)]
+# of each run's F by itself
+METHODS += [Method("gradient", rate=0.5, optimizer=optim.ngd)]
 each_method = pytest.mark.parametrize(
     "method", METHODS, ids=lambda m: f"{m.update}-{m.rate}"
 )
@@ -302,15 +297,10 @@ def test_eq11_bar_moves_where_every_sigmoid_underflows(size_data, size_noise, nu
         assert after["gradient"].F[0] == 5.0 and after["bar"].theta[0, 0] == 0.0
 
 
-FIXED = (
-    Method("gradient"),
-    Method("bar"),
-    Method("bar", 0.5),
-    Method("newton", 1.0, True),
-)
+FIXED = Method("gradient"), Method("bar"), Method("bar", 0.5)
 
 
-@pytest.mark.parametrize("method", FIXED)
+@pytest.mark.parametrize("method", [*FIXED, Method("newton", 1.0, True)])
 def test_training_on_one_batch_ends_where_all_gradients_are_0(method):
     data, noise = (distributions.UnitGaussian(np.array([mean])) for mean in (1.0, 0.0))
     x, y = data.sample(make_rng(2), 200), noise.sample(make_rng(3), 200)

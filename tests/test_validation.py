@@ -160,6 +160,5 @@ def test_samples_are_copied_only_to_make_them_contiguous():
     r_data, r_noise, _ = arguments("nce.loss")
     pair = validation.samples(r_data[0], r_noise, 0.5)[0].pair
     assert pair[0].base is r_data and pair[1] is r_noise
-    flipped = np.asarray(r_data.T, order="C").T
-    pair = validation.samples(flipped, r_noise, 0.0)[0].pair
+    pair = validation.samples(np.asarray(r_data.T, order="C").T, r_noise, 0.0)[0].pair
     assert pair[0].flags.c_contiguous

@@ -15,18 +15,9 @@ import pytest
 from tests import in_mpmath, plain_conv
 from tests.in_mpmath import at_root, balance, exp, loss, root, sides, sqrt, to_mp
 from tests.rederive import AGREE, PRECISIONS, bend, compare, direction, expected
-from tests.rederive import expected_of, load, runs_of, slope
+from tests.rederive import expected_of, load, regenerated, runs_of, slope
 
-pytestmark = [
-    pytest.mark.claim(
-        "Test vectors",
-        "they are regenerated bit for bit, and a second derivation agrees at two"
-        " precisions",
-        kind="theorem",
-        where="refnce.conformance",
-    ),
-    pytest.mark.parametrize("dtype", ["float64", "float32"]),
-]
+pytestmark = [regenerated, pytest.mark.parametrize("dtype", ["float64", "float32"])]
 GRAD_R = ("grad_r_data", "grad_r_noise")
 zero, one = mpmath.mpf(0), mpmath.mpf(1)
 
@@ -43,13 +34,11 @@ def losses(prefix, names, *run):
     return found | dict(zip(GRAD_R, sides, strict=True))
 
 
-@pytest.mark.parametrize(
-    "suite, prefix, names",
-    [
-        ("nce", "", ("loss", "grad_F", "hess_F", "bar_update")),
-        ("ence", "ence_", ("loss", "grad_F", "log_z")),
-    ],
-)
+SUMS = [("nce", "", ("loss", "grad_F", "hess_F", "bar_update"))]
+SUMS += [("ence", "ence_", ("loss", "grad_F", "log_z"))]
+
+
+@pytest.mark.parametrize("suite, prefix, names", SUMS)
 def test_losses(suite, prefix, names, dtype):
     for case in load(dtype, suite):
         for run, x in runs_of(case, r_data=1, r_noise=1):
@@ -97,16 +86,14 @@ def assert_root(what, F, **sample):
 
 
 def ratios(x, theta):
-    names = "data", "noise"
-    return [x[f"T_{side}"] @ theta + x[f"offset_{side}"] for side in names]
+    return [x[f"T_{side}"] @ theta + x[f"offset_{side}"] for side in ("data", "noise")]
 
 
 def family_loss(x):
     """The loss at [theta, F], or at theta alone and the root."""
     k, nu = x["T_data"].shape[-1], x["nu"]
     r = ratios(x, x["point"][:k])
-    F = x["point"][k] if x["point"].size > k else root(*r, nu)
-    return loss(*r, F, nu)
+    return loss(*r, x["point"][k] if x["point"].size > k else root(*r, nu), nu)
 
 
 def test_expfam(dtype):
@@ -120,11 +107,9 @@ def test_expfam(dtype):
                 at, v = {**x, "point": point}, direction(point.shape)
 
                 def values(at=at, v=v):
-                    return {
-                        "loss": family_loss(at),
-                        "slope": slope(family_loss, at, "point", v),
-                        "bend": bend(family_loss, at, "point", v),
-                    }
+                    along = family_loss, at, "point", v
+                    found = {"slope": slope(*along), "bend": bend(*along)}
+                    return found | {"loss": family_loss(at)}
 
                 names = (f"{prefix}{name}" for name in ("loss", "gradient", "hessian"))
                 L, g, H = (expected(case, name, run) for name in names)
@@ -156,11 +141,8 @@ def head(x):
     return (sign * square + x["f"] @ x["b"])[:, None]
 
 
-LAYERS = {
-    "mlp": (mlp, "y", {}),
-    "conv": (conv, "y", dict(weight=4, bias=1, x=4, dy=4)),
-    "head": (head, "r", dict(triangle=2, b=1, f=2, dy=2)),
-}
+LAYERS = {"mlp": (mlp, "y", {}), "conv": (conv, "y", dict(weight=4, bias=1, x=4, dy=4))}
+LAYERS["head"] = head, "r", dict(triangle=2, b=1, f=2, dy=2)
 
 
 @pytest.mark.parametrize("suite", LAYERS)
@@ -244,5 +226,4 @@ def test_trajectory(dtype):
     for case in load(dtype, "trajectory"):
         for _, x in runs_of(case, **axes):
             sizes = {name: abs(expected(case, name)) + 1 for name in ("theta", "F")}
-            truths = expected_of(case, (), *sizes)
-            compare(case.id, partial(path, x), *truths, sizes)
+            compare(case.id, partial(path, x), *expected_of(case, (), *sizes), sizes)

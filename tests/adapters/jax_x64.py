@@ -24,21 +24,17 @@ def _runs(r_data, r_noise, F):
 
 
 class nce:
-    @staticmethod
     def loss(r_data, r_noise, F, *, nu=1.0):
         return _loss(r_data, r_noise, _runs(r_data, r_noise, F), nu)
 
-    @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
         loss = jax.grad(lambda F: _loss(r_data, r_noise, F, nu).sum())
         return loss(_runs(r_data, r_noise, F))
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
         slope = jax.grad(lambda F: _loss(r_data, r_noise, F, nu).sum())
         return jax.grad(lambda F: slope(F).sum())(_runs(r_data, r_noise, F))
 
-    @staticmethod
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         F = _runs(r_data, r_noise, F)
         loss = jax.grad(lambda a, b: _loss(a, b, F, nu).sum(), argnums=(0, 1))

@@ -22,9 +22,8 @@ def _loss(r_data, r_noise, F, *, nu=1.0):
 
 
 class nce:
-    loss = staticmethod(_loss)
+    loss = _loss
 
-    @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0, order=1):
         F = torch.as_tensor(F, dtype=r_data.dtype)
         leaf = F.expand(_loss(r_data, r_noise, F).shape).clone().requires_grad_()
@@ -33,11 +32,9 @@ class nce:
             (value,) = torch.autograd.grad(value.sum(), leaf, create_graph=True)
         return value.detach()
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
         return nce.grad_F(r_data, r_noise, F, nu=nu, order=2)
 
-    @staticmethod
     def grad_r(r_data, r_noise, F, *, nu=1.0):
         leaves = r_data.requires_grad_(), r_noise.requires_grad_()
         return torch.autograd.grad(_loss(*leaves, F, nu=nu).sum(), leaves)

@@ -10,19 +10,16 @@ def _shift(F, nu):
 
 
 class nce:
-    @staticmethod
     def loss(r_data, r_noise, F, *, nu=1.0):
         shift = _shift(F, nu)
         data, noise = log_expit(r_data - shift), log_expit(shift - r_noise)
         return -(data.mean(-1) + nu * noise.mean(-1)) / (1 + nu)
 
-    @staticmethod
     def grad_F(r_data, r_noise, F, *, nu=1.0):
         shift = _shift(F, nu)
         A, B = expit(shift - r_data).mean(-1), expit(r_noise - shift).mean(-1)
         return (A - nu * B) / (1 + nu)
 
-    @staticmethod
     def hess_F(r_data, r_noise, F, *, nu=1.0):
         shift = _shift(F, nu)
         weights = [expit(shift - r) * expit(r - shift) for r in (r_data, r_noise)]

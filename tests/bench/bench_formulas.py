@@ -68,11 +68,8 @@ def naive_bisection(r_data, r_noise, lo, hi, halvings=52):
 
 
 # shape of the log-ratios, rounds and calls
-SIZES = {
-    "512": ((512,), 31, 20),
-    "100 x 512": ((100, 512), 11, 3),
-    "1e6": ((10**6,), 7, 1),
-}
+SIZES = {"512": ((512,), 31, 20), "100 x 512": ((100, 512), 11, 3)}
+SIZES["1e6"] = (10**6,), 7, 1
 # must and aim for these three sizes
 FORMULA = (3, 2), (2.5, 1.5), (2, 1)
 BAR, BISECT = ((2, 1), (1.5, 1), (1, 1)), ((1.5, 0.5), (1, 0.5), (0.7, 0.5))
@@ -84,12 +81,10 @@ def table(size: str) -> None:
     pair = rng.normal(1.0, 1.0, shape), rng.normal(0.0, 1.0, shape)
     F = np.full(shape[:-1], 0.4)
 
-    bounds = list(SIZES).index(size)
-
     def show(work, peer, ours, theirs, limits, rounds=rounds):
         works = {"ours": ours, "naive": theirs}
         ratio = ratios(works, "naive", rounds=rounds, calls=calls)["ours"]
-        line = f"{work}, {size}", peer, ratio, *limits[bounds]
+        line = f"{work}, {size}", peer, ratio, *limits[list(SIZES).index(size)]
         print(row(*line, less_is_better=True), flush=True)
 
     for name in ("loss", "grad_F", "hess_F", "grad_r", "bar_update"):

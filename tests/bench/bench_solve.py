@@ -49,11 +49,8 @@ def log_ratio_of_means(F: Any, r_data: Any, r_noise: Any) -> Any:
 
 def one_solve(law: str, r_data: Any, r_noise: Any) -> None:
     pair, work = (r_data, r_noise), f"one solve, 512 + 512, {law}"
-    h = log_ratio_of_means
-    works = {
-        "newton": newton(*pair),
-        "brentq": lambda: brentq(h, *ends(*pair), args=pair),
-    }
+    works = {"newton": newton(*pair)}
+    works["brentq"] = lambda: brentq(log_ratio_of_means, *ends(*pair), args=pair)
     for method in PYMBAR_METHODS if pymbar else ():
         works[method] = lambda m=method: pymbar.bar(-r_noise, r_data, method=m)
     times = ratios(works, "newton", rounds=31, calls=20)
@@ -70,11 +67,9 @@ def many_solves(law: str, r_data: Any, r_noise: Any) -> None:
     def h(F: Any, run: Any) -> Any:
         return log_ratio_of_means(F, *(r[run.astype(int)] for r in pair))
 
-    works = {
-        "newton": newton(*pair),
-        "find_root": lambda: elementwise.find_root(h, ends(*pair), args=(runs,)).x,
-        "bisection": lambda: naive_bisection(*pair, *ends(*pair), halvings=60),
-    }
+    works = {"newton": newton(*pair)}
+    works["find_root"] = lambda: elementwise.find_root(h, ends(*pair), args=(runs,)).x
+    works["bisection"] = lambda: naive_bisection(*pair, *ends(*pair), halvings=60)
     times = ratios(works, "newton", rounds=15, calls=3)
     print(row(work, "scipy elementwise.find_root", times["find_root"], 4, 6))
     print(row(work, "batched bisection, 60 steps", times["bisection"], 15, 30))
@@ -93,13 +88,10 @@ def large_solve(law: str, *pair: Any) -> None:
     print(row(work, peer, ratio, 1.0, 0.5, less_is_better=True), flush=True)
 
 
-def gaussians(seed: int, n: int) -> Any:
-    return gaussian_1d(1.0, 1.0, n, n, seed)
-
-
 if __name__ == "__main__":
     logging.disable(logging.WARNING)  # pymbar announces each solve
-    laws = {"ring": ring, "Gaussians 1 apart": gaussians}
+    laws = {"ring": ring}
+    laws["Gaussians 1 apart"] = lambda seed, n: gaussian_1d(1.0, 1.0, n, n, seed)
     # Drawn first, because glibc keeps freed pages only once a process has freed an
     # array of megabytes. Before that, arrays of 100 kB take up to four times as long.
     large = {label: law(0, 10**6) for label, law in laws.items()}

@@ -41,12 +41,9 @@ def problem(d: int) -> tuple[Any, Any, Any, Any, Any, float]:
 
 
 def methods(rate: float) -> dict[str, Method]:
-    return {
-        "NCE": Method("gradient", rate),
-        "NCE, F rate 10x": Method("gradient", 10 * rate),
-        "BAR": Method("bar"),
-        "root": Method("newton", F_first=True),
-    }
+    ten, root = Method("gradient", 10 * rate), Method("newton", F_first=True)
+    nce, bar = Method("gradient", rate), Method("bar")
+    return {"NCE": nce, "NCE, F rate 10x": ten, "BAR": bar, "root": root}
 
 
 class TorchLoop:
@@ -76,8 +73,7 @@ class TorchLoop:
                 with torch.no_grad():
                     F.copy_(search(*r))
             optimizer.zero_grad()
-            loss = 0.5 * (softplus(F - r[0]).mean() + softplus(r[1] - F).mean())
-            loss.backward()
+            (0.5 * (softplus(F - r[0]).mean() + softplus(r[1] - F).mean())).backward()
             if self.name == "BAR":
                 with torch.no_grad():
                     A, B = (F - r[0]).sigmoid().mean(), (r[1] - F).sigmoid().mean()

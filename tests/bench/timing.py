@@ -6,16 +6,13 @@ sets the number of threads.
 
 import os
 import statistics
-from collections.abc import Callable
 from time import perf_counter
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[_name] = "1"
 
 
-def ratios(
-    works: dict[str, Callable[[], object]], over: str, *, rounds: int, calls: int = 1
-) -> dict[str, float]:
+def ratios(works, over, *, rounds, calls=1):
     """Time of each of ``works`` over that of ``works[over]``.
 
     Each round calls every work ``calls`` times and takes the median of its times; the
@@ -23,7 +20,7 @@ def ratios(
     finds another work's data in the caches, then counts as one of many, and a machine
     that changes its speed between rounds changes no ratio.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
+    seconds = {name: [] for name in works}
     for work in works.values():
         work()
     for _ in range(rounds):
@@ -34,23 +31,11 @@ def ratios(
                 work()
                 times.append(perf_counter() - begin)
             seconds[name].append(statistics.median(times))
-    return {
-        name: statistics.median(
-            a / b for a, b in zip(seconds[name], seconds[over], strict=True)
-        )
-        for name in works
-    }
+    pairs = {name: zip(seconds[name], seconds[over], strict=True) for name in works}
+    return {name: statistics.median(a / b for a, b in pairs[name]) for name in works}
 
 
-def row(
-    work: str,
-    peer: str,
-    ratio: float,
-    must: float,
-    aim: float,
-    *,
-    less_is_better: bool = False,
-) -> str:
+def row(work, peer, ratio, must, aim, *, less_is_better=False):
     """One line of the table: the ratio, its bound, and whether it is met.
 
     The ratio is the peer's time over ours, or ours over the peer's if less is better.

@@ -39,19 +39,12 @@ def _grad_F(data, noise, F, nu):
     return in_mpmath.balance(data, noise, F, nu) / (1 + nu)
 
 
-nce = SimpleNamespace(
-    loss=_nce(in_mpmath.loss),
-    grad_F=_nce(_grad_F),
-    hess_F=_nce(in_mpmath.hess_F),
-    grad_r=_nce(in_mpmath.grad_r),
-)
+nce = SimpleNamespace(loss=_nce(in_mpmath.loss), grad_F=_nce(_grad_F))
+nce.hess_F, nce.grad_r = _nce(in_mpmath.hess_F), _nce(in_mpmath.grad_r)
 bar_update = _nce(in_mpmath.bar_update)
-ence = SimpleNamespace(
-    loss=_ence(in_mpmath.ence_loss),
-    grad_F=_ence(in_mpmath.ence_grad_F),
-    grad_r=_ence(in_mpmath.ence_grad_r),
-    log_z=_ence(in_mpmath.ence_log_z),
-)
+ence = SimpleNamespace()
+for _name in ("loss", "grad_F", "grad_r", "log_z"):
+    setattr(ence, _name, _ence(getattr(in_mpmath, f"ence_{_name}")))
 
 
 def _derivatives(T_data, T_noise, theta, *rest):
@@ -62,8 +55,7 @@ def _derivatives(T_data, T_noise, theta, *rest):
     T = np.insert(np.concatenate([T_data, T_noise]), theta.size, -1, axis=1)
     g, counts = np.concatenate(in_mpmath.grad_r(*run)), (len(T_data), len(T_noise))
     shares, sizes = np.repeat([-1, nu], counts), np.repeat(counts, counts)
-    s = g * sizes * (1 + nu) / shares
-    bends = abs(g) * (1 - s)
+    bends = abs(g) * (1 - g * sizes * (1 + nu) / shares)
     return in_mpmath.loss(*run), g @ T, (bends[:, None] * T).T @ T
 
 

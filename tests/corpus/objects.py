@@ -87,8 +87,7 @@ class Contrast:
             _deviation(below[..., :n], small[..., :n]) / np.sqrt(n),
             _deviation(below[..., n:], small[..., n:]) / np.sqrt(m) * self.nu,
         )
-        unknown = none | (min(n, m) == 1) | (bend == 0)
-        error = np.where(unknown, np.nan, error / bend)
+        error = np.where(none | (min(n, m) == 1) | (bend == 0), np.nan, error / bend)
         overlap = np.where(none, np.nan, (1.0 + self.nu) / self.nu * bend)
         F, status = np.where(none, limit, F), np.where(none, NO_ROOT, status)
         return SimpleNamespace(

@@ -39,13 +39,11 @@ def _log(nu):
 
 
 def _sigmoids(r, F, nu, side):
-    small = _small(r, F, nu, side)
-    return [(1.0 if up else q) / (1.0 + q) for up, _, q in small]
+    return [(1.0 if up else q) / (1.0 + q) for up, _, q in _small(r, F, nu, side)]
 
 
 def _softplus(r, F, nu, side):
-    small = _small(r, F, nu, side)
-    return [(z if up else 0.0) + math.log1p(q) for up, z, q in small]
+    return [(z if up else 0.0) + math.log1p(q) for up, z, q in _small(r, F, nu, side)]
 
 
 def _mean(x):

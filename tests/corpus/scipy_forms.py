@@ -63,8 +63,7 @@ class nce:
     def loss(r_data, r_noise, F, *, nu=1.0):
         refuse(r_data, r_noise, F, nu)
         logit = np.asarray(F)[..., None] + np.log(nu)
-        sides = r_data - logit, logit - r_noise
-        data, noise = map(special.log_expit, sides)
+        data, noise = map(special.log_expit, (r_data - logit, logit - r_noise))
         return -(data.mean(-1) + nu * noise.mean(-1)) / (1.0 + nu)
 
     def grad_F(r_data, r_noise, F, *, nu=1.0):

@@ -38,15 +38,11 @@ def expfam(suite):
         (1, 1, 1, 1.0, 1.0, 1.0, "Small"),
     ):
         g = rng(3000 + 10 * k + n)
-        inputs = {
-            "T_data": exact_inputs(g.normal(size=(n, k)) + shift, dtype),
-            "T_noise": exact_inputs(g.normal(size=(m, k)), dtype),
-            "offset_data": exact_inputs(0.25 * g.normal(size=n) + 0.9, dtype),
-            "offset_noise": exact_inputs(0.25 * g.normal(size=m) + 0.9, dtype),
-            "theta": exact_inputs(size * np.abs(1.0 + 0.25 * g.normal(size=k)), dtype),
-            "F": float(exact_inputs(g.normal(), dtype)),
-            "nu": nu,
-        }
+        T = g.normal(size=(n, k)) + shift, g.normal(size=(m, k))
+        offsets = [0.25 * g.normal(size=count) + 0.9 for count in (n, m)]
+        theta = size * np.abs(1.0 + 0.25 * g.normal(size=k))
+        drawn = (exact_inputs(x, dtype) for x in (*T, *offsets, theta, g.normal()))
+        inputs = dict(zip((*ARRAYS, "F"), drawn)) | {"nu": nu}
         suite.answer(flagged(flag, n, m, nu), f"{k} statistics", outputs, inputs)
     batches = (1, 3, (), 1.0), (2, 2, ("T_noise", "offset_noise"), 0.5)
     for seed, runs, shared, nu in batches:
@@ -139,19 +135,11 @@ def trajectory(suite):
     steps, n, m, dtype = 10, 6, 5, suite.dtype
     for seed, (update, order, rate_F, k, nu) in enumerate(TRAJECTORIES):
         g = rng(6000 + seed)
-        case = {
-            "T_data": exact_inputs(1.0 + g.normal(size=(steps, n, k)), dtype),
-            "T_noise": exact_inputs(g.normal(size=(steps, m, k)), dtype),
-            "offset_data": exact_inputs(np.full((steps, n), 0.9), dtype),
-            "offset_noise": exact_inputs(np.full((steps, m), 0.9), dtype),
-            "theta": np.zeros(k),
-            "F": 0.0,
-            "nu": nu,
-            "rate": 0.5,
-            "rate_F": rate_F,
-            "update": update,
-            "order": order,
-        }
+        T = 1.0 + g.normal(size=(steps, n, k)), g.normal(size=(steps, m, k))
+        offsets = np.full((steps, n), 0.9), np.full((steps, m), 0.9)
+        drawn = (exact_inputs(x, dtype) for x in (*T, *offsets))
+        case = dict(zip(ARRAYS, drawn)) | {"theta": np.zeros(k), "F": 0.0, "nu": nu}
+        case |= {"rate": 0.5, "rate_F": rate_F, "update": update, "order": order}
         found = certified(partial(family.trajectory, case))
         damped = (" Undamped" if update == "root" else " Rate") if rate_F != 1.0 else ""
         flag = f"{update.capitalize()} {order.capitalize()}{damped}"

@@ -92,8 +92,7 @@ class Family:
     @cached_property
     def root_reach(self):
         """The reach of the root: the mean of those of r under the weights s(1 - s)."""
-        weighted = (self.bend * self.reach).sum()
-        return weighted / self.bend.sum() + abs(self.F.value) + 1
+        return (self.bend * self.reach).sum() / self.bend.sum() + abs(self.F.value) + 1
 
     # The functions of the oracle surface
 

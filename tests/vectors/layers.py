@@ -191,13 +191,8 @@ def optim(suite):
     size, scale = np.asarray([1e-4, 1.0, 1e4]), np.asarray([[1.0], [100.0]])
     still = h.normal(size=(3, 2, 3))
     still[:, 1] = 0.0
-    sparse = [
-        [1.0, 0.0, 0.5],
-        [0.0, 0.0, -0.25],
-        [0.0, 2.0, 0.125],
-        [0.0, 0.0, 0.5],
-        [-0.5, 0.0, 1.0],
-    ]
+    sparse = [[1.0, 0.0, 0.5], [0.0, 0.0, -0.25], [0.0, 2.0, 0.125], [0.0, 0.0, 0.5]]
+    sparse += [[-0.5, 0.0, 1.0]]
     for flag, comment, gradients, *rate in (
         ("Normal Runs", "five gradients of three numbers", g.normal(size=(5, 3))),
         ("Normal Runs", "one number", g.normal(size=(4, 1))),

@@ -18,8 +18,7 @@ def mlp(x, dy, **params):
     y, inputs, slopes = sized(x), [], []
     for k in range(depth):
         inputs.append(y)
-        bias = sized(params[f"{2 * k}.bias"])
-        y = y @ weights[k].mT + bias[..., None, :]
+        y = y @ weights[k].mT + sized(params[f"{2 * k}.bias"])[..., None, :]
         if k + 1 < depth:
             slopes.append(sized(np.where(positive(y), 1.0, SLOPE)))
             y = y * slopes[k]
@@ -59,12 +58,9 @@ def quadratic_head(triangle, b, f, dy, sign):
     f, b, dy = sized(f), sized(b)[..., None, :], sized(dy)
     z = f @ L
     dz = sized(2.0) * factor * z * dy
-    return {
-        "r": ((factor * z * z).sum(-1) + (f * b).sum(-1))[..., None],
-        "df": dz @ L.mT + dy * b,
-        "dtriangle": (f.mT @ dz) * slope,
-        "db": (f * dy).sum(-2),
-    }
+    r = ((factor * z * z).sum(-1) + (f * b).sum(-1))[..., None]
+    df, dtriangle, db = dz @ L.mT + dy * b, (f.mT @ dz) * slope, (f * dy).sum(-2)
+    return {"r": r, "df": df, "dtriangle": dtriangle, "db": db}
 
 
 def sgd(gradients, rate):

@@ -25,8 +25,7 @@ def _one(exact):
 
 
 def _grad_r(grad_r, given):
-    exacts = grad_r(*given)
-    return {name: (r.shape, x) for name, r, x in zip(GRAD_R, given, exacts)}
+    return {name: (r.shape, x) for name, r, x in zip(GRAD_R, given, grad_r(*given))}
 
 
 def _refuse(suite, names, *quantities):
@@ -50,8 +49,7 @@ def _six_runs(suite, outputs, *names):
     arrays = samples.six_runs(suite.dtype)
     for nu in (1.0, 0.5) if "nu" in names else (1.0,):
         inputs = {name: (arrays | {"nu": nu})[name] for name in names}
-        flags = flagged("Batched Unequal", 1, 1, nu)
-        suite.answer(flags, "six runs", outputs, inputs)
+        suite.answer(flagged("Batched Unequal", 1, 1, nu), "six runs", outputs, inputs)
 
 
 def _three_runs(suite, outputs, r_data, r_noise, **given):
@@ -237,8 +235,7 @@ def _options(suite, r_data, r_noise):
     ):
         inputs = {"r_data": r[0], "r_noise": r[1], "nu": nu, "F0": F0, "step": step}
         inputs["max_updates"] = float(most)
-        iterate = partial(_iterate, *r, nu, F0, step, updates)
-        exact = certify(iterate, slack=updates)
+        exact = certify(partial(_iterate, *r, nu, F0, step, updates), slack=updates)
         outputs = {quantity: _one(exact), "converged": _converged(False)}
         comment = f"F where bar stops: {quantity}"
         suite.add("Options Stopped Unequal", comment, inputs, outputs)
@@ -261,12 +258,8 @@ def _iterate(r_data, r_noise, nu, F, step, updates):
 
 @of_runs
 def ence_outputs(r_data, r_noise, F, each=False):
-    given = r_data, r_noise, F
-    found = {
-        "loss": _one(certified.ence_loss(*given)),
-        "grad_F": _one(certified.ence_grad_F(*given)),
-        "log_z": _one(certified.ence_log_z(r_data, r_noise)),
-    }
+    given, names = (r_data, r_noise, F), ("loss", "grad_F", "log_z")
+    found = {name: _one(getattr(certified, f"ence_{name}")(*given)) for name in names}
     return found | _grad_r(certified.ence_grad_r, given) if each else found
 
 

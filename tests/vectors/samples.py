@@ -5,23 +5,14 @@ import numpy as np
 from tests import regimes
 from tests.regimes import Case, rng
 
-OF_REGIME = {
-    "good overlap": "Normal",
-    "density chasm": "Chasm",
-    "plateau": "Plateau",
-    "tiny loss": "TinyLoss",
-    "subnormal sigma": "Subnormal",
-    "total underflow": "Underflow",
-    "cancelling r - F": "InputRounding",
-    "unequal counts": "Unequal",
-    "nu": "Weight",
-    "one and two points": "Small",
-    "ties": "Ties",
-    "Student-t(1.2) x 50": "HeavyTail",
-    "root in a gap": "Gap",
-    "counts cancel": "CountsCancel",
-    "huge": "Huge",
-}
+FLAGS = (
+    "good overlap: Normal, density chasm: Chasm, plateau: Plateau, tiny loss: TinyLoss,"
+    " subnormal sigma: Subnormal, total underflow: Underflow, cancelling r - F:"
+    " InputRounding, unequal counts: Unequal, nu: Weight, one and two points: Small,"
+    " ties: Ties, Student-t(1.2) x 50: HeavyTail, root in a gap: Gap, counts cancel:"
+    " CountsCancel, huge: Huge"
+)
+OF_REGIME = dict(pair.split(": ") for pair in FLAGS.split(", "))
 NOT_FLOAT32 = "Chasm TinyLoss Subnormal Underflow InputRounding Gap CountsCancel Huge"
 SMALL = 40  # numbers of both samples together that are written out for every F
 # These regimes have larger samples: about THIN numbers of each are used.
@@ -47,6 +38,7 @@ INFINITE = (
     ([INF], [-INF]),
 )
 VALID = {"r_data": [0.5, 1.0], "r_noise": [0.25, -1.0], "F": 0.5, "nu": 1.0}
+CROSSED = {"r_data": np.zeros((2, 3)), "r_noise": np.zeros((3, 3))}
 INVALID = (
     ("no data", {"r_data": []}),
     ("no noise", {"r_noise": []}),
@@ -54,10 +46,7 @@ INVALID = (
     ("NaN among the noise", {"r_noise": [np.nan, 0.5]}),
     *((f"F = {F}", {"F": F}) for F in (np.nan, INF)),
     *((f"nu = {nu}", {"nu": nu}) for nu in (0.0, -1.0, np.nan, INF)),
-    (
-        "runs that do not broadcast",
-        {"r_data": np.zeros((2, 3)), "r_noise": np.zeros((3, 3))},
-    ),
+    ("runs that do not broadcast", CROSSED),
 )
 APART = np.asarray([[0.0], [2000.0], [-2000.0]])
 
