@@ -138,7 +138,7 @@ def bar(r_data, r_noise, *, nu=1.0, F0=None, step=1.0, xtol=0.0, max_updates=500
         running = running & ~cycle
         if all_true(~running):
             break
-    slack = 4.0 * (eps + eps * abs(F))  # the sign of h is right to these units
+    slack = 6.0 * (eps + eps * abs(F))  # the sign of h is right to these units
     lo, hi = host.minimum(lo, F) - slack, host.maximum(hi, F) + slack
     return make_result(ratios, completed(limit, ratios, F, status, count + 1, lo, hi))
 

@@ -71,7 +71,7 @@ def bisect(r_data, r_noise, *, nu=1.0, xtol=0.0):
         lo = where(wide & (sign <= 0), middle, lo)
         hi = where(wide & (sign >= 0), middle, hi)
     F = 0.5 * lo + 0.5 * hi
-    slack = 4.0 * (eps + eps * abs(F))  # the sign is right to these units
+    slack = 6.0 * (eps + eps * abs(F))  # the sign is right to these units
     count = host.full(lo.shape, halvings + 1)[()]
     fields = F, 0 * count, count, lo - slack, hi + slack
     return make_result(ratios, completed(limit, ratios, *fields))

@@ -151,7 +151,7 @@ def _quick(ratios, F, xtol, passes):
     F = shift + (F + step)
     error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
     overlap = hess * ((1.0 + nu) / nu)  # Eq. (4), normalised
-    reach = 2.0 * abs(step) + 4.0 * (tol + eps * abs(F))
+    reach = 2.0 * abs(step) + 6.0 * (tol + eps * abs(F))
     has_digits = var_A * n > NARROW * A[1] + nce.TINY
     has_digits = has_digits & (var_B * m > NARROW * B[1] + nce.TINY)
     has_digits, values = has_digits | ~certified, (error, overlap)
@@ -233,8 +233,8 @@ def _bracketed(ratios, F, xtol, passes):
         running = running & ~done
         if all_true(~running):
             break
-    reach = 2.0 * abs(step) + 4.0 * (max(xtol, eps) + eps * abs(F))
-    slack = 4.0 * (eps + eps * abs(F))
+    reach = 2.0 * abs(step) + 6.0 * (max(xtol, eps) + eps * abs(F))
+    slack = 6.0 * (eps + eps * abs(F))
     lo, hi = host.maximum(lo - slack, F - reach), host.minimum(hi + slack, F + reach)
     status = where(running, int(Status.MAX_UPDATES), 0 * count)
     return completed(limit, ratios, F, status, count + (1 + passes), lo, hi)
