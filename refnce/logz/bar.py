@@ -179,9 +179,11 @@ def _exact_update(ratios, F):
         total, e = two_sum(total, term)
         error = error + where(abs(e) < math.inf, e, 0.0)
     far = total + error
-    # K beyond 1e15 is rounded: a much smaller result has lost its digits.
+    # K beyond 64/EPS is rounded (``split``): a much smaller result has no digits.
     size = host.maximum(abs(F), host.maximum(K_data, K_noise))
-    far = where((size > 1e15) & (size > 4.0 * (abs(far) + 1.0)), math.nan, far)
+    far = where(
+        (size > 64.0 / nce.EPS) & (size > 4.0 * (abs(far) + 1.0)), math.nan, far
+    )
     # Near the root h comes from the exact difference (A - nu B)/A.
     c, M, U, slope_U, D, slope_D = nce.combined(ratios, sums, distances)
     by_M, by_A = (
