@@ -152,8 +152,7 @@ def _update(ratios, F):
     slope = 2.0 - A_square / A - B_square / B
     certified = nce.is_certified(host.minimum(A / n, B / m), F, nu)
     certified = certified & (abs(h) <= 1.0) & (slope >= 0.5) & (n + m > FEW)
-    values = F - h, h, h / slope
-    return where_certified(certified, values, _exact_update, ratios, F)
+    return where_certified(certified, (F - h, h, h / slope), _exact_update, ratios, F)
 
 
 def _exact_update(ratios, F):
@@ -181,9 +180,8 @@ def _exact_update(ratios, F):
     far = total + error
     # K beyond 64/EPS is rounded (``split``): a much smaller result has no digits.
     size = host.maximum(abs(F), host.maximum(K_data, K_noise))
-    far = where(
-        (size > 64.0 / nce.EPS) & (size > 4.0 * (abs(far) + 1.0)), math.nan, far
-    )
+    lost = (size > 64.0 / nce.EPS) & (size > 4.0 * (abs(far) + 1.0))
+    far = where(lost, math.nan, far)
     # Near the root h comes from the exact difference (A - nu B)/A.
     c, M, U, slope_U, D, slope_D = nce.combined(ratios, sums, distances)
     by_M, by_A = (
