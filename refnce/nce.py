@@ -167,9 +167,7 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
-        return [
-            weights(math.prod(ratios.sizes), 1, ratios.nu)[0] * (U + D) * host.exp(-M)
-        ]
+        return [common_weight(ratios) * (U + D) * host.exp(-M)]
 
     return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
@@ -296,6 +294,11 @@ def weights(n, m, nu):
     return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact)))
 
 
+def common_weight(ratios):
+    """1/(n m (1 + nu)), which `combined` leaves out."""
+    return weights(math.prod(ratios.sizes), 1, ratios.nu)[0]
+
+
 def nearest(r, F, nu):
     """The distance from F + log nu to the nearest sample, less its part below 2^-8.
 
@@ -392,7 +395,7 @@ def residual(ratios, F, order):
         return combined(ratios, *exact_sums(ratios, F, order))
 
     values = combined(ratios, ratios.over_odds(F, quick, quick), (zero, zero))
-    w = weights(math.prod(ratios.sizes), 1, ratios.nu)[0]  # 1/(n m (1 + nu))
+    w = common_weight(ratios)
     size = w * (values[2 + order] + values[-1])  # of U and D
     certified = is_certified(size, F, ratios.nu)
     c, M, *parts = where_certified(certified, values, exact, ratios, F)

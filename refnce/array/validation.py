@@ -129,7 +129,7 @@ def family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
 
 
 def check_nu(nu):
-    """Return the weight ``nu`` as a float, such that its products fit float32."""
+    """Return the weight ``nu`` as a float."""
     if not (is_number(nu) and 1e-30 <= nu <= 1e30):
         must = "be a number > 0, from 1e-30 to 1e30 (the weight of noise against data)"
         raise invalid("nu", must, shown(nu), "pass one number for all runs")

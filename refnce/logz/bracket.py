@@ -27,7 +27,7 @@ def bracket(ratios):
         return lo, hi, 0.0 * lo
     lo_data, hi_data, a_minus, a_plus = ratios.to_host(_finite(xp, pair[0]))
     lo_noise, hi_noise, b_minus, b_plus = ratios.to_host(_finite(xp, pair[1]))
-    # tau/(1 + nu) and (W - tau)/(1 + nu), from counts: either may be 0.
+    # tau n m and (W - tau) n m, from counts: either may be 0.
     above = -count_difference(a_minus, b_minus, (n, m), nu)
     below = count_difference(n - a_plus, m - b_plus, (n, m), nu)
     finite = (above > 0) & (below > 0)

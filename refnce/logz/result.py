@@ -145,6 +145,6 @@ def _exact_error(ratios, F):
         variance = host.maximum(square / n - (rest / n) ** 2, 0.0)
         scale = host.exp(M - own * (1.0 - two_sided))
         deviations.append(w * n**0.5 * host.sqrt(variance) * scale)
-    hess = (U + D) * nce.weights(math.prod(ratios.sizes), 1, nu)[0]
+    hess = (U + D) * nce.common_weight(ratios)
     error = where(hess > 0, host.hypot(*deviations) / hess, math.nan)
     return error, hess * host.exp(-M)
