@@ -174,8 +174,7 @@ def read(path: Path, column: int = 0) -> Any:
             with _opened(path) as lines:
                 numbers = host.fromiter(_numbers(lines, column), float)
     except Exception as error:  # a damaged file may raise nearly anything
-        why = str(error)[:200]
-        raise InputError(f"{path} cannot be read: {why}. {FILES}") from error
+        raise InputError(f"{path} cannot be read: {error!s:.200}. {FILES}") from error
     bad = int((numbers != numbers).sum())
     if bad or not numbers.size:
         found = f"{path} holds {numbers.size} numbers, {bad} of them NaN"

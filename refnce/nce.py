@@ -101,9 +101,8 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         below, d, e, q = split(r, F, ratios.nu, 0.0 * F)
         large = below if sign > 0 else ~below
         rest = xp.where(large, e, 0.0) + xp.log1p(q)
-        far = large & (
-            d > SCALE
-        )  # the sum of such may overflow where the mean does not
+        # The sum of far samples may overflow where their mean does not.
+        far = large & (d > SCALE)
         rest = xp.where(large & ~far, d, 0.0) + rest
         return [last_sum(rest), last_sum(xp.where(far, d / SCALE, 0.0))]
 
@@ -127,8 +126,8 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        Right to 4 units, or 5 if nu is not 1. A unit is ulp(max(|dL/dF|, T)), T the
-        mean t of data plus nu times that of noise, over 1 + nu.
+        Right to 4 units. A unit is ulp(max(|dL/dF|, T)), T the mean t of data plus nu
+        times that of noise, over 1 + nu.
 
     Examples
     --------

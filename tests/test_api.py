@@ -18,7 +18,7 @@ import pytest
 
 import refnce
 from refnce import logz
-from tests import libraries
+from tests import libraries, needs_docstrings
 
 SAMPLES = "(r_data, r_noise, F, *, nu=1.0)"
 FAMILY = "(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0)"
@@ -64,6 +64,7 @@ def test_all_lists_the_surface(space):
     assert sorted(names) == sorted({*libraries.CORE[space], *more})
 
 
+@needs_docstrings
 @pytest.mark.parametrize("name", MODULES)
 def test_all_names_exist_sorted_and_documented(name):
     """Without __all__, the functions and classes without underscore are documented."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import needs_docstrings
+
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SPHINX = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-b", "html"]
@@ -24,6 +26,7 @@ def public_names(page):
 
 
 # One test, since each worker of pytest-xdist would build the pages for itself.
+@needs_docstrings
 def test_pages_build_without_warning(tmp_path):
     for name in ("sphinx", "numpydoc", "myst_parser"):
         pytest.importorskip(name, reason=f"{name} is not installed (extra docs)")

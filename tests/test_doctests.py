@@ -6,12 +6,14 @@ import importlib
 import numpy as np
 import pytest
 
+from tests import needs_docstrings
 from tests.test_api import MODULES
 
 FIGURES = ["diagnostics", "mnist.dequantize", "mnist.files", "mnist.gaussian"]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
+@needs_docstrings
 @pytest.mark.parametrize("name", [*MODULES, *(f"figures.{name}" for name in FIGURES)])
 def test_examples(name, capsys):
     with np.printoptions():  # an example may change them

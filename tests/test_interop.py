@@ -132,7 +132,8 @@ def test_numpy_arguments_are_passed_as_they_are():
     args = np.ones(3), np.ones(2), 0.5
     assert all(a is b for a, b in zip(args, function(*args, nu=2), strict=False))
     assert str(inspect.signature(function)) == "(r_data, r_noise, F, *, nu=1.0)"
-    assert function.__name__ == "function" and function.__doc__ == "The docstring."
+    assert function.__name__ == "function"
+    assert function.__doc__ == ("The docstring." if sys.flags.optimize < 2 else None)
 
 
 def test_plain_subclasses_of_numpys_array(tmp_path):

@@ -111,9 +111,8 @@ def over_blocks(f, r, *runs):
         return [last_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
     few = BLOCK // n
     blocks = [slice(k, k + few) for k in range(0, len(r), few)]
-    parts = [
-        f(r[k], *(x[k] if hasattr(x, "shape") else x for x in runs)) for k in blocks
-    ]
+    own = [[x[k] if hasattr(x, "shape") else x for x in runs] for k in blocks]
+    parts = [f(r[k], *x) for k, x in zip(blocks, own)]
     return [xp.concat(x) for x in zip(*parts)]
 
 
