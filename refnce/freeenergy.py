@@ -65,6 +65,10 @@ class FreeEnergies:
     ess : array (..., K)
         The effective number of samples of each state, in what they add to
         f_{K-1} - f_0. It is their number where they are independent.
+    trusted : boolean array (...)
+        Whether the errors can be relied on. They cannot where a pair has not converged
+        or has an overlap below 0.01, where a state has fewer than 50 effective samples,
+        or where an error is nan.
     """
 
     f: Array
@@ -72,19 +76,7 @@ class FreeEnergies:
     status: Array
     overlap: Array
     ess: Array
-
-    @property
-    def trusted(self):
-        """Whether the errors can be relied on (...).
-
-        They cannot where a pair has not converged or has an overlap below 0.01, where
-        a state has fewer than 50 effective samples, or where an error is nan.
-        """
-        xp = array_namespace(self.f)
-        pairs = (self.status == 0) & (self.overlap >= TRUSTED_OVERLAP)
-        errors = xp.all(self.error < math.inf, axis=-1)
-        states = (self.ess >= TRUSTED_ESS) & errors
-        return xp.all(pairs, axis=-1) & xp.all(states, axis=-1)
+    trusted: Array
 
 
 def chain(u, counts, *, chains=1, independent=False):
@@ -157,10 +149,14 @@ def _chain(u, counts, chains, independent):
     f[..., 1:] = host.cumsum(host.log(n[:-1] / n[1:]) - F, axis=-1)
     overlap = (0.5 * width) * overlap * (1.0 / n[:-1] + 1.0 / n[1:])  # Eq. (4)
     V_a, V_b, V_both, ess = _variances(a, b, counts, chains, independent)
-    xp, place = array_namespace(u), device(u)
-    numbers = (f, _errors(V_a, V_b, V_both), overlap, ess)
-    f, error, overlap, ess = (asarray(x, xp, u.dtype, place) for x in numbers)
-    return FreeEnergies(f, error, asarray(status, xp, None, place), overlap, ess)
+    error = _errors(V_a, V_b, V_both)
+    trusted = ((status == 0) & (overlap >= TRUSTED_OVERLAP)).all(axis=-1)
+    trusted &= (error < math.inf).all(axis=(-2, -1)) & (ess >= TRUSTED_ESS).all(axis=-1)
+    xp, place, results = array_namespace(u), device(u), []
+    for x in (f, error, status, overlap, ess, trusted):
+        dtype = u.dtype if x.dtype == host.float64 else None
+        results.append(asarray(x, xp, dtype, place))
+    return FreeEnergies(*results)
 
 
 def _log_ratios(u, counts):
@@ -179,11 +175,11 @@ def _log_ratios(u, counts):
             own = xp.astype(own, xp.float64)
             r[..., k, : counts[state]] = own[..., 0, :] - own[..., 1, :]
     # A sample that is impossible at its own state, NaN and -inf, as r:
-    bad = ~((data > -math.inf) & (noise < math.inf))
+    bad = xp.stack([~(data > -math.inf), ~(noise < math.inf)])
     if count := int(xp.count_nonzero(bad)):
+        first = to_numpy(bad).any(axis=(0, -1)).reshape(-1, K - 1).argmax() % (K - 1)
         must = "be finite at a sample's own state, and a number or +inf at neighbours"
-        first = int(xp.argmax(xp.reshape(xp.any(bad, axis=-1), (-1,)))) % (K - 1)
-        got = f"{count} samples that are not, the first in states {first}, {first + 1}"
+        got = f"{count} samples that are not, the first at states {first}, {first + 1}"
         raise invalid("u", must, got)
     return data, noise
 

@@ -156,6 +156,19 @@ def test_large_batch(impl, solver, runs, n, m):
             check(getattr(together, name), got, k, 64.0 * got)
 
 
+@pytest.mark.parametrize("sizes", [(500, 3), (3, 500), (40, 60)])
+def test_runs_that_end_late_beside_others(impl, sizes):
+    """newton ends when all runs do: a long last step must not be taken twice."""
+    g, (n, m) = rng(24), sizes
+    r_data, r_noise = (3.0 * g.normal(size=(300, k)) for k in (n, m))
+    nu = m / n
+    newton, bisect = (
+        f(r_data, r_noise, nu=nu) for f in (impl.logz.newton, impl.logz.bisect)
+    )
+    unit = np.spacing(np.abs(bisect.F)) + impl.eps
+    assert np.max(np.abs(newton.F - bisect.F) / unit) <= 8.0  # 4 of each
+
+
 @pytest.mark.parametrize("solver", ["newton", "bisect", "bar"])
 def test_batch_of_no_runs_is_empty(impl, solver):
     for m in (6, 70_000):

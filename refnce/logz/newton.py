@@ -119,7 +119,7 @@ def _quick(ratios, F, xtol, passes):
     longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
-    near, shift, original = abs(F + log_nu) <= nce.FAR, 0.0, ratios
+    near, shift, step, original = abs(F + log_nu) <= nce.FAR, 0.0, 0.0, ratios
     if not all_true(near):
         shift = where(near, 0.0, F)
         c = ratios.to_device(shift)[..., None]
@@ -128,6 +128,7 @@ def _quick(ratios, F, xtol, passes):
     if max(n, m) <= BLOCK:
         ratios.keep_exponentials()
     for passes in range(passes + 1, passes + PASSES + 1):
+        F = F + step
         A, B = ratios.over_sigmoids(F, _powers)
         a, b = _log_derivatives(A), _log_derivatives(B)
         slope = a[0] + b[0]
@@ -142,7 +143,6 @@ def _quick(ratios, F, xtol, passes):
         hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)
         if all_true(certified >= hopeful):  # certified, or not hopeful
             break
-        F = F + step
     in_range = (abs(F + log_nu) <= nce.FAR) & (near | (abs(F) <= 0.25 * abs(shift)))
     certified = certified & hopeful & in_range
     hess_A, var_A = _moments(A, step, n)
