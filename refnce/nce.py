@@ -35,9 +35,9 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from refnce.array import all_true, array_namespace, dot, host, interoperable, last_sum
-from refnce.array import log_double_double, over_blocks, samples, two_product, two_sum
-from refnce.array import where, where_certified
+from refnce.array import HUGE, all_true, array_namespace, dot, host, interoperable
+from refnce.array import last_sum, log_double_double, over_blocks, samples
+from refnce.array import two_product, two_sum, where, where_certified
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
@@ -266,8 +266,11 @@ def each(f_data, f_noise, ratios, F):
     """
     xp, both = ratios.xp, list(zip((f_data, f_noise), ratios.pair))
     S = ratios.to_device(host.exp(F) * ratios.nu)[..., None]
-    values = [f(S, xp.exp(r)) for f, r in both]
-    least = host.minimum(*ratios.to_host([xp.min(x, axis=-1) for x in values]))
+    E_data, E_noise = map(xp.exp, ratios.pair)
+    values = [f_data(S, E_data), f_noise(S, xp.minimum(E_noise, HUGE))]
+    # The value at an infinite log-ratio is a limit, and right.
+    least = [xp.where(abs(r) < math.inf, x, 1.0) for x, r in zip(values, ratios.pair)]
+    least = host.minimum(*ratios.to_host([xp.min(x, axis=-1) for x in least]))
     if all_true(is_certified(least, F, ratios.nu)):
         return values
     F, values = ratios.to_device(F), []

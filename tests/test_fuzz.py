@@ -125,14 +125,16 @@ def judge(label: str, got: Any, exact: Any, case: Case, most: float) -> None:
 
 
 def check(impl: Any, seed: int, number: int) -> None:
-    """Draw one case, alone and beside another, and judge every function."""
+    """Draw one case, alone and beside three others, and judge every function."""
     g = np.random.Generator(np.random.PCG64([seed, number]))
     case = draw(g)
     _, nu, F, dtype = case
     arrays = [laid_out(g, r) for r in case.pair]
-    others = [np.resize(r, n.shape) for r, n in zip(draw(g).pair, arrays, strict=True)]
-    pairs = zip(arrays, others, strict=True)
-    batch = [np.stack([r, x.astype(dtype)]) for r, x in pairs]
+    others = zip(*(draw(g).pair for _ in range(3)), strict=True)
+    batch = [
+        np.stack([r, *(np.resize(x, r.shape).astype(dtype) for x in xs)])
+        for r, xs in zip(arrays, others, strict=True)
+    ]
     before = [r.tobytes() for r in (*arrays, *batch)]
     close = [np.unique(np.round(r, 9), return_counts=True)[1] for r in case.pair]
     tied = max(counts.max() for counts in close) >= TIES

@@ -37,7 +37,7 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
         Weight of noise against data, from 1e-30 to 1e30.
     F0 : float or array (...), optional
         The start; by default halfway between the means of the samples or, on a CPU
-        where n or m is over 65536, the root of a 64th of them.
+        where n or m is over 65536, the root of every 61st of them.
     xtol : float
         Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
         overlap are right to 1e-5.
@@ -83,32 +83,32 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
 def _start(ratios):
     """Return a start, and whether data and noise are to be exchanged.
 
-    The start is halfway between the means, or the pooled quantile where a sample is
-    infinite; for long samples it is the root of a 64th of them. Data and noise are
-    exchanged if nu = 1, which keeps the root, and in every run the mean of the data is
-    below that of the noise. phi' is then above 1/2 where it was below.
+    The start is halfway between the means of what is finite; for long samples it is the
+    root of every 61st. Data and noise are exchanged if nu = 1, which keeps the
+    root, and in every run the mean of the data is below that of the noise. phi' is then
+    above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
-    is_long = is_numpy(pair[0]) and max(ratios.sizes) > BLOCK
-    pair = [_part(r) for r in pair] if is_long else pair
-    sums = ratios.to_host([last_sum(r) for r in pair])
-    data, noise = (x / r.shape[-1] for x, r in zip(sums, pair))
+    if is_long := is_numpy(pair[0]) and max(ratios.sizes) > BLOCK:
+        pair = [r[..., 30::61] if r.shape[-1] > 4096 else r for r in pair]
+    data, noise = _means(ratios, pair)
     F = 0.5 * (data + noise - math.log(nu))
     if is_long:
         F = newton(*pair, nu=nu, xtol=1e-3).F
-    elif not all_true(abs(F) < math.inf):
-        F = where(abs(F) < math.inf, F, _pooled_quantile(ratios))
-    return F, nu == 1.0 and all_true(data < noise)
+    return where(abs(F) < math.inf, F, 0.0), nu == 1.0 and all_true(data < noise)
 
 
-def _part(r):
-    """The middle 64 of every 4096 neighbours, which are all parts of a sorted r."""
-    *runs, n = r.shape
-    stretches = n // 4096
-    if stretches <= 1:
-        return r
-    rows = r[..., : stretches * 4096].reshape((*runs, stretches, 4096))
-    return rows[..., 2016:2080].reshape((*runs, stretches * 64))
+def _means(ratios, pair):
+    """The means of data and noise, over what is finite where a sample is not."""
+    sums = ratios.to_host([last_sum(r) for r in pair])
+    means = [x / r.shape[-1] for x, r in zip(sums, pair)]
+    if all_true(abs(means[0] + means[1]) < math.inf):
+        return means
+    xp, finite = ratios.xp, [abs(r) < math.inf for r in pair]
+    kept = [xp.where(ok, r, 0.0) for ok, r in zip(finite, pair)]
+    kept += [xp.astype(ok, xp.float64) for ok in finite]
+    data, noise, n, m = ratios.to_host(list(map(last_sum, kept)))
+    return data / n, noise / m
 
 
 def _quick(ratios, F, xtol, passes):
