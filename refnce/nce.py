@@ -126,8 +126,8 @@ def grad_F(r_data, r_noise, F, *, nu=1.0):
     Returns
     -------
     array (...)
-        Right to 4 units. A unit is ulp(max(|dL/dF|, T)), T the mean t of data plus nu
-        times that of noise, over 1 + nu.
+        Right to 4 units, or 5 if nu is not 1. A unit is ulp(max(|dL/dF|, T)), T the
+        mean t of data plus nu times that of noise, over 1 + nu.
 
     Examples
     --------
