@@ -271,7 +271,7 @@ def covariance(T_data, T_noise, theta, F, offset_data, offset_noise, *, nu=1.0):
     inverse = (vectors / values[..., None, :]) @ vectors.mT
     inverse = asarray(inverse, xp, device=device(theta)) / scale / scale.mT
 
-    def influences(D, dr):  # of every sample on [theta, F]
+    def influences(D, dr):  # what each sample adds to the estimate, less its mean
         dtheta = xp.matmul(D, inverse)
         dF = xp.sum(dtheta * grad_F, axis=-1, keepdims=True) - 1.0
         x = (dr / curvature[..., None])[..., None] * xp.concat([dtheta, dF], axis=-1)
