@@ -27,10 +27,10 @@ def joint_error(statement, kind):
 
 
 def batch(g, scale=1.0, shift=1.0, runs=()):
-    """Arguments with k = 2, n = 20, m = 30 and nu."""
-    theta, center = g.normal(size=(2, *runs, 2))
+    """Arguments with k = 3, n = 20, m = 30."""
+    theta, center = g.normal(size=(2, *runs, 3))
     T_data, T_noise = (
-        scale * (g.normal(size=(*runs, n, 2)) + shift * center[..., None, :])
+        scale * (g.normal(size=(*runs, n, 3)) + shift * center[..., None, :])
         for n in (20, 30)
     )
     offsets = (g.normal(size=(*runs, n)) for n in (20, 30))
@@ -64,7 +64,7 @@ def plain(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
     " the covariance of the gradient",
     "theorem",
 )
-@pytest.mark.parametrize("nu", [1.0, 0.05, 30.0])
+@pytest.mark.parametrize("nu", [1.0, 0.05, 1e12])
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1e-3, 3.0), (1.0, 1e6)])
 def test_formula(evidence, nu, scale, shift):
     worst = 0.0
@@ -184,13 +184,13 @@ def test_runs_along_leading_axes():
 
 
 def collinear(T, scale=3.1, shift=0.0):
-    return np.stack([T[..., 0], scale * T[..., 0] + shift], axis=-1)
+    return np.stack([T[:, 0], scale * T[:, 0] + shift, T[:, 2]], axis=-1)
 
 
 SINGULAR = {
     "collinear": collinear,
     "collinear far from 0": lambda T: collinear(T + 1e9, shift=0.3),
-    "constant": lambda T: np.stack([T[..., 0], np.full_like(T[..., 0], 0.1)], axis=-1),
+    "constant": lambda T: np.where([True, False, True], T, 0.1),
 }
 BEYOND = {"overflow": lambda T: 1e200 * T, "underflow": lambda T: 1e-200 * T}
 BOTH = [(x, name) for x in ("float32", "float64") for name in SINGULAR]
@@ -202,7 +202,7 @@ BOTH = [(x, name) for x in ("float32", "float64") for name in SINGULAR]
 def test_a_singular_run_is_nan_and_others_are_not(dtype, name):
     g = rng(5)
     T_data, T_noise, _, F, *offsets = batch(g, runs=(3,))
-    good = [T_data, T_noise, np.zeros((3, 2)), F, *offsets]
+    good = [T_data, T_noise, np.zeros((3, 3)), F, *offsets]
     bad = [x.copy() for x in good]
     for T in bad[:2]:
         T[1] = (SINGULAR | BEYOND)[name](T[1])
