@@ -17,6 +17,7 @@ from refnce.conformance.surface import SURFACE
 OTHERS = (backend.STRICT, "cupy")
 # The functions of log-ratios.
 CORE = {space: SURFACE[space] for space in ("nce", "ence", "logz", "expfam")}
+CORE["expfam"] += ("covariance",)  # of the surface, without certified vectors
 MODULES = {"nce": nce, "ence": ence, "logz": logz, "expfam": expfam}
 FUNCTIONS = [f"{space}.{name}" for space, names in CORE.items() for name in names]
 

@@ -32,7 +32,7 @@ FUNCTIONS = {
     BAR: "logz.bar",
     "(r_data, r_noise, *, nu=1.0, xtol=0.0)": "logz.bisect",
     "(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0)": "logz.newton",
-    FAMILY: "expfam.loss expfam.gradient expfam.hessian",
+    FAMILY: "expfam.loss expfam.gradient expfam.hessian expfam.covariance",
     PROFILE: PROFILES,
 }
 SIGNATURES = {x: text for text, names in FUNCTIONS.items() for x in names.split()}

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 
 import refnce.expfam
-from refnce.conformance.surface import SURFACE
 from tests.families import ARGUMENTS, batches, evaluate, exact, normal_batch, units_off
+from tests.libraries import CORE
 from tests.regimes import rng
 from tests.test_claims_bar import update
 
@@ -260,6 +260,6 @@ OUTSIDE = r"T_noise holds 6 .*\(a sample outside the support of the model"
     ],
 )
 def test_invalid_input_raises(key, value, message):
-    for name in SURFACE["expfam"]:
+    for name in CORE["expfam"]:
         with pytest.raises(ValueError, match=message):
             evaluate(refnce, name, GOOD | {key: value})
