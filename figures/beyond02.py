@@ -58,7 +58,7 @@ def _draw_spins(axes: Any, numbers: dict[str, Any]) -> None:
     values, scores, errors, overlaps = axes
     labels = {"log_z": "log Z", "energy": "energy", "entropy": "entropy"}
     for (name, label), colour in zip(labels.items(), COLOURS, strict=True):
-        of = {k: np.asarray(v, dtype=float) for k, v in numbers[name].items()}
+        of = _arrays(numbers[name])
         values.plot(beta, of["exact"] / spins, color=colour, lw=1.2)
         values.plot(beta, of["found"] / spins, "o", ms=4, color=colour, label=label)
         scores.plot(beta, of["z"], "o", ms=4, color=colour, label=label)
@@ -67,18 +67,18 @@ def _draw_spins(axes: Any, numbers: dict[str, Any]) -> None:
     _draw_band(scores)
     scores.set(title="A. (estimate - exact)/standard error", xlabel=BETA)
     scores.legend(loc="upper left", ncols=3)
-    jump, exact = numbers["jump"], np.asarray(numbers["log_z"]["exact"])
-    off = np.asarray(numbers["log_z"]["found"]) - exact
-    errors.errorbar(beta, off, numbers["log_z"]["error"], fmt="o", ms=4, label="chain")
-    off, error = np.asarray(jump["found"]) - exact[1:], np.asarray(jump["error"])
-    trusted = np.asarray(jump["trusted"])
+    of, jump = _arrays(numbers["log_z"]), numbers["jump"]
+    off = of["found"] - of["exact"]
+    errors.errorbar(beta, off, of["error"], fmt="o", ms=4, label="chain")
+    trusted, of = np.asarray(jump["trusted"]), _arrays(jump)
+    off = of["found"] - of["exact"]
     for these, fill, label in (
         (trusted, None, "one jump, trusted"),
         (~trusted, "white", "one jump, not trusted"),
     ):
         look: Any = {"fmt": "s", "ms": 4.5, "color": "C1", "mfc": fill, "label": label}
-        errors.errorbar(beta[1:][these], off[these], error[these], **look)
-    off = np.asarray(jump["exponential"]) - exact[1:]
+        errors.errorbar(beta[1:][these], off[these], of["error"][these], **look)
+    off = of["exponential"] - of["exact"]
     errors.plot(beta[1:], off, "v", ms=4.5, color="C2", label="exponential average")
     errors.set_yscale("symlog", linthresh=1.0)
     errors.set(title="A. log Z - exact, with standard errors", xlabel=BETA)
@@ -93,21 +93,24 @@ def _draw_spins(axes: Any, numbers: dict[str, Any]) -> None:
 
 def _draw_quantum(axes: Any, numbers: dict[str, Any]) -> None:
     values, scores = axes
-    beta, of = np.asarray(numbers["beta"]), numbers["log_z"]
-    exact, found, error = (
-        np.asarray(of[name])[:, -1] for name in ("exact", "found", "error")
-    )
+    beta, of = np.asarray(numbers["beta"]), _arrays(numbers["log_z"])
+    exact, found, error = (of[name][:, -1] for name in ("exact", "found", "error"))
     values.plot(beta, exact, color="black", lw=1.2, label="transfer matrix")
     values.errorbar(beta, found, error, fmt="o", ms=5, label="chain from the harmonic")
     values.plot(beta, numbers["classical"], "--", color="C7", lw=1.2, label="classical")
     values.set(title="B. log Z of a quantum double well, 32 beads", xlabel=BETA)
     values.legend(loc="lower left")
     for k, lam in enumerate(numbers["lambda"][1:], start=1):
-        z = [row[k] for row in of["z"]]
-        scores.plot(beta, z, "o", ms=4, color=f"C{k}", label=rf"$\lambda$ = {lam:.2g}")
+        look = {"ms": 4, "color": f"C{k}", "label": rf"$\lambda$ = {lam:.2g}"}
+        scores.plot(beta, of["z"][:, k], "o", **look)
     _draw_band(scores)
     scores.set(title="B. (log Z - exact)/standard error", xlabel=BETA)
     scores.legend(loc="upper center", ncols=3)
+
+
+def _arrays(of: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of a file, whose null is nan."""
+    return {name: np.asarray(value, dtype=float) for name, value in of.items()}
 
 
 def _draw_band(axis: Any) -> None:

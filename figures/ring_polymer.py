@@ -68,8 +68,10 @@ def sample(
         E = -0.5 * np.sum(q * q, axis=-1) - weight * np.sum(V, axis=-1)
         return E, -q - weight[..., None] * np.matmul(slope, C)
 
-    start = rng.standard_normal((len(betas), len(lams), chains, BEADS))
-    found = hmc(density, start, rng, steps=steps, warmup=warmup, leapfrog=10)
+    # All chains share a step size. In the tails of the harmonic ring it is too long for
+    # the double well, so that a chain that started there could stay there.
+    start = 0.5 * rng.standard_normal((len(betas), len(lams), chains, BEADS))
+    found = hmc(density, start, rng, steps=steps, warmup=warmup, target=0.9)
     w = tau * np.sum(well(np.matmul(found.samples, C))[0], axis=-1)
     return np.moveaxis(w, 0, -1), float(found.acceptance.mean())
 
