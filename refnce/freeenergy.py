@@ -113,7 +113,8 @@ def chain(u, counts, *, chains=1, independent=False):
     Bennett (1976) for the pairs; the errors are derived above. They hold for states
     that are sampled independently of each other: not for expanded ensembles and replica
     exchange, where states share trajectories. The effective sample size is Geyer's (see
-    `refnce.sampling.effective_sample_size`); it needs 4 samples a chain.
+    `refnce.sampling.effective_sample_size`), at most the number of samples; it needs 4
+    samples a chain.
 
     Examples
     --------
@@ -197,6 +198,7 @@ def _variances(a, b, counts, chains, independent):
         if not independent:
             series = x.reshape((*x.shape[:-1], chains, n // chains))
             ess = effective_sample_size(host.moveaxis(series, -1, 0), chain_axis=-1)
+            ess = host.minimum(ess, n)  # nan stays
         constant = (x == x[..., :1]).all(axis=-1)
         variances[..., k] = host.where(constant, 0.0, n * x.var(axis=-1) * (n / ess))
         sizes[..., k] = host.where(constant, n, ess)
