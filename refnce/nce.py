@@ -108,9 +108,10 @@ def loss(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         value = 0.0 * F
-        for r, sign, w in zip(ratios.pair, (1, -1), weights(*ratios.sizes, ratios.nu)):
+        sides = zip(ratios.pair, (1, -1), divisors(*ratios.sizes, ratios.nu))
+        for r, sign, by in sides:
             rest, far = ratios.over(lambda r, F: softplus(r, F, sign), r, F)
-            value = value + w * rest + (w * far) * SCALE
+            value = value + rest / by + (far / by) * SCALE
         return [value]
 
     return _weighted(ratios, F, quick_data, quick_noise, exact)  # Eq. (1)
@@ -166,7 +167,7 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 
     def exact(ratios, F):
         _, M, _, U, _, D = combined(ratios, *exact_sums(ratios, F, order=1))
-        return [common_weight(ratios) * (U + D) * host.exp(-M)]
+        return [(U + D) / common_divisor(ratios) * host.exp(-M)]
 
     return _weighted(ratios, F, quick, quick, exact)  # Eq. (4)
 
@@ -199,16 +200,16 @@ def grad_r(r_data, r_noise, F, *, nu=1.0):
     ([-0.094, -0.046], [0.094, 0.046])
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+    by_data, by_noise = divisors(*ratios.sizes, ratios.nu)
     data, noise = each(lambda S, E: S / (S + E), lambda S, E: E / (S + E), ratios, F)
-    return ratios.result(-w_data * data), ratios.result(w_noise * noise)
+    return ratios.result(-data / by_data), ratios.result(noise / by_noise)
 
 
 def _weighted(ratios, F, f_data, f_noise, exact):
     """The weighted sum of f(E, S), or that of ``exact`` where it is not certified."""
-    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+    by_data, by_noise = divisors(*ratios.sizes, ratios.nu)
     (data,), (noise,) = ratios.over_odds(F, f_data, f_noise)
-    value = w_data * data + w_noise * noise
+    value = data / by_data + noise / by_noise
     certified = is_certified(value, F, ratios.nu)
     (value,) = where_certified(certified, (value,), exact, ratios, F)
     return ratios.result(value)
@@ -221,9 +222,9 @@ def curvature_weights(ratios, F):
         t = small_side(E, S)
         return t - t * t
 
-    w_data, w_noise = weights(*ratios.sizes, ratios.nu)
+    by_data, by_noise = divisors(*ratios.sizes, ratios.nu)
     data, noise = each(curvature, curvature, ratios, F)
-    return ratios.result(w_data * data), ratios.result(w_noise * noise)
+    return ratios.result(data / by_data), ratios.result(noise / by_noise)
 
 
 # Of every sample: the side of F + log nu on which it lies, and its small side t
@@ -290,15 +291,18 @@ def is_certified(value, F, nu):
 
 
 @lru_cache(maxsize=256)
-def weights(n, m, nu):
-    """The weights 1/(n (1 + nu)) of data and nu/(m (1 + nu)) of noise, rounded once."""
+def divisors(n, m, nu):
+    """n (1 + nu) and m (1 + nu)/nu, rounded once: at nu = 1 they are exact.
+
+    Sums over data and over noise are divided by them.
+    """
     exact = Fraction(nu)
-    return float(1 / (n * (1 + exact))), float(exact / (m * (1 + exact)))
+    return float(n * (1 + exact)), float(m * (1 + exact) / exact)
 
 
-def common_weight(ratios):
-    """1/(n m (1 + nu)), which `combined` leaves out."""
-    return weights(math.prod(ratios.sizes), 1, ratios.nu)[0]
+def common_divisor(ratios):
+    """n m (1 + nu), by which `combined` does not divide."""
+    return divisors(math.prod(ratios.sizes), 1, ratios.nu)[0]
 
 
 def nearest(r, F, nu):
@@ -397,12 +401,12 @@ def residual(ratios, F, order):
         return combined(ratios, *exact_sums(ratios, F, order))
 
     values = combined(ratios, ratios.over_odds(F, quick, quick), (zero, zero))
-    w = common_weight(ratios)
-    size = w * (values[2 + order] + values[-1])  # of U and D
+    by = common_divisor(ratios)
+    size = (values[2 + order] + values[-1]) / by  # of U and D
     certified = is_certified(size, F, ratios.nu)
     c, M, *parts = where_certified(certified, values, exact, ratios, F)
     U, D = parts[: order + 1], parts[order + 1 :]
     difference = U[0] - D[0]
     counts = where(c == 0, 0.0, c * host.exp(M))
-    value = w * (c + difference * host.exp(-M))
+    value = (c + difference * host.exp(-M)) / by
     return Residual(value, counts + difference, counts, U, D)

@@ -127,8 +127,8 @@ def _exact_error(ratios, F):
     sums, distances = nce.exact_sums(ratios, F, order=1)
     _, M, _, U, _, D = nce.combined(ratios, sums, distances)
     deviations = []  # times e^M
-    parts = zip(ratios.pair, sums, distances, nce.weights(*ratios.sizes, nu))
-    for r, (k, above, below, *_), own, w in parts:
+    parts = zip(ratios.pair, sums, distances, nce.divisors(*ratios.sizes, nu))
+    for r, (k, above, below, *_), own, by in parts:
         n = r.shape[-1]
         # Where all samples are on one side of F, s or s - 1 is taken, times e^own.
         two_sided = ((k > 0) & (k < n)).astype(float)
@@ -144,7 +144,7 @@ def _exact_error(ratios, F):
         square, rest = ratios.over(squares, r, F, own, two_sided, factor, mean)
         variance = host.maximum(square / n - (rest / n) ** 2, 0.0)
         scale = host.exp(M - own * (1.0 - two_sided))
-        deviations.append(w * n**0.5 * host.sqrt(variance) * scale)
-    hess = (U + D) * nce.common_weight(ratios)
+        deviations.append(n**0.5 / by * host.sqrt(variance) * scale)
+    hess = (U + D) / nce.common_divisor(ratios)
     error = where(hess > 0, host.hypot(*deviations) / hess, math.nan)
     return error, hess * host.exp(-M)
