@@ -120,7 +120,8 @@ def test_errors_are_the_scatter_of_blocks(peers):
     The ratio is the root mean square, over 9 legs of 20 blocks, of (total of a block -
     mean of blocks)/error. The mean takes a degree of freedom from each leg: 171 remain.
     Were errors exact and blocks independent, the ratio would be 1 +- 0.054, and outside
-    0.85 to 1.15 once in 170 new sets of data. Correlation within a block is in its
+    0.85 to 1.15 once in 180 new sets of data. The squares of the pairs' errors, 1.28
+    here, would be under 1.15 once in 30. Correlation within a block is in its
     error, estimated from that block alone. Correlation of blocks is not accounted for.
     It is weak: only in ABFE's complex is the time of correlation, up to 18 samples, not
     short against a block, of 50.
