@@ -15,5 +15,5 @@ Notation (the paper's symbols; Sevekari, Aggarwal, Chikina and Koes, 2024):
     T          sufficient statistics of an exponential family: E = <T, theta>
 
 Leading axes are independent runs, the last axis is samples. Import the modules:
-``from refnce import nce, logz, expfam``.
+``from refnce import nce, logz, expfam, freeenergy``.
 """

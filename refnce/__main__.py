@@ -1,4 +1,4 @@
-"""The command line, ``python -m refnce``: solve, check and vectors.
+"""The command line, ``python -m refnce``: solve, chain, check and vectors.
 
 The exit status is 0 if the solver converged or all answers are right, 1 if not, 2 for
 bad input, which is named in one line on standard error, and 3 if the solver converged
@@ -6,15 +6,12 @@ but the result is not to be relied on; a line says why.
 """
 
 import argparse
-import gzip
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import NoReturn
 
 from refnce import logz
 from refnce.array import asarray, backend, host, to_numpy
@@ -23,16 +20,19 @@ from refnce.conformance.cases import InputError
 from refnce.conformance.check import check
 from refnce.conformance.report import Report, flags_of
 from refnce.conformance.surface import SOLVERS
+from refnce.files import COLUMN, TABLE, read_column, read_table
+from refnce.freeenergy import TRUSTED_ESS, chain
 from refnce.logz.result import TRUSTED_OVERLAP
 
 PRINTED = ("F", "standard_error", "overlap", "trusted", "evaluations", "status")
 GAS = 8.31446261815324e-3  # the gas constant in kJ/(mol K), exactly
 UNITS = {"kT": 1.0, "kJ/mol": GAS, "kcal/mol": GAS / 4.184}
-LONGEST = 100_000  # characters that are read as one line
-FILES = """A file is .npy (one axis of float64 or float32) or text with one number a
-line, or with one more in each column (see --column). Text may have # comments, be
-compressed (.gz), and come from standard input (-). The standard error assumes
-independent samples: leave out correlated ones."""
+INDEPENDENT = (
+    "The standard error assumes independent samples: leave out correlated ones."
+)
+ROWS = """Row t of file k has the reduced potential of sample t of state k at all
+states, in the order of the files: inf where it is impossible, nan where it was not
+computed. Its own state and the neighbours are needed."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,7 +73,8 @@ def _solve(options):
         raise InputError("--work takes nu = n_F/n_R from the files; leave out --nu")
     if str(options.data) == str(options.noise) == "-":
         raise InputError("standard input (-) can be one of the two files")
-    r_data, r_noise = (read(x, options.column) for x in (options.data, options.noise))
+    paths = options.data, options.noise
+    r_data, r_noise = (read_column(path, options.column) for path in paths)
     nu, doubt = 1.0 if options.nu is None else options.nu, ""
     if options.work:
         doubt = _second_law(r_data, r_noise)
@@ -122,6 +123,56 @@ def _second_law(forward, reverse):
     return f"the mean work is {mean:.3g}, {law}" if mean < -4.0 * error else ""
 
 
+def _chain(options):
+    tables, K = [], len(options.files)
+    if K < 2:
+        raise InputError("chain takes at least two files, one for each state")
+    for path in options.files:
+        tables.append(table := read_table(path))
+        if (columns := table.shape[1]) != K:
+            must = f"{K} files are {K} states, and a file has a column for each"
+            raise InputError(f"{path} has {columns} columns, not {K}: {must}")
+    u, counts = host.concatenate(tables).T, [len(table) for table in tables]
+    z = chain(u, counts, chains=options.chains, independent=options.independent)
+    f, error, overlap, ess = (x.tolist() for x in (z.f, z.error, z.overlap, z.ess))
+    status = [logz.Status(code).name for code in z.status.tolist()]
+    doubt = "do not rely on the errors"
+    for k, x in enumerate(overlap):
+        if not x >= TRUSTED_OVERLAP:
+            low = f"is {x:.2g}, not >= {TRUSTED_OVERLAP}"
+            _say(f"{doubt}: the overlap of states {k} and {k + 1} {low}")
+    for k, x in enumerate(ess):
+        if not x >= TRUSTED_ESS:
+            few = f"{x:.1f} effective samples, not >= {TRUSTED_ESS}"
+            _say(f"{doubt}: state {k} has {few}")
+    if options.json:
+        record = {"f": f, "error": error, "overlap": overlap, "status": status}
+        record |= {"counts": counts, "ess": ess, "trusted": bool(z.trusted)}
+        record |= {"total": f[-1], "total_error": error[0][-1]}
+        table = _as_json(record)
+    else:
+        table = _as_table(f, error, overlap, status, counts, ess)
+    if set(status) != {"CONVERGED"}:
+        return table, 1
+    return table, 0 if z.trusted else 3
+
+
+def _as_table(f, error, overlap, status, counts, ess):
+    rows = [_row("state", "f", "error", "samples", "effective")]
+    for k, n in enumerate(counts):
+        rows.append(_row(str(k), f[k], error[0][k], n, f"{ess[k]:.1f}"))
+    rows += ["", _row("pair", "difference", "error", "overlap", "status")]
+    for k, name in enumerate(status):
+        numbers = f[k + 1] - f[k], error[k][k + 1], overlap[k]
+        rows.append(_row(f"{k}-{k + 1}", *numbers, name))
+    return "\n".join([*rows, "", _row("total", f[-1], error[0][-1])])
+
+
+def _row(*cells):
+    texts = (f"{x:.6f}" if isinstance(x, float) else str(x) for x in cells)
+    return "  ".join(f"{text:>11}" for text in texts)
+
+
 def _check(options):
     report = check(options.results, Report(options.level, options.skip_flags))
     missing = [] if options.partial else report.incomplete
@@ -142,7 +193,8 @@ def _parser():
         command.set_defaults(command=run)
         return command.add_argument
 
-    add = command(_solve, "Print F for two files of log-ratios log p~ - log q.", FILES)
+    text = "Print F for two files of log-ratios log p~ - log q."
+    add = command(_solve, text, f"{COLUMN} {INDEPENDENT}")
     add("data", type=Path, help="log-ratios on data; with --work the forward work")
     add("noise", type=Path, help="log-ratios on noise; with --work the reverse work")
     add("--column", type=int, default=0, metavar="K", help="of text, from 1")
@@ -153,6 +205,12 @@ def _parser():
     add("--work", action="store_true", help="the files hold work: print f_1 - f_0")
     add("--units", choices=UNITS, default="kT", help="of the work values (default kT)")
     add("--temperature", type=float, metavar="K", help="for kJ/mol and kcal/mol")
+    text = "Print the free energies of a chain of states, in kT, with their errors."
+    add = command(_chain, text, f"{ROWS} {TABLE}")
+    add("files", type=Path, nargs="+", metavar="FILE", help="one a state, in order")
+    add("--chains", type=int, default=1, metavar="C", help="time series in each file")
+    add("--independent", action="store_true", help="the samples are not correlated")
+    add("--json", action="store_true", help="print JSON; null is a non-finite number")
     add = command(_check, "Judge another program's results on the test vectors.")
     add("results", type=Path, help="their format is described in docs/conformance.md")
     add("--level", choices=cases.LEVELS, default="A", help="4 (A), 64 or 2^20 units")
@@ -160,67 +218,6 @@ def _parser():
     add("--partial", action="store_true", help="accept results that leave out answers")
     command(_vectors, "Print the folder of the test vectors.")
     return parser
-
-
-def read(path: Path, column: int = 0) -> Any:
-    """Return the numbers in ``path`` as a NumPy array of float64 with one axis.
-
-    Raises InputError if the file holds anything else, no number, or NaN.
-    """
-    try:
-        if path.suffix == ".npy":
-            numbers = _read_npy(path)
-        else:
-            with _opened(path) as lines:
-                numbers = host.fromiter(_numbers(lines, column), float)
-    except Exception as error:  # a damaged file may raise nearly anything
-        raise InputError(f"{path} cannot be read: {error!s:.200}. {FILES}") from error
-    bad = int((numbers != numbers).sum())
-    if bad or not numbers.size:
-        found = f"{path} holds {numbers.size} numbers, {bad} of them NaN"
-        raise InputError(f"{found}; at least one is needed, and no NaN")
-    return numbers
-
-
-def _read_npy(path):
-    if not path.is_file():
-        raise ValueError("it is not a regular file")
-    # A mapped file whose header promises more than it holds allocates nothing, and
-    # neither pickles nor archives are read.
-    stored = host.lib.format.open_memmap(path, mode="r")
-    if stored.dtype not in (host.float64, host.float32) or stored.ndim != 1:
-        raise ValueError(f"it holds {stored.dtype} of shape {stored.shape}")
-    return host.array(stored, dtype=host.float64)
-
-
-def _opened(path: Path) -> Any:
-    if str(path) == "-":
-        return nullcontext(sys.stdin)
-    return (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8")
-
-
-def _numbers(lines: TextIO, column: int) -> Iterator[float]:
-    """The number in ``column`` of each line that is not empty and no comment."""
-    pieces, width = iter(partial(lines.readline, LONGEST), ""), 0
-    for count, line in enumerate(pieces, start=1):
-        words = line.partition("#")[0].split()
-        width = width or len(words)
-        chosen = width == 1 if column == 0 else 1 <= column <= width
-        if words and (len(words) != width or not chosen):
-            choose = "--column chooses one, where all lines have as many"
-            raise ValueError(f"line {count} has {len(words)} columns; {choose}")
-        if words:
-            yield _number(words[max(column - 1, 0)], count)
-
-
-def _number(word: str, count: int) -> float:
-    try:
-        number = float(word.replace("_", "?"))  # Python reads 1_000 as 1000
-        if math.isinf(number) and "inf" not in word.lower():
-            raise ValueError("it is too large")
-    except ValueError:
-        raise ValueError(f"line {count}: {word[:40]!r} is no number") from None
-    return number
 
 
 if __name__ == "__main__":
