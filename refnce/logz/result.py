@@ -10,8 +10,8 @@ from refnce.array import Array, host, last_sum, where, where_certified
 # Below this overlap the standard error rests on a handful of samples. It is then often
 # far too small.
 TRUSTED_OVERLAP = 0.01
-# A difference below this part of its terms has lost too many digits.
-NARROW = 0.01
+# A difference below this part of its terms has lost too many digits: 1e-12 are left.
+NARROW = 1e-4
 
 
 class Status(IntEnum):
