@@ -16,7 +16,7 @@ from tests.libraries import OTHERS, or_skip
 from tests.regimes import rng
 
 ERROR = pytest.mark.claim(
-    "",
+    "Free energies",
     "the standard error of f_j - f_i covers the exact difference; adding the pairs' "
     "errors as squares is too small",
     kind="theorem",
