@@ -8,10 +8,8 @@ scheduler nor on the number of workers. Dask is not imported: its arrays bring i
 from typing import Any
 from uuid import uuid4
 
-import numpy
-
-from refnce.array.backend import Array, array_namespace, asarray, device, is_numpy
-from refnce.array.backend import to_numpy
+from refnce.array.backend import Array, array_namespace, asarray, device, host
+from refnce.array.backend import is_numpy, to_numpy
 
 
 def is_lazy(r: Any) -> bool:
@@ -27,7 +25,7 @@ def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
     """
 
     def on_worker(chunk):
-        found = numpy.empty((1,) * chunk.ndim, dtype=object)
+        found = host.empty((1,) * chunk.ndim, dtype=object)
         if chunk.shape[-1]:
             found.flat[0] = tuple(map(to_numpy, f(chunk, *beside(chunk, runs))))
         return found
@@ -36,7 +34,7 @@ def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
     options = {
         "name": f"refnce-{uuid4()}",
         "dtype": object,
-        "meta": numpy.empty(0, object),
+        "meta": host.empty(0, object),
     }
     options["chunks"] = tuple((1,) * k for k in r.numblocks)
     parts = r.map_blocks(on_worker, **options).compute()
@@ -62,7 +60,7 @@ def part_of(r: Array) -> Array:
     few = min(16, max(1, len(filled) // 8))
     chosen = [filled[(2 * k + 1) * len(filled) // (2 * few)] for k in range(few)]
     parts = over_chunks(lambda chunk: [_thinned(chunk)], r.blocks[..., chosen], ())
-    return numpy.concatenate([x for (x,) in parts], axis=-1)
+    return host.concatenate([x for (x,) in parts], axis=-1)
 
 
 def _thinned(chunk: Array) -> Array:

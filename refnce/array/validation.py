@@ -51,7 +51,7 @@ def is_number(value, kind=(int, float)):
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def samples(r_data, r_noise, F, nu=1.0, *, start=False):
+def samples(r_data, r_noise, F, nu=1.0, *, start=False, may_be_lazy=True):
     """Check log-ratios, F and nu, and return (ratios, F).
 
     Parameters
@@ -64,11 +64,13 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
         broadcast to the runs of the samples.
     nu : number
         From 1e-30 to 1e30.
+    may_be_lazy : bool
+        Whether log-ratios may be Dask arrays.
 
     Returns
     -------
     ratios : Ratios
-        With contiguous samples.
+        With contiguous samples. The chunks of a Dask array are checked when read.
     F : NumPy array over the runs (a scalar for one run), or None
 
     Raises
@@ -85,7 +87,7 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
             F = None if to_choose else numpy.float64(F)
             return Ratios(numpy, (r_data, r_noise), nu), F
     arrays = {"r_data": r_data, "r_noise": r_noise}
-    if lazy := is_lazy(r_data) or is_lazy(r_noise):
+    if lazy := may_be_lazy and (is_lazy(r_data) or is_lazy(r_noise)):
         xp, pair = _lazy(arrays)
         arrays = {name: _like(x) for name, x in arrays.items()}
     else:
@@ -127,7 +129,10 @@ def _lazy(arrays):
             raise invalid(name, "have chunks of known sizes", "unknown sizes", remedy)
         check_samples(**{name: _like(x)})
         if max(x.numblocks[:-1], default=1) > 1:
-            must, remedy = "have its runs in one chunk", f"call {name}.rechunk"
+            must, remedy = (
+                "have its runs in one chunk",
+                f"call {name}.rechunk({{0: -1}})",
+            )
             raise invalid(name, must, f"chunks {x.numblocks}", remedy)
         meta = xp.astype(x._meta, xp.float64)
         pair.append(x.map_blocks(partial(_checked, name), dtype=xp.float64, meta=meta))
@@ -210,6 +215,9 @@ def check_arrays(**arrays):
     first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
         check_kind(name, x.__class__)
+        if is_lazy(x):
+            recipe = "make the log-ratios lazily, and see docs/dask.md"
+            raise invalid(name, "be in memory here", "a Dask array", recipe, TypeError)
         try:
             xp, space = array_namespace(one), array_namespace(x)
         except TypeError:
