@@ -9,7 +9,7 @@ from typing import Any
 from uuid import uuid4
 
 from refnce.array.backend import Array, array_namespace, asarray, device, host
-from refnce.array.backend import is_numpy, to_numpy
+from refnce.array.backend import ignore_fp_errors, is_numpy, to_numpy
 
 
 def is_lazy(r: Any) -> bool:
@@ -24,6 +24,7 @@ def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
     without samples are left out.
     """
 
+    @ignore_fp_errors()
     def on_worker(chunk):
         found = host.empty((1,) * chunk.ndim, dtype=object)
         if chunk.shape[-1]:
@@ -31,13 +32,9 @@ def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
         return found
 
     # With a new name Dask neither looks at f nor takes an older result.
-    options = {
-        "name": f"refnce-{uuid4()}",
-        "dtype": object,
-        "meta": host.empty(0, object),
-    }
-    options["chunks"] = tuple((1,) * k for k in r.numblocks)
-    parts = r.map_blocks(on_worker, **options).compute()
+    name, chunks = f"refnce-{uuid4()}", tuple((1,) * k for k in r.numblocks)
+    options = {"dtype": object, "meta": host.empty(0, object)}
+    parts = r.map_blocks(on_worker, name=name, chunks=chunks, **options).compute()
     return [x for x in parts.ravel() if x is not None]
 
 

@@ -7,7 +7,14 @@ from typing import Any
 from uuid import uuid4
 
 from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device
-from refnce.array.backend import host, is_numpy, machine_eps, to_numpy, where
+from refnce.array.backend import (
+    host,
+    ignore_fp_errors,
+    is_numpy,
+    machine_eps,
+    to_numpy,
+    where,
+)
 from refnce.array.chunks import is_lazy, over_chunks
 from refnce.array.special import last_sum
 
@@ -142,6 +149,7 @@ def over_samples(f, r, F):
     if shape != r.shape:
         r = host.broadcast_to(r, shape)
 
+    @ignore_fp_errors()
     def on_worker(chunk):
         return f(chunk, F) if chunk.size else chunk
 
