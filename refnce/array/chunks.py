@@ -24,11 +24,11 @@ def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
     without samples are left out.
     """
 
-    @ignore_fp_errors()
     def on_worker(chunk):
         found = host.empty((1,) * chunk.ndim, dtype=object)
-        if chunk.shape[-1]:
-            found.flat[0] = tuple(map(to_numpy, f(chunk, *beside(chunk, runs))))
+        with ignore_fp_errors():
+            if chunk.shape[-1]:
+                found.flat[0] = tuple(map(to_numpy, f(chunk, *beside(chunk, runs))))
         return found
 
     # With a new name Dask neither looks at f nor takes an older result.

@@ -7,14 +7,8 @@ from typing import Any
 from uuid import uuid4
 
 from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device
-from refnce.array.backend import (
-    host,
-    ignore_fp_errors,
-    is_numpy,
-    machine_eps,
-    to_numpy,
-    where,
-)
+from refnce.array.backend import host, ignore_fp_errors, is_numpy, machine_eps
+from refnce.array.backend import to_numpy, where
 from refnce.array.chunks import is_lazy, over_chunks
 from refnce.array.special import last_sum
 
@@ -149,9 +143,9 @@ def over_samples(f, r, F):
     if shape != r.shape:
         r = host.broadcast_to(r, shape)
 
-    @ignore_fp_errors()
     def on_worker(chunk):
-        return f(chunk, F) if chunk.size else chunk
+        with ignore_fp_errors():
+            return f(chunk, F) if chunk.size else chunk
 
     return r.map_blocks(
         on_worker, dtype=r.dtype, meta=r._meta, name=f"refnce-{uuid4()}"
