@@ -146,9 +146,11 @@ def _like(x):
 
 def _checked(name, chunk, block_id=(0,)):
     """The chunk of the Dask array ``name`` in float64."""
-    xp, label = check_arrays(**{name: chunk}), f"{name}, chunk {block_id[-1]},"
-    check_none(label, chunk != chunk, "NaN", "drop or repair those samples")
-    return xp.astype(chunk, xp.float64)
+    xp = check_arrays(**{name: chunk})
+    if 0 not in chunk.shape and xp.isnan(xp.min(chunk)):  # a NaN wins its minimum
+        label = f"{name}, chunk {block_id[-1]},"
+        check_none(label, chunk != chunk, "NaN", "drop or repair those samples")
+    return xp.astype(chunk, xp.float64, copy=False)
 
 
 def family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):

@@ -132,7 +132,7 @@ def _quick(ratios, F, xtol, passes):
         ratios.keep_exponentials()
     for passes in range(passes + 1, passes + PASSES + 1):
         F = F + step
-        A, B = ratios.over_sigmoids(F, series.powers)
+        A, B = series.powers(ratios, F)
         slope, step, missed = series.step(A, B, nu * n / m)
         certified = (missed <= tol) & (abs(step) <= series.longest[xtol == 0.0])
         hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)

@@ -11,29 +11,34 @@ which falls, so that its sign alternates.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
-from refnce.array import dot, host, last_sum, where
+from refnce.array import BLOCK, HUGE, array_namespace, dot, host, is_lazy, is_numpy
+from refnce.array import last_sum, over_chunks, where
 
 
 class Series(NamedTuple):
     """Functions of the sums of powers of s_data (A) and s_noise (B).
 
-    ``step(A, B, ratio)`` returns phi' at F, the step to the root of A = ratio B and a
+    ``powers(ratios, F)`` returns A and B, each a list of sums over samples. ``step(A, B, ratio)`` returns phi' at F, the step to the root of A = ratio B and a
     bound on what it misses where phi' >= 1/2, ``moments(sums, d, n)`` the mean of
     p (1 - p) and the variance of p after a step d. They are right to 1e-5 for steps of
     at most ``longest[0]``, and to the last units for ``longest[1]``.
     """
 
-    powers: Callable[[Any], Any]
+    powers: Callable[[Any, Any], Any]
     step: Callable[..., Any]
     moments: Callable[..., Any]
     longest: tuple[float, float]
 
 
-def _four_powers(p):
-    square = p * p
-    return last_sum(p), dot(p, p), dot(p, square), dot(square, square)
+def _four_powers(ratios, F):
+    def powers(p):
+        square = p * p
+        return last_sum(p), dot(p, p), dot(p, square), dot(square, square)
+
+    return ratios.over_sigmoids(F, powers)
 
 
 def _reversed_series(A, B, ratio):
@@ -70,11 +75,38 @@ def _cubic_moments(sums, d, n):
     return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
 
 
-def _eight_powers(p):
-    p2 = p * p
-    p3, p4 = p * p2, p2 * p2
-    low = last_sum(p), dot(p, p), dot(p, p2), dot(p2, p2)
-    return *low, dot(p, p4), dot(p2, p4), dot(p3, p4), dot(p4, p4)
+def _eight_powers(ratios, F):
+    S, both = host.asarray(host.exp(F) * ratios.nu)[..., None], []
+    for is_noise, r in enumerate(ratios.pair):
+        f = partial(_eight_of, is_noise)
+        parts = over_chunks(f, r, (S,)) if is_lazy(r) else [f(r, S)]
+        both.append([last_sum(host.stack(x, axis=-1)) for x in zip(*parts)])
+    return both
+
+
+def _eight_of(is_noise, r, S):
+    """The sums over s_data or s_noise, in two buffers.
+
+    A worker of Dask gives memory back at once, and is slow to get it again.
+    """
+    xp, n = array_namespace(r), r.shape[-1]
+    runs = host.broadcast_shapes(r.shape[:-1], S.shape[:-1])
+    width = max(BLOCK // math.prod(runs), 512) if is_numpy(r) else n
+    buffers, parts = [xp.empty((*runs, min(width, n))) for _ in range(2)], []
+    for k in range(0, n, width):
+        q, p = (x[..., : n - k] for x in buffers)
+        E = xp.exp(r[..., k : k + width], out=q)
+        if is_noise:
+            xp.minimum(E, HUGE, out=E)
+        xp.add(S, E, out=p)
+        xp.divide(E if is_noise else S, p, out=p)
+        xp.multiply(p, p, out=q)
+        sums = [last_sum(p), dot(p, p), dot(p, q), dot(q, q)]
+        p *= q  # p^3
+        sums += [dot(p, q), dot(p, p)]
+        q *= q  # p^4
+        parts.append([*sums, dot(p, q), dot(q, q)])
+    return [last_sum(xp.stack(x, axis=-1)) for x in zip(*parts)]
 
 
 def _taylor(sums):
