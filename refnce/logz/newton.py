@@ -40,7 +40,8 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
         Weight of noise against data, from 1e-30 to 1e30.
     F0 : float or array (...), optional
         The start; by default halfway between the means of the samples or, on a CPU
-        where n or m is over 65536, the root of every 61st of them.
+        where n or m is over 65536, the root of every 61st of them. For Dask arrays it
+        is the root of parts of at most 16 chunks.
     xtol : float
         Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
         overlap are right to 1e-5.
