@@ -53,7 +53,7 @@ def loss(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.loss(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5).round(4))
     0.6256
     """
-    ratios, F = samples(r_data, r_noise, F)
+    ratios, F = samples(r_data, r_noise, F, may_be_lazy=False)
     data, noise, p = _sides(ratios, F)
     return ratios.result(_times_exp(0.5 * (data + noise), p))  # Liu et al. 2021
 
@@ -75,7 +75,7 @@ def grad_F(r_data: Array, r_noise: Array, F: Any) -> Array:
     >>> float(ence.grad_F(np.array([1.0, 2.0]), np.array([0.0, -1.0]), 0.5))
     0.0
     """
-    ratios, F = samples(r_data, r_noise, F)
+    ratios, F = samples(r_data, r_noise, F, may_be_lazy=False)
     data, noise, p = _sides(ratios, F)
     return ratios.result(_times_exp(0.25 * (data - noise), p))  # its derivative
 
@@ -101,7 +101,7 @@ def grad_r(r_data: Array, r_noise: Array, F: Any) -> tuple[Array, Array]:
     >>> dr_data.round(3).tolist(), dr_noise.round(3).tolist()
     ([-0.097, -0.059], [0.195])
     """
-    ratios, F = samples(r_data, r_noise, F)
+    ratios, F = samples(r_data, r_noise, F, may_be_lazy=False)
     (x_data, c_data), (x_noise, c_noise) = _both(_exponent, ratios, F)
     n, m = ratios.sizes
     dr_data = _times_exp(c_data * (-0.25 / n), x_data)
@@ -128,7 +128,7 @@ def log_z(r_data: Array, r_noise: Array) -> Array:
     >>> float(ence.log_z(np.array([1.0, 2.0]), np.array([0.0, -1.0])))
     0.5
     """
-    ratios, F = samples(r_data, r_noise, 0.0)
+    ratios, F = samples(r_data, r_noise, 0.0, may_be_lazy=False)
     (S_data, p_data), (S_noise, p_noise) = _both(_mean_exp, ratios, F)
     return ratios.result((p_noise - p_data) + ratios.xp.log(S_noise / S_data))  # best F
 

@@ -32,10 +32,11 @@ correlated negatively, that is too small, by up to a half of the variance.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from refnce import nce
 from refnce.array import Array, array_namespace, asarray, check_arrays, check_count
-from refnce.array import device, host, interoperable, invalid
+from refnce.array import device, host, interoperable, invalid, is_lazy
 from refnce.array import shape_of, to_numpy, where
 from refnce.logz import newton
 from refnce.logz.result import TRUSTED_OVERLAP
@@ -88,7 +89,8 @@ def chain(u, counts, *, chains=1, independent=False):
         u[k, t] is the reduced potential of sample t at state k, in kT. Samples come
         state by state, in the order of time. +inf means that the sample is impossible
         at k. Only a sample's own state and its neighbours are read: the rest may be
-        NaN. Leading axes are independent problems.
+        NaN. Leading axes are independent problems. Of a Dask array two numbers for each
+        sample come to memory, as the correlation takes whole series.
     counts : sequence of int (K,)
         How many samples each state has; their sum is N. ``u`` and ``counts`` are
         pymbar's u_kn and N_k.
@@ -140,20 +142,21 @@ def chain(u, counts, *, chains=1, independent=False):
 
 
 def _chain(u, counts, chains, independent):
-    data, noise = _log_ratios(u, counts)
-    z, n, width = newton(data, noise), host.asarray(counts), data.shape[-1]
-    dr_data, dr_noise = nce.grad_r(data, noise, where(z.converged, z.F, 0.0))
-    F, status, overlap = map(to_numpy, (z.F, z.status, z.overlap))
-    # Times 2 width, dr is s and the Hessian of the loss, which is overlap/4, is H.
-    a, b = (abs(to_numpy(x)) * 4.0 / overlap[..., None] for x in (dr_data, dr_noise))
-    f = host.zeros((*F.shape[:-1], len(n)))
-    f[..., 1:] = host.cumsum(host.log(n[:-1] / n[1:]) - F, axis=-1)
-    overlap = (0.5 * width) * overlap * (1.0 / n[:-1] + 1.0 / n[1:])  # Eq. (4)
+    K, N = len(counts), sum(counts)
+    check_arrays(u=getattr(u, "_meta", u))
+    if K < 2 or u.ndim < 2 or u.shape[-2:] != (K, N):
+        must = f"be (..., K, N) with K = {K} >= 2 states and N = {N}"
+        raise invalid("u", f"{must} samples, as counts says", shape_of(u))
+    lazy = is_lazy(u)
+    F, status, overlap, a, b = (_one_by_one if lazy else _at_once)(u, counts)
+    f = host.zeros((*F.shape[:-1], K))
+    f[..., 1:] = host.cumsum(-F, axis=-1)
     V_a, V_b, V_both, ess = _variances(a, b, counts, chains, independent)
     error = _errors(V_a, V_b, V_both)
     trusted = ((status == 0) & (overlap >= TRUSTED_OVERLAP)).all(axis=-1)
     trusted &= (error < math.inf).all(axis=(-2, -1)) & (ess >= TRUSTED_ESS).all(axis=-1)
-    xp, place, results = array_namespace(u), device(u), []
+    xp, place = (host, None) if lazy else (array_namespace(u), device(u))
+    results = []
     for x in (f, error, status, overlap, ess, trusted):
         dtype = u.dtype if x.dtype == host.float64 else None
         results.append(asarray(x, xp, dtype, place))
@@ -161,28 +164,75 @@ def _chain(u, counts, chains, independent):
 
 
 def _log_ratios(u, counts):
-    """r of every pair on data and on noise (..., K - 1, width), filled up with inf."""
-    xp, K, N = check_arrays(u=u), len(counts), sum(counts)
-    if K < 2 or u.ndim < 2 or u.shape[-2:] != (K, N):
-        must = f"be (..., K, N) with K = {K} >= 2 states and N = {N}"
-        raise invalid("u", f"{must} samples, as counts says", shape_of(u))
-    shape, place = (*u.shape[:-2], K - 1, max(counts)), device(u)
+    """Yield r of every pair on data (..., n_{k+1}) and on noise (..., n_k)."""
+    ends = [sum(counts[:k]) for k in range(len(counts) + 1)]
+    for k in range(len(counts) - 1):
+        pair = []
+        for state in (k + 1, k):
+            own = u[..., k : k + 2, ends[state] : ends[state + 1]]
+            f = partial(_difference, state, k)
+            if is_lazy(own):
+                meta = own._meta.sum(axis=-2).astype(float)
+                own = own.rechunk({-2: 2})
+                pair.append(own.map_blocks(f, drop_axis=own.ndim - 2, meta=meta))
+            else:
+                pair.append(f(own))
+        yield pair
+
+
+def _difference(state, k, u):
+    """u_k - u_{k+1} of samples of one of the two; their rows of u are given."""
+    xp = array_namespace(u)
+    u = xp.astype(u, xp.float64)
+    r = u[..., 0, :] - u[..., 1, :]
+    # A sample that is impossible at its own state, NaN and -inf, as r:
+    bad = ~(r < math.inf if state == k else r > -math.inf)
+    if count := int(xp.count_nonzero(bad)):
+        must = "be finite at a sample's own state, and a number or +inf at neighbours"
+        what = f"{count} samples of state {state} that are not, at {k} and {k + 1}"
+        raise invalid("u", must, what)
+    return r
+
+
+def _at_once(u, counts):
+    """F, status, overlap and influences of all pairs, solved as one batch at nu = 1."""
+    xp, n, width = array_namespace(u), host.asarray(counts), max(counts)
+    shape, place = (*u.shape[:-2], len(counts) - 1, width), device(u)
     data = xp.full(shape, math.inf, dtype=xp.float64, device=place)
     noise = xp.full(shape, -math.inf, dtype=xp.float64, device=place)
-    ends = [sum(counts[:k]) for k in range(K + 1)]
-    for k in range(K - 1):
-        for r, state in (noise, k), (data, k + 1):
-            own = u[..., k : k + 2, ends[state] : ends[state + 1]]
-            own = xp.astype(own, xp.float64)
-            r[..., k, : counts[state]] = own[..., 0, :] - own[..., 1, :]
-    # A sample that is impossible at its own state, NaN and -inf, as r:
-    bad = xp.stack([~(data > -math.inf), ~(noise < math.inf)])
-    if count := int(xp.count_nonzero(bad)):
-        first = to_numpy(bad).any(axis=(0, -1)).reshape(-1, K - 1).argmax() % (K - 1)
-        must = "be finite at a sample's own state, and a number or +inf at neighbours"
-        got = f"{count} samples that are not, the first at states {first}, {first + 1}"
-        raise invalid("u", must, got)
-    return data, noise
+    for k, (r_data, r_noise) in enumerate(_log_ratios(u, counts)):
+        data[..., k, : counts[k + 1]] = r_data
+        noise[..., k, : counts[k]] = r_noise
+    G, status, overlap, a, b = _solved(data, noise, 1.0)
+    overlap = (0.5 * width) * overlap * (1.0 / n[:-1] + 1.0 / n[1:])
+    return G - host.log(n[:-1] / n[1:]), status, overlap, a, b
+
+
+def _one_by_one(u, counts):
+    """The same of a Dask array: each pair by itself, at its own nu."""
+    pairs = []
+    for k, (data, noise) in enumerate(_log_ratios(u, counts)):
+        *numbers, a, b = _solved(data, noise, counts[k] / counts[k + 1])
+        a, b = (_filled_up(x, max(counts)) for x in (a, b))
+        pairs.append((*numbers, a, b))
+    F, status, overlap, a, b = zip(*pairs)
+    numbers = (host.stack(x, axis=-1) for x in (F, status, overlap))
+    return *numbers, host.stack(a, axis=-2), host.stack(b, axis=-2)
+
+
+def _filled_up(x, width):
+    filled = host.zeros((*x.shape[:-1], width))
+    filled[..., : x.shape[-1]] = x
+    return filled
+
+
+def _solved(data, noise, nu):
+    """F, status, overlap and the influences a and b of every sample, as NumPy's."""
+    z = newton(data, noise, nu=nu)
+    dr_data, dr_noise = nce.grad_r(data, noise, where(z.converged, z.F, 0.0), nu=nu)
+    F, status, overlap = map(to_numpy, (z.F, z.status, z.overlap))
+    hess = (overlap * (nu / (1.0 + nu) ** 2))[..., None]  # s/H is dr over d2L/dF2
+    return F, status, overlap, *(abs(to_numpy(x)) / hess for x in (dr_data, dr_noise))
 
 
 def _variances(a, b, counts, chains, independent):

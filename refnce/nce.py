@@ -32,12 +32,12 @@ log(1 + E/S) on noise.
 import math
 import sys
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
-from refnce.array import HUGE, all_true, array_namespace, dot, host, interoperable
-from refnce.array import last_sum, log_double_double, over_blocks, samples
-from refnce.array import two_product, two_sum, where, where_certified
+from refnce.array import HUGE, all_true, array_namespace, beside, dot, host
+from refnce.array import interoperable, last_sum, log_double_double, over_samples
+from refnce.array import samples, to_numpy, two_product, two_sum, where, where_certified
 
 __all__ = ["grad_F", "grad_r", "hess_F", "loss"]
 
@@ -55,6 +55,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     ----------
     r_data : array (..., n)
         Log-ratios log p~ - log q on data. Infinities take the limit of the formula.
+        They may be a Dask array in chunks of samples; results are then NumPy's.
     r_noise : array (..., m)
         Log-ratios on noise.
     F : float or array (...)
@@ -89,7 +90,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     0.3377
     """
     ratios, F = samples(r_data, r_noise, F, nu)
-    xp = ratios.xp
+    xp, nu = ratios.xp, ratios.nu
 
     def quick_data(E, S):  # an E below NORMAL has lost digits
         return [last_sum(xp.log1p(xp.where(E < NORMAL, math.inf, S / E)))]
@@ -98,7 +99,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
         return [last_sum(xp.log1p(E / S))]
 
     def softplus(r, F, sign):
-        below, d, e, q = split(r, F, ratios.nu, 0.0 * F)
+        below, d, e, q = split(r, F, nu, 0.0 * F)
         large = below if sign > 0 else ~below
         rest = xp.where(large, e, 0.0) + xp.log1p(q)
         # The sum of far samples may overflow where their mean does not.
@@ -176,7 +177,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 def grad_r(r_data, r_noise, F, *, nu=1.0):
     """Return dL/dr of every sample: the weights that a model's pullback takes.
 
-    Parameters and errors are those of `loss`.
+    Parameters and errors are those of `loss`. Of a Dask array the result is one, and
+    nothing is read yet.
 
     Returns
     -------
@@ -261,24 +263,25 @@ def exact_sides(r, F, nu, M):
 
 
 def each(f_data, f_noise, ratios, F):
-    """A formula of the odds S and E for every data and every noise sample.
+    """A formula of the odds S and E for every data and every noise sample."""
+    nu, pair = ratios.nu, zip((f_data, f_noise), ratios.pair, (math.inf, HUGE))
+    return [
+        over_samples(partial(_each, f, nu, largest), r, F) for f, r, largest in pair
+    ]
 
-    If one run is not certified, all are evaluated the exact way.
-    """
-    xp, both = ratios.xp, list(zip((f_data, f_noise), ratios.pair))
-    S = ratios.to_device(host.exp(F) * ratios.nu)[..., None]
-    E_data, E_noise = map(xp.exp, ratios.pair)
-    values = [f_data(S, E_data), f_noise(S, xp.minimum(E_noise, HUGE))]
+
+def _each(f, nu, largest, r, F):
+    """f(S, E) of every sample; if one run is not certified, all the exact way."""
+    xp = array_namespace(r)
+    S = beside(r, [host.exp(F) * nu])[0]
+    value = f(S[..., None], xp.minimum(xp.exp(r), largest))
     # The value at an infinite log-ratio is a limit, and right.
-    least = [xp.where(abs(r) < math.inf, x, 1.0) for x, r in zip(values, ratios.pair)]
-    least = host.minimum(*ratios.to_host([xp.min(x, axis=-1) for x in least]))
-    if all_true(is_certified(least, F, ratios.nu)):
-        return values
-    F, values = ratios.to_device(F), []
-    for f, r in both:
-        below, _, _, q = split(r, F, ratios.nu, 0.0 * F)
-        values.append(f(xp.where(below, 1.0, q), xp.where(below, q, 1.0)))
-    return values
+    least = to_numpy(xp.min(xp.where(abs(r) < math.inf, value, 1.0), axis=-1))
+    if all_true(is_certified(least, F, nu)):
+        return value
+    F = beside(r, [F])[0]
+    below, _, _, q = split(r, F, nu, 0.0 * F)
+    return f(xp.where(below, 1.0, q), xp.where(below, q, 1.0))
 
 
 def is_certified(value, F, nu):
@@ -308,11 +311,10 @@ def common_divisor(ratios):
 def nearest(r, F, nu):
     """The distance from F + log nu to the nearest sample, less its part below 2^-8.
 
-    It is 0 where all samples are infinite. The difference of two such numbers is exact.
+    It is infinite where all samples are. The difference of two others is exact.
     """
     M = array_namespace(r).min(abs((F + math.log(nu))[..., None] - r), axis=-1)
-    M = M - M % 2.0**-8
-    return where(M < math.inf, M, 0.0)
+    return where(M < math.inf, M - M % 2.0**-8, math.inf)
 
 
 def sums_of(below, t, scale, order):
@@ -330,18 +332,22 @@ def sums_of(below, t, scale, order):
 
 def exact_sums(ratios, F, order):
     """For data and for noise the sums of ``sums_of`` times e^M, and M."""
+    nu = ratios.nu
 
-    def sums(r, F, M):
-        below, t, scale = exact_sides(r, F, ratios.nu, M)
-        return sums_of(below, t, scale, order)
+    def sums(r, F):
+        M = nearest(r, F, nu)
+        below, t, scale = exact_sides(r, F, nu, where(M < math.inf, M, 0.0))
+        return [*sums_of(below, t, scale, order), M]
 
-    F, both, distances = ratios.to_device(F), [], []
-    for r in ratios.pair:
-        M = nearest(r, F, ratios.nu)
-        *part, M = ratios.to_host([*over_blocks(sums, r, F, M), M])
-        both.append(part)
-        distances.append(M)
-    return both, distances
+    def joined(k, *columns):  # each block has its own M
+        *sums, M = columns
+        least = host.min(M, axis=-1)
+        scale = host.exp(where(least < math.inf, least, 0.0)[..., None] - M)
+        return [last_sum(k), *(last_sum(x * scale) for x in sums), least]
+
+    both = [ratios.over(sums, r, F, join=joined) for r in ratios.pair]
+    distances = [where(M < math.inf, M, 0.0) for *_, M in both]
+    return [part for *part, _ in both], distances
 
 
 def two_powers(p):
@@ -400,11 +406,14 @@ def residual(ratios, F, order):
     def exact(ratios, F):
         return combined(ratios, *exact_sums(ratios, F, order))
 
-    values = combined(ratios, ratios.over_odds(F, quick, quick), (zero, zero))
     by = common_divisor(ratios)
-    size = (values[2 + order] + values[-1]) / by  # of U and D
-    certified = is_certified(size, F, ratios.nu)
-    c, M, *parts = where_certified(certified, values, exact, ratios, F)
+    if ratios.is_lazy:  # reading takes longer than the exact way
+        c, M, *parts = exact(ratios, F)
+    else:
+        values = combined(ratios, ratios.over_odds(F, quick, quick), (zero, zero))
+        size = (values[2 + order] + values[-1]) / by  # of U and D
+        certified = is_certified(size, F, ratios.nu)
+        c, M, *parts = where_certified(certified, values, exact, ratios, F)
     U, D = parts[: order + 1], parts[order + 1 :]
     difference = U[0] - D[0]
     counts = where(c == 0, 0.0, c * host.exp(M))

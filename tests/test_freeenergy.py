@@ -241,9 +241,14 @@ GOOD = np.zeros((2, 6))
         (GOOD, (2.5, 3.5), {}, r"counts\[0\] must be a whole number"),
         (GOOD, (3, 3), {"chains": 2}, r"counts\[0\] must be a multiple of chains = 2"),
         (GOOD, (3, 3), {"chains": 0}, "chains must be a whole number >= 1"),
-        (GOOD * np.nan, (3, 3), {}, "6 samples that are not, the first at states 0, 1"),
-        (GOOD - math.inf, (3, 3), {}, "6 samples that are not"),
-        (GOOD + [[math.inf], [0.0]], (3, 3), {}, "3 samples that are not"),
+        (
+            GOOD * np.nan,
+            (3, 3),
+            {},
+            "got 3 samples of state 1 that are not, at 0 and 1",
+        ),
+        (GOOD - math.inf, (3, 3), {}, "got 3 samples of state 1"),
+        (GOOD + [[math.inf], [0.0]], (3, 3), {}, "got 3 samples of state 0"),
     ],
 )
 def test_bad_input(u, counts, options, words):

@@ -7,11 +7,12 @@ the argument, what came and the remedy.
 
 import math
 import sys
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy
 
 from refnce.array.backend import array_namespace, asarray, device, to_numpy
+from refnce.array.chunks import is_lazy
 from refnce.array.ratios import Ratios
 
 LARGEST = sys.float_info.max
@@ -50,7 +51,7 @@ def is_number(value, kind=(int, float)):
     return isinstance(value, kind) and not isinstance(value, bool)
 
 
-def samples(r_data, r_noise, F, nu=1.0, *, start=False):
+def samples(r_data, r_noise, F, nu=1.0, *, start=False, may_be_lazy=True):
     """Check log-ratios, F and nu, and return (ratios, F).
 
     Parameters
@@ -63,11 +64,13 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
         broadcast to the runs of the samples.
     nu : number
         From 1e-30 to 1e30.
+    may_be_lazy : bool
+        Whether log-ratios may be Dask arrays.
 
     Returns
     -------
     ratios : Ratios
-        With contiguous samples.
+        With contiguous samples. The chunks of a Dask array are checked when read.
     F : NumPy array over the runs (a scalar for one run), or None
 
     Raises
@@ -84,17 +87,21 @@ def samples(r_data, r_noise, F, nu=1.0, *, start=False):
             F = None if to_choose else numpy.float64(F)
             return Ratios(numpy, (r_data, r_noise), nu), F
     arrays = {"r_data": r_data, "r_noise": r_noise}
-    xp = check_arrays(**arrays)
-    check_samples(**arrays)
+    if lazy := may_be_lazy and (is_lazy(r_data) or is_lazy(r_noise)):
+        xp, pair = _lazy(arrays)
+        arrays = {name: _like(x) for name, x in arrays.items()}
+    else:
+        xp = check_arrays(**arrays)
+        check_samples(**arrays)
+        # NumPy sums in blocks what is contiguous.
+        pair = [xp.reshape(xp.reshape(r, (-1,)), r.shape) for r in arrays.values()]
     runs = runs_shape(**arrays)
     if not to_choose:
         name = "F0" if start else "F"
         F = over_runs(name, "r_data", **arrays, **{name: F}).astype(float)[()]
         if start and F.shape != runs:
             raise invalid("F0", f"broadcast to the runs {runs}", f"runs {F.shape}")
-    # NumPy sums in blocks what is contiguous.
-    pair = [xp.reshape(xp.reshape(r, (-1,)), r.shape) for r in arrays.values()]
-    return Ratios(xp, pair, nu), F
+    return Ratios(xp, pair, nu, arrays["r_data"].dtype, lazy), F
 
 
 def _is_short(r):
@@ -103,6 +110,47 @@ def _is_short(r):
         return False
     # Squares never cancel: NaN comes from NaN alone.
     return 0 < r.size <= SHORT and not math.isnan(r.dot(r))
+
+
+def _lazy(arrays):
+    """Check log-ratios of which some are Dask arrays; return xp of the chunks and both.
+
+    The chunks are checked when they are read, and are then float64.
+    """
+    xp = check_arrays(**{name: getattr(x, "_meta", x) for name, x in arrays.items()})
+    pair = []
+    for name, x in arrays.items():
+        if not is_lazy(x):
+            check_samples(**{name: x})
+            pair.append(xp.astype(x, xp.float64))
+            continue
+        if any(map(math.isnan, x.shape)):
+            remedy = f"call {name}.compute_chunk_sizes()"
+            raise invalid(name, "have chunks of known sizes", "unknown sizes", remedy)
+        check_samples(**{name: _like(x)})
+        if max(x.numblocks[:-1], default=1) > 1:
+            must, remedy = (
+                "have its runs in one chunk",
+                f"call {name}.rechunk({{0: -1}})",
+            )
+            raise invalid(name, must, f"chunks {x.numblocks}", remedy)
+        meta = xp.astype(x._meta, xp.float64)
+        pair.append(x.map_blocks(partial(_checked, name), dtype=xp.float64, meta=meta))
+    return xp, pair
+
+
+def _like(x):
+    """Zeros of the shape and dtype of ``x`` that take no memory."""
+    return numpy.broadcast_to(numpy.zeros((), x.dtype), x.shape)
+
+
+def _checked(name, chunk, block_id=(0,)):
+    """The chunk of the Dask array ``name`` in float64."""
+    xp = check_arrays(**{name: chunk})
+    if 0 not in chunk.shape and xp.isnan(xp.min(chunk)):  # a NaN wins its minimum
+        label = f"{name}, chunk {block_id[-1]},"
+        check_none(label, chunk != chunk, "NaN", "drop or repair those samples")
+    return xp.astype(chunk, xp.float64, copy=False)
 
 
 def family(T_data, T_noise, theta, F, offset_data, offset_noise, nu):
@@ -169,6 +217,9 @@ def check_arrays(**arrays):
     first, one = next(iter(arrays.items()))
     for name, x in arrays.items():
         check_kind(name, x.__class__)
+        if is_lazy(x):
+            recipe = "make the log-ratios lazily, and see docs/dask.md"
+            raise invalid(name, "be in memory here", "a Dask array", recipe, TypeError)
         try:
             xp, space = array_namespace(one), array_namespace(x)
         except TypeError:

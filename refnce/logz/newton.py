@@ -2,9 +2,10 @@
 
 In F, phi = log A - log B - log nu is nearly linear unless the data's log-ratios lie
 below the noise's. At nu = 1 data and noise that lie so are exchanged: the root stays,
-and phi is nearly linear. ``_quick`` solves phi = 0 by series reversion from the sums of
-p, p^2, p^3 and p^4 over the sigmoids p of each sample. They give phi and three
-derivatives, so three passes are usually enough, the one for the start included.
+and phi is nearly linear. ``_quick`` solves phi = 0 from the sums of p, p^2, p^3 and p^4
+over the sigmoids p of each sample (``series``). They give phi and three derivatives, so
+three passes are usually enough, the one for the start included. Dask arrays are read
+once: the start is the root of a part of them, and the sums go to p^8.
 
 ``_bracketed`` serves every run that ``_quick`` does not certify: data scored below the
 noise at another nu, samples far from each other or from 0, few distinct values. It
@@ -14,10 +15,12 @@ keeps a bracket and works on the exact residual.
 import math
 
 from refnce import nce
-from refnce.array import BLOCK, all_true, check_positive, dot, host, interoperable
-from refnce.array import is_numpy, last_sum, samples, to_numpy, where, where_certified
+from refnce.array import BLOCK, all_true, array_namespace, check_positive, host
+from refnce.array import interoperable, is_numpy, last_sum, part_of, samples, to_numpy
+from refnce.array import where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import NARROW, Status, completed, error_and_overlap, make_result
+from refnce.logz.series import LONG, SHORT
 
 PASSES = 6
 FEW = 16  # samples in all, for which phi is seldom nearly linear
@@ -37,7 +40,8 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
         Weight of noise against data, from 1e-30 to 1e30.
     F0 : float or array (...), optional
         The start; by default halfway between the means of the samples or, on a CPU
-        where n or m is over 65536, the root of every 61st of them.
+        where n or m is over 65536, the root of every 61st of them. For Dask arrays it
+        is the root of parts of at most 16 chunks.
     xtol : float
         Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
         overlap are right to 1e-5.
@@ -67,14 +71,15 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     """
     xtol = check_positive("xtol", xtol, zero=True)
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
-    if sum(ratios.sizes) <= FEW:
+    if sum(ratios.sizes) <= FEW and not ratios.is_lazy:
         return make_result(ratios, _bracketed(ratios, F0, xtol, 0))
     F, is_reversed = _start(ratios) if F0 is None else (F0, False)
     ordered = ratios.like(ratios.pair[::-1]) if is_reversed else ratios
-    found, certified, passes = _quick(ordered, F, xtol, int(F0 is None))
+    to_start = F0 is None and not ratios.is_lazy
+    found, certified, passes = _quick(ordered, F, xtol, int(to_start))
 
     def bracketed(ratios, F):
-        return _bracketed(ratios, None if F0 is None else F, xtol, passes)
+        return _bracketed(ratios, None if to_start else F, xtol, passes)
 
     found = where_certified(certified, found, bracketed, ratios, F)
     return make_result(ratios, found)
@@ -89,12 +94,12 @@ def _start(ratios):
     above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
-    if is_long := is_numpy(pair[0]) and max(ratios.sizes) > BLOCK:
-        pair = [r[..., 30::61] if r.shape[-1] > 4096 else r for r in pair]
+    if is_part := ratios.is_lazy or is_numpy(pair[0]) and max(ratios.sizes) > BLOCK:
+        pair = [part_of(r) for r in pair]
     data, noise = _means(ratios, pair)
     F = 0.5 * (data + noise - math.log(nu))
-    if is_long:
-        F = newton(*pair, nu=nu, xtol=1e-3).F
+    if is_part:
+        F = newton(*pair, nu=nu, xtol=1e-4).F
     return where(abs(F) < math.inf, F, 0.0), nu == 1.0 and all_true(data < noise)
 
 
@@ -104,7 +109,7 @@ def _means(ratios, pair):
     means = [x / r.shape[-1] for x, r in zip(sums, pair)]
     if all_true(abs(means[0] + means[1]) < math.inf):
         return means
-    xp, finite = ratios.xp, [abs(r) < math.inf for r in pair]
+    xp, finite = array_namespace(*pair), [abs(r) < math.inf for r in pair]
     kept = [xp.where(ok, r, 0.0) for ok, r in zip(finite, pair)]
     kept += [xp.astype(ok, xp.float64) for ok in finite]
     data, noise, n, m = ratios.to_host(list(map(last_sum, kept)))
@@ -115,8 +120,7 @@ def _quick(ratios, F, xtol, passes):
     """Return the fields of a LogZ, where they are certified, and the passes."""
     nu, (n, m) = ratios.nu, ratios.sizes
     eps, tol, log_nu = ratios.eps, max(xtol, ratios.eps), math.log(nu)
-    # Standard error and overlap are extrapolated over the last step, to its cube.
-    longest = 0.02 if xtol > 0.0 else eps**0.25 / 4.0
+    series = LONG if ratios.is_lazy else SHORT
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
     near, shift, step, original = abs(F + log_nu) <= nce.FAR, 0.0, 0.0, ratios
@@ -129,24 +133,16 @@ def _quick(ratios, F, xtol, passes):
         ratios.keep_exponentials()
     for passes in range(passes + 1, passes + PASSES + 1):
         F = F + step
-        A, B = ratios.over_sigmoids(F, _powers)
-        a, b = _log_derivatives(A), _log_derivatives(B)
-        slope = a[0] + b[0]
-        # log A - log B - log nu from the difference, which near the root is exact.
-        scaled = B[0] * (nu * n / m)
-        w = -host.log1p((A[0] - scaled) / scaled) / slope
-        c2, c3 = 0.5 * (a[1] - b[1]) / slope, (a[2] + b[2]) / (6.0 * slope)
-        step = w - w * w * (c2 - w * (2.0 * c2 * c2 - c3))
-        # The next term is (5 c2^3 - 5 c2 c3 + c4) w^4; |c4| <= 1/12 for phi' >= 1/2.
-        missed = (5.0 * abs(c2 * (c2 * c2 - c3)) + 1.0 / 12.0) * (w * w) * (w * w)
-        certified = (missed <= tol) & (abs(step) <= longest)
+        A, B = series.powers(ratios, F)
+        slope, step, missed = series.step(A, B, nu * n / m)
+        certified = (missed <= tol) & (abs(step) <= series.longest[xtol == 0.0])
         hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)
         if all_true(certified >= hopeful):  # certified, or not hopeful
             break
     in_range = (abs(F + log_nu) <= nce.FAR) & (near | (abs(F) <= 0.25 * abs(shift)))
     certified = certified & hopeful & in_range
-    hess_A, var_A = _moments(A, step, n)
-    hess_B, var_B = _moments(B, -step, m)
+    hess_A, var_A = series.moments(A, step, n)
+    hess_B, var_B = series.moments(B, -step, m)
     hess = hess_A + nu * hess_B
     F = shift + (F + step)
     error = abs(var_A / n + (nu * nu / m) * var_B) ** 0.5 / hess
@@ -159,29 +155,6 @@ def _quick(ratios, F, xtol, passes):
     status = host.zeros(F.shape, dtype=int)[()]
     fields = F, status, status + passes, F - reach, F + reach, *values
     return fields, certified, passes
-
-
-def _powers(p):
-    """The sums of p, p^2, p^3 and p^4 over samples."""
-    square = p * p
-    return last_sum(p), dot(p, p), dot(p, square), dot(square, square)
-
-
-def _log_derivatives(sums):
-    """Three derivatives of the logarithm of the mean of p, with p' = p (1 - p)."""
-    x, y, z = sums[1] / sums[0], sums[2] / sums[0], sums[3] / sums[0]
-    dx = x + x * x - 2.0 * y
-    return 1.0 - x, -dx, 4.0 * y - 6.0 * z + 2.0 * x * y - (1.0 + 2.0 * x) * dx
-
-
-def _moments(sums, d, n):
-    """The mean of p (1 - p) and the variance of p at a distance d, by their series."""
-    p1, p2, p3, p4 = (x / n for x in sums)
-    d1, d2 = p1 - p2, 2.0 * (p2 - p3)
-    dd1 = d1 - d2
-    mean = d1 + d * (dd1 + 0.5 * d * (p1 - 7.0 * p2 + 12.0 * p3 - 6.0 * p4))
-    second = 4.0 * p2 - 10.0 * p3 + 6.0 * p4 - 2.0 * (d1 * d1 + p1 * dd1)
-    return mean, (p2 - p1 * p1) + d * (d2 - 2.0 * p1 * d1 + 0.5 * d * second)
 
 
 def _bracketed(ratios, F, xtol, passes):

@@ -106,6 +106,19 @@ def error_and_overlap(ratios, F):
     nu, (n, m) = ratios.nu, ratios.sizes
     finite = abs(F) < math.inf
     F = where(finite, F, 0.0)
+    if ratios.is_lazy:  # reading takes longer than the exact way
+        error, hess = _exact_error(ratios, F)
+    else:
+        certified, values = _plain_error(ratios, F)
+        error, hess = where_certified(certified, values, _exact_error, ratios, F)
+    usable = finite & (min(n, m) > 1)
+    overlap = (1.0 + nu) ** 2 / nu * hess  # Eq. (4), normalised
+    return where(usable, error, math.nan), where(finite, overlap, math.nan)
+
+
+def _plain_error(ratios, F):
+    """Return where they have their digits, the standard error and `hess_F`."""
+    nu, (n, m) = ratios.nu, ratios.sizes
     (A, A_square), (B, B_square) = ratios.over_sigmoids(F, nce.two_powers)
     u_data, u_noise = A - A_square, B - B_square
     v_data, v_noise = A_square - A * A / n, B_square - B * B / m
@@ -114,11 +127,7 @@ def error_and_overlap(ratios, F):
     certified = nce.is_certified(host.minimum(v_data, v_noise), F, nu)
     certified = certified & (u_data > NARROW * A) & (u_noise > NARROW * B)
     certified = certified & (v_data > NARROW * A_square) & (v_noise > NARROW * B_square)
-    values = error, hess / (1.0 + nu)
-    error, hess = where_certified(certified, values, _exact_error, ratios, F)
-    usable = finite & (min(n, m) > 1)
-    overlap = (1.0 + nu) ** 2 / nu * hess  # Eq. (4), normalised
-    return where(usable, error, math.nan), where(finite, overlap, math.nan)
+    return certified, (error, hess / (1.0 + nu))
 
 
 def _exact_error(ratios, F):
