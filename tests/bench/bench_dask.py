@@ -3,7 +3,7 @@
 ``python -m tests.bench.bench_dask`` starts clusters on this machine, worker processes
 of one thread each, and takes some ten minutes on two cores. With ``--quick`` all sizes
 are small: this shows that the benchmark runs, and its times mean nothing. The names of
-parts (large_solve, two_workers, bits, reads, digits) run these alone.
+parts (large_solve, two_workers, bits, sizes, reads, digits) run these alone.
 
 - CPU: the seconds of the worker processes, user and system, from psutil, while 1e9
   log-ratios are made chunk by chunk and used. The naive pass is the mean of
@@ -23,6 +23,7 @@ parts (large_solve, two_workers, bits, reads, digits) run these alone.
 import logging
 import os
 import signal
+import statistics
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,10 +33,12 @@ from typing import Any
 
 from tests.bench.timing import row
 
+import cloudpickle
 import dask
 import dask.array as da
 import numpy as np
 import psutil
+from dask.callbacks import Callback
 from distributed import Client, LocalCluster
 
 from refnce import logz
@@ -152,6 +155,7 @@ def large_solve() -> None:
     say("the same, warm", "a chunk", reads["warm"], 1, 1)
     peaks = {name: x["peak"] for name, x in found.items()}
     say("memory of a worker above its base", "a chunk", peaks["newton"], 3, 1.5)
+    say("the same, warm", "a chunk", peaks["warm"], 3, 1.5)
     print(f"  only made: {peaks['only made']:.2f}, naive: {peaks['naive']:.2f}")
 
 
@@ -205,9 +209,35 @@ def two_workers() -> None:
                 shown += f"{solve['wall']:.2f} s, {each['wall']:.2f} ms a chunk, CPU "
                 shown += f"{each['own']:.2f} ms here, {each['cpu']:.2f} ms of workers"
                 print("  " + shown)
-            walls.append(measured(client, lambda: logz.newton(*pair))["wall"])
+            cold = [measured(client, lambda: logz.newton(*pair)) for _ in range(3)]
+            walls.append(statistics.median(x["wall"] for x in cold))
     work = f"2 workers, cold, {2 * SLOW_CHUNKS} chunks of {1e3 * PAUSE:g} ms, wall"
     say(work, "1 worker", walls[1] / walls[0], 0.55, 0.51)
+
+
+def sizes() -> None:
+    """Bytes that a pass sends to a worker and gets back, for each chunk."""
+    for runs in (1, 1000):
+        shape = (runs,), (1000,) * 50
+        made = {"chunks": shape, "dtype": float, "meta": np.empty((0, 0))}
+        draw = lambda block_id: rng(block_id[1]).normal(size=(runs, 1000))  # noqa: E731
+        pair = [da.map_blocks(draw, **made) for _ in range(2)]
+        sent, back = [], []
+
+        class Counted(Callback):
+            def _start(self, graph: Any) -> None:
+                sent.extend(len(cloudpickle.dumps(x)) for x in dict(graph).values())
+
+            def _posttask(self, key: Any, result: Any, *rest: Any) -> None:
+                if isinstance(key, tuple):  # not that which collects the others
+                    back.append(len(cloudpickle.dumps(result)))
+
+        with Counted(), dask.config.set(scheduler="synchronous"):
+            logz.newton(*pair, F0=np.zeros(runs))
+        each = (
+            f"{sum(sent) / len(back):.0f} bytes sent, {sum(back) / len(back):.0f} back"
+        )
+        print(f"  {runs} runs: {len(back)} tasks, {each} a task", flush=True)
 
 
 def digits() -> None:
@@ -265,7 +295,8 @@ def bytes_of(z: Any) -> bytes:
 
 if __name__ == "__main__":
     print("load average", *(f"{x:.1f}" for x in os.getloadavg()), flush=True)
-    parts = {f.__name__: f for f in (large_solve, two_workers, bits, reads, digits)}
+    order = large_solve, two_workers, bits, sizes, reads, digits
+    parts = {f.__name__: f for f in order}
     chosen = [name for name in sys.argv[1:] if name in parts]
     for part in (parts[name] for name in chosen or parts):
         print(part.__doc__, flush=True)
