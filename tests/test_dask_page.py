@@ -137,7 +137,7 @@ def test_training_is_that_in_memory(run):
     method = train.Method("newton", F_first=True)
     training = train.Training(model, method, optim.sgd, rate=0.1)
     state = train.start(training, theta, np.asarray(0.0))
-    for _ in range(20):
+    for _ in range(10):
         state = train.step(state, x, y)
     assert abs(state.theta - names["theta"]).max() <= 1e-12
     assert abs(state.F - names["F"]) <= 1e-12
