@@ -17,7 +17,7 @@ import math
 from refnce import nce
 from refnce.array import BLOCK, all_true, array_namespace, check_positive, host
 from refnce.array import interoperable, is_numpy, last_sum, part_of, samples, to_numpy
-from refnce.array import where, where_certified
+from refnce.array import two_product, where, where_certified
 from refnce.logz.bracket import bracket
 from refnce.logz.result import NARROW, Status, completed, error_and_overlap, make_result
 from refnce.logz.series import LONG, SHORT
@@ -128,6 +128,7 @@ def _quick(ratios, F, xtol, passes):
     series = LONG if ratios.is_lazy else SHORT
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
+    ratio = nu * (n / m)
     near, shift, step, original = abs(F + log_nu) <= nce.FAR, 0.0, 0.0, ratios
     if not all_true(near):
         shift = where(near, 0.0, F)
@@ -139,13 +140,16 @@ def _quick(ratios, F, xtol, passes):
     for passes in range(passes + 1, passes + PASSES + 1):
         F = F + step
         A, B = series.powers(ratios, F)
-        slope, step, missed = series.step(A, B, nu * n / m)
+        slope, step, missed = series.step(A, B, ratio)
         certified = (missed <= tol) & (abs(step) <= series.longest[xtol == 0.0])
         hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)
         if all_true(certified >= hopeful):  # certified, or not hopeful
             break
     in_range = (abs(F + log_nu) <= nce.FAR) & (near | (abs(F) <= 0.25 * abs(shift)))
     certified = certified & hopeful & in_range
+    if n != m or nu != 1.0:  # A m = B nu n without the rounding of B ratio
+        (a, a_low), (b, b_low) = two_product(B[0] * ratio, m), two_product(B[0], nu * n)
+        step = step - ((a - b) + (a_low - b_low)) / b / slope
     hess_A, var_A = series.moments(A, step, n)
     hess_B, var_B = series.moments(B, -step, m)
     hess = hess_A + nu * hess_B
