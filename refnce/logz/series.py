@@ -21,7 +21,8 @@ from refnce.array import last_sum, over_chunks, where
 class Series(NamedTuple):
     """Functions of the sums of powers of s_data (A) and s_noise (B).
 
-    ``powers(ratios, F)`` returns A and B, each a list of sums over samples. ``step(A, B, ratio)`` returns phi' at F, the step to the root of A = ratio B and a
+    ``powers(ratios, F)`` returns A and B, each a list of sums over samples.
+    ``step(A, B, ratio)`` returns phi' at F, the step to the root of A = ratio B and a
     bound on what it misses where phi' >= 1/2, ``moments(sums, d, n)`` the mean of
     p (1 - p) and the variance of p after a step d. They are right to 1e-5 for steps of
     at most ``longest[0]``, and to the last units for ``longest[1]``.
@@ -91,7 +92,7 @@ def _eight_of(is_noise, r, S):
     """
     xp, n = array_namespace(r), r.shape[-1]
     runs = host.broadcast_shapes(r.shape[:-1], S.shape[:-1])
-    width = max(BLOCK // math.prod(runs), 512) if is_numpy(r) else n
+    width = max(BLOCK // max(math.prod(runs), 1), 512) if is_numpy(r) else n
     buffers, parts = [xp.empty((*runs, min(width, n))) for _ in range(2)], []
     for k in range(0, n, width):
         q, p = (x[..., : n - k] for x in buffers)
