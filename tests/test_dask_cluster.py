@@ -25,7 +25,8 @@ PAIR = gaussian_1d(6.0, -6.0, 8_000, 6_000, 80)  # 4 passes and more
 @contextlib.contextmanager
 def workers(n):
     """A client of n worker processes on this machine; they end with it."""
-    options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": None}
+    # Port 0 is any free one. Without an address two clusters both want port 8787.
+    options = {"n_workers": n, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(**options) as cluster:
         with distributed.Client(cluster) as client:
             yield client
