@@ -89,7 +89,8 @@ def chain(u, counts, *, chains=1, independent=False):
         u[k, t] is the reduced potential of sample t at state k, in kT. Samples come
         state by state, in the order of time. +inf means that the sample is impossible
         at k. Only a sample's own state and its neighbours are read: the rest may be
-        NaN. Leading axes are independent problems.
+        NaN. Leading axes are independent problems. Of a Dask array two numbers for each
+        sample come to memory, as the correlation takes whole series.
     counts : sequence of int (K,)
         How many samples each state has; their sum is N. ``u`` and ``counts`` are
         pymbar's u_kn and N_k.
@@ -196,13 +197,8 @@ def _difference(state, k, u):
 
 def _at_once(u, counts):
     """F, status, overlap and influences of all pairs, solved as one batch at nu = 1."""
-    xp, place, n, width = (
-        array_namespace(u),
-        device(u),
-        host.asarray(counts),
-        max(counts),
-    )
-    shape = *u.shape[:-2], len(counts) - 1, width
+    xp, n, width = array_namespace(u), host.asarray(counts), max(counts)
+    shape, place = (*u.shape[:-2], len(counts) - 1, width), device(u)
     data = xp.full(shape, math.inf, dtype=xp.float64, device=place)
     noise = xp.full(shape, -math.inf, dtype=xp.float64, device=place)
     for k, (r_data, r_noise) in enumerate(_log_ratios(u, counts)):

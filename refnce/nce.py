@@ -55,6 +55,7 @@ def loss(r_data, r_noise, F, *, nu=1.0):
     ----------
     r_data : array (..., n)
         Log-ratios log p~ - log q on data. Infinities take the limit of the formula.
+        They may be a Dask array in chunks of samples; results are then NumPy's.
     r_noise : array (..., m)
         Log-ratios on noise.
     F : float or array (...)
@@ -176,7 +177,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
 def grad_r(r_data, r_noise, F, *, nu=1.0):
     """Return dL/dr of every sample: the weights that a model's pullback takes.
 
-    Parameters and errors are those of `loss`.
+    Parameters and errors are those of `loss`. Of a Dask array the result is one, and
+    nothing is read yet.
 
     Returns
     -------

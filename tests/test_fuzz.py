@@ -148,7 +148,9 @@ def check(impl: Any, seed: int, number: int) -> None:
     most = UNITS_OF_TIED_ROOTS if tied else UNITS
     for name, passes in PASSES.items():
         solve = getattr(impl.logz, name)
-        z, both = solve(*arrays, nu=nu), solve(*batch, nu=nu)
+        # Beside three others bar would nearly always take all its updates.
+        some = [r[:2] if name == "bar" else r for r in batch]
+        z, both = solve(*arrays, nu=nu), solve(*some, nu=nu)
         status = int(z.status)
         if status in ENDED:
             assert (status == Status.CONVERGED) == exact.has_root, name

@@ -96,5 +96,6 @@ def part_of(r: Array) -> Array:
 
 
 def _thinned(chunk: Array) -> Array:
-    """At most 65,536 to 131,071 samples of a chunk."""
-    return chunk[..., :: max(1, chunk.shape[-1] // 65536)]
+    """At most 65,536 to 131,071 samples of a chunk, whose memory is then free."""
+    part = chunk[..., :: max(1, chunk.shape[-1] // 65536)]
+    return array_namespace(part).asarray(part, copy=True)

@@ -53,8 +53,9 @@ class Ratios:
         return Ratios(self.xp, pair, self.nu, self.dtype, self.is_lazy)
 
     def keep_exponentials(self) -> None:
-        """Make e^r once for every F that follows."""
-        if self.E is None and not self.is_lazy:
+        """Make e^r once for every F that follows, where it takes 256 MiB or less."""
+        r, s = self.pair
+        if self.E is None and not self.is_lazy and r.size + s.size <= 2**25:
             self.E = [self.xp.minimum(self.xp.exp(r), HUGE) for r in self.pair]
 
     def to_device(self, x):

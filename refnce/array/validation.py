@@ -220,7 +220,7 @@ def check_arrays(**arrays):
     for name, x in arrays.items():
         check_kind(name, x.__class__)
         if is_lazy(x):
-            recipe = "make the log-ratios lazily, and see docs/dask.md"
+            recipe = "compute it, or see docs/dask.md"
             raise invalid(name, "be in memory here", "a Dask array", recipe, TypeError)
         try:
             xp, space = array_namespace(one), array_namespace(x)

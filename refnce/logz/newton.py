@@ -25,6 +25,7 @@ from refnce.logz.series import LONG, SHORT
 PASSES = 6
 FEW = 16  # samples in all, for which phi is seldom nearly linear
 SUBSET = 1024
+HARD = 5  # passes over a part of the samples: then the bracketed solver was needed
 MAX_PASSES = 2200  # bisection alone needs no more between the extremes of float64
 
 
@@ -40,7 +41,8 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
         Weight of noise against data, from 1e-30 to 1e30.
     F0 : float or array (...), optional
         The start; by default halfway between the means of the samples or, on a CPU
-        where n or m is over 65536, the root of every 61st of them.
+        where n or m is over 65536, the root of every 61st of them. For Dask arrays it
+        is the root of parts of at most 16 chunks.
     xtol : float
         Tolerance of F; 0 for the last unit. With xtol > 0 the standard error and the
         overlap are right to 1e-5.
@@ -72,7 +74,9 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
     ratios, F0 = samples(r_data, r_noise, F0, nu, start=True)
     if sum(ratios.sizes) <= FEW and not ratios.is_lazy:
         return make_result(ratios, _bracketed(ratios, F0, xtol, 0))
-    F, is_reversed = _start(ratios) if F0 is None else (F0, False)
+    F, is_reversed, is_hard = _start(ratios) if F0 is None else (F0, False, False)
+    if is_hard and ratios.is_lazy:
+        return make_result(ratios, _bracketed(ratios, F, xtol, 0))
     ordered = ratios.like(ratios.pair[::-1]) if is_reversed else ratios
     to_start = F0 is None and not ratios.is_lazy
     found, certified, passes = _quick(ordered, F, xtol, int(to_start))
@@ -85,21 +89,23 @@ def newton(r_data, r_noise, *, nu=1.0, F0=None, xtol=0.0):
 
 
 def _start(ratios):
-    """Return a start, and whether data and noise are to be exchanged.
+    """Return a start, whether to exchange data and noise, and whether a run is hard.
 
     The start is halfway between the means of what is finite; for long samples it is the
-    root of every 61st. Data and noise are exchanged if nu = 1, which keeps the
-    root, and in every run the mean of the data is below that of the noise. phi' is then
-    above 1/2 where it was below.
+    root of a part of them, and a run is hard if that took the bracketed solver. Data
+    and noise are exchanged if nu = 1, which keeps the root, and in every run the mean
+    of the data is below that of the noise. phi' is then above 1/2 where it was below.
     """
     pair, nu = ratios.pair, ratios.nu
     if is_part := ratios.is_lazy or is_numpy(pair[0]) and max(ratios.sizes) > BLOCK:
         pair = [part_of(r) for r in pair]
     data, noise = _means(ratios, pair)
-    F = 0.5 * (data + noise - math.log(nu))
+    F, is_hard = 0.5 * (data + noise - math.log(nu)), False
     if is_part:
-        F = newton(*pair, nu=nu, xtol=1e-4).F
-    return where(abs(F) < math.inf, F, 0.0), nu == 1.0 and all_true(data < noise)
+        z = newton(*pair, nu=nu, xtol=1e-4)
+        F, is_hard = z.F, not all_true(z.evaluations < HARD)
+    F = where(abs(F) < math.inf, F, 0.0)
+    return F, nu == 1.0 and all_true(data < noise), is_hard
 
 
 def _means(ratios, pair):

@@ -19,13 +19,13 @@ from refnce.array import last_sum, over_chunks, where
 
 
 class Series(NamedTuple):
-    """Functions of the sums of powers of s_data (A) and s_noise (B).
+    """Functions of the sums of powers of s_data (A) and of s_noise (B).
 
     ``powers(ratios, F)`` returns A and B, each a list of sums over samples.
-    ``step(A, B, ratio)`` returns phi' at F, the step to the root of A = ratio B and a
-    bound on what it misses where phi' >= 1/2, ``moments(sums, d, n)`` the mean of
-    p (1 - p) and the variance of p after a step d. They are right to 1e-5 for steps of
-    at most ``longest[0]``, and to the last units for ``longest[1]``.
+    ``step(A, B, ratio)`` returns phi' at F, the step to the root of A = ratio B, and a
+    bound on what it misses where phi' >= 1/2. ``moments(sums, d, n)`` returns the mean
+    of p (1 - p) and the variance of p after a step d. They are right to 1e-5 for steps
+    of at most ``longest[0]``, and to the last units for ``longest[1]``.
     """
 
     powers: Callable[[Any, Any], Any]
