@@ -37,7 +37,7 @@ from functools import partial
 from refnce import nce
 from refnce.array import Array, array_namespace, asarray, check_arrays, check_count
 from refnce.array import device, host, interoperable, invalid, is_lazy
-from refnce.array import shape_of, to_numpy, where
+from refnce.array import shape_of, shipped, to_numpy, where
 from refnce.logz import newton
 from refnce.logz.result import TRUSTED_OVERLAP
 from refnce.sampling import effective_sample_size
@@ -172,6 +172,7 @@ def _log_ratios(u, counts):
             own = u[..., k : k + 2, ends[state] : ends[state + 1]]
             f = partial(_difference, state, k)
             if is_lazy(own):
+                f = shipped(f)
                 meta = own._meta.sum(axis=-2).astype(float)
                 own = own.rechunk({-2: 2})
                 pair.append(own.map_blocks(f, drop_axis=own.ndim - 2, meta=meta))

@@ -5,6 +5,7 @@ are joined in the order of the chunks, so that the result depends neither on the
 scheduler nor on the number of workers. Dask is not imported: its arrays bring it.
 """
 
+import inspect
 from typing import Any
 from uuid import uuid4
 
@@ -17,25 +18,59 @@ def is_lazy(r: Any) -> bool:
     return hasattr(r, "__dask_graph__")
 
 
+def shipped(f: Any) -> Any:
+    """Return ``f`` as a function that a worker can receive where refnce is missing.
+
+    It then raises RuntimeError. Dask itself ends a worker that cannot unpickle a task,
+    and waits for another worker for ever. What follows is therefore pickled by value.
+    """
+    import cloudpickle  # Dask requires it
+
+    pickled = cloudpickle.dumps(f)
+
+    def call(*args, **kwargs):
+        import pickle
+
+        try:
+            f = pickle.loads(pickled)
+        except (ImportError, AttributeError) as error:
+            remedy = "install refnce on the workers, in the version of the client"
+            raise RuntimeError(f"a Dask worker: {error}; {remedy}") from error
+        return f(*args, **kwargs)
+
+    call.__signature__ = inspect.signature(f)  # type: ignore[attr-defined]
+    return call  # in which Dask looks for block_id
+
+
 def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
     """Return [f(chunk, *runs)] over the chunks of ``r``, in their order, as NumPy's.
 
     ``f`` returns arrays over the runs, of which NumPy's ``runs`` has some. Chunks
     without samples are left out.
     """
+    ndim = r.ndim
 
     def on_worker(chunk):
-        found = host.empty((1,) * chunk.ndim, dtype=object)
+        sums, found = None, host.empty((1,) * ndim, dtype=object)
         with ignore_fp_errors():
             if chunk.shape[-1]:
-                found.flat[0] = tuple(map(to_numpy, f(chunk, *beside(chunk, runs))))
+                sums = tuple(map(to_numpy, f(chunk, *beside(chunk, runs))))
+        found.flat[0] = chunk.shape, sums
         return found
 
     # With a new name Dask neither looks at f nor takes an older result.
     name, chunks = f"refnce-{uuid4()}", tuple((1,) * k for k in r.numblocks)
     options = {"dtype": object, "meta": host.empty(0, object)}
-    parts = r.map_blocks(on_worker, name=name, chunks=chunks, **options).compute()
-    return [x for x in parts.ravel() if x is not None]
+    parts = r.map_blocks(shipped(on_worker), name=name, chunks=chunks, **options)
+    found = []
+    for k, (shape, sums) in enumerate(parts.compute().ravel()):
+        declared = *r.shape[:-1], r.chunks[-1][k]
+        if shape != declared:
+            reason = f"chunk {k} of a Dask array has shape {shape}, not {declared} as"
+            raise ValueError(f"{reason} its .chunks say: pass chunks= to map_blocks")
+        if sums is not None:
+            found.append(sums)
+    return found
 
 
 def beside(chunk: Array, arrays: Any) -> list[Array]:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import numpy
 
 from refnce.array.backend import STRICT, Array, load
+from refnce.array.chunks import is_lazy
 from refnce.array.validation import check_kind, check_same
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -45,10 +46,13 @@ def interoperable(function: Function) -> Function:
 def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     """``function(*args, **kwargs)`` with views of the arrays; its parameters' names."""
     arrays: list[Any] = []
+    lazy: list[str] = []
 
     def viewed(name, x):
         check_kind(name, x.__class__)
         if (library := _library(x.__class__)) is None:
+            if is_lazy(x):
+                lazy.append(name)
             return x
         try:
             view = _view(library, x)
@@ -66,6 +70,8 @@ def _on_views(function: Any, names: Any, args: Any, kwargs: Any) -> Any:
     for name, other, place, _ in arrays:
         check_same(first, name, "be arrays of one library", library, other)
         check_same(first, name, "be on one device", device, place, ValueError)
+    if lazy and library not in INSIDE:
+        check_same(first, lazy[0], "be arrays of one library", library, "dask")
     # CuPy makes new arrays on its current device.
     with view.device if hasattr(view.device, "__enter__") else nullcontext():
         result = function(*views, **options)

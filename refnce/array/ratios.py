@@ -9,7 +9,7 @@ from uuid import uuid4
 from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device
 from refnce.array.backend import host, ignore_fp_errors, is_numpy, machine_eps
 from refnce.array.backend import to_numpy, where
-from refnce.array.chunks import is_lazy, over_chunks
+from refnce.array.chunks import is_lazy, over_chunks, shipped
 from refnce.array.special import last_sum
 
 HUGE = 2.0**1000  # an e^r for which E/(S + E) is 1, and not inf/inf = nan
@@ -148,9 +148,8 @@ def over_samples(f, r, F):
         with ignore_fp_errors():
             return f(chunk, F) if chunk.size else chunk
 
-    return r.map_blocks(
-        on_worker, dtype=r.dtype, meta=r._meta, name=f"refnce-{uuid4()}"
-    )
+    name = f"refnce-{uuid4()}"
+    return r.map_blocks(shipped(on_worker), dtype=r.dtype, meta=r._meta, name=name)
 
 
 def where_certified(certified, values, exact, ratios, F):

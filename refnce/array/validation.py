@@ -12,7 +12,7 @@ from functools import lru_cache, partial
 import numpy
 
 from refnce.array.backend import array_namespace, asarray, device, to_numpy
-from refnce.array.chunks import is_lazy
+from refnce.array.chunks import is_lazy, shipped
 from refnce.array.ratios import Ratios
 
 LARGEST = sys.float_info.max
@@ -134,8 +134,10 @@ def _lazy(arrays):
                 f"call {name}.rechunk({{0: -1}})",
             )
             raise invalid(name, must, f"chunks {x.numblocks}", remedy)
-        meta = xp.astype(x._meta, xp.float64)
-        pair.append(x.map_blocks(partial(_checked, name), dtype=xp.float64, meta=meta))
+        if x.shape[-1] == 1:  # Dask would broadcast its axis, empty chunks and all
+            x = x.rechunk({x.ndim - 1: 1})
+        meta, f = xp.astype(x._meta, xp.float64), shipped(partial(_checked, name))
+        pair.append(x.map_blocks(f, dtype=xp.float64, meta=meta))
     return xp, pair
 
 

@@ -92,7 +92,7 @@ def _eight_of(is_noise, r, S):
     """
     xp, n = array_namespace(r), r.shape[-1]
     runs = host.broadcast_shapes(r.shape[:-1], S.shape[:-1])
-    width = max(BLOCK // math.prod(runs), 512) if is_numpy(r) else n
+    width = max(BLOCK // max(math.prod(runs), 1), 512) if is_numpy(r) else n
     buffers, parts = [xp.empty((*runs, min(width, n))) for _ in range(2)], []
     for k in range(0, n, width):
         q, p = (x[..., : n - k] for x in buffers)
