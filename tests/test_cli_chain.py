@@ -175,7 +175,9 @@ def test_bad_input_is_refused(run, tmp_path, capsys):
     assert_refused(run(TABLES[:1]), "at least two files")
     assert_refused(run([]), "FILE")
     assert_refused(command(capsys, tmp_path / "a", tmp_path / "b"), "No such file")
-    assert_refused(run(changed(1, 7, 2, np.nan)), "1 samples that are not", "states 1")
+    assert_refused(
+        run(changed(1, 7, 2, np.nan)), "1 samples of state 1 that are not", "at 1 and 2"
+    )
     assert_refused(run(changed(2, 7, 2, np.inf)), "a sample's own state", "states 1, 2")
     assert_refused(run(TABLES, "--chains", 7), "counts[0]", "multiple of chains = 7")
     assert_refused(run(TABLES, "--chains", 0), "chains must be")
