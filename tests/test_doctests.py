@@ -10,6 +10,7 @@ from tests import needs_docstrings
 from tests.test_api import MODULES
 
 FIGURES = ["diagnostics", "mnist.dequantize", "mnist.files", "mnist.gaussian"]
+FIGURES += ["mnist.mixture"]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
