@@ -7,7 +7,6 @@ nearest-neighbour classifier between samples and held-out digits, 1/2 for sample
 same law, 0 for samples that are told at once.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from figures import style
 from figures.diagnostics import diagnose
 from figures.mnist import experiment, network
+from figures.mnist.nearest import nearest_error
 from figures.parallel import parallel_map
 from figures.settings import Settings
 from refnce import sampling
@@ -111,19 +111,6 @@ def density(settings: Settings, noise: Any, theta: Any) -> Any:
         return r - 0.5 * xp.sum(z * z, axis=-1), dr @ factor - z
 
     return log_density
-
-
-def nearest_error(x: Any, y: Any) -> float:
-    """The leave-one-out error of the nearest neighbour in telling x from y.
-
-    x and y are (n, d); Lopez-Paz and Oquab 2017.
-    """
-    both = np.concatenate([x, y]).clip(0.0, 1.0)
-    square = np.sum(both**2, axis=-1)
-    distance = square[:, None] + square - 2.0 * both @ both.T
-    np.fill_diagonal(distance, math.inf)
-    own = np.arange(len(both)) < len(x)
-    return float(np.mean(own[distance.argmin(axis=-1)] != own))
 
 
 def _digits(image: Any) -> str:

@@ -58,10 +58,10 @@ def test_smoothing_adds_to_the_covariances():
 
 @REAL
 def test_mixture_of_real_digits_beats_their_gaussian():
-    """Nats per held-out image at smoothing 0.3: some 20 less than one Gaussian's."""
+    """Nats per held-out image at smoothing 0.3: 10.6 +- 0.2 under one Gaussian's."""
     digits, rng = mnist.read(FOLDER), make_rng(0)
     x = dequantize.dequantize(digits.train_images[:8000], rng)
     y = dequantize.dequantize(digits.test_images[:1000], rng)
     y += 0.3 * rng.standard_normal(y.shape)
     one, many = (smooth(fit_mixture(x, k, 50, 3, seed=0), 0.3) for k in (1, 10))
-    assert np.mean(many.log_density(y) - one.log_density(y)) > 10.0
+    assert np.mean(many.log_density(y) - one.log_density(y)) > 8.0
