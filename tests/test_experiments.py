@@ -22,11 +22,7 @@ def test_provenance(name):
     origin = numbers["provenance"]
     assert numbers["figure"] == name
     command = "python -m figures --out figures/gallery"
-    if name == "beyond03":
-        command = (
-            r"python -m figures beyond03 --mnist \S+ --out figures/gallery( --resume)?"
-        )
-    elif name in ON_MNIST:  # these take the folder, and were resumed after a kill
+    if name in ON_MNIST:  # these take the folder, and were resumed after a kill
         figures = r"python -m figures fig06 fig13 --mnist \S+"
         command = figures + " --out figures/gallery --resume"
     assert re.fullmatch(command, origin["command"])
