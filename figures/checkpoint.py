@@ -69,7 +69,7 @@ def save(path: Path, state: State, rows: dict[str, Any], own: dict[str, str]) ->
     arrays: dict[str, Any] = {}
 
     def stored(x: Any) -> dict[str, str]:
-        arrays[str(len(arrays))] = np.ascontiguousarray(to_numpy(x))
+        arrays[str(len(arrays))] = np.asarray(to_numpy(x), order="C")  # 0-d stays
         return {"array": str(len(arrays) - 1)}
 
     values = {name: getattr(state, name) for name in FIELDS}

@@ -7,7 +7,6 @@ nearest-neighbour classifier between samples and held-out digits, 1/2 for sample
 same law, 0 for samples that are told at once.
 """
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ import numpy as np
 from figures import style
 from figures.diagnostics import diagnose
 from figures.mnist import experiment, network
+from figures.mnist.nearest import nearest_error
 from figures.parallel import parallel_map
 from figures.settings import Settings
 from refnce import sampling
@@ -55,7 +55,7 @@ def compute(settings: Settings) -> dict[str, Any]:
         "samplers": samplers,
         "nearest_error": {k: nearest_error(x, again) for k, x in pictures.items()},
         "pictures": {
-            name: [_digits(image) for image in x[: SHOWN**2]]
+            name: [to_text(image) for image in x[: SHOWN**2]]
             for name, x in pictures.items()
         },
     }
@@ -113,20 +113,7 @@ def density(settings: Settings, noise: Any, theta: Any) -> Any:
     return log_density
 
 
-def nearest_error(x: Any, y: Any) -> float:
-    """The leave-one-out error of the nearest neighbour in telling x from y.
-
-    x and y are (n, d); Lopez-Paz and Oquab 2017.
-    """
-    both = np.concatenate([x, y]).clip(0.0, 1.0)
-    square = np.sum(both**2, axis=-1)
-    distance = square[:, None] + square - 2.0 * both @ both.T
-    np.fill_diagonal(distance, math.inf)
-    own = np.arange(len(both)) < len(x)
-    return float(np.mean(own[distance.argmin(axis=-1)] != own))
-
-
-def _digits(image: Any) -> str:
+def to_text(image: Any) -> str:
     """An image as a hexadecimal digit for each pixel, 0 black and f white."""
     levels = np.round(np.clip(image, 0.0, 1.0) * 15).astype(int)
     return "".join(f"{level:x}" for level in levels)
@@ -137,10 +124,7 @@ def draw(numbers: dict[str, Any]) -> Any:
     title = "Figure 13: images sampled from the learnt energy"
     figure, axes = style.canvas((1, len(pictures)), 3.4 * len(pictures), 4.3, title)
     for axis, (name, images) in zip(axes[0], pictures.items(), strict=True):
-        pixels = np.asarray([[int(level, 16) for level in image] for image in images])
-        tiles: Any = pixels.reshape(SHOWN, SHOWN, 28, 28).transpose(0, 2, 1, 3)
-        tiles = tiles.reshape(28 * SHOWN, 28 * SHOWN)
-        axis.imshow(tiles, cmap="gray", vmin=0, vmax=15, interpolation="nearest")
+        show_digits(axis, images)
         lines = [name]
         if name in numbers["samplers"]:
             own = numbers["samplers"][name]
@@ -150,9 +134,17 @@ def draw(numbers: dict[str, Any]) -> Any:
             lines.append(f"acceptance {own['acceptance']:.2f}, {hats}")
         lines.append(f"nearest-neighbour error {numbers['nearest_error'][name]:.2f}")
         axis.set_title("\n".join(lines), fontsize=8.5)
-        axis.set(xticks=[], yticks=[])
-        axis.grid(False)
     return figure
+
+
+def show_digits(axis: Any, images: list[str]) -> None:
+    """Draw images of ``to_text`` as SHOWN rows of SHOWN."""
+    pixels = np.asarray([[int(level, 16) for level in image] for image in images])
+    tiles: Any = pixels.reshape(SHOWN, SHOWN, 28, 28).transpose(0, 2, 1, 3)
+    tiles = tiles.reshape(28 * SHOWN, 28 * SHOWN)
+    axis.imshow(tiles, cmap="gray", vmin=0, vmax=15, interpolation="nearest")
+    axis.set(xticks=[], yticks=[])
+    axis.grid(False)
 
 
 def _number(x: float | None) -> str:

@@ -21,8 +21,16 @@ RING = distributions.RingMixture(dimension=2, components=5, radius=3.0)
 # The 8-Gaussians of Section 4.3.
 EIGHT = distributions.RingMixture(2, 8, radius=4.0 / 2**0.5, sd=0.5 / 2**0.5)
 PINWHEEL = distributions.Pinwheel()
+TURNED = np.array([[[0.6, 0.8]], [[1.0, 0.0]], [[0.0, 1.0]]])
+MIXTURE = distributions.GaussianMixture(
+    weights=np.array([0.5, 0.3, 0.2]),
+    means=np.array([[1.0, -2.0], [-2.0, 0.0], [3.0, 1.0]]),
+    directions=TURNED,
+    variances=np.array([[3.0], [0.5], [1.0]]),
+    rest=np.array([0.6, 2.0, 0.8]),
+)
 LAWS = {"unit": UNIT, "diagonal": DIAGONAL, "full": FULL}
-LAWS |= {"ring": RING, "eight": EIGHT, "pinwheel": PINWHEEL}
+LAWS |= {"ring": RING, "eight": EIGHT, "pinwheel": PINWHEEL, "mixture": MIXTURE}
 ALL = pytest.mark.parametrize("law", LAWS.values(), ids=LAWS)
 FAMILIES = pytest.mark.parametrize("law", [UNIT, DIAGONAL], ids=["unit", "diagonal"])
 X = 3.0 * make_rng(0).standard_normal((50, 2))

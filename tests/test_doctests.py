@@ -10,6 +10,8 @@ from tests import needs_docstrings
 from tests.test_api import MODULES
 
 FIGURES = ["diagnostics", "mnist.dequantize", "mnist.files", "mnist.gaussian"]
+FIGURES += ["mnist.mixture", "mnist.nearest", "mnist.classifier", "mnist.frechet"]
+FIGURES += ["mnist.annealed"]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

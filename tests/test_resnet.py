@@ -99,3 +99,26 @@ def test_images_of_another_size_are_refused():
     params, x, _ = drawn(6)
     with pytest.raises(ValueError, match=says):
         network.log_ratio(WIDTHS)(params, x)
+
+
+def test_small_log_ratio_has_one_block_a_stage_and_its_own_gradient():
+    """A central difference with h = 1e-6 errs by h^2 and by eps/h, some 1e-9.
+
+    A rectifier that changes sign within h would add an error of h times its slope.
+    """
+    shapes = network.small_log_ratio_shapes((3, 4, 5), features=6)
+    weights = [name for name in shapes if name.endswith("weight")]
+    assert sum("branch" in name for name in weights) == 6 and len(weights) == 10
+    assert Flat(network.small_log_ratio_shapes()).count == 182_736
+    g, layer, h = make_rng(7), network.small_log_ratio((3, 4, 5), side=9), 1e-6
+    params = network.log_ratio_init_params(shapes, g) | {"x": g.normal(size=(4, 81))}
+    params = {k: p + 0.1 * g.normal(size=p.shape) for k, p in params.items()}
+    v, dr = {k: g.normal(size=p.shape) for k, p in params.items()}, g.normal(
+        size=(4, 1)
+    )
+    _, gradient = evaluated(layer, params, dr)
+    slope = sum(np.sum(gradient[k] * v[k]) for k in params)
+    moved = ({k: p + s * v[k] for k, p in params.items()} for s in (h, -h))
+    high, low = (np.sum(evaluated(layer, each, dr)[0] * dr) for each in moved)
+    assert abs((high - low) / (2.0 * h) - slope) < 1e-6 * abs(slope)
+    assert layer({k: params[k] for k in shapes}, params["x"])[0].shape == (4, 1)

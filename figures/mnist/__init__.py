@@ -1,1 +1,1 @@
-"""MNIST for Figures 6 and 13: its files, and images of bytes as continuous data."""
+"""MNIST for Figures 6, 13 and beyond03: files, continuous images, models, measures."""

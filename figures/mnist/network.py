@@ -1,4 +1,4 @@
-"""The log-ratio of MNIST: ResNet-18 and a quadratic head on rows of pixels."""
+"""Log-ratios of MNIST: a residual network and a quadratic head on rows of pixels."""
 
 import math
 from functools import partial
@@ -8,9 +8,10 @@ from refnce.array import Array, array_namespace, invalid, shape_of
 from refnce.nn import chain, quadratic_head, resnet18, resnet18_shapes
 from refnce.nn.layer import Layer, Output, Params, output
 from refnce.nn.params import Shapes
-from refnce.nn.resnet import FULL
+from refnce.nn.resnet import FULL, resnet, resnet_shapes
 
 NARROW = (16, 32, 64, 128)
+SMALL = (24, 48, 96)
 
 
 def log_ratio(
@@ -23,7 +24,23 @@ def log_ratio(
 
 def log_ratio_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
     """Shapes of the parameters of ``log_ratio``."""
-    shapes = resnet18_shapes(widths, features)
+    return _with_head(resnet18_shapes(widths, features), features)
+
+
+def small_log_ratio(widths: tuple[int, ...] = SMALL, side: int = 28) -> Layer:
+    """Return ``log_ratio`` with a stem of stride 2 and one block a stage."""
+    body = resnet(widths, blocks=1, stride=2)
+    return chain(partial(_rows_to_images, side), body, quadratic_head)
+
+
+def small_log_ratio_shapes(
+    widths: tuple[int, ...] = SMALL, features: int = 64
+) -> Shapes:
+    """Shapes of the parameters of ``small_log_ratio``."""
+    return _with_head(resnet_shapes(widths, features, blocks=1), features)
+
+
+def _with_head(shapes: Shapes, features: int) -> Shapes:
     head = {"2.triangle": (features, features), "2.b": (features,)}
     return {f"1.{name}": shape for name, shape in shapes.items()} | head
 

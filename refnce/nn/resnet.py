@@ -44,9 +44,7 @@ def resnet18(widths: tuple[int, ...] = FULL) -> Layer:
     >>> y.shape
     (5, 3)
     """
-    blocks = [_block(stride) for *_, stride in _blocks(widths)]
-    features = leaky_relu, average_pool, linear
-    return chain(_from_nchw, convolution(), *blocks, *features)
+    return resnet(widths)
 
 
 def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shapes:
@@ -70,13 +68,25 @@ def resnet18_shapes(widths: tuple[int, ...] = FULL, features: int = 128) -> Shap
     >>> nn.resnet18_shapes()["2.branch.1.weight"]
     (64, 64, 3, 3)
     """
+    return resnet_shapes(widths, features)
+
+
+def resnet(widths: tuple[int, ...], blocks: int = 2, stride: int = 1) -> Layer:
+    """``resnet18`` with another number of blocks a stage and stride of the stem."""
+    stages = [_block(halving) for *_, halving in _blocks(widths, blocks)]
+    features = leaky_relu, average_pool, linear
+    return chain(_from_nchw, convolution(stride), *stages, *features)
+
+
+def resnet_shapes(widths: tuple[int, ...], features: int, blocks: int = 2) -> Shapes:
+    """Shapes of the parameters of ``resnet``."""
     layers: Shapes = {"1": (widths[0], 1, 3, 3)}
-    for k, (before, after, stride) in enumerate(_blocks(widths), 2):
+    for k, (before, after, stride) in enumerate(_blocks(widths, blocks), 2):
         layers |= {f"{k}.branch.1": (after, before, 3, 3)}
         layers |= {f"{k}.branch.3": (after, after, 3, 3)}
         if stride > 1:
             layers |= {f"{k}.shortcut": (after, before, 1, 1)}
-    layers |= {f"{2 * len(widths) + 4}": (features, widths[-1])}
+    layers |= {f"{blocks * len(widths) + 4}": (features, widths[-1])}
     shapes: Shapes = {}
     for name, shape in layers.items():
         shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
@@ -107,11 +117,11 @@ def residual(branch: Layer, shortcut: Layer = IDENTITY) -> Layer:
     return layer
 
 
-def _blocks(widths: tuple[int, ...]) -> list[tuple[int, int, int]]:
-    """(channels in, channels out, stride) of each block."""
-    blocks = [(widths[0], widths[0], 1)] * 2
+def _blocks(widths: tuple[int, ...], count: int) -> list[tuple[int, int, int]]:
+    """(channels in, channels out, stride) of each block, ``count`` a stage."""
+    blocks = [(widths[0], widths[0], 1)] * count
     for before, after in zip(widths, widths[1:], strict=False):
-        blocks += [(before, after, 2), (after, after, 1)]
+        blocks += [(before, after, 2), *[(after, after, 1)] * (count - 1)]
     return blocks
 
 
