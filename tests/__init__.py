@@ -13,5 +13,6 @@ for file in Path(__file__).parent.glob("*.py"):
     pytest.register_assert_rewrite(f"tests.{file.stem}")
 
 needs_docstrings = pytest.mark.skipif(
-    sys.flags.optimize > 1, reason="python -OO removes docstrings"
+    sys.flags.optimize > 1,
+    reason="python -OO removes docstrings, which ArviZ too needs",
 )

@@ -8,8 +8,10 @@ pytest.importorskip("arviz_stats", reason="arviz-stats is missing: the figures n
 from figures.diagnostics import diagnose  # noqa: E402
 from refnce.array import make_rng  # noqa: E402
 from refnce.sampling import effective_sample_size  # noqa: E402
+from tests import needs_docstrings  # noqa: E402
 
 
+@needs_docstrings
 def test_split_r_hat_detects_distant_and_drifting_chains():
     x = make_rng(24).normal(size=(101, 4, 1))
     halves = np.concatenate([x[:50], x[51:]], axis=1)[..., 0]  # less the middle step
@@ -23,6 +25,7 @@ def test_split_r_hat_detects_distant_and_drifting_chains():
     assert diagnose(x + np.linspace(0.0, 3.0, 101)[:, None, None])[0][0] > 1.15
 
 
+@needs_docstrings
 def test_diagnostics_are_nan_for_a_constant_or_infinite_chain():
     """A3: one constant chain of 16 has no influence on R-hat by itself."""
     x = make_rng(27).normal(size=(500, 2, 16, 3))

@@ -13,6 +13,7 @@ from unittest.mock import MagicMock, Mock
 import numpy as np
 import pytest
 
+from tests import needs_docstrings
 from tests.gallery import GALLERY  # or skips
 
 import figures
@@ -32,6 +33,7 @@ def run(folder, *arguments):
     return numbers
 
 
+@needs_docstrings
 def test_quick_run_of_all(tmp_path):
     assert command.main(["--quick", "--out", str(tmp_path)]) == 0
     mnist = mnist_files.find() is not None

@@ -15,6 +15,7 @@ from refnce.array import backend, make_rng as rng
 from refnce.nn.params import Flat
 from refnce.sampling import effective_sample_size
 from refnce.train import models
+from tests import needs_docstrings
 from tests.libraries import OTHERS, or_skip
 
 HMC = sys.modules["refnce.sampling.hmc"]  # the package's ``hmc`` is the function
@@ -304,6 +305,7 @@ def autoregression(phi, steps, chains, seed=25):
     return x
 
 
+@needs_docstrings
 @pytest.mark.parametrize("phi", [0.0, 0.5, 0.9, -0.5])
 @pytest.mark.parametrize("steps, chains", [(1000, 4), (401, 1), (200, 16)])
 def test_ess_agrees_with_arviz(phi, steps, chains):
