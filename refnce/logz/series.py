@@ -35,11 +35,12 @@ class Series(NamedTuple):
 
 
 def _four_powers(ratios, F):
-    def powers(p):
-        square = p * p
-        return last_sum(p), dot(p, p), dot(p, square), dot(square, square)
+    return ratios.over_sigmoids(F, _four_of)
 
-    return ratios.over_sigmoids(F, powers)
+
+def _four_of(p):
+    square = p * p
+    return last_sum(p), dot(p, p), dot(p, square), dot(square, square)
 
 
 def _reversed_series(A, B, ratio):
