@@ -26,7 +26,7 @@ CALLS = {
 
 @pytest.mark.claim(
     "Test vectors",
-    "every function of the oracle surface, expfam.covariance apart, answers the"
+    "every function of the oracle surface except expfam.covariance answers the"
     " certified test vectors, each within 4 of its units",
     kind="theorem",
     where="refnce.conformance",

@@ -70,7 +70,8 @@ def test_coverage_reruns(numbers):
     here = coverage.harmonic(there["chains"], 100, make_rng(0, 33))
     for way, error in there["mean_error"].items():
         assert here["mean_error"][way] == pytest.approx(error, rel=1e-6)
-        # A chain that is off by one error to the last digits may count or not.
+        # Chains that are off by one error to the last digits may count or not: 2 of
+        # the 2,000.
         assert here["shares"][way] == pytest.approx(there["shares"][way], abs=1e-3)
 
 
@@ -150,6 +151,7 @@ def test_benzene_beside_alchemlyb(numbers):
         total, error = found["total"]["chain"]
         bar, squares = found["total"]["BAR"]
         mbar, mbar_error = found["total"]["MBAR"]
+        # The expected totals have four decimals.
         assert total == pytest.approx(expected, abs=1e-4) and found["trusted"]
         assert found["pairs_off_BAR"] < 1e-10 and total == pytest.approx(bar)
         assert squares < 0.8 * error and abs(total - mbar) < mbar_error

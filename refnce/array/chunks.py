@@ -73,6 +73,22 @@ def over_chunks(f: Any, r: Array, runs: Any) -> list[Any]:
     return found
 
 
+def over_samples(f, r, F):
+    """f(r, F) of every sample (..., n), of a Dask array when it is asked for."""
+    if not is_lazy(r):
+        return f(r, F)
+    shape = *host.broadcast_shapes(F.shape, r.shape[:-1]), r.shape[-1]
+    if shape != r.shape:
+        r = host.broadcast_to(r, shape)
+
+    def on_worker(chunk):
+        with ignore_fp_errors():
+            return f(chunk, F) if chunk.size else chunk
+
+    name = f"refnce-{uuid4()}"
+    return r.map_blocks(shipped(on_worker), dtype=r.dtype, meta=r._meta, name=name)
+
+
 def beside(chunk: Array, arrays: Any) -> list[Array]:
     """NumPy's ``arrays`` on the device of ``chunk``."""
     if is_numpy(chunk):

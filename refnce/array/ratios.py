@@ -4,12 +4,10 @@ Leading axes are runs, the last axis is samples.
 """
 
 from typing import Any
-from uuid import uuid4
 
 from refnce.array.backend import BLOCK, all_true, array_namespace, asarray, device
-from refnce.array.backend import host, ignore_fp_errors, is_numpy, machine_eps
-from refnce.array.backend import to_numpy, where
-from refnce.array.chunks import is_lazy, over_chunks, shipped
+from refnce.array.backend import host, is_numpy, machine_eps, to_numpy, where
+from refnce.array.chunks import is_lazy, over_chunks
 from refnce.array.special import last_sum
 
 HUGE = 2.0**1000  # an e^r for which E/(S + E) is 1, and not inf/inf = nan
@@ -97,7 +95,7 @@ class Ratios:
 
     def over_sigmoids(self, F, f):
         """The sums that f(s) returns for s_data, and for s_noise."""
-
+        # What follows travels to Dask workers: it must not hold the samples.
         minimum, kept = self.xp.minimum, self.E is not None
 
         def noise(E, S):
@@ -134,22 +132,6 @@ def over_blocks(f, r, *runs, join=totals):
     own = [[x[k] if hasattr(x, "shape") else x for x in runs] for k in blocks]
     parts = [f(r[k], *x) for k, x in zip(blocks, own)]
     return [xp.concat(x) for x in zip(*parts)]
-
-
-def over_samples(f, r, F):
-    """f(r, F) of every sample (..., n), of a Dask array when it is asked for."""
-    if not is_lazy(r):
-        return f(r, F)
-    shape = *host.broadcast_shapes(F.shape, r.shape[:-1]), r.shape[-1]
-    if shape != r.shape:
-        r = host.broadcast_to(r, shape)
-
-    def on_worker(chunk):
-        with ignore_fp_errors():
-            return f(chunk, F) if chunk.size else chunk
-
-    name = f"refnce-{uuid4()}"
-    return r.map_blocks(shipped(on_worker), dtype=r.dtype, meta=r._meta, name=name)
 
 
 def where_certified(certified, values, exact, ratios, F):

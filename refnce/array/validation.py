@@ -129,11 +129,8 @@ def _lazy(arrays):
             raise invalid(name, "have chunks of known sizes", "unknown sizes", remedy)
         check_samples(**{name: _like(x)})
         if max(x.numblocks[:-1], default=1) > 1:
-            must, remedy = (
-                "have its runs in one chunk",
-                f"call {name}.rechunk({{0: -1}})",
-            )
-            raise invalid(name, must, f"chunks {x.numblocks}", remedy)
+            must, got = "have its runs in one chunk", f"chunks {x.numblocks}"
+            raise invalid(name, must, got, f"call {name}.rechunk({{0: -1}})")
         if x.shape[-1] == 1:  # Dask would broadcast its axis, empty chunks and all
             x = x.rechunk({x.ndim - 1: 1})
         meta, f = xp.astype(x._meta, xp.float64), shipped(partial(_checked, name))

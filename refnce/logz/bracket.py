@@ -27,10 +27,8 @@ def bracket(ratios):
         if all_true((lo > -math.inf) & (hi < math.inf)):
             return lo, hi, 0.0 * lo
     data, noise = (ratios.over(_finite, r, join=_joined) for r in pair)
-    (lo_data, hi_data, a_minus, a_plus), (lo_noise, hi_noise, b_minus, b_plus) = (
-        data,
-        noise,
-    )
+    lo_data, hi_data, a_minus, a_plus = data
+    lo_noise, hi_noise, b_minus, b_plus = noise
     # tau n m and (W - tau) n m, from counts: either may be 0.
     above = -count_difference(a_minus, b_minus, (n, m), nu)
     below = count_difference(n - a_plus, m - b_plus, (n, m), nu)

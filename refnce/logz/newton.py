@@ -125,10 +125,11 @@ def _quick(ratios, F, xtol, passes):
     """Return the fields of a LogZ, where they are certified, and the passes."""
     nu, (n, m) = ratios.nu, ratios.sizes
     eps, tol, log_nu = ratios.eps, max(xtol, ratios.eps), math.log(nu)
-    series = LONG if ratios.is_lazy else SHORT
+    series, ratio = LONG if ratios.is_lazy else SHORT, nu * (n / m)
+    # SHORT extrapolates standard error and overlap over the last step to its cube.
+    longest = 0.02 if xtol > 0.0 or series is LONG else eps**0.25 / 4.0
     # Far from 0 samples are shifted: r - c is exact from c/2 to 2c, and elsewhere the
     # sample is too far from a root near c to matter.
-    ratio = nu * (n / m)
     near, shift, step, original = abs(F + log_nu) <= nce.FAR, 0.0, 0.0, ratios
     if not all_true(near):
         shift = where(near, 0.0, F)
@@ -141,7 +142,7 @@ def _quick(ratios, F, xtol, passes):
         F = F + step
         A, B = series.powers(ratios, F)
         slope, step, missed = series.step(A, B, ratio)
-        certified = (missed <= tol) & (abs(step) <= series.longest[xtol == 0.0])
+        certified = (missed <= tol) & (abs(step) <= longest)
         hopeful = (slope >= 0.5) & (A[0] >= n * nce.TINY) & (B[0] >= m * nce.TINY)
         if all_true(certified >= hopeful):  # certified, or not hopeful
             break
