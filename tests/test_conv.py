@@ -1,7 +1,5 @@
 """The convolution is the definition's; test_resnet.py compares it with PyTorch."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 from hypothesis import given, strategies as st
@@ -57,15 +55,22 @@ def test_conv3x3_is_the_definition(stride, n, C, O, H, W, seed):
 
 
 @strides
-def test_blocks_of_rows(monkeypatch, stride):
-    """In blocks of any number of rows the same output, and gradients that add up."""
-    params, x, g = drawn(3, 7, 3, 2, 9, 6)
-    layer, arrays = partial(nn.conv3x3, stride=stride), params | {"x": x}
-    dy = g.normal(size=layer(params, x)[0].shape)
-    right = evaluated(layer, arrays, dy)
-    for rows in (0, 1, 2, 4, 100):
-        monkeypatch.setattr(conv, "CACHE", rows * 9 * 3 * 7 * dy.shape[-1])
-        assert_all_close(evaluated(layer, arrays, dy), right, EPS / 8)
+@pytest.mark.parametrize("k", [1, 3])
+@pytest.mark.parametrize("height, width", [(9, 6), (4, 5), (1, 2), (2, 1)])
+def test_rows_of_the_kernel_and_all_at_once_agree(
+    monkeypatch, height, width, k, stride
+):
+    """The CPU's views and the other devices' copy: the same output and gradients."""
+    g, channels = make_rng(3), conv.FEW
+    weight = g.normal(size=(2, 1, 5, channels, k, k))
+    arrays = {"weight": weight, "bias": g.normal(size=(4, 5))}
+    arrays["x"] = g.normal(size=(4, height, width, channels, 7))
+    layer = convolution(stride)
+    dy = g.normal(size=layer(arrays, arrays["x"])[0].shape)
+    by_rows = evaluated(layer, arrays, dy)
+    monkeypatch.setattr(conv, "is_numpy", lambda x: False)
+    monkeypatch.setattr(conv, "device", lambda x: "cpu")
+    assert_all_close(by_rows, evaluated(layer, arrays, dy), EPS)
 
 
 @strides

@@ -1,16 +1,21 @@
-"""Convolution by im2col, and the mean over pixels.
+"""Convolution as products of matrices, and the mean over pixels.
 
-Inside a network images are (..., H, W, C, n). The numbers of one pixel, all channels
-of all n images, are then contiguous, and im2col copies blocks of that size.
+Inside a network images are (..., H, W, C, n). The numbers of k neighbouring pixels of
+a row, all channels of all n images, are then contiguous: what one row of a k x k kernel
+sees is a matrix (k C, n) without a copy.
 """
 
 from functools import partial
+from typing import Any
 
 from refnce.array import Array, array_namespace, check_arrays, device, invalid, is_numpy
 from refnce.array import runs_shape, shape_of, shown
 from refnce.nn.layer import Gradients, Layer, Output, Params, output, unbroadcast
 
-CACHE = 1 << 18  # numbers in a block of columns on a CPU
+# (part, pixels, views): what ``part`` of the kernel's k k C entries adds to ``pixels``
+# of the output is its product with ``views``, one after another along C.
+Share = tuple[slice, tuple[slice, slice], list[Array]]
+FEW = 4  # channels; with fewer, the products of single rows of a kernel are slow
 
 
 def conv3x3(params: Params, x: Array, *, stride: int = 1) -> Output:
@@ -68,8 +73,9 @@ def convolution(stride: int = 1) -> Layer:
     """The convolution with ``stride`` as a layer on images (..., H, W, C, n).
 
     The kernel is k x k, k = 3 or 1, as its weight (..., out, in, k, k) says, and each
-    image is padded with k // 2 zeros. A column holds what one output pixel sees of one
-    image. Each matrix product makes the pixels of one or more rows of the output.
+    image is padded with k // 2 zeros. On a CPU each matrix product is the share of one
+    row of the kernel in one column of the output: it needs no copy, and no zeros. On
+    other devices a call costs more than a copy, and one product makes all pixels.
     """
     if stride not in (1, 2):
         raise invalid("stride", "be 1 or 2", shown(stride))
@@ -80,38 +86,44 @@ def convolution(stride: int = 1) -> Layer:
         height, width = -(-H // stride), -(-W // stride)
         out, k = weight.shape[-4], weight.shape[-1]
         zeros = partial(xp.zeros, dtype=x.dtype, device=device(x))
-        seen = partial(_seen, k=k, stride=stride, width=width)
         # (..., out, in, k, k) -> (..., 1, 1, out, k k in)
         matrix = xp.moveaxis(weight, -3, -1)
         matrix = xp.reshape(matrix, (*weight.shape[:-4], 1, 1, out, k * k * channels))
         one = (..., 0, 0, 0, slice(None))
         runs = runs_shape(x=x[one], weight=weight[one], bias=bias)
-        padded = zeros((*x.shape[:-4], H + k - 1, W + k - 1, channels, n))
-        inside = [slice(k // 2, k // 2 + size) for size in (H, W)]
-        padded[..., *inside, :, :] = x
-        y = zeros((*runs, height, width, out, n))
-        # On a CPU the columns of a block of rows fit in its cache.
-        few = CACHE // max(1, width * k * k * channels * n) if is_numpy(x) else height
-        tops = range(0, height, max(1, few))
-        blocks = [slice(top, min(top + tops.step, height)) for top in tops]
-        for rows in blocks:
-            product = matrix @ xp.concat(seen(padded, rows), axis=-2)
-            y[..., rows, :, :, :] = product + bias[..., None, None, :, None]
+        by_rows = is_numpy(x) and channels >= FEW
+        shares, pad = (_by_rows, 0) if by_rows else (_at_once, k // 2)
+        inside = [slice(pad, pad + size) for size in (H, W)]
+        padded = x
+        if pad:
+            padded = zeros((*x.shape[:-4], H + 2 * pad, W + 2 * pad, channels, n))
+            padded[..., *inside, :, :] = x
+        seen = shares(padded, k, stride)
+        y = xp.empty((*runs, height, width, out, n), dtype=x.dtype, device=device(x))
+        y[...] = bias[..., None, None, :, None]
+        for part, pixels, views in seen:
+            made = y[..., *pixels, :, :]
+            made += matrix[..., part] @ _joined(views, xp)
 
         def x_vjp(dy: Array) -> Array:
+            if by_rows and stride == 1:
+                # Overlapping windows are then read, not written.
+                turned = xp.flip(xp.moveaxis(weight, -4, -3), axis=(-2, -1))
+                dx, _ = layer({"weight": turned, "bias": zeros((channels,))}, dy)
+                return unbroadcast(dx, x.shape)
             dpadded = zeros((*runs, *padded.shape[-4:]))
-            for rows in blocks:
-                dcolumns = matrix.mT @ dy[..., rows, :, :, :]
-                for m, view in enumerate(seen(dpadded, rows)):
-                    view += dcolumns[..., channels * m : channels * (m + 1), :]
+            for part, pixels, views in shares(dpadded, k, stride):
+                dseen = matrix[..., part].mT @ dy[..., *pixels, :, :]
+                size = dseen.shape[-2] // len(views)
+                for m, view in enumerate(views):
+                    view += dseen[..., size * m : size * (m + 1), :]
             return unbroadcast(dpadded[..., *inside, :, :], x.shape)
 
         def params_vjp(dy: Array) -> Params:
             dmatrix = zeros((*runs, k * k * channels, out))
-            for rows in blocks:
-                columns = xp.concat(seen(padded, rows), axis=-2)
-                products = columns @ dy[..., rows, :, :, :].mT
-                dmatrix += xp.sum(products, axis=(-4, -3))
+            for part, pixels, views in seen:
+                products = _joined(views, xp) @ dy[..., *pixels, :, :].mT
+                dmatrix[..., part, :] += xp.sum(products, axis=(-4, -3))
             dweight = xp.reshape(dmatrix, (*runs, k, k, channels, out))
             dweight = xp.moveaxis(dweight, (-1, -2), (-4, -3))
             dbias = unbroadcast(xp.sum(dy, axis=(-4, -3, -1)), bias.shape)
@@ -122,16 +134,42 @@ def convolution(stride: int = 1) -> Layer:
     return layer
 
 
-def _seen(padded: Array, rows: slice, k: int, stride: int, width: int) -> list[Array]:
-    """k k views (..., rows, width, C, n): what each entry of the kernel multiplies.
+def _by_rows(x: Array, k: int, stride: int) -> list[Share]:
+    """What each row of the kernel adds to each column of pixels, in one view of x."""
+    (H, W, channels, n), xp = x.shape[-4:], array_namespace(x)
+    rows = [_inside(i - k // 2, H, stride) for i in range(k)]
+    shares = []
+    for column in range(-(-W // stride)):
+        start = stride * column - k // 2
+        left, right = max(start, 0), min(start + k, W)
+        size = channels * (right - left)
+        for i, (made, seen) in enumerate(rows):
+            view = x[..., seen, left:right, :, :]
+            view = xp.reshape(view, (*view.shape[:-3], 1, size, n))
+            first = channels * (k * i + left - start)
+            pixels = made, slice(column, column + 1)
+            shares.append((slice(first, first + size), pixels, [view]))
+    return shares
 
-    One after another along C, they are the columns (..., rows, width, k k C, n).
-    """
-    top, bottom = stride * rows.start, stride * (rows.stop - 1) + 1
-    right = stride * (width - 1) + 1
-    down = [slice(top + i, bottom + i, stride) for i in range(k)]
-    across = [slice(j, right + j, stride) for j in range(k)]
-    return [padded[..., i, j, :, :] for i in down for j in across]
+
+def _inside(offset: int, size: int, stride: int) -> tuple[slice, slice]:
+    """The outputs r whose input stride r + offset exists, and these inputs."""
+    made = slice(max(0, -offset), -((max(0, offset) - size) // stride))
+    start, stop = (stride * r + offset for r in (made.start, made.stop))
+    return made, slice(start, stop, stride)
+
+
+def _at_once(padded: Array, k: int, stride: int) -> list[Share]:
+    """The whole kernel and all pixels, in k k views of ``padded``."""
+    H, W = (size - k + 1 for size in padded.shape[-4:-2])
+    down = [slice(i, i + H, stride) for i in range(k)]
+    across = [slice(j, j + W, stride) for j in range(k)]
+    views = [padded[..., i, j, :, :] for i in down for j in across]
+    return [(slice(None), (slice(None), slice(None)), views)]
+
+
+def _joined(views: list[Array], xp: Any) -> Array:
+    return views[0] if len(views) == 1 else xp.concat(views, axis=-2)
 
 
 def nchw_to_hwcn(x: Array) -> Array:

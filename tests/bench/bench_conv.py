@@ -103,7 +103,7 @@ def step_ratio(widths: tuple[int, ...], dtype: str) -> float:
 
 
 if __name__ == "__main__":
-    # im2col may take 1.6 times as long as Winograd's transforms (355 lines) might: 1.5
+    # Products may take 1.6 times the time of Winograd's transforms (355 lines): 1.5
     # for the narrow network, 1.0 for the standard one, 0.5 for it in float64.
     narrow, standard, double = (2.4, 1.5), (1.6, 1.0), (0.8, 0.5)
     for side, full in ((28, 64), (14, 128), (7, 256), (4, 512)):
