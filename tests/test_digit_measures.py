@@ -150,7 +150,7 @@ def test_classifier_of_real_digits():
 
 QUADRATIC = np.array([[2.0, 0.5], [0.5, 1.0]])
 LINEAR = np.array([1.0, -0.5])
-SHORT = {"chains": 5, "steps": 8, "warmup": 4}
+SHORT = {"chains": 16, "steps": 2}
 
 
 def ratio(x):
@@ -176,12 +176,12 @@ def exact_log_z(law):
 def test_annealed_log_z_is_that_of_a_closed_form(name):
     """Within 5 standard errors; fails 6 times in ten million seeds."""
     library, law = or_skip(name), mixture(4, k=3, p=1, d=2)
-    betas, like = [0.0, 0.1, 0.4, 1.0], library(np.zeros(1))
-    found = anneal(law, ratio, betas, make_rng(0), like, chains=40, steps=40, warmup=30)
+    like, options = library(np.zeros(1)), {"chains": 128, "steps": 2, "warmup": 60}
+    found = anneal(law, ratio, make_rng(0), like, **options)
     assert abs(found.log_z - exact_log_z(law)) < 5.0 * found.error
-    assert 0.0 < found.error < 0.1 and found.trusted
+    assert 0.0 < found.error < 0.2 and len(found.betas) > 2
     assert 0.5 < found.acceptance < 1.0 and 0.05 < found.overlap < 1.0
-    assert to_numpy(found.samples).shape == (40, 40, 2)
+    assert to_numpy(found.samples).shape == (2, 128, 2)
     assert found.samples.device == like.device
 
 
@@ -191,15 +191,45 @@ def test_annealed_log_z_of_the_noise_itself_is_zero():
     def flat(x):
         return 0.0 * x[:, 0], 0.0 * x
 
-    found = anneal(law, flat, [0.0, 1.0], make_rng(0), np.zeros(1), **SHORT)
-    assert found.log_z == found.error == 0.0
+    found = anneal(law, flat, make_rng(0), np.zeros(1), **SHORT)
+    assert found.log_z == found.error == 0.0 and found.betas == [0.0, 1.0]
     x = law.sample(make_rng(1), 4000)
     value, error = nats(law.log_density(x), found)
     spread = law.log_density(x).std() / 4000**0.5
     assert value == -law.log_density(x).mean() and error == pytest.approx(spread, 1e-3)
 
 
-@pytest.mark.parametrize("betas", [[0.0, 0.5], [0.1, 1.0], [0.0, 0.7, 0.5, 1.0], []])
-def test_betas_that_do_not_rise_from_0_to_1_are_refused(betas):
-    with pytest.raises(ValueError, match="betas must increase from 0 to 1; got"):
-        anneal(mixture(d=5), ratio, betas, make_rng(0), np.zeros(1), **SHORT)
+def test_error_of_annealing_is_the_spread_of_repetitions():
+    """Over 60 seeds, z of mean square 1 within 4 errors; fails in 2 of 10^4 seeds.
+
+    The jackknife's 15 degrees of freedom make z^2 that of Student's t, of mean 1.15 and
+    variance 3.6. One Gaussian, because chains do not change modes in few moves.
+    """
+    law, options = mixture(4, k=1, p=1, d=2), {"chains": 64, "steps": 1, "warmup": 5}
+    exact, scores = exact_log_z(law), []
+    for seed in range(60):
+        found = anneal(law, ratio, make_rng(seed, 1), np.zeros(1), **options)
+        scores.append((found.log_z - exact) / found.error)
+    assert abs(np.mean(np.square(scores)) - 1.15) < 4.0 * (3.6 / 60) ** 0.5
+
+
+def test_each_beta_keeps_half_of_the_samples():
+    law, options = mixture(4, k=3, p=1, d=2), {"chains": 512, "steps": 1}
+    found = anneal(law, ratio, make_rng(0), np.zeros(1), **options)
+    r = ratio(law.sample(make_rng(0), 1, 512)[0])[0]
+    w = np.exp(found.betas[1] * r)
+    assert np.sum(w) ** 2 / np.sum(w**2) / 512 == pytest.approx(0.5, abs=0.002)
+    assert found.betas[0] == 0.0 and found.betas[-1] == 1.0
+    assert np.all(np.diff(found.betas) > 0.0)
+
+
+def test_annealing_refuses_few_chains_and_ratios_that_are_not_finite():
+    law = mixture(4, k=2, p=1, d=2)
+    with pytest.raises(ValueError, match="chains must be at least 16; got 5"):
+        anneal(law, ratio, make_rng(0), np.zeros(1), chains=5, steps=1)
+
+    def broken(x):
+        return np.inf * x[:, 0], x
+
+    with pytest.raises(ValueError, match="ratio must give finite numbers"):
+        anneal(law, broken, make_rng(0), np.zeros(1), **SHORT)

@@ -11,7 +11,7 @@ from tests.test_api import MODULES
 
 FIGURES = ["diagnostics", "mnist.dequantize", "mnist.files", "mnist.gaussian"]
 FIGURES += ["mnist.mixture", "mnist.nearest", "mnist.classifier", "mnist.frechet"]
-FIGURES += ["mnist.annealed"]
+FIGURES += ["mnist.annealed", "mnist.bridges"]
 OPTIONS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

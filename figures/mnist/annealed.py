@@ -1,12 +1,14 @@
 """Nats per image of a model q(x) exp(r(x))/Z, with Z by Hamiltonian Monte Carlo.
 
 NCE solves for F = log Z on batches, where few samples of the noise tell of the digits.
-Here a chain of states q exp(beta r), beta from 0 to 1, each sampled, gives log Z with
-a standard error of its own, by `refnce.freeenergy.chain`.
+Here chains pass through a sequence of states q exp(beta r), beta from 0 to 1, and
+`refnce.freeenergy.chain` gives log Z from their samples. Nothing is resampled.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from refnce.array import array_namespace, asarray, device, to_numpy
 __all__ = ["Annealed", "anneal", "nats"]
 
 Ratio = Callable[[Any], tuple[Any, Any]]
+GROUPS = 16  # of chains, for the jackknife
+TARGET = 0.8  # acceptance
 
 
 @dataclass(frozen=True)
@@ -26,40 +30,45 @@ class Annealed:
     Attributes
     ----------
     log_z, error : float
-        log of the integral of q exp(r), and its standard error.
-    trusted : bool
-        See `refnce.freeenergy.FreeEnergies`. It does not tell of a mode that no chain
-        has visited.
+        log of the integral of q exp(r), and its standard error by a jackknife over
+        groups of chains. It does not tell of a mode that no chain has visited, nor of
+        chains that lag behind beta because their moves are too few.
+    betas : list of float
+        The states, from 0 to 1.
     overlap : float
-        The smallest of neighbouring states.
+        The smallest of neighbouring states, see `refnce.freeenergy.FreeEnergies`.
     acceptance : float
         The smallest mean acceptance of a state.
+    step_size : float
+        Of the last state.
     samples : array (steps, chains, d)
         Of the last state, the model.
     """
 
     log_z: float
     error: float
-    trusted: bool
+    betas: list[float]
     overlap: float
     acceptance: float
+    step_size: float
     samples: Any
 
 
 def anneal(
     noise: Any,
     ratio: Ratio,
-    betas: Sequence[float],
     rng: Any,
     like: Any,
     *,
     chains: int,
     steps: int,
-    warmup: int,
-    leapfrog: int = 10,
+    warmup: int = 0,
+    settle: int = 30,
+    leapfrog: int = 8,
+    keep: float = 0.5,
     progress: Callable[[Any], Any] = iter,
 ) -> Annealed:
-    """Return log Z of q exp(r) from Hamiltonian Monte Carlo at every beta.
+    """Return log Z of q exp(r) from Hamiltonian Monte Carlo at a sequence of beta.
 
     Parameters
     ----------
@@ -67,16 +76,24 @@ def anneal(
         The law q: ``sample(rng, *shape)`` and ``log_density_and_score(x)``.
     ratio : callable
         x (n, d) -> (r (n,), dr/dx (n, d)).
-    betas : sequence of float
-        0, ..., 1, increasing.
     rng : numpy.random.Generator
     like : array
         Samples have its library, dtype and device.
-    chains, steps, warmup, leapfrog : int
-        See `refnce.sampling.hmc`. State 0 is drawn from q instead; the chains of
-        another state begin where those of the state before ended.
+    chains : int
+        At least 16.
+    steps, warmup : int
+        Moves of a chain at every beta whose samples are kept, and moves before them.
+        At beta = 0 samples are drawn from q instead. The chains of another state begin
+        where those of the state before ended.
+    settle : int
+        Moves at the first beta that find the step size.
+    leapfrog : int
+        The longest trajectory, see `refnce.sampling.hmc`.
+    keep : float
+        Each beta is the largest at which samples of the one before have ``keep`` of
+        their number as effective size, (sum w)^2/sum w^2.
     progress : callable
-        Wraps the sequence of betas after the first.
+        Wraps the iterator over the values of beta.
 
     Returns
     -------
@@ -85,7 +102,12 @@ def anneal(
     Raises
     ------
     ValueError
-        If betas do not rise from 0 to 1.
+        If there are fewer than 16 chains, or r is not finite.
+
+    Notes
+    -----
+    After the moves that are not kept, and after those that are, the step size is
+    multiplied by exp(acceptance - 0.8).
 
     Examples
     --------
@@ -96,53 +118,95 @@ def anneal(
     >>> from refnce.distributions import GaussianMixture
     >>> one, none = np.ones(1), np.zeros((1, 0))
     >>> noise = GaussianMixture(one, np.zeros((1, 1)), none[..., None], none, one)
-    >>> found = anneal(noise, lambda x: (-0.5 * x[:, 0] ** 2, -x), [0.0, 0.5, 1.0],
-    ...     np.random.default_rng(0), one, chains=50, steps=50, warmup=30)
+    >>> found = anneal(noise, lambda x: (-0.5 * x[:, 0] ** 2, -x),
+    ...     np.random.default_rng(0), one, chains=512, steps=4)
     >>> abs(found.log_z + 0.5 * np.log(2.0)) < 4.0 * found.error < 0.1
     True
     """
-    if list(betas) != sorted({*betas, 0.0, 1.0}) or betas[0] < 0 or betas[-1] > 1:
-        raise ValueError(f"betas must increase from 0 to 1; got {list(betas)}")
+    if chains < GROUPS:
+        raise ValueError(f"chains must be at least {GROUPS}; got {chains}")
     xp = array_namespace(like)
     drawn = noise.sample(rng, steps, chains)
     samples = asarray(drawn, xp, dtype=like.dtype, device=device(like))
-    ratios, acceptances, step_size = [_ratios(ratio, samples)], [], 0.1
-    for beta in progress(betas[1:]):
+    betas, ratios, acceptances = [0.0], [_ratios(ratio, samples)], []
+    size = None
+
+    def next_betas() -> Iterator[float]:
+        while betas[-1] < 1.0:
+            yield min(1.0, betas[-1] + _increment(ratios[-1], keep, 1.0 - betas[-1]))
+
+    for beta in progress(next_betas()):
 
         def density(x: Any, beta: float = beta) -> tuple[Any, Any]:
             (log_q, score), (r, dr) = noise.log_density_and_score(x), ratio(x)
             return log_q + beta * r, score + beta * dr
 
-        moved = sampling.hmc(
-            density,
-            samples[-1, ...],
-            rng,
-            steps=steps,
-            warmup=warmup,
-            leapfrog=leapfrog,
-            step_size=step_size,
-        )
-        samples, step_size = moved.samples, moved.step_size
+        move = partial(sampling.hmc, density, rng=rng, leapfrog=leapfrog)
+        x = samples[-1, ...]
+        if size is None:
+            found = move(x, steps=1, warmup=settle)
+            x, size = found.samples[-1, ...], found.step_size
+        for count in [warmup, steps] if warmup else [steps]:
+            found = move(x, steps=count, warmup=0, step_size=size)
+            x, accepted = found.samples[-1, ...], to_numpy(found.acceptance).mean()
+            size *= math.exp(accepted - TARGET)
+        samples = found.samples
+        acceptances.append(float(accepted))
+        betas.append(beta)
         ratios.append(_ratios(ratio, samples))
-        acceptances.append(float(np.mean(to_numpy(moved.acceptance))))
-    # -log q is common to all states and cancels in their differences.
-    u = -np.asarray(betas)[:, None] * np.concatenate(ratios)
-    free = freeenergy.chain(u, [steps * chains] * len(betas), chains=chains)
+    log_z, overlap = _log_z(betas, ratios)
+    # Chains are independent of each other; the states of one chain are not.
+    groups = np.arange(chains) * GROUPS // chains
+    fewer = [
+        _log_z(betas, [r[:, groups != g] for r in ratios])[0] for g in range(GROUPS)
+    ]
     return Annealed(
-        log_z=float(-free.f[-1]),
-        error=float(free.error[0, -1]),
-        trusted=bool(free.trusted),
-        overlap=float(free.overlap.min()),
+        log_z=log_z,
+        error=float(np.std(fewer) * (GROUPS - 1) ** 0.5),
+        betas=betas,
+        overlap=overlap,
         acceptance=min(acceptances),
+        step_size=found.step_size,
         samples=samples,
     )
 
 
+def _increment(r: Any, keep: float, most: float) -> float:
+    """The largest step of beta, at most ``most``, with ``keep`` as effective share."""
+
+    def share(step: float) -> float:
+        w = np.exp(step * (r - r.max()))
+        return float(w.sum() ** 2 / (w @ w) / w.size)
+
+    r = r.reshape(-1)
+    if share(most) >= keep:
+        return most
+    low, high = 0.0, most
+    while high - low > 1e-3 * high:
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if share(middle) >= keep else (low, middle)
+    return low
+
+
+def _log_z(betas: list[float], ratios: list[Any]) -> tuple[float, float]:
+    """log Z of the last state, and the smallest overlap, of r (steps, chains) each."""
+    r = np.stack([x.reshape(-1) for x in ratios])
+    # -log q is common to all states and cancels in their differences.
+    u = -np.asarray(betas)[:, None] * r.reshape(-1)
+    free = freeenergy.chain(u, [r.shape[1]] * len(betas), independent=True)
+    return float(-free.f[-1]), float(free.overlap.min())
+
+
 def _ratios(ratio: Ratio, samples: Any) -> Any:
-    """r of samples (steps, chains, d), chain after chain, on the host in float64."""
-    steps = range(samples.shape[0])
-    rows = [to_numpy(ratio(samples[k, ...])[0]).astype(float) for k in steps]
-    return np.stack(rows, axis=-1).reshape(-1)
+    """r (steps, chains) of samples (steps, chains, d), on the host in float64."""
+    r = np.stack([to_numpy(ratio(x)[0]) for x in _each(samples)]).astype(float)
+    if not np.isfinite(r).all():
+        raise ValueError("ratio must give finite numbers; got nan or an infinity")
+    return r
+
+
+def _each(samples: Any) -> Any:
+    return (samples[k, ...] for k in range(samples.shape[0]))
 
 
 def nats(log_unnormalised: Any, annealed: Annealed) -> tuple[float, float]:
@@ -163,7 +227,8 @@ def nats(log_unnormalised: Any, annealed: Annealed) -> tuple[float, float]:
     --------
     >>> import numpy as np
     >>> from figures.mnist.annealed import Annealed, nats
-    >>> nats(np.array([-2.0, -4.0]), Annealed(1.0, 0.0, True, 1.0, 1.0, None))
+    >>> exact = Annealed(1.0, 0.0, [0.0, 1.0], 1.0, 1.0, 0.1, None)
+    >>> nats(np.array([-2.0, -4.0]), exact)
     (4.0, 1.0)
     """
     x = np.asarray(log_unnormalised, float)

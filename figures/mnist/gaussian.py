@@ -108,6 +108,11 @@ class Gaussian:
         """Return E(x) - log_z (...) of x (..., d)."""
         return -0.5 * sum_last(self.whiten(x) ** 2) - self.log_z
 
+    def log_density_and_score(self, x: Array) -> tuple[Array, Array]:
+        """Return the log-density (...) and its gradient (..., d) of x (..., d)."""
+        z, (_, _, inverse) = self.whiten(x), self._constants(x)
+        return -0.5 * sum_last(z**2) - self.log_z, -z @ inverse
+
     def whiten(self, x: Array) -> Array:
         """Return z = L^-1 (x - mean) (..., d) of x (..., d)."""
         mean, _, inverse = self._constants(x)
@@ -117,6 +122,10 @@ class Gaussian:
         """Return x = mean + L z (..., d) of z (..., d)."""
         mean, L, _ = self._constants(z)
         return mean + z @ L.T
+
+    def whiten_gradient(self, dx: Array) -> Array:
+        """Return the gradient dx @ L (..., d) in z of a function of x."""
+        return dx @ self._constants(dx)[1]
 
     def _constants(self, x: Array) -> list[Array]:
         """Mean, L and L^-1 as arrays of x's kind, converted once for each kind."""

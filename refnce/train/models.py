@@ -115,11 +115,9 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
     def model(theta: Array, x_data: Array, x_noise: Array) -> Any:
         xp, n = array_namespace(theta), x_data.shape[-2]
         x, params = xp.concat([x_data, x_noise], axis=-2), flat.unravel(theta)
-        x = x[(None,) * (theta.ndim + 1 - x.ndim)]  # shared samples: one more axis
-        total = rows = max(1, x.shape[-2])  # without samples there is one empty chunk
-        if width > 0 and is_numpy(theta):
-            rows = max(64, CHUNK // (width * theta.dtype.itemsize))
-        chunks = [slice(k, k + rows) for k in range(0, total, rows)]
+        missing = theta.ndim + 1 - x.ndim
+        x = x[(None,) * missing + (...,)]  # shared samples: one more axis
+        chunks = _chunks(x, width)
         parts = [layer(params, x[..., chunk, :]) for chunk in chunks]
         r = xp.concat([y[..., 0] for y, _ in parts], axis=-1)
         if noise is not None:
@@ -139,13 +137,13 @@ def network(layer: Layer, shapes: Shapes, noise: Any, width: int = 0) -> Model:
 
 
 def energy(
-    layer: Layer, shapes: Shapes, theta: Array
+    layer: Layer, shapes: Shapes, theta: Array, width: int = 0
 ) -> Callable[[Array], tuple[Array, Array]]:
     """Return the energy of a network and its gradient as a function, for a sampler.
 
     Parameters
     ----------
-    layer, shapes
+    layer, shapes, width
         See ``network``.
     theta : array (*runs, k)
 
@@ -171,10 +169,21 @@ def energy(
         if runs and tuple(x.shape[:-2]) != runs:
             must = f"be (*runs, n, d) with theta's runs {runs}"
             raise invalid("x", must, shape_of(x))
-        y, pullback = layer(params, x)
-        if y.shape[-1] != 1:  # the pullback of ones would be that of their sum
-            raise invalid("layer", "give one number for each sample", shape_of(y))
-        dx, _ = pullback(array_namespace(y).ones_like(y), dparams=False)
-        return y[..., 0], dx
+        xp, values, slopes = array_namespace(x), [], []
+        for chunk in _chunks(x, width):
+            y, pullback = layer(params, x[..., chunk, :])
+            if y.shape[-1] != 1:  # the pullback of ones would be that of their sum
+                raise invalid("layer", "give one number for each sample", shape_of(y))
+            values.append(y[..., 0])
+            slopes.append(pullback(xp.ones_like(y), dparams=False)[0])
+        return xp.concat(values, axis=-1), xp.concat(slopes, axis=-2)
 
     return function
+
+
+def _chunks(x: Array, width: int) -> list[slice]:
+    """Which samples go through the network together."""
+    total = rows = max(1, x.shape[-2])  # without samples there is one empty chunk
+    if width > 0 and is_numpy(x):
+        rows = max(64, CHUNK // (width * x.dtype.itemsize))
+    return [slice(k, k + rows) for k in range(0, total, rows)]
