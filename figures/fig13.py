@@ -220,6 +220,7 @@ def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:
         "F": {
             "held-out root": [at.F, at.standard_error],
             "annealed log Z": [annealed.log_z, annealed.error],
+            "annealed log Z, by states": list(annealed.by_states),
         },
         "held_loss": nce.loss(r_data, r_noise, at.F),
         "log_ratio": {
@@ -228,6 +229,7 @@ def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:
         },
         "sampler": {
             "states": len(annealed.betas),
+            "effective chains": annealed.effective,
             "acceptance": annealed.acceptance,
             "overlap": annealed.overlap,
             "step_size": annealed.step_size,

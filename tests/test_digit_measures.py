@@ -174,15 +174,26 @@ def exact_log_z(law):
 
 @pytest.mark.parametrize("name", ["numpy", *OTHERS])
 def test_annealed_log_z_is_that_of_a_closed_form(name):
-    """Within 5 standard errors; fails 6 times in ten million seeds."""
-    library, law = or_skip(name), mixture(4, k=3, p=1, d=2)
-    like, options = library(np.zeros(1)), {"chains": 128, "steps": 2, "warmup": 60}
-    found = anneal(law, ratio, make_rng(0), like, **options)
-    assert abs(found.log_z - exact_log_z(law)) < 5.0 * found.error
-    assert 0.0 < found.error < 0.2 and len(found.betas) > 2
-    assert 0.5 < found.acceptance < 1.0 and 0.05 < found.overlap < 1.0
-    assert to_numpy(found.samples).shape == (2, 128, 2)
-    assert found.samples.device == like.device
+    """Within 5 standard errors, in both ways; fails 12 times in ten million seeds.
+
+    The weights do so although chains hardly change modes in 4 moves; the states need
+    more of them.
+    """
+    library = or_skip(name)
+    like = library(np.zeros(1))
+    for k, warmup in ((3, 2), (1, 6)):
+        law, options = mixture(4, k=k, p=1, d=2), {"chains": 512, "steps": 2}
+        found = anneal(law, ratio, make_rng(0), like, warmup=warmup, **options)
+        exact = exact_log_z(law)
+        assert abs(found.log_z - exact) < 5.0 * found.error
+        assert 0.0 < found.error < 0.2 and len(found.betas) > 2
+        assert 10.0 < found.effective < 512.0
+        if k == 1:
+            log_z, error = found.by_states
+            assert abs(log_z - exact) < 5.0 * error and 0.0 < error < 0.2
+        assert 0.1 < found.acceptance < 1.0 and 0.05 < found.overlap < 1.0
+        assert to_numpy(found.samples).shape == (2, 512, 2)
+        assert found.samples.device == like.device
 
 
 def test_annealed_log_z_of_the_noise_itself_is_zero():
@@ -193,6 +204,7 @@ def test_annealed_log_z_of_the_noise_itself_is_zero():
 
     found = anneal(law, flat, make_rng(0), np.zeros(1), **SHORT)
     assert found.log_z == found.error == 0.0 and found.betas == [0.0, 1.0]
+    assert found.by_states == (0.0, 0.0) and found.effective == 16.0
     x = law.sample(make_rng(1), 4000)
     value, error = nats(law.log_density(x), found)
     spread = law.log_density(x).std() / 4000**0.5
@@ -200,7 +212,7 @@ def test_annealed_log_z_of_the_noise_itself_is_zero():
 
 
 def test_error_of_annealing_is_the_spread_of_repetitions():
-    """Over 60 seeds, z of mean square 1 within 4 errors; fails in 2 of 10^4 seeds.
+    """Over 60 seeds, z^2 has its mean within 4 errors; fails in 4 of 10^4 seeds.
 
     The jackknife's 15 degrees of freedom make z^2 that of Student's t, of mean 1.15 and
     variance 3.6. One Gaussian, because chains do not change modes in few moves.
@@ -209,8 +221,10 @@ def test_error_of_annealing_is_the_spread_of_repetitions():
     exact, scores = exact_log_z(law), []
     for seed in range(60):
         found = anneal(law, ratio, make_rng(seed, 1), np.zeros(1), **options)
-        scores.append((found.log_z - exact) / found.error)
-    assert abs(np.mean(np.square(scores)) - 1.15) < 4.0 * (3.6 / 60) ** 0.5
+        pairs = (found.log_z, found.error), found.by_states
+        scores.append([(value - exact) / error for value, error in pairs])
+    gap = np.mean(np.square(scores), axis=0) - 1.15
+    assert np.all(np.abs(gap) < 4.0 * (3.6 / 60) ** 0.5)
 
 
 def test_each_beta_keeps_half_of_the_samples():

@@ -1,8 +1,12 @@
 """Nats per image of a model q(x) exp(r(x))/Z, with Z by Hamiltonian Monte Carlo.
 
 NCE solves for F = log Z on batches, where few samples of the noise tell of the digits.
-Here chains pass through a sequence of states q exp(beta r), beta from 0 to 1, and
-`refnce.freeenergy.chain` gives log Z from their samples. Nothing is resampled.
+Here chains pass through a sequence of states q exp(beta r), beta from 0 to 1, and log Z
+is found in two ways. A chain has the weight exp(sum (beta' - beta) r), r where it
+leaves beta for beta'; the mean weight is Z (annealed importance sampling, Neal 2001;
+Jarzynski 1997), even if chains lag behind beta, but few of them may have all the
+weight. `refnce.freeenergy.chain` compares neighbouring states: it uses all samples
+alike, and errs where chains lag. Nothing is resampled.
 """
 
 import math
@@ -30,9 +34,13 @@ class Annealed:
     Attributes
     ----------
     log_z, error : float
-        log of the integral of q exp(r), and its standard error by a jackknife over
-        groups of chains. It does not tell of a mode that no chain has visited, nor of
-        chains that lag behind beta because their moves are too few.
+        log of the mean weight, and its standard error by a jackknife over groups of
+        chains. It does not tell of a mode that no chain has visited.
+    effective : float
+        (sum w)^2/sum w^2 of the weights: how many chains the mean is of. Of a few, the
+        error is too small and log_z is likely too low.
+    by_states : tuple of float
+        log Z and its standard error by neighbouring states.
     betas : list of float
         The states, from 0 to 1.
     overlap : float
@@ -47,6 +55,8 @@ class Annealed:
 
     log_z: float
     error: float
+    effective: float
+    by_states: tuple[float, float]
     betas: list[float]
     overlap: float
     acceptance: float
@@ -154,15 +164,20 @@ def anneal(
         acceptances.append(float(accepted))
         betas.append(beta)
         ratios.append(_ratios(ratio, samples))
-    log_z, overlap = _log_z(betas, ratios)
+    steps_of_beta = np.diff(betas)
+    log_w = sum(d * r[-1] for d, r in zip(steps_of_beta, ratios, strict=False))
+    w = np.exp(log_w - log_w.max())
+    by_states, overlap = _by_states(betas, ratios)
     # Chains are independent of each other; the states of one chain are not.
     groups = np.arange(chains) * GROUPS // chains
-    fewer = [
-        _log_z(betas, [r[:, groups != g] for r in ratios])[0] for g in range(GROUPS)
-    ]
+    fewer = [groups != g for g in range(GROUPS)]
+    weights = [np.log(w[k].mean()) for k in fewer]
+    states = [_by_states(betas, [r[:, k] for r in ratios])[0] for k in fewer]
     return Annealed(
-        log_z=log_z,
-        error=float(np.std(fewer) * (GROUPS - 1) ** 0.5),
+        log_z=float(np.log(w.mean()) + log_w.max()),
+        error=_jackknife(weights),
+        effective=float(w.sum() ** 2 / (w @ w)),
+        by_states=(by_states, _jackknife(states)),
         betas=betas,
         overlap=overlap,
         acceptance=min(acceptances),
@@ -188,7 +203,12 @@ def _increment(r: Any, keep: float, most: float) -> float:
     return low
 
 
-def _log_z(betas: list[float], ratios: list[Any]) -> tuple[float, float]:
+def _jackknife(fewer: list[float]) -> float:
+    """The standard error of what ``fewer`` are without one of GROUPS groups each."""
+    return float(np.std(fewer) * (GROUPS - 1) ** 0.5)
+
+
+def _by_states(betas: list[float], ratios: list[Any]) -> tuple[float, float]:
     """log Z of the last state, and the smallest overlap, of r (steps, chains) each."""
     r = np.stack([x.reshape(-1) for x in ratios])
     # -log q is common to all states and cancels in their differences.
@@ -227,7 +247,7 @@ def nats(log_unnormalised: Any, annealed: Annealed) -> tuple[float, float]:
     --------
     >>> import numpy as np
     >>> from figures.mnist.annealed import Annealed, nats
-    >>> exact = Annealed(1.0, 0.0, [0.0, 1.0], 1.0, 1.0, 0.1, None)
+    >>> exact = Annealed(1.0, 0.0, 16.0, (1.0, 0.0), [0.0, 1.0], 1.0, 1.0, 0.1, None)
     >>> nats(np.array([-2.0, -4.0]), exact)
     (4.0, 1.0)
     """
