@@ -1,6 +1,6 @@
 """Make the figures: ``python -m figures [NAME ...]``; ``--help`` lists the options.
 
-Figures 6 and 13 train on MNIST and have options of their own.
+Figures 6 and 13 and beyond03 train on MNIST and have options of their own.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from figures.mnist import files as mnist_files
 from figures.settings import Settings
 from refnce.array import backend
 
-BOTH = " and ".join(ON_MNIST)
+ALL_ON_MNIST = f"{', '.join(ON_MNIST[:-1])} and {ON_MNIST[-1]}"
 
 
 class Parser(argparse.ArgumentParser):
@@ -55,11 +55,12 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     add("--runs", type=whole(1), metavar="N", help="runs; default the paper's")
     add("--quick", action="store_true", help="fewer steps and runs, to try it")
     add("--out", type=Path, default=Path("figures-out"), metavar="DIR")
-    add = parser.add_argument_group(f"{BOTH}, on MNIST").add_argument
+    add = parser.add_argument_group(f"{ALL_ON_MNIST}, on MNIST").add_argument
     add("--mnist", type=Path, metavar="DIR", help="default REFNCE_MNIST or a download")
     widths = ("narrow", "full")  # 16..128 or 64..512 channels
     add("--width", choices=widths, default=widths[0], help="of ResNet-18")
-    add("--steps", type=whole(1), metavar="N", help="default 240 narrow, 4000 full")
+    many = "default 240 narrow, 4000 full; 3000 fig13, 1700 beyond03"
+    add("--steps", type=whole(1), metavar="N", help=many)
     add("--resume", action="store_true", help="go on from an interrupted run")
     options = parser.parse_args(arguments)
     for name in options.names:
@@ -88,8 +89,8 @@ def _find_mnist(parser: Parser, options: argparse.Namespace, asked: bool) -> Non
         remedy = "give --mnist DIR, set REFNCE_MNIST, or "
         remedy += "python -m figures.mnist --download"
         if asked:
-            parser.error(f"{BOTH} need MNIST: {remedy}")
-        say(f"{BOTH} are left out, for want of MNIST: {remedy}")
+            parser.error(f"{ALL_ON_MNIST} need MNIST: {remedy}")
+        say(f"{ALL_ON_MNIST} are left out, for want of MNIST: {remedy}")
         options.names = [name for name in options.names if name not in ON_MNIST]
         return
     try:

@@ -22,13 +22,13 @@ from figures.mnist import dequantize, experiment, files, images, network
 from figures.mnist.annealed import anneal
 from figures.mnist.classifier import Classifier, train_classifier
 from figures.mnist.experiment import Dequantized
-from figures.mnist.gaussian import Gaussian
+from figures.mnist.gaussian import Gaussian, Whitened
 from figures.mnist.log_ratio import Model, Smoothed, Task, WarmupCosine
 from figures.mnist.log_ratio import learn, log_ratios
 from figures.parallel import keep_freed_memory, parallel_map
 from figures.settings import Settings
 from refnce import logz, nce, sampling
-from refnce.array import array_namespace, make_rng, to_numpy
+from refnce.array import make_rng, to_numpy
 from refnce.train import models
 
 SIGMAS = {"digits": 0.0, "smoothed digits": 0.3}  # a row of the figure each
@@ -183,7 +183,7 @@ def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:
 
     own, other = images.held_out(test, count, job.seed)
     smoothed = moved(own + sigma * stream(0).standard_normal(own.shape))
-    whitened = Whitened(noise, model.ratio)
+    whitened = Whitened(noise, noise, model.ratio)
     annealed = anneal(
         whitened,
         whitened.ratio,
@@ -242,33 +242,6 @@ def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Whitened:
-    """A noise and a log-ratio in the noise's coordinates z."""
-
-    noise: Gaussian
-    pixels: Any  # the log-ratio and its gradient in x
-
-    def sample(self, rng: Any, *shape: int) -> Any:
-        """Draw (*shape, d) from N(0, I)."""
-        return rng.standard_normal((*shape, len(self.noise.mean)))
-
-    def log_density_and_score(self, z: Any) -> tuple[Any, Any]:
-        """Those of N(0, I), up to a constant."""
-        xp = array_namespace(z)
-        return -0.5 * xp.sum(z * z, axis=-1), -z
-
-    def ratio(self, z: Any) -> tuple[Any, Any]:
-        """r and its gradient in z."""
-        r, dr = self.pixels(self.noise.unwhiten(z))
-        return r, self.noise.whiten_gradient(dr)
-
-    def density(self, z: Any) -> tuple[Any, Any]:
-        """The model, up to a constant."""
-        (value, score), (r, dr) = self.log_density_and_score(z), self.ratio(z)
-        return value + r, score + dr
-
-
 def draw(numbers: dict[str, Any]) -> Any:
     pictures, energies = numbers["pictures"], numbers["energies"]
     title = "Figure 13: images sampled from the learnt energy"
@@ -292,8 +265,9 @@ def _caption(energies: dict[str, Any], name: str) -> list[str]:
     }
     first, key = known.get(name, (energies[SAMPLED[0]][0], name))
     own = first["measures"][key]
-    near = f"nearest-neighbour error {own['nearest_error']:.2f}"
-    lines = [name, f"{near}, Frechet {own['frechet']:.0f}"]
+    lines = [name, f"nearest-neighbour error {own['nearest_error']:.2f}"]
+    if key != "started at digits":  # these are too few
+        lines[-1] += f", Frechet {own['frechet']:.0f}"
     return lines + [f"mean r {first['log_ratio'][key]:.1f}"] * (name in known)
 
 

@@ -136,3 +136,36 @@ class Gaussian:
             inverse = array_namespace(L).linalg.inv(L)
             self._converted[key] = check_x(x, d, self.mean, L, inverse)
         return self._converted[key]
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """A noise and a log-ratio in the coordinates z of a Gaussian, x = mean + L z.
+
+    Densities of z and of x differ by the constant log det L, which is left out.
+    """
+
+    gaussian: Gaussian
+    noise: Any
+    pixels: Any  # x -> (r, dr/dx)
+
+    def sample(self, rng: Any, *shape: int) -> Array:
+        """Draw z (*shape, d) of the noise."""
+        return self.gaussian.whiten(self.noise.sample(rng, *shape))
+
+    def log_density_and_score(self, z: Array) -> tuple[Array, Array]:
+        """Those of the noise."""
+        return self._in_z(self.noise.log_density_and_score, z)
+
+    def ratio(self, z: Array) -> tuple[Array, Array]:
+        """r and its gradient in z."""
+        return self._in_z(self.pixels, z)
+
+    def density(self, z: Array) -> tuple[Array, Array]:
+        """log q + r and its gradient."""
+        (log_q, score), (r, dr) = self.log_density_and_score(z), self.ratio(z)
+        return log_q + r, score + dr
+
+    def _in_z(self, function: Any, z: Array) -> tuple[Array, Array]:
+        value, slope = function(self.gaussian.unwhiten(z))
+        return value, self.gaussian.whiten_gradient(slope)

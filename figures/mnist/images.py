@@ -13,19 +13,21 @@ SHOWN = 8  # images across and down
 
 
 def held_out(images: Any, count: int, seed: int) -> tuple[Any, Any]:
-    """Two samples (count, 784) of different images, dequantized.
+    """``count`` of the images and all others, dequantized, in a random order.
 
-    MNIST's test digits come from two sources, one after the other, so they are
-    shuffled.
+    MNIST's test digits come from two sources, one after the other.
     """
     rng = make_rng(seed, 5)
-    rows = rng.permutation(len(images))[: 2 * count]
-    x = dequantize.dequantize(images[rows], rng)
+    x = dequantize.dequantize(images[rng.permutation(len(images))], rng)
     return x[:count], x[count:]
 
 
 def measures(classifier: Classifier, x: Any, digits: Any) -> dict[str, float]:
-    """How images x (n, 784) differ from digits (m, 784), of which n are compared."""
+    """How images x (n, 784) differ from digits (m, 784), m > n.
+
+    The nearest neighbours are those of x and as many digits; the Frechet distance,
+    which few samples make too large, is to all of them.
+    """
     near = nearest_error(x, digits[: len(x)])
     return {"nearest_error": near} | vars(judge(classifier, x, digits))
 
