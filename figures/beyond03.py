@@ -370,3 +370,42 @@ def _draw_seeds(axis: Any, rules: dict[str, Any]) -> None:
         axis.plot([k] * len(values), values, "o", color=style.COLOURS[rule])
     axis.set(title="Frechet distance, one point for each seed")
     axis.set_xticks(range(len(rules)), list(RULES.values()))
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """The measures of every grid, as Markdown."""
+    titles = ["images", "nearest-neighbour error", "Frechet", "confidence"]
+    titles += ["class entropy"]
+    rows = [
+        [name, f"{x['nearest_error']:.2f}", f"{x['frechet']:.1f}"]
+        + [f"{x['confidence']:.3f}", f"{x['class_entropy']:.2f}"]
+        for name, x in numbers["measures"].items()
+    ]
+    return style.markdown(titles, rows)
+
+
+def rules_table(numbers: dict[str, Any]) -> str:
+    """Every rule for F, its seeds one after another, as Markdown."""
+    titles = ["rule for F", "F of the last batch", "F, held-out", "log Z by annealing"]
+    titles += ["held-out loss, own F", "at their root", "gain in nats per image"]
+    titles += ["Frechet, 256 images", "confidence"]
+    rows = []
+    for rule, runs in numbers["rules"].items():
+        at, found = [run["F"] for run in runs], [run["annealed"] for run in runs]
+        cells = [
+            [f"{x['last batch']:.1f}" for x in at],
+            [f"{x['held-out root'][0]:.1f}" for x in at],
+            ["{:.1f} ± {:.1f}".format(*_floats(x["log Z"])) for x in found],
+            [f"{x['held-out loss, own F']:.3f}" for x in at],
+            [f"{x['held-out loss']:.3f}" for x in at],
+            ["{:.1f} ± {:.1f}".format(*_floats(run["nats"]["gain"])) for run in runs],
+            [f"{run['compared']['frechet']:.1f}" for run in runs],
+            [f"{run['compared']['confidence']:.3f}" for run in runs],
+        ]
+        rows.append([RULES[rule], *map(", ".join, cells)])
+    return style.markdown(titles, rows)
+
+
+def _floats(pair: list[float | None]) -> Any:
+    """Numbers of a file, whose null is nan."""
+    return np.asarray(pair, dtype=float)

@@ -50,7 +50,7 @@ class Sizes:
 
     images: int = 60_000
     chains: int = 512
-    later_chains: int = 128
+    later_chains: int = 64
     from_digits: int = 64
     held: int = 2000
     leapfrog: int = 8
@@ -281,3 +281,39 @@ def _curves(axis: Any, energies: dict[str, Any]) -> None:
         axis.axhspan(value - 2 * error, value + 2 * error, color=colour, alpha=0.3)
     axis.set(xlabel="training step", title="F of batches; bands: annealed log Z")
     axis.legend()
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """F and log Z, r, and the nearest-neighbour errors, both seeds, as Markdown."""
+    titles = ["data, rule for F, seed", "F of late batches", "F, held-out"]
+    titles += ["log Z by weights (effective chains)", "by states", "r of digits"]
+    titles += ["of noise", "of annealed chains", "of chains from digits"]
+    titles += ["nearest-neighbour error, chains / noise"]
+    rows = []
+    for row, energies in numbers["energies"].items():
+        for method, runs in energies.items():
+            for seed, one in enumerate(runs):
+                rows.append([f"{row}, {method}, {seed}", *_cells(row, one)])
+    return style.markdown(titles, rows)
+
+
+def _cells(row: str, one: dict[str, Any]) -> list[str]:
+    F, r, curve = one["F"], one["log_ratio"], one["curve"]
+    late = np.asarray(curve["F"], float)[np.asarray(curve["step"]) >= 0.8 * STEPS]
+    effective = one["sampler"]["effective chains"]
+    names = SHOWN_DIGITS[row], "noise", "annealed from noise", "started at digits"
+    near = one["measures"]
+    errors = near["annealed from noise"], near["noise"]
+    return [
+        f"{np.median(late):.1f}",
+        _with_error(F["held-out root"]),
+        f"{_with_error(F['annealed log Z'])} ({effective:.0f})",
+        _with_error(F["annealed log Z, by states"]),
+        *(f"{r[name]:.1f}" for name in names),
+        " / ".join(f"{x['nearest_error']:.2f}" for x in errors),
+    ]
+
+
+def _with_error(pair: list[float | None]) -> str:
+    value, error = np.asarray(pair, dtype=float)
+    return f"{value:.1f} ± {error:.1f}"

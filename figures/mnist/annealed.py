@@ -24,6 +24,7 @@ __all__ = ["Annealed", "anneal", "nats"]
 
 Ratio = Callable[[Any], tuple[Any, Any]]
 GROUPS = 16  # of chains, for the jackknife
+SETTLED = 64  # chains that find the first step size
 TARGET = 0.8  # acceptance
 
 
@@ -96,7 +97,7 @@ def anneal(
         At beta = 0 samples are drawn from q instead. The chains of another state begin
         where those of the state before ended.
     settle : int
-        Moves at the first beta that find the step size.
+        Moves at the first beta, of some of the chains, that find the step size.
     leapfrog : int
         The longest trajectory, see `refnce.sampling.hmc`.
     keep : float
@@ -154,8 +155,7 @@ def anneal(
         move = partial(sampling.hmc, density, rng=rng, leapfrog=leapfrog)
         x = samples[-1, ...]
         if size is None:
-            found = move(x, steps=1, warmup=settle)
-            x, size = found.samples[-1, ...], found.step_size
+            size = move(x[:SETTLED, :], steps=1, warmup=settle).step_size
         for count in [warmup, steps] if warmup else [steps]:
             found = move(x, steps=count, warmup=0, step_size=size)
             x, accepted = found.samples[-1, ...], to_numpy(found.acceptance).mean()
@@ -164,8 +164,8 @@ def anneal(
         acceptances.append(float(accepted))
         betas.append(beta)
         ratios.append(_ratios(ratio, samples))
-    steps_of_beta = np.diff(betas)
-    log_w = sum(d * r[-1] for d, r in zip(steps_of_beta, ratios, strict=False))
+    left = zip(np.diff(betas), ratios[:-1], strict=True)
+    log_w = sum(change * r[-1] for change, r in left)
     w = np.exp(log_w - log_w.max())
     by_states, overlap = _by_states(betas, ratios)
     # Chains are independent of each other; the states of one chain are not.

@@ -149,7 +149,7 @@ def learn(task: Task, settings: Settings, place: int = 0) -> tuple[Any, dict[str
         Host arrays: the steps recorded, loss and F of their batches. A training whose
         loss stops being finite ends with the theta before.
     """
-    path, own = path_of(task, settings), settings.resume
+    path = path_of(task, settings)
     state, batches = begin(task, settings)
     identity = checkpoint.identity(
         training=state.training,
@@ -159,7 +159,7 @@ def learn(task: Task, settings: Settings, place: int = 0) -> tuple[Any, dict[str
         every=EVERY,
     )
     rows: dict[str, Any] = {"average": to_numpy(state.theta)}
-    if own and path.exists():
+    if settings.resume and path.exists():
         state, rows = checkpoint.load(path, state, identity)
     options: Any = {"position": place, "leave": False, "ncols": 100}
     options |= {"disable": None if settings.progress else True}
@@ -175,9 +175,8 @@ def path_of(task: Task, settings: Settings) -> Path:
     """The checkpoint of a task."""
     assert settings.work is not None, "figures.__main__ gives a folder"
     settings.work.mkdir(parents=True, exist_ok=True)
-    return (
-        settings.work / f"{task.label.replace(', ', '-').replace(' ', '-')}.safetensors"
-    )
+    name = task.label.replace(", ", "-").replace(" ", "-")
+    return settings.work / f"{name}.safetensors"
 
 
 def begin(task: Task, settings: Settings) -> tuple[train.State, Batches]:
