@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from figures import style
+from figures import checkpoint, style
 from figures.methods import methods
 from figures.mnist import bridges, dequantize, files, images, network
 from figures.mnist.annealed import Annealed, anneal, nats
@@ -29,7 +29,7 @@ from figures.mnist.classifier import Classifier, train_classifier
 from figures.mnist.experiment import Dequantized
 from figures.mnist.gaussian import Gaussian, Whitened
 from figures.mnist.log_ratio import Model, Smoothed, Task, WarmupCosine
-from figures.mnist.log_ratio import learn, log_ratios
+from figures.mnist.log_ratio import learn, log_ratios, path_of
 from figures.mnist.mixture import fit_mixture, smooth
 from figures.parallel import keep_freed_memory, parallel_map
 from figures.settings import Settings
@@ -114,21 +114,20 @@ def compute(settings: Settings) -> dict[str, Any]:
         for place, case in enumerate(cases)
     ]
     found = dict(zip(cases, parallel_map(work, jobs, settings.backend), strict=True))
-    seen = baselines(jobs[0])
-    for name, label in {**RULES, BRIDGES: BRIDGES}.items():
-        seen[shown(label)] = found[name, 0].pop("images")
-    seen[DENOISED] = found[EXACT, 0].pop("denoised")
     own, other = images.held_out(digits.test_images, sizes.chains, seed)
-    seen[DIGITS] = own
+    seen = baselines(jobs[0])
+    measures = {k: images.measures(classifier, x, other) for k, x in seen.items()}
+    pictures = {k: images.grid(x) for k, x in seen.items()}
+    for name in (*RULES, BRIDGES):
+        measures |= found[name, 0].pop("measures")
+        pictures |= found[name, 0].pop("pictures")
     return {
         "setting": _setting(sizes),
         "accuracy": accuracy(classifier, digits),
-        "measures": {
-            name: images.measures(classifier, x, other) for name, x in seen.items()
-        },
+        "measures": measures | {DIGITS: images.measures(classifier, own, other)},
         "rules": {rule: [found[rule, k] for k in range(sizes.runs)] for rule in RULES},
         BRIDGES: found[BRIDGES, 0],
-        "pictures": {name: images.grid(x) for name, x in seen.items()},
+        "pictures": pictures | {DIGITS: images.grid(own)},
     }
 
 
@@ -172,8 +171,8 @@ def work(job: Job) -> dict[str, Any]:
             seed=job.seed,
             optimizer=WarmupCosine(sizes.bridge_steps),
         )
+        path = bridges.path_of(job.settings, job.seed)
         model = Model(gaussian, SIGMA, bridges.ratio(theta))
-        at = _bridge_roots(job, theta, held, gaussian)
     else:
         task = Task(
             label=f"beyond03, {job.name}, seed {job.seed}",
@@ -191,9 +190,20 @@ def work(job: Job) -> dict[str, Any]:
         )
         theta, rows = learn(task, job.settings, job.place % 2)
         ratio = models.energy(task.layer, task.shapes, theta, WIDTH)
-        model = Model(job.mixture, SIGMA, ratio)
-        at = _roots(job, model, held, float(rows["F"][-1]))
-    return {"curve": rows, "F": at, **sample(job, model, gaussian, held, digits)}
+        path, model = path_of(task, job.settings), Model(job.mixture, SIGMA, ratio)
+
+    def found() -> dict[str, Any]:
+        if job.name == BRIDGES:
+            at = _bridge_roots(job, theta, held, gaussian)
+        else:
+            at = _roots(job, model, held, float(rows["F"][-1]))
+        return {"curve": rows, "F": at, **sample(job, model, gaussian, held, digits)}
+
+    parts = {"theta": theta, "sizes": sizes, "classifier": job.classifier}
+    own = checkpoint.identity(**parts)
+    return checkpoint.numbers(
+        path.with_suffix(".json"), own, job.settings.resume, found
+    )
 
 
 def sample(
@@ -244,11 +254,14 @@ def sample(
         },
         "compared": images.measures(job.classifier, x[: sizes.compared], other),
     }
-    if first:
-        found["images"] = x
+    seen = {shown(RULES.get(job.name, BRIDGES)): x} if first else {}
     if first and job.name == EXACT:
         noisy = own + SIGMA * _stream(job, 2).standard_normal(own.shape)
-        found["denoised"] = to_numpy(model.denoise(_moved(job, noisy)))
+        seen[DENOISED] = to_numpy(model.denoise(_moved(job, noisy)))
+    if first:
+        judged = {k: images.measures(job.classifier, v, other) for k, v in seen.items()}
+        pictures = {k: images.grid(v) for k, v in seen.items()}
+        found |= {"measures": judged, "pictures": pictures}
     return found
 
 

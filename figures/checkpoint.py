@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 
-from figures.io import FileError, write_atomic
+from figures.io import FileError, to_json, write_atomic
 from refnce.array import array_namespace, asarray, device, to_numpy
 from refnce.train import State
 
@@ -116,6 +116,24 @@ def load(path: Path, begin: State, own: dict[str, str]) -> tuple[State, dict[str
 
     values = {name: moved(content["state"][name]) for name in FIELDS}
     return replace(begin, **values), content["rows"]
+
+
+def numbers(path: Path, own: dict[str, str], resume: bool, compute: Any) -> Any:
+    """Return what ``compute()`` gives, numbers by name, as JSON keeps them.
+
+    They are written to ``path``. If ``resume`` they are read from there instead, if
+    they are of ``own``, the identity of their computation.
+    """
+    if resume and path.exists():
+        try:
+            found = json.loads(path.read_text())
+            if found["identity"] == own:
+                return found["numbers"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise FileError(f"{path} is damaged ({error}); {REMEDY}") from None
+    record = to_json({"identity": own, "numbers": compute()})
+    write_atomic(path, record)
+    return json.loads(record)["numbers"]
 
 
 def _digest(text: str, arrays: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from figures import style
+from figures import checkpoint, style
 from figures.methods import methods
 from figures.mnist import dequantize, experiment, files, images, network
 from figures.mnist.annealed import anneal
@@ -24,7 +24,7 @@ from figures.mnist.classifier import Classifier, train_classifier
 from figures.mnist.experiment import Dequantized
 from figures.mnist.gaussian import Gaussian, Whitened
 from figures.mnist.log_ratio import Model, Smoothed, Task, WarmupCosine
-from figures.mnist.log_ratio import learn, log_ratios
+from figures.mnist.log_ratio import learn, log_ratios, path_of
 from figures.parallel import keep_freed_memory, parallel_map
 from figures.settings import Settings
 from refnce import logz, nce, sampling
@@ -164,10 +164,16 @@ def work(job: Job) -> dict[str, Any]:
         decay=DECAY,
     )
     theta, rows = learn(task, settings, job.place % 2)
-    model = Model(
-        noise, sigma, models.energy(layer, shapes, theta, widths[0] * 28 * 28)
-    )
-    return {"curve": rows, **sample(job, model, digits.test_images)}
+    ratio = models.energy(layer, shapes, theta, widths[0] * 28 * 28)
+
+    def found() -> dict[str, Any]:
+        model = Model(noise, sigma, ratio)
+        return {"curve": rows, **sample(job, model, digits.test_images)}
+
+    path = path_of(task, settings).with_suffix(".json")
+    parts = {"theta": theta, "sizes": job.sizes, "classifier": job.classifier}
+    own = checkpoint.identity(**parts)
+    return checkpoint.numbers(path, own, settings.resume, found)
 
 
 def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ All bridges share the body of ``network.small_log_ratio``; each has its own head
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -202,9 +203,7 @@ def learn(
     RuntimeError
         If theta is no longer finite.
     """
-    assert settings.work is not None, "figures.__main__ gives a folder"
-    settings.work.mkdir(parents=True, exist_ok=True)
-    path = settings.work / f"bridges-{seed}.safetensors"
+    path = path_of(settings, seed)
     exact = train.Method("newton", F_first=True)
     model = _model(settings.array(mean, "float32"), bridges)
     training = train.Training(model, exact, optimizer, rate, xtol=1e-6)
@@ -230,6 +229,13 @@ def learn(
                 checkpoint.save(path, state, rows, identity)
             bar.update()
     return state.theta, rows
+
+
+def path_of(settings: Settings, seed: int) -> Path:
+    """The checkpoint of a seed."""
+    assert settings.work is not None, "figures.__main__ gives a folder"
+    settings.work.mkdir(parents=True, exist_ok=True)
+    return settings.work / f"bridges-{seed}.safetensors"
 
 
 def step(state: train.State, y: Array, x: Array) -> tuple[train.State, Array]:
