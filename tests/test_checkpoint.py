@@ -213,6 +213,28 @@ def test_random_damage_is_seen(tmp_path):
         assert len(str(error.value).splitlines()) == 1
 
 
+# Numbers of what a training found
+
+
+def test_numbers_are_computed_once(tmp_path):
+    path, calls = tmp_path / "found.json", []
+
+    def compute():
+        calls.append(1)
+        return {"F": np.float64(0.1) + 0.2, "curve": np.arange(3)}
+
+    own = checkpoint.identity(theta=np.ones(2))
+    for resume, total in ((True, 1), (True, 1), (False, 2)):
+        found = checkpoint.numbers(path, own, resume, compute)
+        assert found == {"F": 0.3, "curve": [0, 1, 2]} and len(calls) == total
+    other = checkpoint.identity(theta=np.zeros(2))
+    checkpoint.numbers(path, other, True, compute)
+    assert len(calls) == 3
+    path.write_text("{")
+    with pytest.raises(FileError, match="is damaged .* remove it to start afresh"):
+        checkpoint.numbers(path, own, True, compute)
+
+
 # The experiment on MNIST
 
 
