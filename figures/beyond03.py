@@ -68,8 +68,8 @@ class Sizes:
     compared: int = 256
     held: int = 2000
     keep: float = 0.95
-    moves: int = 8
-    fewer_moves: int = 4
+    moves: int = 16
+    fewer_moves: int = 6
     leapfrog: int = 8
     settle: int = 30
 
