@@ -60,6 +60,8 @@ def test_an_epoch_goes_through_an_array_once():
 
 NAN = np.ones((9, 3))
 NAN[4, 2] = np.nan
+# As those of pandas, whose method sample draws rows
+FRAME = type("DataFrame", (), {"sample": None, "to_numpy": None})()
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,8 @@ NAN[4, 2] = np.nan
         ({"data": NAN > 0}, TypeError, "data must hold float64 or float32 numbers"),
         ({"data": np.ma.masked_array(NAN, NAN > 0)}, TypeError, "data is a Masked"),
         ({"data": NAN.tolist()}, TypeError, "data"),
+        ({"data": FRAME}, TypeError, r"data is a DataFrame; pass data.to_numpy\(\)"),
+        ({"noise": FRAME}, TypeError, "noise must have a method sample"),
         ({"noise": np.ones((9, 1))}, TypeError, "noise must have a method sample"),
     ],
 )

@@ -65,9 +65,10 @@ class Batches:
         for name, value in (*counts, ("n", self.n), ("m", self.m)):
             check_count(name, value, 1)
         check_count("seed", self.seed, 0)
-        if not hasattr(self.noise, "sample"):
-            raise TypeError(f"noise must have a method sample; got {type(self.noise)}")
-        if not hasattr(self.data, "sample"):
+        if not _is_law(self.noise):
+            kind = type(self.noise)
+            raise TypeError(f"noise must have a method sample(rng, *shape); got {kind}")
+        if not _is_law(self.data):
             check_arrays(data=self.data)
             _check_finite("data", self.data)
             need = math.prod((*self.runs, self.n))
@@ -79,12 +80,17 @@ class Batches:
         rng_data, rng_noise = (make_rng(self.seed, k, i) for i in range(2))
         x_noise = self.noise.sample(rng_noise, *self.runs, self.m)
         shape = (*self.runs, self.n)
-        if hasattr(self.data, "sample"):
+        if _is_law(self.data):
             return self.data.sample(rng_data, *shape), x_noise
         total, size = self.data.shape[0], math.prod(shape)
         epoch, place = divmod(k, total // size)
         rows = _order(self.seed, epoch, total)[place * size : (place + 1) * size]
         return self.data[rows.reshape(shape)], x_noise
+
+
+def _is_law(x: Any) -> bool:
+    """Whether ``x`` has a law's method sample: that of pandas draws rows."""
+    return hasattr(x, "sample") and not hasattr(x, "to_numpy")
 
 
 @lru_cache(maxsize=2)
