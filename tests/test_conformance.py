@@ -2,9 +2,11 @@
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -180,6 +182,22 @@ def test_the_example_of_the_page_prints_what_it_says(tmp_path, monkeypatch):
     printed = conform(importlib.import_module("mine"), level="C").text()
     for line in block("text").splitlines():
         assert line.strip() == "..." or line in printed, line
+
+
+@pytest.mark.parametrize(
+    ("function", "status"),
+    [(nce.loss, 0), (None, 1), (Mock(side_effect=NotImplementedError), 1)],
+    ids=["right", "misspelt", "not implemented"],
+)
+def test_the_line_for_ci_asks_for_what_must_be_checked(monkeypatch, function, status):
+    """It is green only where nce.loss was checked."""
+    (line,) = re.findall(r'python -c "(.*)"', block("yaml"))
+    mine = SimpleNamespace(sgd=lambda state, g, *, rate: (state, -rate * g))
+    mine.nce = SimpleNamespace(**{"loss" if function else "Loss": function})
+    monkeypatch.setitem(sys.modules, "mine", mine)
+    with pytest.raises(SystemExit) as stop:
+        exec(line, {"exit": sys.exit})
+    assert int(stop.value.code) == status
 
 
 def test_the_numbers_of_the_page_are_right():

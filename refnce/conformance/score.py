@@ -97,7 +97,7 @@ def _score_case(function, label, case, asked, options):
         answers = {asked[0]: lack}
     except Exception as error:  # whatever is raised is the answer to this case
         answers = {asked[0]: f"raised {error!r:.120}"}
-        if isinstance(error, NotImplementedError) and not case.refused:
+        if isinstance(error, NotImplementedError):
             answers = {asked[0]: NotProvided(f"{label}: {error}")}
     for name, x in case.inputs.items():
         if not isinstance(x, str) and inputs[name].tobytes() != x.tobytes():
