@@ -114,6 +114,7 @@ def test_valid_input_must_not_be_refused(check):
         ("nce-001\tloss\t1.5", "'1.5' is no hexadecimal number such as 0x1.8p+1"),
         ("nce-001\tloss\t0x1p+99999", "is no hexadecimal number"),
         ("id\tquantity\tnumbers", "for 'quantity'; a line is id, quantity and numbers"),
+        ("nce-001\tin\tr_data\t6", "asks 'nce-001' for 'in'; a line is id"),
         (b"\0" * 9, "no test vector asks '\\x00"),
         ("", "answers no test vector"),
         (b"\xff\xfe", "no test vector asks '\\\\xff\\\\xfe' for ''"),

@@ -3,7 +3,9 @@
 import gzip
 import io
 import json
+import os
 import pickle
+import signal
 import subprocess
 import sys
 
@@ -219,6 +221,8 @@ BAD_FILES = [
     ("nan.txt", "1\nnan\n2\nNaN", "holds 4 numbers, 2 of them NaN"),
     ("cut.gz", gzip.compress(b"1\n" * 99)[:-4], "cannot be read: Compressed file"),
     ("bytes.txt", b"\xff\xfe\x00", "or text with one number a line"),
+    ("archive.npz", archive(), "A file is .npy (one axis of"),
+    ("upper.NPY", b"\x93NUMPY\x01\x00", "A file is .npy (one axis of"),
     ("empty.npy", np.zeros(0), "holds 0 numbers"),
     ("cut.npy", b"", NOT_NPY),
     ("text.npy", "1 2 3", NOT_NPY),
@@ -287,3 +291,61 @@ def test_as_a_process(files):
     with open("/dev/full", "w") as full:  # an output that cannot be written
         done = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True)
     assert_refused((done.returncode, "", done.stderr), "No space left")
+
+
+def test_a_pipe_called_npy_is_refused_before_it_is_opened(files, tmp_path):
+    """To open it would wait for a writer for ever."""
+    os.mkfifo(tmp_path / "pipe.npy")
+    run = [sys.executable, "-m", "refnce", "solve", tmp_path / "pipe.npy", files[1]]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert_refused((done.returncode, done.stdout, done.stderr), "not a regular file")
+
+
+@pytest.mark.parametrize("command", ["solve", "check"])
+def test_a_file_without_end_is_refused_within_4_GiB(files, command):
+    """/dev/zero is one line. To read all of it would end in a MemoryError."""
+    limited = ["sh", "-c", 'ulimit -v 4194304 && exec "$@"', "sh", sys.executable]
+    more = [files[1]] if command == "solve" else []
+    run = [*limited, "-m", "refnce", command, "/dev/zero", *more]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    done = subprocess.run(run, capture_output=True, text=True, env=environment)
+    result = done.returncode, done.stdout, done.stderr
+    assert_refused(result, "/dev/zero", "line 1: ", "\\x00\\x00")
+
+
+def test_an_interrupt_is_one_line(files):
+    """Ctrl-C while standard input is awaited."""
+    run = [sys.executable, "-c", INTERRUPTED, *files]
+    pipes = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(run, stdout=subprocess.PIPE, **pipes) as process:
+        assert process.stdout.read(6) == "ready\n"
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "refnce: interrupted\n")
+
+
+# A shell's background process ignores SIGINT, and so would its children.
+INTERRUPTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from refnce import __main__ as command
+
+class Input:
+    def readline(self, size):
+        print("ready", flush=True)
+        return sys.__stdin__.readline(size)
+
+sys.stdin = Input()
+sys.exit(command.main(["solve", sys.argv[1], "-"]))
+"""
+
+
+def test_a_closed_standard_output_is_an_error(files):
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", sys.executable, "-m", "refnce"]
+    done = subprocess.run([*closed, "solve", *files], capture_output=True, text=True)
+    assert_refused((done.returncode, done.stdout, done.stderr), "output is closed")
+
+
+def test_the_help_says_what_the_standard_error_assumes(solve):
+    status, out, _ = solve("--help")
+    assert status == 0 and "assumes independent samples" in " ".join(out.split())
