@@ -74,6 +74,18 @@ def test_loss_and_derivatives_are_exact(impl, evidence, place):
     assert worst <= ULPS * impl.eps / 2.0**-52
 
 
+def test_roundings_of_a_mean_do_not_accumulate(impl):
+    """On some hundred ordinary samples: 4 units, where a running sum loses 5."""
+    g = rng(4)
+    for _ in range(60):
+        pair = [g.normal(size=g.integers(100, 400)) for _ in range(2)]
+        run = *pair, float(g.normal())
+        for name in ("loss", "grad_F"):
+            exact = getattr(certified, f"ence_{name}")(*run)
+            got = float(getattr(impl.ence, name)(*run))
+            assert units_off(got, exact) <= 4.0 * impl.eps / 2.0**-52
+
+
 @theorem(BEST_F, where="ence.log_z")
 @places
 def test_best_F_is_exact(impl, evidence, place):
@@ -170,6 +182,16 @@ def test_sign_of_the_slope_survives_overflow(impl):
         assert float(impl.ence.grad_F(low, high, F)) == slope
     assert float(impl.ence.log_z(low, high)) == 250.0
     assert float(impl.ence.grad_F(2 * low, 2 * high, 500.0)) == 0.0  # e^{2250} on both
+
+
+@pytest.mark.parametrize("F", [1e17, 1e300, -1e17, -1e300])
+def test_F_beyond_the_exponents(impl, F):
+    """D11: all overflows, with the right sign, on the side where F is far too large."""
+    run = np.asarray([5.0]), np.asarray([0.0]), F
+    data, noise = impl.ence.grad_r(*run)
+    assert float(impl.ence.loss(*run)) == INF
+    assert float(impl.ence.grad_F(*run)) == math.copysign(INF, F)
+    assert (data[0], noise[0]) == ((-INF, 0.0) if F > 0 else (0.0, INF))
 
 
 # Gaussian means

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -196,6 +197,24 @@ def test_runs_far_apart_are_independent(impl):
     # 700 apart the curvature is small and not 0: it comes from the run's own weights.
     H, far = hessian(0.0, np.stack([near, near + 700.0])), hessian(0.0, near + 700.0)
     np.testing.assert_allclose(H[1], far, rtol=64 * impl.eps)
+
+
+@pytest.mark.parametrize("nu", [1.0, 0.3])
+def test_hessian_at_a_large_F(impl, nu):
+    """At theta = 0 no log-ratio is rounded: F + log nu - r must not be either.
+
+    A common error of all F + log nu - r would move the weights on one side of F up.
+    """
+    g, n, m, F, H = rng(8), 20, 30, 552.0, 0
+    r = F + 2 * g.normal(size=n), F + 2 * g.normal(size=m)
+    T = [(x > F).astype(float)[:, None] for x in r]
+    with mpmath.workdps(40):
+        for t, x, weight in zip(T, r, (1 / mpmath.mpf(n), mpmath.mpf(nu) / m)):
+            for a, b in zip(t[:, 0].tolist(), x.tolist()):
+                s = 1 / (1 + mpmath.exp(b - F - mpmath.log(nu)))
+                H += weight * s * (1 - s) * a * a / (1 + mpmath.mpf(nu))
+    got = impl.expfam.hessian(*T, np.zeros(1), F, *r, nu=nu)[0, 0]
+    assert abs(got / float(H) - 1) <= 8 * impl.eps
 
 
 @theorem("Eq. 14", EQ_14, "expfam.hessian")

@@ -301,6 +301,8 @@ def test_one_sample_has_no_standard_error_in_float32(solver):
 
 def test_sums_that_overflow_where_their_mean_does_not():
     assert nce.loss(array(-1e308, -1e308), array(0.0, 0.0), 0.0) == 5e307
+    pair = np.full(4, -3e38, dtype="f"), np.zeros(4, dtype="f")
+    assert nce.loss(*pair, 0.0) == np.float32(0.5) * np.float32(3e38)
 
 
 @pytest.mark.parametrize("F", [1e18, -1e300])
@@ -308,3 +310,67 @@ def test_bar_update_is_never_a_plausible_number_beyond_its_range(F):
     exact = certified.bar_update(array(1.0, 2.0), array(0.0, -1.0), np.sign(F) * 1e3)
     got = logz.bar_update(array(1.0, 2.0), array(0.0, -1.0), F)
     assert np.isnan(got) or units_off(got, exact) <= PROMISE
+
+
+def test_curvature_of_ties_at_a_nu_other_than_1():
+    """Of 99 and of 483 equal numbers: 4 units, and one more for nu (hess_F)."""
+    pair = np.full(99, -0.0005595839591352121), np.full(483, 0.2048125230848525)
+    F, nu = 0.0019673677819856566, 7.0
+    exact = certified.hess_F(*pair, F, nu)
+    assert units_off(nce.hess_F(*pair, F, nu=nu), exact) <= PROMISE + 1
+
+
+@pytest.mark.parametrize("nu", [1.0, 1e-6, 2.6e28])
+def test_float32_standard_errors(nu):
+    g = rng(5)
+    for _ in range(20):
+        pair = [(c + g.normal(size=n)).astype("f") for c, n in ((1, 30), (0, 25))]
+        exact = certified.root(*(r.astype(float) for r in pair), nu).standard_error
+        got = logz.newton(*pair, nu=nu).standard_error
+        assert units_off(got, exact, "float32") <= 1
+
+
+def test_float32_curvature_at_a_large_F():
+    g = rng(5)
+    pair = [(1e9 + 200 * g.normal(size=n)).astype("f") for n in (30, 25)]
+    exact = certified.hess_F(*(r.astype(float) for r in pair), 1e9, 1e-6)
+    got = nce.hess_F(*pair, np.float32(1e9), nu=1e-6)
+    assert units_off(got, exact, "float32") <= 1
+
+
+@pytest.mark.parametrize("kind", ["two scales", "nearly equal"])
+def test_float32_is_right_to_half_a_unit(kind):
+    """D10: each formula, and grad_r in every sample."""
+    g = rng(8)
+    for _ in range(20):
+        pair = [10.0 ** g.choice([-5, 5], n) * g.normal(size=n) for n in (20, 31)]
+        if kind == "nearly equal":
+            x = np.float32(10.0 ** g.uniform(-3, 3))
+            pair = [x + np.spacing(x) * g.integers(-3, 4, n) for n in (20, 31)]
+        pair = [r.astype("f") for r in pair]
+        F, nu = g.choice(pair[0]), float(10.0 ** g.uniform(-3, 3))
+        given = *(r.astype(float) for r in pair), float(F), nu
+        for name in ("loss", "grad_F", "hess_F"):
+            exact = getattr(certified, name)(*given)
+            got = getattr(nce, name)(*pair, F, nu=nu)
+            assert units_off(got, exact, "float32") <= 0.51, name
+        got = np.concatenate(nce.grad_r(*pair, F, nu=nu)).tolist()
+        for x, exact in zip(got, sum(certified.grad_r(*given), []), strict=True):
+            assert units_off(x, exact, "float32") <= 0.51
+
+
+@solvers
+def test_samples_without_variance_have_no_standard_error(solver):
+    """D9: it is 0, and no residue of rounding."""
+    g = rng(6)
+    for _ in range(50):
+        pair = [np.full(g.integers(2, 200), 0.5 * g.normal()) for _ in range(2)]
+        assert getattr(logz, solver)(*pair).standard_error == 0
+
+
+def test_bar_ends_at_the_last_unit():
+    """On ordinary samples, at the default xtol = 0."""
+    for seed in range(100):
+        g = rng(seed)
+        pair = 1 + g.normal(size=20), -1 + g.normal(size=20)
+        assert logz.bar(*pair).converged
