@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 
-from refnce import logz
+from refnce import logz, nn
 from refnce.array import backend, ratios
 from tests.libraries import FUNCTIONS, OTHERS, Foreign, Library
 from tests.libraries import arguments, call, or_skip, parts
@@ -118,6 +118,26 @@ def test_no_global_state_changes(monkeypatch):
             for convert in (np.asarray, strict, minimal):
                 call(name, *(convert(500 * x) for x in arguments(name)))
     assert before == state()
+
+
+def test_devices_are_not_hashed_and_nothing_is_clipped(monkeypatch):
+    """C1, C4: CuPy has no hash for a device, and clip would wait for the GPU."""
+    strict = Library(backend.STRICT)
+    own = strict.xp.Device.__hash__
+
+    def hashed(device):
+        caller = sys._getframe(1).f_globals["__name__"]
+        assert caller.startswith(backend.STRICT), f"{caller} hashed a device"
+        return own(device)
+
+    monkeypatch.setattr(strict.xp.Device, "__hash__", hashed)
+    monkeypatch.delattr(strict.xp, "clip")
+    for name in FUNCTIONS:
+        call(name, *map(strict, arguments(name)))
+    shapes = {"weight": (2, 5, 3, 3), "bias": (2,)}
+    params = {name: strict(np.ones(shape)) for name, shape in shapes.items()}
+    y, pullback = nn.conv3x3(params, strict(np.ones((1, 5, 4, 4))))
+    assert pullback(y)[0].shape == (1, 5, 4, 4)
 
 
 def test_newton_on_a_gpu_launches_few_kernels_and_waits_four_times(monkeypatch):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -261,6 +262,19 @@ def test_mnist_training_resumes_to_the_same_bits(tmp_path, monkeypatch):
     resumed = experiment.work(job("stopped"))
     for name in ("step", "loss", "F", "theta", "stops", "held_loss", "held_root"):
         assert np.array_equal(resumed[name], whole[name]), name
+
+
+@REAL
+def test_a_place_that_cannot_be_written_costs_no_step(tmp_path, monkeypatch):
+    """B1: the first checkpoint is written before the first step."""
+    from figures.mnist import experiment
+
+    full = OSError(28, "No space left on device")
+    monkeypatch.setattr(checkpoint, "save", Mock(side_effect=full))
+    monkeypatch.setattr(experiment, "fit", None)
+    settings = Settings(quick=True, mnist=Path(FOLDER), work=tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        experiment.work(experiment.Job("NCE", 0, settings, 1))
 
 
 @REAL

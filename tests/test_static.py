@@ -1,5 +1,6 @@
 """Format, lint, types and import floors, each by its tool (setup.cfg)."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,3 +20,11 @@ def test_tool_finds_nothing(name):
     command, null = [sys.executable, *COMMANDS[name]], subprocess.DEVNULL
     done = subprocess.run(command, cwd=ROOT, stdin=null, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_test_times_anything():
+    """B8: it would fail on a busy machine. monotonic() is for deadlines alone."""
+    clocks = re.compile(r"\b(perf_counter|process_time|timeit|time\.time)\b\(?")
+    for path in sorted((ROOT / "tests").glob("*.py")):
+        if path != Path(__file__):
+            assert not clocks.search(path.read_text("utf-8")), path.name
