@@ -152,7 +152,8 @@ def hess_F(r_data, r_noise, F, *, nu=1.0):
     -------
     array (...)
         (mean s_data (1 - s_data) + nu mean s_noise (1 - s_noise))/(1 + nu). Right to 4
-        units, or 5 if nu is not 1: it is then rounded twice more.
+        units, or 5 if nu is not 1, which rounds twice more; equal samples are as in
+        `loss`.
 
     Examples
     --------

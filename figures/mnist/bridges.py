@@ -216,6 +216,8 @@ def learn(
     rows |= {name: np.zeros((0, bridges)) for name in ("loss", "F")}
     if settings.resume and path.exists():
         state, rows = checkpoint.load(path, state, identity)
+    # Written before the first step, so that a path that cannot be written costs none.
+    checkpoint.save(path, state, rows, identity)
     hidden = None if settings.progress else True
     with tqdm(None, "bridges", steps, initial=state.count, disable=hidden) as bar:
         while state.count < steps:

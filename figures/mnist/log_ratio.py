@@ -161,6 +161,8 @@ def learn(task: Task, settings: Settings, place: int = 0) -> tuple[Any, dict[str
     rows: dict[str, Any] = {"average": to_numpy(state.theta)}
     if settings.resume and path.exists():
         state, rows = checkpoint.load(path, state, identity)
+    # Written before the first step, so that a path that cannot be written costs none.
+    checkpoint.save(path, state, rows, identity)
     options: Any = {"position": place, "leave": False, "ncols": 100}
     options |= {"disable": None if settings.progress else True}
     with tqdm(None, task.label, task.steps, initial=state.count, **options) as bar:
