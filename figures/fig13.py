@@ -207,7 +207,7 @@ def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:
         noise.whiten(smoothed[: sizes.from_digits, :]),
         stream(2),
         steps=MOVES * (len(annealed.betas) - 1),
-        warmup=0,
+        warmup=sizes.settle,  # where digits are, the energy is steeper
         leapfrog=sizes.leapfrog,
         step_size=annealed.step_size,
     )
@@ -229,8 +229,8 @@ def sample(job: Job, model: Model, test: Any) -> dict[str, Any]:
             "annealed log Z, by states": list(annealed.by_states),
         },
         "held_loss": nce.loss(r_data, r_noise, at.F),
-        "log_ratio": {
-            name: float(np.mean(log_ratios(model.ratio, x)))
+        "median log_ratio": {
+            name: float(np.median(log_ratios(model.ratio, x)))
             for name, x in drawn.items()
         },
         "sampler": {
@@ -274,7 +274,7 @@ def _caption(energies: dict[str, Any], name: str) -> list[str]:
     lines = [name, f"nearest-neighbour error {own['nearest_error']:.2f}"]
     if key != "started at digits":  # these are too few
         lines[-1] += f", Frechet {own['frechet']:.0f}"
-    return lines + [f"mean r {first['log_ratio'][key]:.1f}"] * (name in known)
+    return lines + [f"median r {first['median log_ratio'][key]:.1f}"] * (name in known)
 
 
 def _curves(axis: Any, energies: dict[str, Any]) -> None:
@@ -292,7 +292,7 @@ def _curves(axis: Any, energies: dict[str, Any]) -> None:
 def table(numbers: dict[str, Any]) -> str:
     """F and log Z, r, and the nearest-neighbour errors, both seeds, as Markdown."""
     titles = ["data, rule for F, seed", "F of late batches", "F, held-out"]
-    titles += ["log Z by weights (effective chains)", "by states", "r of digits"]
+    titles += ["log Z by weights (effective chains)", "by states", "median r of digits"]
     titles += ["of noise", "of annealed chains", "of chains from digits"]
     titles += ["nearest-neighbour error, chains / noise"]
     rows = []
@@ -304,7 +304,7 @@ def table(numbers: dict[str, Any]) -> str:
 
 
 def _cells(row: str, one: dict[str, Any]) -> list[str]:
-    F, r, curve = one["F"], one["log_ratio"], one["curve"]
+    F, r, curve = one["F"], one["median log_ratio"], one["curve"]
     late = np.asarray(curve["F"], float)[np.asarray(curve["step"]) >= 0.8 * STEPS]
     effective = one["sampler"]["effective chains"]
     names = SHOWN_DIGITS[row], "noise", "annealed from noise", "started at digits"

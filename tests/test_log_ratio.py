@@ -67,7 +67,7 @@ def test_figure_13_quick_on_made_up_digits(settings):
             assert all(error > 0.0 for _, error in one["F"].values())
             assert 0.0 < one["held_loss"] < 1.0
             names = set(one["measures"])
-            assert names == set(one["log_ratio"])
+            assert names == set(one["median log_ratio"])
             assert names > {"noise", fig13.SHOWN_DIGITS[row]}
         assert len(numbers["pictures"][row]) == 6
     figure = fig13.draw(numbers)
