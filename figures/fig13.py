@@ -34,7 +34,7 @@ from refnce.train import models
 SIGMAS = {"digits": 0.0, "smoothed digits": 0.3}  # a row of the figure each
 SHOWN_DIGITS = {"digits": "digits", "smoothed digits": "smoothed digits, denoised"}
 SAMPLED = ("BAR", "binary search")
-RUNS, STEPS = 2, 3000
+RUNS, STEPS = {"digits": 2, "smoothed digits": 2}, 3000
 BATCH, RATE, DECAY = 64, 5e-4, 0.998
 MOVES = 4  # of a chain at every beta
 
@@ -80,15 +80,20 @@ class Job:
 
 def compute(settings: Settings) -> dict[str, Any]:
     quick, digits = settings.quick, _read(settings)
-    runs, steps = settings.runs or RUNS, settings.steps or STEPS
-    if quick:
-        runs, steps = settings.runs or 1, settings.steps or 4
-    sizes = QUICK if quick else Sizes()
+    sizes, steps = (QUICK, 4) if quick else (Sizes(), STEPS)
+    steps = settings.steps or steps
+    runs = {row: settings.runs or (1 if quick else RUNS[row]) for row in SIGMAS}
     train_images, labels = (
         x[: sizes.images] for x in (digits.train_images, digits.train_labels)
     )
     classifier = train_classifier(train_images, labels, seed=settings.seed, batch=100)
-    cases = [(row, m, run) for run in range(runs) for row in SIGMAS for m in SAMPLED]
+    cases = [
+        (row, method, run)
+        for run in range(max(runs.values()))
+        for row in SIGMAS
+        for method in SAMPLED
+        if run < runs[row]
+    ]
     jobs = [
         Job(settings, *case, steps, sizes, classifier, place)
         for place, case in enumerate(cases)
@@ -120,7 +125,9 @@ def _named(method: str, start: str) -> str:
     return f"{method}, {start}"
 
 
-def _setting(settings: Settings, steps: int, runs: int, sizes: Sizes) -> dict[str, Any]:
+def _setting(
+    settings: Settings, steps: int, runs: dict[str, int], sizes: Sizes
+) -> dict[str, Any]:
     widths = experiment.WIDTHS[settings.width]
     return {
         "network": f"ResNet-18, widths {widths}, {experiment.HEAD}",
