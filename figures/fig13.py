@@ -292,6 +292,7 @@ def _curves(axis: Any, energies: dict[str, Any]) -> None:
         axis.plot(step, F, color=colour, label=method)
         value, error = np.asarray(first["F"]["annealed log Z"], dtype=float)
         axis.axhspan(value - 2 * error, value + 2 * error, color=colour, alpha=0.3)
+    axis.set_yscale("symlog", linthresh=10)  # BAR may throw F away, and back
     axis.set(xlabel="training step", title="F of batches; bands: annealed log Z")
     axis.legend()
 
