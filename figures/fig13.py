@@ -34,7 +34,7 @@ from refnce.train import models
 SIGMAS = {"digits": 0.0, "smoothed digits": 0.3}  # a row of the figure each
 SHOWN_DIGITS = {"digits": "digits", "smoothed digits": "smoothed digits, denoised"}
 SAMPLED = ("BAR", "binary search")
-RUNS, STEPS = {"digits": 2, "smoothed digits": 2}, 3000
+RUNS, STEPS = {"digits": 2, "smoothed digits": 1}, 3000
 BATCH, RATE, DECAY = 64, 5e-4, 0.998
 MOVES = 4  # of a chain at every beta
 
