@@ -323,7 +323,7 @@ def _cells(row: str, one: dict[str, Any]) -> list[str]:
         _with_error(F["held-out root"]),
         f"{_with_error(F['annealed log Z'])} ({effective:.0f})",
         _with_error(F["annealed log Z, by states"]),
-        *(f"{r[name]:.1f}" for name in names),
+        *(f"{r[name]:.3g}" for name in names),
         " / ".join(f"{x['nearest_error']:.2f}" for x in errors),
     ]
 
