@@ -24,10 +24,10 @@ import numpy as np
 from figures import checkpoint, style
 from figures.methods import methods
 from figures.mnist import bridges, dequantize, files, images, network
-from figures.mnist.annealed import Annealed, anneal, nats
+from figures.mnist.annealed import anneal, nats
 from figures.mnist.classifier import Classifier, train_classifier
 from figures.mnist.experiment import Dequantized
-from figures.mnist.gaussian import Gaussian, Whitened
+from figures.mnist.gaussian import Gaussian, Whitened, fit_gaussian
 from figures.mnist.log_ratio import Model, Smoothed, Task, WarmupCosine
 from figures.mnist.log_ratio import learn, log_ratios, path_of
 from figures.mnist.mixture import fit_mixture, smooth
@@ -101,7 +101,7 @@ def compute(settings: Settings) -> dict[str, Any]:
         sizes = replace(sizes, steps=settings.steps, bridge_steps=settings.steps)
     if settings.runs:
         sizes = replace(sizes, runs=settings.runs)
-    digits, seed = _read(settings), settings.seed
+    digits, seed = images.digits_of(settings), settings.seed
     train_images = digits.train_images[: sizes.images]
     x = dequantize.dequantize(train_images, make_rng(seed, 4, 0))
     shape = sizes.components, sizes.directions, sizes.iterations
@@ -157,7 +157,7 @@ def work(job: Job) -> dict[str, Any]:
     """Train one model, sample and measure it."""
     if job.settings.backend == "numpy":
         keep_freed_memory()
-    digits, sizes = _read(job.settings), job.sizes
+    digits, sizes = images.digits_of(job.settings), job.sizes
     law = Smoothed(Dequantized(digits.train_images[: sizes.images]), SIGMA)
     held = Smoothed(Dequantized(digits.test_images), SIGMA)
     gaussian = _gaussian(job)
@@ -226,7 +226,8 @@ def sample(
         keep=sizes.keep,
         progress=lambda each: job.settings.track(each, f"HMC, {job.name}"),
     )
-    x = to_numpy(model.denoise(gaussian.unwhiten(annealed.samples[-1, ...])))
+    pixels = gaussian.unwhiten(annealed.samples[-1, ...])
+    x = to_numpy(model.denoise(pixels))
     own, other = images.held_out(digits.test_images, sizes.chains, job.settings.seed)
     y = _moved(job, held.sample(_stream(job, 1), sizes.held))
     log_q = to_numpy(model.noise.log_density(y)).astype(float)
@@ -242,9 +243,7 @@ def sample(
             "overlap": annealed.overlap,
         },
         "log_ratio": {
-            "of samples": float(
-                log_ratios(model.ratio, _pixels(annealed, gaussian)).mean()
-            ),
+            "of samples": float(log_ratios(model.ratio, pixels).mean()),
             "of held-out digits": float(np.mean(both - log_q)),
         },
         "nats": {
@@ -302,16 +301,10 @@ def _bridge_roots(
     }
 
 
-def _read(settings: Settings) -> files.Digits:
-    assert settings.mnist is not None, "figures.__main__ gives a folder"
-    return files.read(settings.mnist)
-
-
 def _gaussian(job: Job) -> Gaussian:
     """The Gaussian with the moments of smoothed digits."""
-    digits = _read(job.settings).train_images[: job.sizes.images]
-    mean, covariance = dequantize.moments(digits)
-    return Gaussian(mean, covariance + SIGMA**2 * np.eye(len(mean)))
+    digits = images.digits_of(job.settings).train_images[: job.sizes.images]
+    return fit_gaussian(digits, SIGMA)
 
 
 def _stream(job: Job, k: int) -> Any:
@@ -320,10 +313,6 @@ def _stream(job: Job, k: int) -> Any:
 
 def _moved(job: Job, x: Any) -> Any:
     return job.settings.array(x, "float32")
-
-
-def _pixels(annealed: Annealed, gaussian: Gaussian) -> Any:
-    return gaussian.unwhiten(annealed.samples[-1, ...])
 
 
 def _setting(sizes: Sizes) -> dict[str, Any]:
@@ -367,13 +356,8 @@ def _caption(measures: dict[str, Any], name: str) -> list[str]:
 def _draw_F(axis: Any, rules: dict[str, Any]) -> None:
     """F in training, and the annealed log Z, of the first seed."""
     for rule, (first, *_) in rules.items():
-        colour, curve = style.COLOURS[rule], first["curve"]
-        step, F = (style.smooth(curve[name]) for name in ("step", "F"))
-        axis.plot(step, F, color=colour, label=RULES[rule])
-        value, error = np.asarray(first["annealed"]["log Z"], dtype=float)
-        axis.axhspan(value - 2 * error, value + 2 * error, color=colour, alpha=0.3)
-    axis.set(xlabel="training step", title="F of batches; bands: annealed log Z")
-    axis.legend()
+        log_z, colour = first["annealed"]["log Z"], style.COLOURS[rule]
+        style.draw_F(axis, first["curve"], log_z, colour, RULES[rule])
 
 
 def _draw_seeds(axis: Any, rules: dict[str, Any]) -> None:

@@ -18,11 +18,11 @@ import numpy as np
 
 from figures import checkpoint, style
 from figures.methods import methods
-from figures.mnist import dequantize, experiment, files, images, network
+from figures.mnist import experiment, images, network
 from figures.mnist.annealed import anneal
 from figures.mnist.classifier import Classifier, train_classifier
 from figures.mnist.experiment import Dequantized
-from figures.mnist.gaussian import Gaussian, Whitened
+from figures.mnist.gaussian import Whitened, fit_gaussian
 from figures.mnist.log_ratio import Model, Smoothed, Task, WarmupCosine
 from figures.mnist.log_ratio import learn, log_ratios, path_of
 from figures.parallel import keep_freed_memory, parallel_map
@@ -79,7 +79,7 @@ class Job:
 
 
 def compute(settings: Settings) -> dict[str, Any]:
-    quick, digits = settings.quick, _read(settings)
+    quick, digits = settings.quick, images.digits_of(settings)
     sizes, steps = (QUICK, 4) if quick else (Sizes(), STEPS)
     steps = settings.steps or steps
     runs = {row: settings.runs or (1 if quick else RUNS[row]) for row in SIGMAS}
@@ -116,11 +116,6 @@ def compute(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _read(settings: Settings) -> files.Digits:
-    assert settings.mnist is not None, "figures.__main__ gives a folder"
-    return files.read(settings.mnist)
-
-
 def _named(method: str, start: str) -> str:
     return f"{method}, {start}"
 
@@ -148,12 +143,15 @@ def _setting(
 
 def work(job: Job) -> dict[str, Any]:
     """Train one energy and sample it."""
-    settings, sigma, digits = job.settings, SIGMAS[job.row], _read(job.settings)
+    settings, sigma, digits = (
+        job.settings,
+        SIGMAS[job.row],
+        images.digits_of(job.settings),
+    )
     if settings.backend == "numpy":
         keep_freed_memory()
     train_images = digits.train_images[: job.sizes.images]
-    mean, covariance = dequantize.moments(train_images)
-    noise = Gaussian(mean, covariance + sigma**2 * np.eye(len(mean)))
+    noise = fit_gaussian(train_images, sigma)
     widths = experiment.WIDTHS[settings.width]
     layer, shapes = network.log_ratio(widths), network.log_ratio_shapes(widths)
     task = Task(
@@ -287,14 +285,9 @@ def _caption(energies: dict[str, Any], name: str) -> list[str]:
 def _curves(axis: Any, energies: dict[str, Any]) -> None:
     """F of batches, smoothed, and the annealed log Z of each energy, first seed."""
     for method, (first, *_) in energies.items():
-        colour, curve = style.COLOURS[method], first["curve"]
-        step, F = (style.smooth(curve[name]) for name in ("step", "F"))
-        axis.plot(step, F, color=colour, label=method)
-        value, error = np.asarray(first["F"]["annealed log Z"], dtype=float)
-        axis.axhspan(value - 2 * error, value + 2 * error, color=colour, alpha=0.3)
+        log_z, colour = first["F"]["annealed log Z"], style.COLOURS[method]
+        style.draw_F(axis, first["curve"], log_z, colour, method)
     axis.set_yscale("symlog", linthresh=10)  # BAR may throw F away, and back
-    axis.set(xlabel="training step", title="F of batches; bands: annealed log Z")
-    axis.legend()
 
 
 def table(numbers: dict[str, Any]) -> str:

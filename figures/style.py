@@ -62,6 +62,17 @@ def smooth(values: Any) -> Any:
     return np.lib.stride_tricks.sliding_window_view(values, window, axis=0).mean(-1)
 
 
+def draw_F(axis: Any, curve: Any, log_z: Any, colour: str, label: str) -> None:
+    """F of batches, smoothed, and a band of two errors about the annealed log Z."""
+    axis.plot(
+        *(smooth(curve[name]) for name in ("step", "F")), color=colour, label=label
+    )
+    value, error = np.asarray(log_z, dtype=float)
+    axis.axhspan(value - 2 * error, value + 2 * error, color=colour, alpha=0.3)
+    axis.set(xlabel="training step", title="F of batches; bands: annealed log Z")
+    axis.legend()
+
+
 def markdown(titles: list[str], rows: list[list[str]]) -> str:
     """A table of Markdown."""
     lines = ["| " + " | ".join(row) + " |" for row in (titles, *rows)]

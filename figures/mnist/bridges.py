@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from figures import checkpoint
 from figures.mnist import network
+from figures.mnist.log_ratio import EXACT
 from figures.settings import Settings
 from refnce import logz, nce, optim, train
 from refnce.array import Array, all_true, array_namespace, make_rng, to_numpy
@@ -204,9 +205,8 @@ def learn(
         If theta is no longer finite.
     """
     path = path_of(settings, seed)
-    exact = train.Method("newton", F_first=True)
     model = _model(settings.array(mean, "float32"), bridges)
-    training = train.Training(model, exact, optimizer, rate, xtol=1e-6)
+    training = train.Training(model, EXACT, optimizer, rate, xtol=1e-6)
     state = _begin(settings, training, seed, bridges)
     batches = Batches(data, noise, seed, (), batch, batch)
     identity = checkpoint.identity(

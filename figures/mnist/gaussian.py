@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from figures.mnist.dequantize import moments
 from refnce.array import Array, all_true, array_namespace, device, invalid, machine_eps
 from refnce.array import shape_of
 from refnce.distributions.common import LOG_2PI, check_parameters, check_x, sum_last
@@ -136,6 +137,13 @@ class Gaussian:
             inverse = array_namespace(L).linalg.inv(L)
             self._converted[key] = check_x(x, d, self.mean, L, inverse)
         return self._converted[key]
+
+
+def fit_gaussian(images: Any, sigma: float) -> Gaussian:
+    """The Gaussian with the moments of images of bytes, smoothed by N(0, sigma^2 I)."""
+    mean, covariance = moments(images)
+    eye = array_namespace(mean).eye(mean.shape[0], dtype=mean.dtype)
+    return Gaussian(mean, covariance + sigma**2 * eye)
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from figures.mnist import dequantize
+from figures.mnist import dequantize, files
 from figures.mnist.classifier import Classifier, judge
 from figures.mnist.nearest import nearest_error
+from figures.settings import Settings
 from refnce.array import make_rng
 
 SHOWN = 8  # images across and down
+
+
+def digits_of(settings: Settings) -> files.Digits:
+    """The digits that a figure is made from."""
+    assert settings.mnist is not None, "figures.__main__ gives a folder"
+    return files.read(settings.mnist)
 
 
 def held_out(images: Any, count: int, seed: int) -> tuple[Any, Any]:
